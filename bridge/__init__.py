@@ -1,0 +1,1 @@
+"""Listeners: they forward a cloud's oslo notifications into the notifications topic."""

@@ -1,0 +1,1 @@
+"""What the bridge, the stream workers and the web views share."""

@@ -1,0 +1,97 @@
+"""Connections to Kafka, made one way everywhere, and the creation of the job's topics."""
+
+import ssl
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import TopicAlreadyExistsError
+
+from vimfed.settings import KafkaSettings
+from vimfed.topics import TopicSpec, topic_specs
+
+MAX_RECORD_BYTES = 1_000_000
+"""Largest record that we produce: below the broker's default message.max.bytes (1,048,588)."""
+
+
+class TopicMismatchError(Exception):
+    """A topic exists, but not as the job needs it; the text says how to mend it."""
+
+
+def client_options(kafka: KafkaSettings) -> dict[str, Any]:
+    """Return the keyword arguments that every aiokafka client of this cluster takes."""
+    options: dict[str, Any] = {
+        "bootstrap_servers": kafka.bootstrap,
+        "security_protocol": kafka.security_protocol,
+    }
+    if kafka.security_protocol in ("SSL", "SASL_SSL"):
+        options["ssl_context"] = _ssl_context(kafka)
+    if kafka.security_protocol in ("SASL_PLAINTEXT", "SASL_SSL"):
+        options["sasl_mechanism"] = kafka.sasl_mechanism
+        options["sasl_plain_username"] = kafka.username
+        options["sasl_plain_password"] = kafka.password
+    return options
+
+
+def _ssl_context(kafka: KafkaSettings) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=kafka.ca_file or None)
+    if kafka.cert_file:
+        context.load_cert_chain(kafka.cert_file, kafka.key_file or None)
+    return context
+
+
+def idempotent_producer(kafka: KafkaSettings, **options: Any) -> AIOKafkaProducer:
+    """Return an unstarted producer that loses and repeats nothing while it lives.
+
+    ``linger_ms`` stays 0: who awaits each batch would wait the linger out.
+    """
+    return AIOKafkaProducer(
+        **client_options(kafka),
+        acks="all",
+        enable_idempotence=True,
+        max_batch_size=128 * 1024,
+        max_request_size=MAX_RECORD_BYTES,
+        **options,
+    )
+
+
+async def ensure_topics(kafka: KafkaSettings) -> list[str]:
+    """Create the job's topics where they are missing, and check those that exist.
+
+    Returns the names of the topics that were created. Raises TopicMismatchError where a topic has
+    another partition count: keys would land elsewhere than their rows. Must be done before a
+    worker starts: Faust never picks up a topic that appears later.
+    """
+    admin = AIOKafkaAdminClient(**client_options(kafka))
+    await admin.start()
+    try:
+        created = [spec.name for spec in topic_specs(kafka) if await _create(admin, spec)]
+        await _check(admin, kafka)
+        return created
+    finally:
+        await admin.close()
+
+
+async def _create(admin: AIOKafkaAdminClient, spec: TopicSpec) -> bool:
+    new = NewTopic(spec.name, spec.partitions, spec.replication, topic_configs=spec.configs)
+    response = await admin.create_topics([new])
+    _topic, code, *message = response.topic_errors[0]
+    if code == TopicAlreadyExistsError.errno:
+        return False
+    if code:
+        raise TopicMismatchError(f"cannot create topic {spec.name}: {message[0] or code}")
+    return True
+
+
+async def _check(admin: AIOKafkaAdminClient, kafka: KafkaSettings) -> None:
+    specs = topic_specs(kafka)
+    for described in await admin.describe_topics([spec.name for spec in specs]):
+        wanted = next(spec for spec in specs if spec.name == described["topic"])
+        partitions = len(described["partitions"])
+        if partitions != wanted.partitions:
+            raise TopicMismatchError(
+                f"topic {wanted.name} has {partitions} partitions, the settings say "
+                f"kafka.partitions = {wanted.partitions}. Instances are spread by that number, so "
+                f"it cannot be changed later: set kafka.partitions = {partitions}, or choose a new "
+                "kafka.topic_prefix and start afresh"
+            )

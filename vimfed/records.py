@@ -1,0 +1,99 @@
+"""The record types that travel through the topics.
+
+All are frozen msgspec structs, encoded as JSON so that any Kafka consumer can read them.
+Behaviour over them lives elsewhere, as functions.
+"""
+
+from typing import Literal
+
+import msgspec
+
+Source = Literal["oslo", "poller", "ingest"]
+Phase = Literal["start", "end", "error"]
+
+ROW_SCHEMA_VERSION = 1
+
+
+class Notification(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """One oslo notification as it lies on the notifications topic.
+
+    The names are oslo's own (see the notification body that oslo.messaging's ``messagingv2`` driver
+    sends); below them stands what the bridge stamps, since no message names its cloud.
+    Of the oslo context nothing is kept but the two request ids: older notifiers leak tokens in it.
+    """
+
+    message_id: str
+    event_type: str
+    payload: msgspec.Raw
+    """The payload's JSON text, as nova sent it."""
+    publisher_id: str = ""
+    priority: str = "INFO"
+    timestamp: str = ""
+    """The sender's clock in its own spelling, e.g. ``2026-01-01 12:00:00.123456``, naive UTC."""
+    request_id: str | None = None
+    global_request_id: str | None = None
+
+    vim_id: str
+    source: Source = "oslo"
+    path: str = ""
+    """Names one listener's session on one queue, or one partition of a cloud's Kafka topic: within
+    a path, arrival order is the cloud's causal order."""
+    sequence: int = 0
+    """The position in the path; it grows by at least one with each notification."""
+    received_at: str = ""
+    """When the bridge received it: ISO 8601, UTC, microseconds, ``Z``."""
+
+
+class InstanceState(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A row of the instances table: what is known of one instance, and what has been told of it."""
+
+    vim_id: str
+    instance_id: str
+    vm_state: str
+    """nova's vm_state; empty as long as no notification has told it."""
+    task_state: str
+    """nova's task_state; empty at rest."""
+    power_state: str = ""
+    """Told by versioned notifications only; empty where unknown."""
+    kind: str
+    """The last action's kind, e.g. ``POWER_OFF``; ``STATE`` where an update alone told it."""
+    phase: Phase
+    changed_at: str
+    """Time of the last change of state or action: ISO 8601, UTC, microseconds, ``Z``."""
+    payload: msgspec.Raw
+    """The specification's flat payload as JSON text, of the notification that set this state."""
+
+    path: str
+    sequence: int
+    timestamp: str
+    """(path, sequence, timestamp) is the state's version; the timestamp spelled like changed_at."""
+    told: bytes = b""
+    """What has been told: 64-bit hashes of identities and message ids, the newest last."""
+    forgotten_at: str = ""
+    """The time of the newest hash that had to be forgotten; older news is too late to judge."""
+
+    source_offset: int = -1
+    """Offset in the notifications topic of the record that last wrote this row."""
+    schema_version: int = ROW_SCHEMA_VERSION
+
+
+class VmEvent(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """One told action or state change, as it lies on the events topic."""
+
+    id: str
+    """UUIDv5 of the event's identity: a repetition has the same id."""
+    vim_id: str
+    instance_id: str
+    kind: str
+    phase: Phase
+    old_state: str
+    old_task_state: str
+    new_state: str
+    new_task_state: str
+    changed_at: str
+    """ISO 8601, UTC, microseconds, ``Z``."""
+    late: bool
+    """Told after newer news of the instance; the table's state was left alone."""
+    source: Source
+    payload: msgspec.Raw
+    """The specification's flat payload as JSON text."""

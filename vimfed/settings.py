@@ -1,0 +1,343 @@
+"""Settings: one TOML file, every scalar also by environment, unknown keys refused by name.
+
+``VIMFED_KAFKA__BOOTSTRAP`` overrides ``bootstrap`` in ``[kafka]``;
+``VIMFED_VIMS__<VIM_ID>__TRANSPORT_URL`` overrides ``transport_url`` of that cloud (its vim_id in
+capitals, every other character than a letter or a digit written as ``_``). A key whose name ends in
+``_file`` names a file that holds the secret.
+"""
+
+import difflib
+import os
+import re
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+
+from vimfed.identity import vim_id_of
+
+ENV_PREFIX = "VIMFED_"
+DEFAULT_DMAAP_TOPIC = "unauthenticated.VIM_VM_EVENTS"
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; the text says which key and how to mend it."""
+
+
+class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the settings file."""
+
+
+class KafkaSettings(_Section, frozen=True, kw_only=True):
+    """``[kafka]``: the cluster that carries the job's own topics."""
+
+    bootstrap: Annotated[str, Meta(description="host:port of brokers, comma-separated")] = (
+        "127.0.0.1:9092"
+    )
+    security_protocol: Annotated[
+        Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"],
+        Meta(description="how to connect"),
+    ] = "PLAINTEXT"
+    ca_file: Annotated[
+        str, Meta(description="PEM file of the authority that signed the brokers' certificates")
+    ] = ""
+    cert_file: Annotated[str, Meta(description="PEM file of the client's certificate")] = ""
+    key_file: Annotated[str, Meta(description="PEM file of the client's key")] = ""
+    sasl_mechanism: Annotated[
+        Literal["SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN"], Meta(description="SASL mechanism")
+    ] = "SCRAM-SHA-512"
+    username: Annotated[str, Meta(description="SASL user")] = ""
+    password: Annotated[str, Meta(description="SASL password (better: password_file)")] = ""
+    password_file: Annotated[str, Meta(description="file that holds the SASL password")] = ""
+    topic_prefix: Annotated[
+        str, Meta(description="first word of the names of all topics", pattern=r"^[A-Za-z0-9._-]+$")
+    ] = "vimfed"
+    partitions: Annotated[
+        int,
+        Meta(
+            description="partitions of notifications, changelog and events; bounds the number of "
+            "workers that share the load, and cannot be changed later",
+            ge=1,
+            le=1000,
+        ),
+    ] = 8
+    replication: Annotated[
+        int, Meta(description="replicas of each topic (3 in production)", ge=1)
+    ] = 1
+    min_insync_replicas: Annotated[
+        int, Meta(description="replicas that must acknowledge a write (2 in production)", ge=1)
+    ] = 1
+
+
+class DmaapOutput(_Section, frozen=True, kw_only=True):
+    """``[[dmaap.outputs]]``: one place where events are published."""
+
+    url: Annotated[str, Meta(description="kafka://host:port/topic")]
+    format: Annotated[Literal["payload"], Meta(description="what a message looks like")] = "payload"
+    vim_event: Annotated[
+        bool, Meta(description="add the object vim_event (id, kind, phase, ...) to the payload")
+    ] = True
+
+
+class DmaapSettings(_Section, frozen=True, kw_only=True):
+    """``[dmaap]``: where the events go."""
+
+    outputs: Annotated[
+        list[DmaapOutput],
+        Meta(description=f"by default topic {DEFAULT_DMAAP_TOPIC} on the cluster of [kafka]"),
+    ] = []
+
+
+class VimSettings(_Section, frozen=True, kw_only=True):
+    """``[[vims]]``: one cloud."""
+
+    cloud_owner: Annotated[
+        str, Meta(description="ONAP's cloud_owner, without _ and /", min_length=1)
+    ]
+    cloud_region_id: Annotated[
+        str, Meta(description="ONAP's cloud_region_id, without /", min_length=1)
+    ]
+    transport_url: Annotated[
+        str,
+        Meta(
+            description="oslo.messaging transport URL of the cloud's notifications: "
+            "rabbit://user:password@host:5672/vhost (several hosts comma-separated) or kafka://host:9092"
+        ),
+    ] = ""
+    transport_url_file: Annotated[str, Meta(description="file that holds transport_url")] = ""
+    topics: Annotated[
+        tuple[str, ...], Meta(description="nova's notification topics", min_length=1)
+    ] = ("notifications", "versioned_notifications")
+    exchange: Annotated[
+        str, Meta(description="nova's control_exchange, where the notification queues are bound")
+    ] = "nova"
+    pool: Annotated[
+        str,
+        Meta(
+            description="name of our own queue (RabbitMQ) or consumer group (Kafka), so that other "
+            "consumers, such as ceilometer, lose nothing to us",
+            min_length=1,
+        ),
+    ] = "vimfed"
+    durable_queues: Annotated[
+        bool, Meta(description="declare durable queues; must match nova's amqp_durable_queues")
+    ] = False
+    quorum_queues: Annotated[
+        bool, Meta(description="declare quorum queues; must match nova's rabbit_quorum_queue")
+    ] = False
+
+    @property
+    def vim_id(self) -> str:
+        """ONAP's vim_id of this cloud."""
+        return vim_id_of(self.cloud_owner, self.cloud_region_id)
+
+
+class FilterSettings(_Section, frozen=True, kw_only=True):
+    """``[filter]``: which events the default subscription publishes."""
+
+    kinds: Annotated[
+        list[str], Meta(description="kinds such as DELETE or POWER_OFF; empty: every kind")
+    ] = []
+    phases: Annotated[
+        list[Literal["start", "end", "error"]], Meta(description="phases; empty: every phase")
+    ] = []
+    tenants: Annotated[list[str], Meta(description="tenant ids; empty: every tenant")] = []
+
+
+class WorkerSettings(_Section, frozen=True, kw_only=True):
+    """``[worker]``: the stream worker."""
+
+    store: Annotated[
+        Literal["rocksdb", "memory"], Meta(description="where the instances table lives")
+    ] = "rocksdb"
+    session_timeout: Annotated[
+        float,
+        Meta(description="seconds without a heartbeat after which Kafka gives a worker up", ge=6),
+    ] = 10.0
+    standby_replicas: Annotated[
+        int, Meta(description="workers that keep a warm copy of each partition", ge=0)
+    ] = 1
+    poll_records: Annotated[
+        int, Meta(description="records per fetched batch at most", ge=1, le=10000)
+    ] = 500
+    deleted_retention: Annotated[
+        int, Meta(description="seconds that a deleted instance stays visible to queries", ge=0)
+    ] = 86400
+
+
+class WebSettings(_Section, frozen=True, kw_only=True):
+    """``[web]``: the HTTP API of each worker."""
+
+    host: Annotated[str, Meta(description="address to listen on")] = "127.0.0.1"
+    port: Annotated[int, Meta(description="port to listen on", ge=1, le=65535)] = 6066
+    prefix: Annotated[
+        str, Meta(description="path before /v0 and /v1", pattern=r"^/[^?#]*[^/?#]$")
+    ] = "/api/multicloud"
+    canonical_url: Annotated[
+        str,
+        Meta(
+            description="URL under which the other workers reach this one; empty: http://host:port "
+            "(in containers: the pod's own address)"
+        ),
+    ] = ""
+
+
+class LogSettings(_Section, frozen=True, kw_only=True):
+    """``[log]``: log records on standard error."""
+
+    level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR"], Meta(description="least level")
+    ] = "INFO"
+    format: Annotated[
+        Literal["text", "json"], Meta(description="for people (text) or for programs (json)")
+    ] = "text"
+
+
+class Settings(_Section, frozen=True, kw_only=True):
+    """The whole settings file."""
+
+    state_dir: Annotated[
+        Path, Meta(description="folder of everything that is kept between runs")
+    ] = Path(".vimfed")
+    kafka: KafkaSettings = KafkaSettings()
+    dmaap: DmaapSettings = DmaapSettings()
+    vims: Annotated[list[VimSettings], Meta(description="the clouds")] = []
+    filter: FilterSettings = FilterSettings()
+    worker: WorkerSettings = WorkerSettings()
+    web: WebSettings = WebSettings()
+    log: LogSettings = LogSettings()
+
+
+def load_settings(path: Path | None, environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read, override by environment, resolve ``_file`` keys and validate.
+
+    ``path`` None means defaults and environment alone. Raises SettingsError.
+    """
+    tree = _read_toml(path) if path is not None else {}
+    _refuse_unknown_keys(tree, Settings, "")
+    _apply_environment(tree, environ)
+    try:
+        settings = msgspec.convert(tree, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"{path or 'environment'}: {error}") from None
+    return _check_vims(_resolve_secret_files(settings))
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(
+            f"no settings file {path}: name one with --config, or copy vimfed.toml from the project"
+        ) from None
+    except OSError as error:
+        raise SettingsError(f"cannot read {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}") from None
+
+
+def _section_type(annotation: Any) -> type[_Section] | None:
+    """Return the section type in ``annotation``: itself, or that of a list's entries."""
+    if typing.get_origin(annotation) is Annotated:
+        annotation = typing.get_args(annotation)[0]
+    if typing.get_origin(annotation) is list:
+        annotation = typing.get_args(annotation)[0]
+    if isinstance(annotation, types.GenericAlias):
+        return None
+    return annotation if isinstance(annotation, type) and issubclass(annotation, _Section) else None
+
+
+def _refuse_unknown_keys(tree: Any, section: type[_Section], where: str) -> None:
+    if not isinstance(tree, dict):
+        return  # msgspec says what was expected here
+    hints = typing.get_type_hints(section, include_extras=True)
+    for key, value in tree.items():
+        if key not in hints:
+            near = difflib.get_close_matches(key, hints, n=1, cutoff=0)
+            raise SettingsError(f"unknown key {where}{key}: did you mean {where}{near[0]}?")
+        inner = _section_type(hints[key])
+        for entry in value if isinstance(value, list) else [value]:
+            if inner is not None:
+                _refuse_unknown_keys(entry, inner, f"{where}{key}.")
+
+
+def _environment_name(vim_id: str) -> str:
+    return re.sub(r"[^A-Z0-9]", "_", vim_id.upper())
+
+
+def _apply_environment(tree: dict[str, Any], environ: Mapping[str, str]) -> None:
+    """Write each ``VIMFED_SECTION__KEY`` of ``environ`` into ``tree``."""
+    for name, value in environ.items():
+        if not name.startswith(ENV_PREFIX) or name == "VIMFED_CONFIG":
+            continue
+        head, _, rest = name.removeprefix(ENV_PREFIX).partition("__")
+        if head == "VIMS":
+            _apply_vim_environment(tree, name, rest, value)
+            continue
+        override: dict[str, Any] = {head.lower(): {rest.lower(): value} if rest else value}
+        try:
+            _refuse_unknown_keys(override, Settings, "")
+        except SettingsError as error:
+            raise SettingsError(f"environment variable {name}: {error}") from None
+        if rest:
+            tree.setdefault(head.lower(), {})[rest.lower()] = value
+        else:
+            tree[head.lower()] = value
+
+
+def _apply_vim_environment(tree: dict[str, Any], name: str, rest: str, value: str) -> None:
+    vim_name, _, key = rest.rpartition("__")
+    if key.lower() not in VimSettings.__struct_fields__:
+        raise SettingsError(f"environment variable {name}: no such key of [[vims]]: {key.lower()}")
+    for vim in tree.get("vims", []):
+        vim_id = vim_id_of(vim.get("cloud_owner", ""), vim.get("cloud_region_id", ""))
+        if _environment_name(vim_id) == vim_name:
+            vim[key.lower()] = value
+            return
+    raise SettingsError(f"environment variable {name}: no cloud in [[vims]] has that vim_id")
+
+
+def _resolve_secret_files(settings: Settings) -> Settings:
+    kafka = settings.kafka
+    if kafka.password_file:
+        kafka = msgspec.structs.replace(kafka, password=_read_secret(kafka.password_file))
+    vims = [
+        msgspec.structs.replace(vim, transport_url=_read_secret(vim.transport_url_file))
+        if vim.transport_url_file
+        else vim
+        for vim in settings.vims
+    ]
+    return msgspec.structs.replace(settings, kafka=kafka, vims=vims)
+
+
+def _read_secret(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise SettingsError(f"cannot read the secret file {path}: {error.strerror}") from None
+
+
+def _check_vims(settings: Settings) -> Settings:
+    seen: set[str] = set()
+    for vim in settings.vims:
+        if "_" in vim.cloud_owner:
+            raise SettingsError(
+                f"vims: cloud_owner {vim.cloud_owner!r} contains '_', at which ONAP splits a vim_id"
+            )
+        if "/" in vim.vim_id:
+            raise SettingsError(f"vims: {vim.vim_id!r} contains '/', which parts keys and routes")
+        if vim.vim_id in seen:
+            raise SettingsError(f"vims: {vim.vim_id} stands there twice")
+        seen.add(vim.vim_id)
+        scheme = urlsplit(vim.transport_url).scheme
+        if vim.transport_url and not scheme.startswith(("rabbit", "kafka")):
+            raise SettingsError(
+                f"vims: {vim.vim_id}: transport_url must begin with rabbit:// or kafka://, not {scheme}://"
+            )
+    return settings

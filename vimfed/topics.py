@@ -1,0 +1,64 @@
+"""The job's topics: names, settings, creation, and the check that they are what we need."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from vimfed.settings import KafkaSettings
+
+DAY_MS = 24 * 3600 * 1000
+
+
+@dataclass(frozen=True)
+class TopicNames:
+    """The names of all topics under one prefix."""
+
+    prefix: str
+
+    @property
+    def notifications(self) -> str:
+        """Oslo notifications, as the bridge forwards them."""
+        return f"{self.prefix}.notifications"
+
+    @property
+    def changelog(self) -> str:
+        """The instances table's changelog, compacted."""
+        return f"{self.prefix}-instances-changelog"
+
+    @property
+    def events(self) -> str:
+        """VmEvents, before subscriptions are applied."""
+        return f"{self.prefix}.events"
+
+    @property
+    def dead_letter(self) -> str:
+        """What could not be handled, as it came, with the reason in its headers."""
+        return f"{self.prefix}.dead-letter"
+
+
+@dataclass(frozen=True)
+class TopicSpec:
+    """What one topic must be like."""
+
+    name: str
+    partitions: int
+    replication: int
+    configs: dict[str, str] = field(default_factory=dict)
+
+
+def topic_specs(kafka: KafkaSettings) -> Sequence[TopicSpec]:
+    """Return what each of the job's topics must be like."""
+    names = TopicNames(kafka.topic_prefix)
+    durable = {"min.insync.replicas": str(kafka.min_insync_replicas)}
+
+    def spec(name: str, **configs: str) -> TopicSpec:
+        dotted = {key.replace("_", "."): value for key, value in configs.items()}
+        return TopicSpec(name, kafka.partitions, kafka.replication, {**durable, **dotted})
+
+    # By arrival: a cloud's wrong clock, or a replayed trace of last year, must not expire records.
+    by_arrival = {"message_timestamp_type": "LogAppendTime"}
+    return (
+        spec(names.notifications, retention_ms=str(7 * DAY_MS), **by_arrival),
+        spec(names.changelog, cleanup_policy="compact", **by_arrival),
+        spec(names.events, retention_ms=str(7 * DAY_MS), **by_arrival),
+        spec(names.dead_letter, retention_ms=str(30 * DAY_MS), **by_arrival),
+    )

@@ -1,0 +1,1 @@
+"""The HTTP side: check_vim_status, queries, health."""
