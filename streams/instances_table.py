@@ -1,0 +1,173 @@
+"""The instances table: a Faust table whose rows are written behind the changelog, never before.
+
+Upstream (faust-streaming 0.15.3) writes a row first and sends it to the changelog afterwards: after
+a kill the replayed input meets rows that know it already, and what should have followed from it is
+never written. Here the worker sends to the changelog itself and hands rows over with
+:meth:`InstancesTable.write` once they are acknowledged. What stays with Faust is the assignment of
+partitions, recovery from the changelog, and standbys.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import faust
+import msgspec
+from faust.stores import base
+from faust.types import TP, EventT
+
+from streams.partition_stores import PartitionStore, PartitionStores
+
+LOG = logging.getLogger(__name__)
+
+
+class _SourceOffset(msgspec.Struct, gc=False):
+    """As much of a row as decides which of two is newer."""
+
+    source_offset: int
+
+
+_decode_source_offset = msgspec.json.Decoder(_SourceOffset).decode
+
+
+class _Store(base.Store[bytes, bytes]):
+    """Faust's view of the partition stores: assignment, persisted offsets, recovery."""
+
+    table: "InstancesTable"
+    stores: PartitionStores
+
+    def persisted_offset(self, tp: TP) -> int | None:
+        return self.stores.get(tp.partition).changelog_offset
+
+    def set_persisted_offset(self, tp: TP, offset: int) -> None:
+        self.stores.get(tp.partition).write({}, offset)
+
+    async def need_active_standby_for(self, tp: TP) -> bool:
+        return True
+
+    async def on_rebalance(
+        self,
+        assigned: set[TP],
+        revoked: set[TP],
+        newly_assigned: set[TP],
+        generation_id: int = 0,
+    ) -> None:
+        topic = self.table.changelog_topic_name
+        for tp in revoked:
+            if tp.topic == topic:
+                self.table.release(tp.partition)
+
+    async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
+        self.table.activate({tp.partition for tp in active_tps})
+
+    def apply_changelog_batch(
+        self,
+        batch: Iterable[EventT[Any]],
+        to_key: Callable[[Any], Any],
+        to_value: Callable[[Any], Any],
+    ) -> None:
+        """Apply what recovery and standbys read from the changelog.
+
+        Upstream takes the last record of a key for the newest. A worker that was stopped longer
+        than its session and resumed may have written an old row behind a newer one, so rows with a
+        lower source offset are ignored, and noted so that the owner writes the newer one again.
+        """
+        by_partition: dict[int, list[Any]] = defaultdict(list)
+        for event in batch:
+            by_partition[event.message.partition].append(event.message)
+        for partition, messages in by_partition.items():
+            store = self.stores.get(partition)
+            rows: dict[bytes, bytes | None] = {}
+            for message in messages:
+                key, row = message.key, message.value
+                known = rows[key] if key in rows else store.get(key)
+                if row is not None and known is not None and _is_older(row, known):
+                    LOG.warning("stale row ignored: %s-%s %r", *message.tp, key)
+                    self.table.overwritten[partition].add(key)
+                else:
+                    rows[key] = row
+            store.write(rows, messages[-1].offset)
+
+    def reset_state(self) -> None:
+        self.stores.remove_all()
+
+    async def backup_partition(
+        self, tp: TP | int, flush: bool = True, purge: bool = False, keep: int = 1
+    ) -> None:
+        raise NotImplementedError("the changelog is the backup")
+
+    def restore_backup(self, tp: TP | int, latest: bool = True, backup_id: int = 0) -> None:
+        raise NotImplementedError("the changelog is the backup")
+
+    async def on_stop(self) -> None:
+        self.stores.close_all()
+
+    def _clear(self) -> None:
+        raise NotImplementedError("rows are deleted by tombstones, one by one")
+
+
+def _is_older(row: bytes, known: bytes) -> bool:
+    return _decode_source_offset(row).source_offset < _decode_source_offset(known).source_offset
+
+
+class InstancesTable(faust.Table[bytes, bytes]):
+    """Instance key → encoded InstanceState, by partition.
+
+    ``on_activated(partition, rows)`` is called when a partition becomes ours to answer for,
+    ``on_released(partition)`` when it no longer is.
+    """
+
+    def __init__(
+        self,
+        app: faust.App,
+        *,
+        folder: Path | None,
+        on_activated: Callable[[int, Iterator[tuple[bytes, bytes]]], None],
+        on_released: Callable[[int], None],
+        **options: Any,
+    ) -> None:
+        self.stores = PartitionStores(folder)
+        self.active: set[int] = set()
+        """The partitions that we own and have recovered."""
+        self.overwritten: dict[int, set[bytes]] = defaultdict(set)
+        """Keys whose newest changelog record is an old row; the owner must write them again."""
+        self._on_activated = on_activated
+        self._on_released = on_released
+        super().__init__(app, key_type=bytes, value_type=bytes, **options)
+
+    def _new_store(self) -> _Store:
+        store = _Store("instances://", self.app, self, table_name=self.name, loop=self.loop)
+        store.stores = self.stores
+        return store
+
+    def partition(self, partition: int) -> PartitionStore:
+        """Return the store of a partition that we hold, active or standby."""
+        return self.stores.get(partition)
+
+    def write(
+        self, partition: int, rows: Mapping[bytes, bytes | None], changelog_offset: int
+    ) -> None:
+        """Write rows that the changelog has acknowledged, up to ``changelog_offset``."""
+        self.stores.get(partition).write(rows, changelog_offset)
+        self.overwritten[partition].difference_update(rows)
+
+    def activate(self, partitions: set[int]) -> None:
+        """Take over ``partitions``: from here on these, and only these, are ours."""
+        for partition in self.active - partitions:
+            self._deactivate(partition)
+        for partition in partitions - self.active:
+            self._on_activated(partition, self.stores.get(partition).items())
+        self.active = set(partitions)
+
+    def release(self, partition: int) -> None:
+        """Let go of a partition and its database."""
+        self._deactivate(partition)
+        self.stores.close(partition)
+        self.overwritten.pop(partition, None)
+
+    def _deactivate(self, partition: int) -> None:
+        if partition in self.active:
+            self.active.discard(partition)
+            self._on_released(partition)
