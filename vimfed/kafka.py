@@ -3,6 +3,7 @@
 import ssl
 from typing import Any
 
+import msgspec
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError
@@ -12,6 +13,16 @@ from vimfed.topics import TopicSpec, topic_specs
 
 MAX_RECORD_BYTES = 1_000_000
 """Largest record that we produce: below the broker's default message.max.bytes (1,048,588)."""
+
+
+class OutgoingRecord(msgspec.Struct, frozen=True, gc=False):
+    """A record on its way to a topic of the job."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes
+    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 class TopicMismatchError(Exception):

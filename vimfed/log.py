@@ -6,7 +6,7 @@ from pythonjsonlogger.json import JsonFormatter
 
 from vimfed.settings import LogSettings
 
-_NOISY = ("aiokafka", "oslo.messaging", "amqp", "kafka", "aiohttp.access")
+_NOISY = ("aiokafka", "oslo_messaging", "amqp", "kafka", "aiohttp.access")
 """Libraries that log every poll below WARNING; producing those records costs more than our work."""
 
 

@@ -131,11 +131,58 @@ class VimSettings(_Section, frozen=True, kw_only=True):
     quorum_queues: Annotated[
         bool, Meta(description="declare quorum queues; must match nova's rabbit_quorum_queue")
     ] = False
+    prefetch: Annotated[
+        int,
+        Meta(
+            description="messages that are on the way to Kafka at most; half of them make the "
+            "largest batch",
+            ge=2,
+            le=10000,
+        ),
+    ] = 500
+    batch_timeout: Annotated[
+        float,
+        Meta(description="seconds that a message waits for others to share its batch", gt=0, le=5),
+    ] = 0.02
+    heartbeat: Annotated[
+        int, Meta(description="seconds after which a silent RabbitMQ counts as dead", ge=2)
+    ] = 60
+    consumer_timeout: Annotated[
+        float,
+        Meta(
+            description="RabbitMQ's own consumer_timeout in seconds; while Kafka is away, the "
+            "listener is remade when two thirds of it have passed",
+            gt=0,
+        ),
+    ] = 1800.0
+    tls: Annotated[bool, Meta(description="connect to RabbitMQ or Kafka over TLS")] = False
+    ca_file: Annotated[
+        str, Meta(description="PEM file of the authority that signed the broker's certificate")
+    ] = ""
+    cert_file: Annotated[str, Meta(description="PEM file of the client's certificate")] = ""
+    key_file: Annotated[str, Meta(description="PEM file of the client's key")] = ""
+    sasl_mechanism: Annotated[
+        Literal["SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN"],
+        Meta(description="SASL mechanism of a kafka:// URL that names a user"),
+    ] = "SCRAM-SHA-512"
 
     @property
     def vim_id(self) -> str:
         """ONAP's vim_id of this cloud."""
         return vim_id_of(self.cloud_owner, self.cloud_region_id)
+
+
+class BridgeSettings(_Section, frozen=True, kw_only=True):
+    """``[bridge]``: the bridge's own HTTP endpoint, /metrics, /healthz and /readyz."""
+
+    host: Annotated[str, Meta(description="address to listen on")] = "127.0.0.1"
+    port: Annotated[
+        int, Meta(description="port to listen on; 0: any free one, for tests", ge=0, le=65535)
+    ] = 6067
+    stuck_after: Annotated[
+        float,
+        Meta(description="seconds without a sign of life after which a listener is stuck", ge=1),
+    ] = 60.0
 
 
 class FilterSettings(_Section, frozen=True, kw_only=True):
@@ -208,6 +255,7 @@ class Settings(_Section, frozen=True, kw_only=True):
     kafka: KafkaSettings = KafkaSettings()
     dmaap: DmaapSettings = DmaapSettings()
     vims: Annotated[list[VimSettings], Meta(description="the clouds")] = []
+    bridge: BridgeSettings = BridgeSettings()
     filter: FilterSettings = FilterSettings()
     worker: WorkerSettings = WorkerSettings()
     web: WebSettings = WebSettings()

@@ -48,7 +48,10 @@ class TopicSpec:
 def topic_specs(kafka: KafkaSettings) -> Sequence[TopicSpec]:
     """Return what each of the job's topics must be like."""
     names = TopicNames(kafka.topic_prefix)
-    durable = {"min.insync.replicas": str(kafka.min_insync_replicas)}
+    durable = {
+        "min.insync.replicas": str(kafka.min_insync_replicas),
+        "max.message.bytes": "1048588",  # Kafka's default, whatever the broker's: we count on it
+    }
 
     def spec(name: str, **configs: str) -> TopicSpec:
         dotted = {key.replace("_", "."): value for key, value in configs.items()}

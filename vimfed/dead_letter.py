@@ -1,0 +1,54 @@
+"""The dead-letter topic: what could not be handled, as it came, with the reason in its headers."""
+
+from vimfed.kafka import MAX_RECORD_BYTES, OutgoingRecord
+from vimfed.keys import partition_of
+from vimfed.oslo import without_context
+from vimfed.settings import KafkaSettings
+from vimfed.topics import TopicNames
+
+MAX_VALUE_BYTES = MAX_RECORD_BYTES - 100_000
+"""What is larger is cut: one record has to take it, with its key and headers."""
+_MAX_ERROR_BYTES = 1000
+
+
+def dead_letter_record(
+    kafka: KafkaSettings,
+    value: bytes,
+    error: str,
+    *,
+    source: str,
+    key: bytes | None = None,
+    partition: int | None = None,
+    offset: int | None = None,
+    vim_id: str = "",
+) -> OutgoingRecord:
+    """Return the record that keeps ``value`` on the dead-letter topic.
+
+    ``source`` is the topic or queue from which the bytes came, ``partition`` and ``offset`` their
+    place there (None: a queue has neither). The bytes stay as they came but for the oslo context,
+    which may hold tokens; where they are too large for a record, the header ``size`` tells how
+    many there were.
+
+    Headers, all UTF-8 text: ``source``, ``partition``, ``offset``, ``error``, ``vim_id``, ``size``;
+    those that do not apply are absent.
+    """
+    kept = without_context(value)
+    headers = {
+        "source": source,
+        "partition": partition,
+        "offset": offset,
+        "error": error,
+        "vim_id": vim_id or None,
+        "size": len(kept) if len(kept) > MAX_VALUE_BYTES else None,
+    }
+    return OutgoingRecord(
+        topic=TopicNames(kafka.topic_prefix).dead_letter,
+        partition=partition_of(key if key is not None else vim_id.encode(), kafka.partitions),
+        key=key,
+        value=kept[:MAX_VALUE_BYTES],
+        headers=tuple(
+            (name, str(header).encode()[:_MAX_ERROR_BYTES])
+            for name, header in headers.items()
+            if header is not None
+        ),
+    )

@@ -1,0 +1,80 @@
+"""Metrics in Prometheus' text format, and the small HTTP endpoint that shows them with the health.
+
+Conventions: one registry per process (never the library's global one, which tests would share),
+names begin with ``vimfed_<process>_``, counters end in ``_total``, times are seconds.
+"""
+
+import json
+from collections.abc import Callable
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+Check = Callable[[], dict[str, str]]
+"""Returns what is wrong: the part's name and why; empty when all is well."""
+
+
+def new_registry() -> CollectorRegistry:
+    """Return a registry that holds the process's own figures (memory, CPU, open files)."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    return registry
+
+
+def metrics_response(registry: CollectorRegistry) -> web.Response:
+    """Return the answer to ``GET /metrics``."""
+    return web.Response(
+        body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+    )
+
+
+def health_response(check: Check) -> web.Response:
+    """Return 200 ``{"status": "ok"}``, or 503 with what is wrong."""
+    wrong = check()
+    if not wrong:
+        return web.json_response({"status": "ok"})
+    text = json.dumps({"status": "failing", "wrong": wrong})
+    return web.Response(status=503, text=text, content_type="application/json")
+
+
+class MonitoringServer:
+    """Serves ``/metrics``, ``/healthz`` (is a restart needed?) and ``/readyz`` (does it work?).
+
+    It runs in the process's own event loop: where that hangs, nothing answers, as it should be.
+    """
+
+    def __init__(self, registry: CollectorRegistry, *, live: Check, ready: Check) -> None:
+        self._registry = registry
+        self._live = live
+        self._ready = ready
+        self._runner: web.AppRunner | None = None
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen and return the port. Raises OSError where the address cannot be had."""
+
+        async def metrics(_request: web.Request) -> web.Response:
+            return metrics_response(self._registry)
+
+        async def live(_request: web.Request) -> web.Response:
+            return health_response(self._live)
+
+        async def ready(_request: web.Request) -> web.Response:
+            return health_response(self._ready)
+
+        app = web.Application()
+        app.add_routes(
+            [web.get("/metrics", metrics), web.get("/healthz", live), web.get("/readyz", ready)]
+        )
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, host, port).start()
+        bound: int = self._runner.addresses[0][1]
+        return bound
+
+    async def close(self) -> None:
+        """Stop listening."""
+        if self._runner is not None:
+            await self._runner.cleanup()
