@@ -1,5 +1,6 @@
 """Connections to Kafka, made one way everywhere, and the creation of the job's topics."""
 
+import asyncio
 import ssl
 from typing import Any
 
@@ -13,6 +14,8 @@ from vimfed.topics import TopicSpec, topic_specs
 
 MAX_RECORD_BYTES = 1_000_000
 """Largest record that we produce: below the broker's default message.max.bytes (1,048,588)."""
+CLOSE_TIMEOUT = 2.0
+"""Seconds that closing a connection may take."""
 
 
 class OutgoingRecord(msgspec.Struct, frozen=True, gc=False):
@@ -36,7 +39,7 @@ def client_options(kafka: KafkaSettings) -> dict[str, Any]:
         "security_protocol": kafka.security_protocol,
     }
     if kafka.security_protocol in ("SSL", "SASL_SSL"):
-        options["ssl_context"] = _ssl_context(kafka)
+        options["ssl_context"] = ssl_context(kafka)
     if kafka.security_protocol in ("SASL_PLAINTEXT", "SASL_SSL"):
         options["sasl_mechanism"] = kafka.sasl_mechanism
         options["sasl_plain_username"] = kafka.username
@@ -44,7 +47,8 @@ def client_options(kafka: KafkaSettings) -> dict[str, Any]:
     return options
 
 
-def _ssl_context(kafka: KafkaSettings) -> ssl.SSLContext:
+def ssl_context(kafka: KafkaSettings) -> ssl.SSLContext:
+    """Return the TLS context for the brokers of ``kafka``."""
     context = ssl.create_default_context(cafile=kafka.ca_file or None)
     if kafka.cert_file:
         context.load_cert_chain(kafka.cert_file, kafka.key_file or None)
@@ -64,6 +68,19 @@ def idempotent_producer(kafka: KafkaSettings, **options: Any) -> AIOKafkaProduce
         max_request_size=MAX_RECORD_BYTES,
         **options,
     )
+
+
+async def close_undelivered(producer: AIOKafkaProducer) -> None:
+    """Close a producer within some seconds, without delivering what it still holds."""
+    # stop() alone waits until everything is delivered, which may be never.
+    await producer.client.close()
+    sender = producer._sender.sender_task
+    if sender is not None:
+        sender.cancel()  # it still awaits the requests that are under way
+        await asyncio.wait([sender], timeout=CLOSE_TIMEOUT)
+        sender.cancel()
+        await asyncio.wait([sender])
+    await producer.stop()
 
 
 async def ensure_topics(kafka: KafkaSettings) -> list[str]:

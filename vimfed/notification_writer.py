@@ -10,7 +10,13 @@ import msgspec
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from vimfed.kafka import MAX_RECORD_BYTES, OutgoingRecord, idempotent_producer
+from vimfed.kafka import (
+    CLOSE_TIMEOUT,
+    MAX_RECORD_BYTES,
+    OutgoingRecord,
+    close_undelivered,
+    idempotent_producer,
+)
 from vimfed.keys import instance_key, partition_of
 from vimfed.records import Notification
 from vimfed.settings import KafkaSettings
@@ -22,7 +28,6 @@ DELIVERY_TIMEOUT = 120.0
 """Seconds after which a producer that brings no acknowledgement is replaced by a new one."""
 START_TIMEOUT = 30.0
 MAX_BACKOFF = 5.0
-CLOSE_TIMEOUT = 2.0
 
 _encode = msgspec.json.Encoder().encode
 
@@ -131,7 +136,7 @@ class NotificationWriter:
             self._close_later(producer)
 
     def _close_later(self, producer: AIOKafkaProducer) -> None:
-        task = asyncio.create_task(_close_undelivered(producer))
+        task = asyncio.create_task(close_undelivered(producer))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
@@ -168,15 +173,3 @@ async def _send_partition(
             await (await producer.send_batch(batch, topic, partition=partition))
             batch = producer.create_batch()
     await (await producer.send_batch(batch, topic, partition=partition))
-
-
-async def _close_undelivered(producer: AIOKafkaProducer) -> None:
-    # stop() alone waits until everything is delivered, which may be never.
-    await producer.client.close()
-    sender = producer._sender.sender_task
-    if sender is not None:
-        sender.cancel()  # it still awaits the requests that are under way
-        await asyncio.wait([sender], timeout=CLOSE_TIMEOUT)
-        sender.cancel()
-        await asyncio.wait([sender])
-    await producer.stop()
