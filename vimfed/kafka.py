@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError
 
+from vimfed.errors import OperatorError
 from vimfed.settings import KafkaSettings
 from vimfed.topics import TopicSpec, topic_specs
 
@@ -24,11 +25,11 @@ class OutgoingRecord(msgspec.Struct, frozen=True, gc=False):
     topic: str
     partition: int
     key: bytes | None
-    value: bytes
+    value: bytes | None
     headers: tuple[tuple[str, bytes], ...] = ()
 
 
-class TopicMismatchError(Exception):
+class TopicMismatchError(OperatorError):
     """A topic exists, but not as the job needs it; the text says how to mend it."""
 
 
@@ -64,7 +65,7 @@ def idempotent_producer(kafka: KafkaSettings, **options: Any) -> AIOKafkaProduce
         **client_options(kafka),
         acks="all",
         enable_idempotence=True,
-        max_batch_size=128 * 1024,
+        max_batch_size=MAX_RECORD_BYTES,
         max_request_size=MAX_RECORD_BYTES,
         **options,
     )
@@ -96,6 +97,16 @@ async def ensure_topics(kafka: KafkaSettings) -> list[str]:
         created = [spec.name for spec in topic_specs(kafka) if await _create(admin, spec)]
         await _check(admin, kafka)
         return created
+    finally:
+        await admin.close()
+
+
+async def ensure_topic(kafka: KafkaSettings, spec: TopicSpec) -> bool:
+    """Create one topic where it is missing; return whether it was. It may be like anything."""
+    admin = AIOKafkaAdminClient(**client_options(kafka))
+    await admin.start()
+    try:
+        return await _create(admin, spec)
     finally:
         await admin.close()
 

@@ -10,6 +10,7 @@ import msgspec
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from vimfed.appending import append_all
 from vimfed.kafka import (
     CLOSE_TIMEOUT,
     MAX_RECORD_BYTES,
@@ -87,7 +88,7 @@ class NotificationWriter:
             try:
                 producer = await self._started_producer()
                 async with asyncio.timeout(DELIVERY_TIMEOUT):
-                    await _send(producer, records)
+                    await append_all(producer, records)
             except (KafkaError, OSError, TimeoutError, AssertionError) as error:
                 # AssertionError: aiokafka's way of saying that a partition is not known (yet).
                 self.available = False
@@ -139,37 +140,3 @@ class NotificationWriter:
         task = asyncio.create_task(close_undelivered(producer))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
-
-
-async def _send(producer: AIOKafkaProducer, records: Sequence[OutgoingRecord]) -> None:
-    by_partition: dict[tuple[str, int], list[OutgoingRecord]] = {}
-    for record in records:
-        by_partition.setdefault((record.topic, record.partition), []).append(record)
-    shares = [
-        asyncio.ensure_future(_send_partition(producer, topic, partition, share))
-        for (topic, partition), share in by_partition.items()
-    ]
-    try:
-        await asyncio.gather(*shares)
-    finally:
-        for share in shares:
-            share.cancel()
-
-
-async def _send_partition(
-    producer: AIOKafkaProducer, topic: str, partition: int, records: Sequence[OutgoingRecord]
-) -> None:
-    """Write the records of one partition, batch after batch.
-
-    aiokafka's own batches cost a tenth of a ``send`` per record. The next one waits for the
-    acknowledgement of the one before: nothing can be written after a gap.
-    """
-    batch = producer.create_batch()
-    for record in records:
-        while (
-            batch.append(key=record.key, value=record.value, timestamp=None, headers=record.headers)
-            is None
-        ):
-            await (await producer.send_batch(batch, topic, partition=partition))
-            batch = producer.create_batch()
-    await (await producer.send_batch(batch, topic, partition=partition))
