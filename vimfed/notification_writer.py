@@ -66,21 +66,21 @@ class NotificationWriter:
     twice, but the first occurrences keep their order, and none is missing.
     """
 
-    def __init__(
-        self, kafka: KafkaSettings, *, on_retry: Callable[[Exception], None] | None = None
-    ) -> None:
+    def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka
-        self._on_retry = on_retry
         self._producer: AIOKafkaProducer | None = None
         self._starting = asyncio.Lock()
         self._closing: set[asyncio.Task[None]] = set()
         self.available = False
         """Whether the last write, or the last attempt of one, succeeded."""
 
-    async def write(self, records: Sequence[OutgoingRecord]) -> None:
+    async def write(
+        self, records: Sequence[OutgoingRecord], on_retry: Callable[[], None] = lambda: None
+    ) -> None:
         """Return when all records are acknowledged; retries without end, so cancel it to give up.
 
-        After a cancellation records may have been written or not.
+        ``on_retry`` is called before each further attempt. After a cancellation records may have
+        been written or not.
         """
         backoff = 0.1
         while True:
@@ -96,8 +96,7 @@ class NotificationWriter:
                 LOG.warning(
                     "Kafka does not take records, trying again in %.1f s: %r", backoff, error
                 )
-                if self._on_retry is not None:
-                    self._on_retry(error)
+                on_retry()
                 await asyncio.sleep(backoff * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
                 backoff = min(2 * backoff, MAX_BACKOFF)
             else:

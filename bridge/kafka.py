@@ -1,0 +1,194 @@
+"""A cloud that notifies over Kafka: its topics consumed directly, in our own consumer group.
+
+oslo.messaging's own Kafka driver commits offsets before anybody has seen the records, and starts a
+new group at the latest record: it loses messages. Here an offset is committed after our own write.
+"""
+
+import asyncio
+import contextlib
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from urllib.parse import unquote, urlsplit
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import CommitFailedError, KafkaError
+
+from bridge.forwarding import UnusableBodyError, arrival_time, dead_lettered, forwarded
+from bridge.progress import STOP_TIMEOUT, Progress
+from vimfed.kafka import OutgoingRecord, client_options
+from vimfed.oslo import PRIORITIES
+from vimfed.settings import KafkaSettings, VimSettings
+
+LOG = logging.getLogger(__name__)
+
+Write = Callable[[Sequence[OutgoingRecord], Progress], Awaitable[None]]
+"""Writes records; returns when Kafka has acknowledged all of them."""
+
+POLL_MS = 500
+MAX_BACKOFF = 30.0
+
+
+class KafkaListener:
+    """Listens until it is stopped; an error of the cloud's only leads to another attempt."""
+
+    def __init__(
+        self, vim: VimSettings, kafka: KafkaSettings, write: Write, progress: Progress
+    ) -> None:
+        self._vim = vim
+        self._kafka = kafka
+        self._write = write
+        self._progress = progress
+        self._stopping = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to connect; returns at once. Needs a running event loop."""
+        self._task = asyncio.create_task(self._run(), name=self._vim.vim_id)
+
+    async def stop(self) -> bool:
+        """Finish the batch that is on its way, if Kafka takes it, and leave the group.
+
+        Returns False where that takes more than STOP_TIMEOUT; it is then cut short.
+        """
+        self._stopping.set()
+        if self._task is None:
+            return True
+        await asyncio.wait([self._task], timeout=STOP_TIMEOUT)
+        in_time = self._task.done()
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        return in_time
+
+    async def _run(self) -> None:
+        known = {"vim_id": self._vim.vim_id}
+        backoff = 1.0
+        while not self._stopping.is_set():
+            begun = time.monotonic()
+            consumer = _consumer(self._vim)
+            try:
+                LOG.info("cloud %s: connecting", self._vim.vim_id, extra=known)
+                await consumer.start()
+                LOG.info(
+                    "cloud %s: listening as group %s",
+                    self._vim.vim_id,
+                    self._vim.pool,
+                    extra=known,
+                )
+                await self._consume(consumer)
+            except (KafkaError, OSError) as error:
+                LOG.warning(
+                    "cloud %s: cannot listen, trying again in %.0f s: %s",
+                    self._vim.vim_id,
+                    backoff,
+                    error,
+                    extra=known,
+                )
+                self._progress.connected = False
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), backoff)
+                backoff = 1.0 if time.monotonic() - begun > 60 else min(2 * backoff, MAX_BACKOFF)
+            finally:
+                self._progress.connected = False
+                await consumer.stop()
+
+    async def _consume(self, consumer: AIOKafkaConsumer) -> None:
+        while not self._stopping.is_set():
+            fetched = await consumer.getmany(timeout_ms=POLL_MS, max_records=self._vim.prefetch)
+            self._progress.alive_at = time.monotonic()
+            self._progress.connected = True
+            if not fetched:
+                continue
+            self._progress.received(sum(map(len, fetched.values())))
+            records, dead = self._records(fetched)
+            await self._write(records, self._progress)
+            self._progress.written(len(records) - dead, dead)
+            try:
+                await consumer.commit({tp: batch[-1].offset + 1 for tp, batch in fetched.items()})
+            except CommitFailedError:
+                # The group gave the partitions to somebody else, who gets the records once more.
+                LOG.warning("cloud %s: lost its partitions meanwhile", self._vim.vim_id)
+
+    def _records(
+        self, fetched: Mapping[TopicPartition, Sequence[ConsumerRecord[bytes, bytes]]]
+    ) -> tuple[list[OutgoingRecord], int]:
+        """Return the records in their order per partition, and how many are dead letters."""
+        received_at = arrival_time()
+        vim_id = self._vim.vim_id
+        records = []
+        dead = 0
+        for tp, batch in fetched.items():
+            # The pool belongs to the path: whoever makes the cloud's topics anew, with offsets
+            # from 0, takes a new pool's name, or what comes would look older than what was.
+            path = f"{vim_id}/{self._vim.pool}/{tp.topic}/{tp.partition}"
+            for message in batch:
+                body = message.value or b""
+                try:
+                    record = forwarded(
+                        self._kafka,
+                        body,
+                        vim_id=vim_id,
+                        path=path,
+                        sequence=message.offset,
+                        received_at=received_at,
+                    )
+                except UnusableBodyError as error:
+                    dead += 1
+                    record = dead_lettered(
+                        self._kafka,
+                        body,
+                        error,
+                        vim_id=vim_id,
+                        source=tp.topic,
+                        key=message.key,
+                        partition=tp.partition,
+                        offset=message.offset,
+                    )
+                records.append(record)
+        return records, dead
+
+
+def _consumer(vim: VimSettings) -> AIOKafkaConsumer:
+    consumer = AIOKafkaConsumer(
+        **client_options(_cluster(vim)),
+        group_id=vim.pool,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        max_poll_interval_ms=int(vim.consumer_timeout * 1000),
+        metadata_max_age_ms=30_000,
+        fetch_max_bytes=8 * 1024 * 1024,
+        max_partition_fetch_bytes=1024 * 1024,
+    )
+    # A pattern takes up topics that nova makes later, and makes none itself.
+    consumer.subscribe(pattern=_topic_pattern(vim))
+    return consumer
+
+
+def _topic_pattern(vim: VimSettings) -> str:
+    """Return the pattern of the topics that oslo's Kafka driver writes: topic.priority[.vhost]."""
+    topics = "|".join(map(re.escape, vim.topics))
+    vhost = urlsplit(vim.transport_url).path.strip("/")
+    suffix = re.escape(f".{vhost}") if vhost else ""
+    return f"^(?:{topics})\\.(?:{'|'.join(PRIORITIES)}){suffix}$"
+
+
+def _cluster(vim: VimSettings) -> KafkaSettings:
+    """Return the cloud's Kafka as settings: hosts and credentials stand in the transport URL."""
+    hosts, users = [], []
+    for part in urlsplit(vim.transport_url).netloc.split(","):
+        user, _, host = part.rpartition("@")
+        hosts.append(host)
+        users.append(user)
+    username, _, password = users[0].partition(":")
+    transport = "SSL" if vim.tls else "PLAINTEXT"
+    return KafkaSettings(
+        bootstrap=",".join(hosts),
+        security_protocol=f"SASL_{transport}" if username else transport,  # type: ignore[arg-type]
+        ca_file=vim.ca_file,
+        cert_file=vim.cert_file,
+        key_file=vim.key_file,
+        sasl_mechanism=vim.sasl_mechanism,
+        username=unquote(username),
+        password=unquote(password),
+    )

@@ -1,0 +1,134 @@
+"""How each cloud's listener is doing: written by the listener, read by metrics and health."""
+
+import time
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+STOP_TIMEOUT = 7.0
+"""Seconds that a listener has to leave; the process has to be gone within ten."""
+
+
+class Progress:
+    """One cloud's listener. Each attribute has one writer, so plain attributes do across threads.
+
+    Times are of the monotonic clock, in seconds.
+    """
+
+    def __init__(self, vim_id: str, counters: "Counters") -> None:
+        self.vim_id = vim_id
+        self.connected = False
+        self.ended = False
+        self.alive_at = time.monotonic()
+        """When the listener last showed that it runs."""
+        self.message_at = time.monotonic()
+        """When the cloud's last message came; at first, when the listener was made."""
+        self.in_flight = 0
+        """Messages received whose acknowledgement by Kafka is awaited."""
+        self.waiting_since: float | None = None
+        """When the oldest of them was received."""
+        self._counters = counters
+
+    def received(self, count: int) -> None:
+        """Note messages that are now on the way to Kafka."""
+        now = time.monotonic()
+        self.alive_at = self.message_at = self.waiting_since = now
+        self.in_flight = count
+        self._counters.received.labels(self.vim_id).inc(count)
+
+    def written(self, forwarded: int, dead_lettered: int) -> None:
+        """Note that Kafka has acknowledged them."""
+        self._counters.forwarded.labels(self.vim_id).inc(forwarded)
+        self._counters.dead_lettered.labels(self.vim_id).inc(dead_lettered)
+        self.settled()
+
+    def settled(self) -> None:
+        """Note that nothing is on the way any more, written or given back to the cloud."""
+        self.in_flight = 0
+        self.waiting_since = None
+
+    def rejected(self) -> None:
+        """Note a message that oslo.messaging itself refused."""
+        self._counters.rejected.labels(self.vim_id).inc()
+
+    def retried(self) -> None:
+        """Note that the write in progress has to be tried again."""
+        self._counters.retries.labels(self.vim_id).inc()
+
+    @property
+    def waiting_seconds(self) -> float:
+        """Age of the oldest message that is not acknowledged; 0 where there is none."""
+        since = self.waiting_since
+        return 0.0 if since is None else time.monotonic() - since
+
+    def wrong(self, stuck_after: float) -> str:
+        """Return why this listener needs a restart; empty where it does not.
+
+        A cloud that is down is no reason: a restart would not bring it back. Nor is Kafka's
+        absence: the listener waits for it on purpose.
+        """
+        if self.ended:
+            return "the listener has ended"
+        silence = time.monotonic() - self.alive_at
+        if self.connected and silence > stuck_after:
+            return f"connected, but no sign of life for {silence:.0f} s"
+        return ""
+
+
+class Counters:
+    """The bridge's counters, per cloud."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, text: str) -> Counter:
+            return Counter(f"vimfed_bridge_{name}", text, ["vim_id"], registry=registry)
+
+        self.received = counter("received", "messages received from the cloud")
+        self.forwarded = counter("forwarded", "records acknowledged on the notifications topic")
+        self.dead_lettered = counter(
+            "dead_lettered", "records acknowledged on the dead-letter topic"
+        )
+        self.rejected = counter(
+            "rejected", "messages that oslo.messaging refused, e.g. malformed JSON"
+        )
+        self.retries = counter("retries", "attempts to write that Kafka did not take")
+
+    def show(self, vim_id: str) -> None:
+        """Make a cloud's counters visible from the beginning, at zero."""
+        for counter in (
+            self.received,
+            self.forwarded,
+            self.dead_lettered,
+            self.rejected,
+            self.retries,
+        ):
+            counter.labels(vim_id)
+
+
+class ProgressCollector(Collector):
+    """Gauges that are read from the listeners when somebody asks."""
+
+    def __init__(self, progresses: dict[str, Progress]) -> None:
+        self._progresses = progresses
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the gauges of all clouds."""
+        now = time.monotonic()
+        in_flight = _gauge("in_flight", "messages whose acknowledgement by Kafka is awaited")
+        oldest = _gauge("oldest_unacknowledged_seconds", "age of the oldest message in flight")
+        silence = _gauge(
+            "last_message_seconds",
+            "seconds since the cloud's last message (before the first: since the start)",
+        )
+        connected = _gauge("connected", "1 while the listener is connected to its cloud")
+        for vim_id, progress in list(self._progresses.items()):
+            in_flight.add_metric([vim_id], progress.in_flight)
+            oldest.add_metric([vim_id], progress.waiting_seconds)
+            silence.add_metric([vim_id], now - progress.message_at)
+            connected.add_metric([vim_id], progress.connected)
+        return [in_flight, oldest, silence, connected]
+
+
+def _gauge(name: str, text: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"vimfed_bridge_{name}", text, labels=["vim_id"])

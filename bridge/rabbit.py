@@ -1,0 +1,295 @@
+"""A cloud that notifies over RabbitMQ: one oslo.messaging batch listener, in a thread of its own.
+
+Why not oslo's listener as it is: it sorts each batch by priority, although the queue's order is the
+cloud's causal order; it acknowledges and drops what has an unknown priority; and it hands over the
+decoded message, while the dead-letter topic wants the bytes as they came. So a batch is taken as
+it arrived, and a message's AMQP frame is read beside what oslo made of it.
+"""
+
+import asyncio
+import concurrent.futures
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import oslo_messaging
+import oslo_messaging.opts
+from oslo_config import cfg
+from oslo_messaging._drivers import impl_rabbit
+from oslo_messaging.notify.listener import BatchNotificationServer
+
+from bridge.forwarding import UnusableBodyError, arrival_time, dead_lettered, forwarded
+from bridge.progress import STOP_TIMEOUT, Progress
+from vimfed.kafka import OutgoingRecord
+from vimfed.oslo import PRIORITIES
+from vimfed.settings import KafkaSettings, VimSettings
+
+LOG = logging.getLogger(__name__)
+
+Delivery = concurrent.futures.Future[None]
+Write = Callable[[Sequence[OutgoingRecord], Progress], Delivery]
+"""Starts to write records; the future is done when Kafka has acknowledged all of them."""
+
+GRACE = 4.0
+"""Seconds that a batch on its way has left when the bridge is told to stop."""
+TICK = 0.5
+MAX_BACKOFF = 30.0
+
+
+class RabbitListener:
+    """Listens until it is stopped; an error of the cloud's only leads to another attempt."""
+
+    def __init__(
+        self, vim: VimSettings, kafka: KafkaSettings, write: Write, progress: Progress
+    ) -> None:
+        self._vim = vim
+        self._kafka = kafka
+        self._write = write
+        self._progress = progress
+        self._stop = threading.Event()
+        # A daemon: a connection attempt inside oslo.messaging cannot be interrupted.
+        self._thread = threading.Thread(
+            target=self._run, name=f"{vim.vim_id} supervisor", daemon=True
+        )
+
+    def start(self) -> None:
+        """Begin to connect; returns at once."""
+        self._thread.start()
+
+    async def stop(self) -> bool:
+        """Finish the batch that is on its way, if Kafka takes it, and leave the queue.
+
+        Returns False where that takes more than STOP_TIMEOUT: the broker does not answer.
+        """
+        self._stop.set()
+        await asyncio.to_thread(self._thread.join, STOP_TIMEOUT)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        backoff = 1.0
+        while not self._stop.is_set():
+            begun = time.monotonic()
+            try:
+                self._listen()
+            except Exception as error:
+                LOG.warning(
+                    "cloud %s: cannot listen, trying again in %.0f s: %s",
+                    self._vim.vim_id,
+                    backoff,
+                    error,
+                    extra={"vim_id": self._vim.vim_id},
+                )
+                self._stop.wait(backoff)
+                backoff = 1.0 if time.monotonic() - begun > 60 else min(2 * backoff, MAX_BACKOFF)
+            finally:
+                self._progress.connected = False
+
+    def _listen(self) -> None:
+        """Run one session, until the stop or until the listener has to be remade."""
+        vim_id = self._vim.vim_id
+        known = {"vim_id": vim_id}
+        session = _Session(self._vim, self._kafka, self._write, self._progress)
+        LOG.info("cloud %s: connecting", vim_id, extra=known)
+        session.start(override_pool_size=1)
+        LOG.info("cloud %s: listening as pool %s", vim_id, self._vim.pool, extra=known)
+        remake_after = self._vim.consumer_timeout * 2 / 3
+        held = False
+        try:
+            while not (held or self._stop.wait(min(TICK, remake_after / 10))):
+                session.check()
+                held = self._progress.waiting_seconds > remake_after
+        finally:
+            self._progress.connected = False
+            delivery = session.leave(grace=0 if held else GRACE)
+        if held and delivery is not None:
+            LOG.warning(
+                "cloud %s: Kafka did not take a batch for %.0f s: its messages are back in the "
+                "queue, before RabbitMQ's consumer timeout; waiting for Kafka",
+                vim_id,
+                remake_after,
+                extra=known,
+            )
+            while not (delivery.done() or self._stop.wait(TICK)):
+                self._progress.alive_at = time.monotonic()
+
+
+class _EveryPriority:
+    """What oslo's server asks of a dispatcher: which priorities to consume."""
+
+    supported_priorities = PRIORITIES
+
+
+class _Session(BatchNotificationServer):  # type: ignore[misc]
+    """One connection's life on the pool's queue, and so one path."""
+
+    def __init__(
+        self, vim: VimSettings, kafka: KafkaSettings, write: Write, progress: Progress
+    ) -> None:
+        self._vim = vim
+        self._kafka = kafka
+        self._write = write
+        self._progress = progress
+        self._leaving = threading.Event()
+        self._give_up_at = 0.0
+        self._failure: BaseException | None = None
+        self._delivery: Delivery | None = None
+        self._path = f"{vim.vim_id}/{vim.pool}/{uuid.uuid4().hex[:12]}"
+        self._sequence = 0
+        super().__init__(
+            _transport(vim),
+            [oslo_messaging.Target(topic=topic, exchange=vim.exchange) for topic in vim.topics],
+            _EveryPriority(),
+            pool=vim.pool,
+            batch_size=vim.prefetch // 2,
+            batch_timeout=vim.batch_timeout,
+        )
+
+    def check(self) -> None:
+        """Ask the polling thread for a sign of life; raise what broke the handling of a batch."""
+        if self._failure is not None:
+            raise self._failure
+        poller = self.listener._poll_style_listener
+        self._progress.connected = bool(poller.conn.connection.connected)
+        poller._message_operations_handler.do(self._sign_of_life)
+
+    def leave(self, *, grace: float) -> Delivery | None:
+        """End the session; what is not acknowledged goes back to the queue, in its order.
+
+        A batch on its way has ``grace`` seconds left. Returns its delivery if it was given up.
+        """
+        self._give_up_at = time.monotonic() + grace
+        self._leaving.set()
+        self.stop()
+        # oslo closes the connection without looking whether the last acknowledgements are sent.
+        sent = threading.Event()
+        operations = self.listener._poll_style_listener._message_operations_handler
+        self._work_executor.submit(operations.do, sent.set)
+        sent.wait(grace + 2.0)
+        self.wait()
+        self.transport.cleanup()
+        return self._delivery
+
+    def _create_listener(self) -> Any:
+        listener = super()._create_listener()
+        listener._listen_thread.name = self._vim.vim_id  # tells whose message oslo rejected
+        return listener
+
+    def _sign_of_life(self) -> None:
+        self._progress.alive_at = time.monotonic()
+
+    def _process_incoming(self, incoming: list[Any]) -> None:
+        """Take a batch from oslo's poller; acknowledge it if Kafka did, else leave it alone."""
+        if self._leaving.is_set():
+            return
+        try:
+            if self._deliver(incoming):
+                for message in incoming:
+                    message.acknowledge()
+        except BaseException as error:
+            # Whoever lets a later batch pass this one breaks the order: the session is over.
+            self._failure = error
+            self._leaving.set()
+
+    def _deliver(self, incoming: list[Any]) -> bool:
+        """Write a batch; False where it had to be given up."""
+        self._progress.received(len(incoming))
+        records, dead = self._records(incoming)
+        self._delivery = self._write(records, self._progress)
+        while True:
+            try:
+                self._delivery.result(TICK)
+            except TimeoutError:
+                if self._leaving.is_set() and time.monotonic() > self._give_up_at:
+                    self._progress.settled()
+                    return False
+            else:
+                self._delivery = None
+                self._progress.written(len(records) - dead, dead)
+                return True
+
+    def _records(self, incoming: list[Any]) -> tuple[list[OutgoingRecord], int]:
+        """Return the records of a batch in its order, and how many of them are dead letters."""
+        received_at = arrival_time()
+        vim_id = self._vim.vim_id
+        records = []
+        dead = 0
+        for message in incoming:
+            frame = message.message._raw_message
+            body = frame.body.encode() if isinstance(frame.body, str) else bytes(frame.body)
+            # What another session gave back may come after what is newer: not in this path's order.
+            redelivered = frame.delivery_info.get("redelivered")
+            self._sequence += 1
+            try:
+                record = forwarded(
+                    self._kafka,
+                    body,
+                    vim_id=vim_id,
+                    path=f"{self._path}/redelivered" if redelivered else self._path,
+                    sequence=self._sequence,
+                    received_at=received_at,
+                )
+            except UnusableBodyError as error:
+                dead += 1
+                source = str(frame.delivery_info.get("routing_key", self._vim.pool))
+                record = dead_lettered(self._kafka, body, error, vim_id=vim_id, source=source)
+            records.append(record)
+        return records, dead
+
+
+def _transport(vim: VimSettings) -> Any:
+    """Return the oslo transport; options in the URL's query go before those of the settings."""
+    conf = cfg.ConfigOpts()
+    conf([], project="vimfed", default_config_files=[], default_config_dirs=[])
+    for group, options in oslo_messaging.opts.list_opts():
+        conf.register_opts(options, group=group)
+    chosen = {
+        "rabbit_qos_prefetch_count": vim.prefetch,
+        "heartbeat_timeout_threshold": vim.heartbeat,
+        "amqp_durable_queues": vim.durable_queues,
+        "rabbit_quorum_queue": vim.quorum_queues,
+        "rabbit_interval_max": 10,
+        "ssl": vim.tls,
+        "ssl_ca_file": vim.ca_file,
+        "ssl_cert_file": vim.cert_file,
+        "ssl_key_file": vim.key_file,
+    }
+    for name, value in chosen.items():
+        conf.set_override(name, value, group="oslo_messaging_rabbit")
+    return oslo_messaging.get_notification_transport(conf, url=vim.transport_url)
+
+
+class RejectionFilter(logging.Filter):
+    """Counts, per cloud, what oslo.messaging refuses before anybody sees it, such as broken JSON.
+
+    RabbitMQ then drops such a message, or keeps it where a policy names a dead-letter exchange.
+    oslo's only sign is a log record, written by the cloud's polling thread; its stack trace is
+    replaced by one line.
+    """
+
+    def __init__(self, progresses: Mapping[str, Progress]) -> None:
+        super().__init__()
+        self._progresses = progresses
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Count a rejection; let every record pass."""
+        if record.msg == "Failed to process message ... skipping it.":
+            vim_id = record.threadName or ""
+            if vim_id in self._progresses:
+                self._progresses[vim_id].rejected()
+            reason = record.exc_info[1] if record.exc_info else None
+            record.msg = "cloud %s: oslo.messaging rejects a message: %s"
+            record.args = (vim_id, type(reason).__name__)
+            record.exc_info = None
+            record.vim_id = vim_id
+        return True
+
+    def install(self) -> None:
+        """Listen to oslo's driver."""
+        logging.getLogger(impl_rabbit.__name__).addFilter(self)
+
+    def remove(self) -> None:
+        """Listen no longer."""
+        logging.getLogger(impl_rabbit.__name__).removeFilter(self)

@@ -1,0 +1,171 @@
+"""The bridge process: its clouds' listeners, the one writer they share, signals and monitoring."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable, Sequence
+from urllib.parse import urlsplit
+
+from aiokafka.errors import KafkaError
+
+from bridge.kafka import KafkaListener
+from bridge.progress import Counters, Progress, ProgressCollector
+from bridge.rabbit import Delivery, RabbitListener, RejectionFilter
+from vimfed.errors import OperatorError
+from vimfed.kafka import OutgoingRecord, TopicMismatchError, ensure_topics
+from vimfed.metrics import MonitoringServer, new_registry
+from vimfed.notification_writer import NotificationWriter
+from vimfed.settings import Settings, SettingsError, VimSettings
+
+LOG = logging.getLogger(__name__)
+
+
+def run(settings: Settings, reload: Callable[[], Settings] | None = None) -> int:
+    """Forward the clouds' notifications until SIGTERM or SIGINT; return the exit code.
+
+    ``reload`` reads the settings again at SIGHUP: clouds are added, removed and changed, everything
+    else needs a restart. Raises OperatorError.
+    """
+    asyncio.run(_Bridge(settings, reload).run())
+    return 0
+
+
+class _Bridge:
+    def __init__(self, settings: Settings, reload: Callable[[], Settings] | None) -> None:
+        self._settings = settings
+        self._reload = reload
+        registry = new_registry()
+        self._counters = Counters(registry)
+        self._progresses: dict[str, Progress] = {}
+        registry.register(ProgressCollector(self._progresses))
+        self._listeners: dict[str, tuple[VimSettings, RabbitListener | KafkaListener]] = {}
+        self._stop = asyncio.Event()
+        self._failure: OperatorError | None = None
+        self._topics_ready = asyncio.Event()
+        self._writer = NotificationWriter(settings.kafka)
+        self._monitoring = MonitoringServer(registry, live=self._stuck, ready=self._waiting_for)
+
+    async def run(self) -> None:
+        """Work until a signal ends it."""
+        self._loop = asyncio.get_running_loop()
+        hangup = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._stop.set)
+        self._loop.add_signal_handler(signal.SIGHUP, hangup.set)
+        await self._open_monitoring()
+        rejections = RejectionFilter(self._progresses)
+        rejections.install()
+        background = [
+            asyncio.create_task(self._make_topics_ready()),
+            asyncio.create_task(self._heed(hangup)),
+        ]
+        try:
+            await self._apply(self._settings.vims)
+            await self._stop.wait()
+            LOG.info("stopping")
+            await self._apply([])
+        finally:
+            for task in background:
+                task.cancel()
+            await self._writer.close()
+            rejections.remove()
+            await self._monitoring.close()
+        LOG.info("stopped")
+        if self._failure is not None:
+            raise self._failure
+
+    async def _open_monitoring(self) -> None:
+        host, port = self._settings.bridge.host, self._settings.bridge.port
+        try:
+            port = await self._monitoring.start(host, port)
+        except OSError as error:
+            raise OperatorError(
+                f"bridge: cannot listen on {host}:{port}: {error.strerror}; choose another "
+                "bridge.port"
+            ) from None
+        LOG.info("metrics and health: http://%s:%d/metrics, /healthz, /readyz", host, port)
+
+    async def _make_topics_ready(self) -> None:
+        """Create or check the job's topics before the first write: it could make wrong ones."""
+        backoff = 0.5
+        while True:
+            try:
+                await ensure_topics(self._settings.kafka)
+            except TopicMismatchError as error:
+                self._failure = error
+                self._stop.set()
+                return
+            except (KafkaError, OSError) as error:
+                LOG.warning("Kafka is away, trying again in %.1f s: %s", backoff, error)
+                await asyncio.sleep(backoff)
+                backoff = min(2 * backoff, 5.0)
+            else:
+                self._topics_ready.set()
+                self._writer.available = True
+                return
+
+    async def _heed(self, hangup: asyncio.Event) -> None:
+        while await hangup.wait():
+            hangup.clear()
+            if self._reload is None:
+                LOG.warning("SIGHUP: started without a settings file, nothing to read again")
+                continue
+            try:
+                settings = self._reload()
+            except SettingsError as error:
+                LOG.warning("SIGHUP: the settings stay as they were: %s", error)
+                continue
+            if settings.kafka != self._settings.kafka or settings.bridge != self._settings.bridge:
+                LOG.warning("SIGHUP: changes in [kafka] and [bridge] need a restart")
+            await self._apply(settings.vims)
+
+    async def _apply(self, vims: Sequence[VimSettings]) -> None:
+        """Make the running listeners those of ``vims``; a changed cloud is stopped and started."""
+        wanted = {vim.vim_id: vim for vim in vims if vim.transport_url}
+        going = [
+            vim_id
+            for vim_id, (vim, _listener) in self._listeners.items()
+            if wanted.get(vim_id) != vim
+        ]
+        await asyncio.gather(*map(self._remove, going))
+        for vim_id, vim in wanted.items():
+            if vim_id not in self._listeners:
+                self._add(vim)
+
+    def _add(self, vim: VimSettings) -> None:
+        progress = self._progresses[vim.vim_id] = Progress(vim.vim_id, self._counters)
+        listener: RabbitListener | KafkaListener
+        if urlsplit(vim.transport_url).scheme.startswith("kafka"):
+            listener = KafkaListener(vim, self._settings.kafka, self._write, progress)
+        else:
+            listener = RabbitListener(vim, self._settings.kafka, self._write_from_thread, progress)
+        self._listeners[vim.vim_id] = vim, listener
+        listener.start()
+
+    async def _remove(self, vim_id: str) -> None:
+        _vim, listener = self._listeners.pop(vim_id)
+        if not await listener.stop():
+            LOG.warning("cloud %s: still busy with its broker, left alone", vim_id)
+        del self._progresses[vim_id]
+        LOG.info("cloud %s: stopped", vim_id, extra={"vim_id": vim_id})
+
+    async def _write(self, records: Sequence[OutgoingRecord], progress: Progress) -> None:
+        await self._topics_ready.wait()
+        await self._writer.write(records, progress.retried)
+
+    def _write_from_thread(self, records: Sequence[OutgoingRecord], progress: Progress) -> Delivery:
+        return asyncio.run_coroutine_threadsafe(self._write(records, progress), self._loop)
+
+    def _stuck(self) -> dict[str, str]:
+        stuck_after = self._settings.bridge.stuck_after
+        wrong = {vim_id: each.wrong(stuck_after) for vim_id, each in self._progresses.items()}
+        return {vim_id: why for vim_id, why in wrong.items() if why}
+
+    def _waiting_for(self) -> dict[str, str]:
+        """Return why nothing can flow. One cloud that is down among others is no reason."""
+        waiting = {}
+        if not self._writer.available:
+            waiting["kafka"] = "does not take records"
+        if self._progresses and not any(each.connected for each in self._progresses.values()):
+            waiting["clouds"] = "none is connected"
+        return waiting
