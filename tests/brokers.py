@@ -17,24 +17,13 @@ import amqp
 
 from vimfed.child import Child
 from vimfed.local_kafka import LocalKafka
+from vimfed.ports import free_ports
 
 START_TIMEOUT = 60.0
 
 
 class BrokerError(Exception):
     """A broker for the tests does not run; the text says why."""
-
-
-def free_ports(count: int) -> list[int]:
-    """Return distinct TCP ports on which nothing listens on loopback."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
 
 
 def new_kafka(

@@ -75,18 +75,17 @@ class Child:
         """The exit code, negative for a signal; None while it runs or before it was started."""
         return self._process.poll() if self._process is not None else None
 
-    def send(self, number: signal.Signals) -> None:
-        """Send a signal; nothing happens where the process has ended."""
+    def _send(self, number: signal.Signals) -> None:
         if self._process is not None:
             self._process.send_signal(number)
 
     def freeze(self) -> None:
         """Stop it in its tracks (SIGSTOP), as a paused VM or a long GC would."""
-        self.send(signal.SIGSTOP)
+        self._send(signal.SIGSTOP)
 
     def thaw(self) -> None:
         """Let a frozen process go on."""
-        self.send(signal.SIGCONT)
+        self._send(signal.SIGCONT)
 
     def wait(self, timeout: float) -> bool:
         """Wait at most ``timeout`` seconds for the end; True if it has ended."""
@@ -100,13 +99,17 @@ class Child:
 
     def kill(self) -> None:
         """End it at once (SIGKILL)."""
-        self.send(signal.SIGKILL)
+        self._send(signal.SIGKILL)
         if self._process is not None:
             self._process.wait()
 
+    def terminate(self) -> None:
+        """Ask it to end (SIGTERM)."""
+        self._send(signal.SIGTERM)
+
     def stop(self, timeout: float = 10.0) -> None:
-        """Ask it to end (SIGTERM), and kill it if it has not within ``timeout`` seconds."""
-        self.send(signal.SIGTERM)
+        """Ask it to end, and kill it if it has not within ``timeout`` seconds."""
+        self.terminate()
         if not self.wait(timeout):
             self.kill()
 

@@ -7,7 +7,6 @@ import hashlib
 import os
 import re
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -19,6 +18,8 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from vimfed.child import Child
+from vimfed.errors import OperatorError
+from vimfed.ports import refuse_port_in_use
 
 PROJECT = Path(__file__).resolve().parent.parent
 POM = PROJECT / "deploy" / "kafka" / "pom.xml"
@@ -54,7 +55,7 @@ _PROPERTIES = {
 }
 
 
-class LocalKafkaError(Exception):
+class LocalKafkaError(OperatorError):
     """The local broker cannot run; the text says why and how to mend it, in one line."""
 
 
@@ -64,10 +65,6 @@ class JavaMissingError(LocalKafkaError):
 
 class FetchError(LocalKafkaError):
     """The jars could not be fetched: no Maven, or Maven failed."""
-
-
-class PortInUseError(LocalKafkaError):
-    """Something else listens on one of the broker's ports."""
 
 
 class BrokerDiedError(LocalKafkaError):
@@ -129,15 +126,18 @@ class LocalKafka:
     def start(self, timeout: float = 60.0) -> None:
         """Start the broker and wait until it answers; data of an earlier run is kept.
 
-        Raises LocalKafkaError where it cannot.
+        Raises LocalKafkaError or PortInUseError where it cannot.
         """
         self.spawn()
         self.wait_until_ready(timeout)
 
     def spawn(self) -> None:
-        """Start the broker without waiting for it. Raises LocalKafkaError where it cannot."""
+        """Start the broker without waiting for it.
+
+        Raises LocalKafkaError or PortInUseError where it cannot.
+        """
         for port in (self.port, self.controller_port, *self._listeners.values()):
-            _refuse_port_in_use(port)
+            refuse_port_in_use(port, "Kafka", "kafka.bootstrap")
         self.data_dir.mkdir(parents=True, exist_ok=True)
         if shutil.which("java") is None and _docker_engine():
             command = self._docker_command()
@@ -153,17 +153,21 @@ class LocalKafka:
         """
         deadline = time.monotonic() + timeout
         while not answers(self.bootstrap):
-            if not self.child.running:
-                raise BrokerDiedError(
-                    f"Kafka ended with exit code {self.child.returncode}: "
-                    f"{self.child.last_log_line()!r} (whole log: {self.log})"
-                )
+            self.check_alive()
             if time.monotonic() > deadline:
                 self.child.kill()
                 raise BrokerDiedError(
                     f"Kafka did not answer on {self.bootstrap} within {timeout:.0f} s; last line "
                     f"of its log: {self.child.last_log_line()!r} (whole log: {self.log})"
                 )
+
+    def check_alive(self) -> None:
+        """Raise BrokerDiedError if the broker has ended."""
+        if not self.child.running:
+            raise BrokerDiedError(
+                f"Kafka ended with exit code {self.child.returncode}: "
+                f"{self.child.last_log_line()!r} (whole log: {self.log})"
+            )
 
     def stop(self) -> None:
         """End the broker in order; it is killed if that takes too long."""
@@ -345,18 +349,6 @@ def _docker_engine() -> bool:
         return False
     done = subprocess.run([docker, "info"], capture_output=True, check=False)  # noqa: S603
     return done.returncode == 0
-
-
-def _refuse_port_in_use(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise PortInUseError(
-                f"Kafka cannot listen on 127.0.0.1:{port} ({error.strerror}): end what listens "
-                f"there (ss -ltnp 'sport = :{port}' names it), or set another kafka.bootstrap"
-            ) from None
 
 
 def _escaped(value: str) -> str:

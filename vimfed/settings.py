@@ -20,14 +20,17 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from vimfed.errors import OperatorError
 from vimfed.identity import vim_id_of
 
 ENV_PREFIX = "VIMFED_"
 DEFAULT_DMAAP_TOPIC = "unauthenticated.VIM_VM_EVENTS"
 
 
-class SettingsError(Exception):
+class SettingsError(OperatorError):
     """The settings cannot be used; the text says which key and how to mend it."""
+
+    exit_code = 2  # starting again does not help
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -40,6 +43,13 @@ class KafkaSettings(_Section, frozen=True, kw_only=True):
     bootstrap: Annotated[str, Meta(description="host:port of brokers, comma-separated")] = (
         "127.0.0.1:9092"
     )
+    local: Annotated[
+        bool,
+        Meta(
+            description="for demos: vimfed run starts a broker of its own at bootstrap, a port of "
+            "127.0.0.1; its controller takes the next port, its data lie in state_dir/kafka"
+        ),
+    ] = False
     security_protocol: Annotated[
         Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"],
         Meta(description="how to connect"),
@@ -78,6 +88,13 @@ class KafkaSettings(_Section, frozen=True, kw_only=True):
 class DmaapOutput(_Section, frozen=True, kw_only=True):
     """``[[dmaap.outputs]]``: one place where events are published."""
 
+    name: Annotated[
+        str,
+        Meta(
+            description="names the output's progress (its consumer group): keep it",
+            pattern=r"^[A-Za-z0-9.-]+$",
+        ),
+    ] = "dmaap"
     url: Annotated[str, Meta(description="kafka://host:port/topic")]
     format: Annotated[Literal["payload"], Meta(description="what a message looks like")] = "payload"
     vim_event: Annotated[
@@ -178,7 +195,7 @@ class BridgeSettings(_Section, frozen=True, kw_only=True):
     host: Annotated[str, Meta(description="address to listen on")] = "127.0.0.1"
     port: Annotated[
         int, Meta(description="port to listen on; 0: any free one, for tests", ge=0, le=65535)
-    ] = 6067
+    ] = 6065
     stuck_after: Annotated[
         float,
         Meta(description="seconds without a sign of life after which a listener is stuck", ge=1),
@@ -260,6 +277,12 @@ class Settings(_Section, frozen=True, kw_only=True):
     worker: WorkerSettings = WorkerSettings()
     web: WebSettings = WebSettings()
     log: LogSettings = LogSettings()
+
+    def outputs(self) -> list[DmaapOutput]:
+        """Return the configured outputs, or the default one on the cluster of ``[kafka]``."""
+        return self.dmaap.outputs or [
+            DmaapOutput(url=f"kafka://{self.kafka.bootstrap}/{DEFAULT_DMAAP_TOPIC}")
+        ]
 
 
 def load_settings(path: Path | None, environ: Mapping[str, str] = os.environ) -> Settings:

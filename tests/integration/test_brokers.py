@@ -9,16 +9,16 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from tests.brokers import RabbitMQ, free_ports, new_kafka
+from tests.brokers import RabbitMQ, new_kafka
 from vimfed import local_kafka
 from vimfed.local_kafka import (
     BrokerDiedError,
     FetchError,
     JavaMissingError,
     LocalKafka,
-    PortInUseError,
     answers,
 )
+from vimfed.ports import PortInUseError, free_ports
 
 
 def topics_of(bootstrap: str) -> set[str]:

@@ -1,0 +1,5 @@
+"""``python -m vimfed``: the command line."""
+
+from vimfed.cli import main
+
+main()

@@ -1,0 +1,178 @@
+"""The command line, ``vimfed``.
+
+Each command imports what it needs when it runs: a short command must not pay for Faust, and the
+bridge must not load it.
+"""
+
+import asyncio
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from vimfed.errors import OperatorError
+from vimfed.log import configure_logging
+from vimfed.ports import free_ports
+from vimfed.settings import DmaapOutput, Settings, SettingsError, load_settings
+
+
+class _OneLineErrors(click.Group):
+    """A group whose commands end with one line, not a traceback, where the operator can mend it."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except OperatorError as error:
+            click.echo(f"vimfed: {error}", err=True)
+            sys.exit(error.exit_code)
+
+
+@click.group(cls=_OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="VIMFED_CONFIG",
+    default=Path("vimfed.toml"),
+    show_default=True,
+    show_envvar=True,
+    help="The settings file. Every key can also be set by environment, e.g. "
+    "VIMFED_KAFKA__BOOTSTRAP.",
+)
+@click.version_option(version("vim-event-federation"), prog_name="vimfed")
+@click.pass_context
+def main(ctx: click.Context, config: Path) -> None:
+    """Carry the VM state changes of OpenStack clouds to DMaaP and to check_vim_status.
+
+    `vimfed run` starts everything on one machine. In production, run `vimfed bridge`,
+    `vimfed worker` and `vimfed publisher` by themselves and scale each by starting more.
+    """
+    ctx.obj = config
+
+
+def _settings(config: Path, process: str) -> Settings:
+    settings = load_settings(config)
+    configure_logging(settings.log, process)
+    return settings
+
+
+@main.command()
+@click.pass_obj
+def bridge(config: Path) -> None:
+    """Forward the clouds' notifications to Kafka."""
+    from bridge import service
+
+    sys.exit(service.run(_settings(config, "bridge")))
+
+
+@main.command()
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    help="Serve HTTP here instead of at web.port; 0: at any free port.",
+)
+@click.pass_obj
+def worker(config: Path, port: int | None) -> None:
+    """Keep the table of instances, tell events, and answer over HTTP."""
+    from streams import worker as stream_worker
+
+    settings = _settings(config, "worker")
+    if port is not None:
+        web = msgspec.structs.replace(settings.web, port=port or free_ports(1)[0])
+        settings = msgspec.structs.replace(settings, web=web)
+    sys.exit(stream_worker.run(settings))
+
+
+@main.command()
+@click.option("--output", "name", help="The output's name; needed where there are several.")
+@click.pass_obj
+def publisher(config: Path, name: str | None) -> None:
+    """Publish the events to one output, by default DMaaP."""
+    from streams import publisher as stream_publisher
+
+    settings = _settings(config, "publisher")
+    sys.exit(stream_publisher.run(settings, _output(settings, name)))
+
+
+def _output(settings: Settings, name: str | None) -> DmaapOutput:
+    outputs = settings.outputs()
+    if name is None and len(outputs) == 1:
+        return outputs[0]
+    for output in outputs:
+        if output.name == name:
+            return output
+    names = ", ".join(output.name for output in outputs)
+    raise SettingsError(f"name one of the outputs in dmaap.outputs with --output: {names}")
+
+
+@main.command()
+@click.pass_obj
+def topics(config: Path) -> None:
+    """Create the job's topics, and check those that exist."""
+    from vimfed.kafka import ensure_topics
+    from vimfed.topics import topic_specs
+
+    kafka = _settings(config, "topics").kafka
+    created = asyncio.run(ensure_topics(kafka))
+    for spec in topic_specs(kafka):
+        click.echo(f"{spec.name}: {'created' if spec.name in created else 'as it must be'}")
+
+
+@main.command()
+@click.pass_obj
+def kafka(config: Path) -> None:
+    """Run a local Kafka broker, for demos and development, until Ctrl-C."""
+    from vimfed.cli import kafka_service
+
+    sys.exit(kafka_service.run(_settings(config, "kafka")))
+
+
+@main.command()
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True)
+@click.pass_obj
+def run(config: Path, workers: int) -> None:
+    """Run everything on this machine under supervision, until Ctrl-C.
+
+    The first worker serves HTTP at web.port, the others at the ports above it.
+    """
+    from vimfed.cli import supervisor
+
+    settings = _settings(config, "run")
+    sys.exit(supervisor.run(settings, config, workers))
+
+
+@main.command("replay")
+@click.argument("trace", type=click.Path(path_type=Path))
+@click.option("--url", required=True, help="oslo.messaging transport URL, rabbit:// or kafka://.")
+@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Messages per second.")
+@click.option("--exchange", default="nova", show_default=True, help="nova's control_exchange.")
+def replay_trace(trace: Path, url: str, rate: float | None, exchange: str) -> None:
+    """Send a recorded trace of notifications to an oslo.messaging transport.
+
+    TRACE has one JSON object a line, with routing_key (such as notifications.info), content_type
+    and body (the message as it lay in the queue); it may be gzipped. Message ids, timestamps and
+    request ids are sent as they were recorded.
+    """
+    from vimfed.cli import replay
+
+    replay.run(trace, url, rate, exchange)
+
+
+@main.command("check")
+@click.pass_obj
+def check_connections(config: Path) -> None:
+    """Validate the settings and try every connection."""
+    from vimfed.cli import check
+
+    sys.exit(check.run(load_settings(config)))
+
+
+@main.command("demo")
+@click.pass_obj
+def run_demo(config: Path) -> None:
+    """Run everything here, replay recorded notifications of a real nova, and show the result."""
+    from vimfed.cli import demo
+
+    sys.exit(demo.run(load_settings(config), config))

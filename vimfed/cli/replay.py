@@ -1,0 +1,215 @@
+"""``vimfed replay``: send recorded notifications as their sender did, through oslo.messaging.
+
+A trace has one JSON object a line: ``routing_key``, the queue in which the message lay, e.g.
+``notifications.info``; ``content_type``; and ``body``, the message body as text. It may be gzipped.
+"""
+
+import gzip
+import json
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+import msgspec
+import oslo_messaging
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from oslo_config import cfg
+from rich.console import Console
+from rich.progress import Progress
+
+from vimfed.errors import OperatorError
+
+RETRIES = 2
+"""How often RabbitMQ is tried again for one message before the replay gives up."""
+KAFKA_TIMEOUT = 30.0
+"""Seconds without an acknowledgement from Kafka after which the replay gives up."""
+
+
+class ReplayError(OperatorError):
+    """The trace could not be read or sent as a whole; the text says how far it came."""
+
+
+class RecordedMessage(msgspec.Struct, frozen=True):
+    """One line of a trace."""
+
+    routing_key: str
+    body: str
+    content_type: str = "application/json"
+
+
+def read_trace(path: Path) -> Iterator[RecordedMessage]:
+    """Yield the messages of a trace, plain or gzipped, in order.
+
+    Raises ReplayError where the file cannot be read; it names a line that is no recorded message.
+    """
+    number = 0
+    decoder = msgspec.json.Decoder(RecordedMessage)
+    try:
+        with path.open("rb") as probe:
+            zipped = probe.read(2) == b"\x1f\x8b"
+        with gzip.open(path) if zipped else path.open("rb") as lines:
+            for line in lines:
+                number += 1
+                recorded = decoder.decode(line)
+                _unpack(recorded.body)
+                yield recorded
+    except (msgspec.DecodeError, ValueError) as error:
+        raise ReplayError(f"{path}, line {number}: not a recorded message: {error}") from None
+    except FileNotFoundError:
+        raise ReplayError(f"there is no trace {path}") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise ReplayError(f"cannot read {path} after line {number}: {error}") from None
+
+
+def _unpack(body: str) -> tuple[dict[str, Any], dict[str, Any], float]:
+    """Return (context, message, format version) of a message body, as a driver wants them.
+
+    The drivers pack the context into the message and add the envelope, each in its own way.
+    Raises ValueError where the body is no oslo notification.
+    """
+    outer = json.loads(body)
+    enveloped = isinstance(outer, dict) and "oslo.message" in outer
+    message = json.loads(outer["oslo.message"]) if enveloped else outer
+    if not isinstance(message, dict) or "event_type" not in message:
+        raise ValueError("its body is not an oslo notification")
+    context = message.pop("_context", {})  # as the Kafka driver packs it
+    for key in [key for key in message if key.startswith("_context_")]:  # as RabbitMQ's does
+        context[key.removeprefix("_context_")] = message.pop(key)
+    return context, message, 2.0 if enveloped else 1.0
+
+
+def replay(
+    messages: Iterable[RecordedMessage],
+    url: str,
+    *,
+    rate: float | None = None,
+    exchange: str = "nova",
+    go_on: Callable[[], bool] = lambda: True,
+) -> int:
+    """Send messages to an oslo.messaging transport and return how many were sent.
+
+    ``rate`` is in messages per second, as fast as possible by default. ``go_on`` is asked before
+    each message. The broker has acknowledged every message that is counted in the answer; where
+    it has not, ReplayError is raised.
+    """
+    transport = _transport(url)
+    sent = 0
+    began = time.monotonic()
+    try:
+        reports = _report_deliveries(transport) if urlsplit(url).scheme == "kafka" else None
+        for recorded in messages:
+            if not go_on():
+                break
+            if rate is not None:
+                time.sleep(max(0.0, began + sent / rate - time.monotonic()))
+            context, message, version = _unpack(recorded.body)
+            target = oslo_messaging.Target(exchange=exchange, topic=recorded.routing_key)
+            transport._send_notification(target, context, message, version, retry=RETRIES)
+            sent += 1
+        if reports is not None:
+            reports.check_all_delivered()
+    except oslo_messaging.MessagingException as error:
+        raise ReplayError(
+            f"message {sent + 1} could not be sent to {_bare(url)}: {error}"
+        ) from None
+    finally:
+        transport.cleanup()
+    return sent
+
+
+def _transport(url: str) -> oslo_messaging.Transport:
+    if urlsplit(url).scheme not in ("rabbit", "kafka"):
+        raise ReplayError(f"the URL must begin with rabbit:// or kafka://, unlike {_bare(url)}")
+    conf = cfg.ConfigOpts()
+    conf([])
+    try:
+        return oslo_messaging.get_notification_transport(conf, url=url)
+    except (oslo_messaging.MessagingException, ValueError) as error:
+        raise ReplayError(f"not an oslo.messaging transport URL: {error}") from None
+
+
+def _bare(url: str) -> str:
+    """Return scheme and hosts of a transport URL: credentials must not be shown."""
+    parts = urlsplit(url)
+    hosts = ",".join(part.rpartition("@")[2] for part in parts.netloc.split(","))
+    return f"{parts.scheme}://{hosts}"
+
+
+class _ReportingProducer:
+    """Stands before the Kafka driver's producer and remembers what was not delivered.
+
+    The driver asks for no delivery reports: what Kafka refuses vanishes without a word.
+    """
+
+    def __init__(self, producer: Producer) -> None:
+        self._producer = producer
+        self._failure: str | None = None
+        self._reported_at = time.monotonic()
+
+    def produce(self, topic: str, value: bytes) -> None:
+        try:
+            self._producer.produce(topic, value, on_delivery=self._report)
+        except BufferError:
+            if time.monotonic() - self._reported_at > KAFKA_TIMEOUT:
+                raise ReplayError(self._silence()) from None
+            raise  # the driver waits and tries again
+
+    def poll(self, timeout: float) -> int:
+        self._raise_failure()
+        return self._producer.poll(timeout)
+
+    def flush(self) -> None:
+        self._producer.flush(KAFKA_TIMEOUT)
+
+    def check_all_delivered(self) -> None:
+        """Wait for the acknowledgements. Raises ReplayError where one does not come."""
+        if self._producer.flush(KAFKA_TIMEOUT):
+            raise ReplayError(self._silence())
+        self._raise_failure()
+
+    def _report(self, error: KafkaError | None, message: Message[bytes, bytes]) -> None:
+        self._reported_at = time.monotonic()
+        if error is not None:
+            self._failure = (
+                f"Kafka did not take a message for topic {message.topic()}: {error.str()}"
+            )
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise ReplayError(self._failure)
+
+    def _silence(self) -> str:
+        return f"Kafka has not acknowledged {len(self._producer)} messages in {KAFKA_TIMEOUT:.0f} s"
+
+
+def _report_deliveries(transport: oslo_messaging.Transport) -> _ReportingProducer:
+    """Put a _ReportingProducer into the Kafka driver. Raises ReplayError where Kafka is away."""
+    connection = transport._driver.pconn
+    connection._ensure_producer()
+    try:
+        connection.producer.list_topics(timeout=10)
+    except KafkaException as error:
+        hosts = ",".join(connection.hostaddrs)
+        raise ReplayError(f"no Kafka answers at {hosts}: {error.args[0].str()}") from None
+    connection.producer = _ReportingProducer(connection.producer)
+    reports: _ReportingProducer = connection.producer
+    return reports
+
+
+def run(trace: Path, url: str, rate: float | None, exchange: str) -> None:
+    """Send a whole trace with a progress bar and say what was sent. Raises ReplayError.
+
+    Nothing is sent of a trace of which a line is malformed.
+    """
+    total = sum(1 for _ in read_trace(trace))
+    began = time.monotonic()
+    with Progress(console=Console(stderr=True)) as progress:
+        shown = progress.track(read_trace(trace), total, description=f"Replaying {trace.name}")
+        sent = replay(shown, url, rate=rate, exchange=exchange)
+    seconds = time.monotonic() - began
+    pace = f"in {seconds:.1f} s ({sent / seconds:.0f}/s)"
+    click.echo(f"{sent} messages of {trace} sent to {_bare(url)} {pace}")

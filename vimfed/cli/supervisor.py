@@ -1,0 +1,223 @@
+"""``vimfed run``: every process of the job on one machine, started, watched and ended together."""
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vimfed.child import Child
+from vimfed.cli.stop_signals import StopSignals
+from vimfed.errors import OperatorError
+from vimfed.local_kafka import answers
+from vimfed.ports import refuse_port_in_use
+from vimfed.settings import Settings, SettingsError
+
+LOG = logging.getLogger(__name__)
+
+STOP_TIMEOUT = 10.0
+"""Seconds that the processes get to end in order before they are killed."""
+KAFKA_TIMEOUT = 60.0
+FIRST_DELAY = 0.5
+LAST_DELAY = 30.0
+STEADY_AFTER = 60.0
+"""A process that lived so long, in seconds, is started again without delay."""
+TICK = 0.1
+
+
+class SupervisorError(OperatorError):
+    """A process that the others need does not run."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """One process: its name and the arguments of ``vimfed`` that run it."""
+
+    name: str
+    arguments: tuple[str, ...]
+
+
+KAFKA = Service("kafka", ("kafka",))
+TOPICS = Service("topics", ("topics",))
+
+
+def services_of(settings: Settings, workers: int = 1) -> list[Service]:
+    """Return the job's processes: a bridge, the workers, and a publisher for each output.
+
+    Worker number n, counted from 0, serves HTTP at web.port + n.
+    """
+    more_workers = [
+        Service(f"worker-{number}", ("worker", "--port", str(settings.web.port + number)))
+        for number in range(1, workers)
+    ]
+    outputs = settings.outputs()
+    publishers = [
+        Service(f"publisher-{output.name}", ("publisher", "--output", output.name))
+        for output in outputs
+    ]
+    return [
+        Service("bridge", ("bridge",)),
+        Service("worker", ("worker",)),
+        *more_workers,
+        *(publishers if len(outputs) > 1 else [Service("publisher", ("publisher",))]),
+    ]
+
+
+@dataclass
+class _Running:
+    """A service's process, and when it may be started again."""
+
+    service: Service
+    child: Child
+    failures: int = 0
+    started_at: float = field(default_factory=time.monotonic)
+    start_at: float | None = None
+
+
+class Supervisor:
+    """Starts services as children, and starts again what ends.
+
+    Their output goes to ``log_dir``, a file each, or where ours goes. All end with us, even if we
+    are killed (see :class:`vimfed.child.Child`).
+    """
+
+    def __init__(self, config: Path, log_dir: Path | None = None) -> None:
+        self._config = config
+        self._log_dir = log_dir
+        self._running: list[_Running] = []
+
+    def start(self, service: Service) -> Child:
+        """Start a service and watch it from now on."""
+        child = self._spawn(service)
+        self._running.append(_Running(service, child))
+        return child
+
+    def run_once(self, service: Service, stop: StopSignals) -> None:
+        """Run a service to its end. Raises SupervisorError where it fails."""
+        child = self._spawn(service)
+        while child.running:
+            if stop.wait(TICK):
+                child.stop(STOP_TIMEOUT)
+                return
+        if child.returncode != 0:
+            raise _failure(service, child)
+
+    def await_ready(self, service: Service, ready: Callable[[], bool], stop: StopSignals) -> None:
+        """Wait until a started service is ready, or a signal comes.
+
+        Raises SupervisorError where it ends instead, or takes longer than KAFKA_TIMEOUT.
+        """
+        child = next(running.child for running in self._running if running.service == service)
+        deadline = time.monotonic() + KAFKA_TIMEOUT
+        while not ready():
+            if not child.running:
+                raise _failure(service, child)
+            if time.monotonic() > deadline:
+                raise SupervisorError(
+                    f"{service.name} is not ready after {KAFKA_TIMEOUT:.0f} s: "
+                    f"{child.last_log_line()}"
+                )
+            if stop.wait(TICK):
+                return
+
+    def watch(self, stop: StopSignals) -> None:
+        """Start again what ends, until a signal comes.
+
+        Raises SettingsError where a process ends because its settings are wrong.
+        """
+        while not stop.wait(TICK):
+            for running in self._running:
+                self._tend(running)
+
+    def _tend(self, running: _Running) -> None:
+        now = time.monotonic()
+        name, child = running.service.name, running.child
+        if running.start_at is None:
+            if child.running:
+                return
+            if child.returncode == SettingsError.exit_code:
+                raise SettingsError(f"{name} cannot use the settings: {child.last_log_line()}")
+            if now - running.started_at > STEADY_AFTER:
+                running.failures = 0
+            delay = min(LAST_DELAY, FIRST_DELAY * 2**running.failures)
+            running.failures += 1
+            running.start_at = now + delay
+            LOG.warning(
+                "%s ended with exit code %s; it is started again in %.1f s. %s",
+                name,
+                child.returncode,
+                delay,
+                child.last_log_line(),
+            )
+        elif now >= running.start_at:
+            running.start_at = None
+            running.started_at = now
+            child.spawn()
+            LOG.info("%s runs again as process %d", name, child.pid)
+
+    def stop(self) -> None:
+        """End everything: the services together, then Kafka, on which they end in order.
+
+        What has not ended after STOP_TIMEOUT seconds is killed.
+        """
+        kafka = [running.child for running in self._running if running.service == KAFKA]
+        others = [running.child for running in self._running if running.service != KAFKA]
+        for children in (others, kafka):
+            _stop_together(children)
+        self._running.clear()
+
+    def _spawn(self, service: Service) -> Child:
+        command = [sys.executable, "-m", "vimfed", "--config", str(self._config)]
+        log = self._log_dir / f"{service.name}.log" if self._log_dir is not None else None
+        child = Child([*command, *service.arguments], log=log)
+        child.spawn()
+        LOG.info("%s runs as process %d", service.name, child.pid)
+        return child
+
+
+def _failure(service: Service, child: Child) -> SupervisorError:
+    last_line = child.last_log_line().removeprefix("vimfed: ")
+    return SupervisorError(
+        last_line or f"{service.name} ended with exit code {child.returncode}, see above"
+    )
+
+
+def _stop_together(children: Sequence[Child]) -> None:
+    for child in children:
+        child.terminate()
+    deadline = time.monotonic() + STOP_TIMEOUT
+    for child in children:
+        if not child.wait(max(0.0, deadline - time.monotonic())):
+            LOG.warning("killing process %d, which has not ended in time", child.pid)
+            child.kill()
+
+
+def start_job(settings: Settings, supervisor: Supervisor, workers: int, stop: StopSignals) -> None:
+    """Start Kafka if the settings want a local one, make the topics, and start the services.
+
+    Returns early when a signal comes. Raises OperatorError where something cannot start.
+    """
+    refuse_port_in_use(settings.bridge.port, "the bridge", "bridge.port")
+    for port in range(settings.web.port, settings.web.port + workers):
+        refuse_port_in_use(port, "a worker", "web.port")
+    if settings.kafka.local:
+        supervisor.start(KAFKA)
+        supervisor.await_ready(KAFKA, lambda: answers(settings.kafka.bootstrap), stop)
+    if not stop.received:
+        supervisor.run_once(TOPICS, stop)
+    for service in services_of(settings, workers):
+        if not stop.received:
+            supervisor.start(service)
+
+
+def run(settings: Settings, config: Path, workers: int) -> int:
+    """Run the job until SIGTERM or SIGINT; return the exit code. Raises OperatorError."""
+    stop = StopSignals()
+    supervisor = Supervisor(config)
+    try:
+        start_job(settings, supervisor, workers, stop)
+        supervisor.watch(stop)
+    finally:
+        supervisor.stop()
+    return 0

@@ -1,0 +1,35 @@
+"""TCP ports on loopback: free ones, and a clear word on those that are taken."""
+
+import socket
+
+from vimfed.errors import OperatorError
+
+
+class PortInUseError(OperatorError):
+    """Something else listens on a port that we need; the text says which and how to mend it."""
+
+
+def refuse_port_in_use(port: int, who: str, setting: str) -> None:
+    """Raise PortInUseError if ``who`` could not listen on ``port``, which ``setting`` names."""
+    with socket.socket() as probe:
+        # As servers do: connections of an earlier run that linger in TIME_WAIT are no hindrance.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise PortInUseError(
+                f"{who} cannot listen on 127.0.0.1:{port} ({error.strerror}): end what listens "
+                f"there (ss -ltnp 'sport = :{port}' names it), or set another {setting}"
+            ) from None
+
+
+def free_ports(count: int) -> list[int]:
+    """Return distinct ports on which nothing listens now."""
+    probes = [socket.socket() for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()
