@@ -61,10 +61,11 @@ def _settings(config: Path, process: str) -> Settings:
 @main.command()
 @click.pass_obj
 def bridge(config: Path) -> None:
-    """Forward the clouds' notifications to Kafka."""
+    """Forward the clouds' notifications to Kafka; SIGHUP adds and removes clouds."""
+    settings = _settings(config, "bridge")
     from bridge import service
 
-    sys.exit(service.run(_settings(config, "bridge")))
+    sys.exit(service.run(settings, reload=lambda: load_settings(config)))
 
 
 @main.command()
@@ -76,13 +77,13 @@ def bridge(config: Path) -> None:
 @click.pass_obj
 def worker(config: Path, port: int | None) -> None:
     """Keep the table of instances, tell events, and answer over HTTP."""
-    from streams import worker as stream_worker
+    from web import service
 
     settings = _settings(config, "worker")
     if port is not None:
         web = msgspec.structs.replace(settings.web, port=port or free_ports(1)[0])
         settings = msgspec.structs.replace(settings, web=web)
-    sys.exit(stream_worker.run(settings))
+    sys.exit(service.run(settings))
 
 
 @main.command()

@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import amqp
 import click
 import msgspec
 import oslo_messaging
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from kombu.exceptions import KombuError
 from oslo_config import cfg
 from rich.console import Console
 from rich.progress import Progress
@@ -112,7 +114,7 @@ def replay(
             sent += 1
         if reports is not None:
             reports.check_all_delivered()
-    except oslo_messaging.MessagingException as error:
+    except (oslo_messaging.MessagingException, KombuError, amqp.AMQPError, OSError) as error:
         raise ReplayError(
             f"message {sent + 1} could not be sent to {_bare(url)}: {error}"
         ) from None
@@ -171,7 +173,7 @@ class _ReportingProducer:
             raise ReplayError(self._silence())
         self._raise_failure()
 
-    def _report(self, error: KafkaError | None, message: Message[bytes, bytes]) -> None:
+    def _report(self, error: KafkaError | None, message: "Message[bytes, bytes]") -> None:
         self._reported_at = time.monotonic()
         if error is not None:
             self._failure = (
@@ -191,7 +193,7 @@ def _report_deliveries(transport: oslo_messaging.Transport) -> _ReportingProduce
     connection = transport._driver.pconn
     connection._ensure_producer()
     try:
-        connection.producer.list_topics(timeout=10)
+        connection.producer.list_topics(timeout=5)
     except KafkaException as error:
         hosts = ",".join(connection.hostaddrs)
         raise ReplayError(f"no Kafka answers at {hosts}: {error.args[0].str()}") from None
