@@ -44,7 +44,18 @@ class Notification(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """When the bridge received it: ISO 8601, UTC, microseconds, ``Z``."""
 
 
-class InstanceState(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class Version(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """How new something is that a notification told: what is newer replaces what is older."""
+
+    path: str
+    sequence: int
+    timestamp: str
+    """The sender's clock, spelled like ``InstanceState.changed_at``."""
+    rank: int
+    """Order among equal timestamps of different paths: 0 start, 1 update, 2 end or error."""
+
+
+class InstanceState(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """A row of the instances table: what is known of one instance, and what has been told of it."""
 
     vim_id: str
@@ -56,22 +67,30 @@ class InstanceState(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     power_state: str = ""
     """Told by versioned notifications only; empty where unknown."""
     kind: str
-    """The last action's kind, e.g. ``POWER_OFF``; ``STATE`` where an update alone told it."""
+    """The last action's kind, e.g. ``POWER_OFF``; ``STATE`` where updates alone told of it."""
     phase: Phase
     changed_at: str
     """Time of the last change of state or action: ISO 8601, UTC, microseconds, ``Z``."""
+    source: Source = "oslo"
+    """Where the state was learned."""
     payload: msgspec.Raw
-    """The specification's flat payload as JSON text, of the notification that set this state."""
+    """The specification's flat payload as JSON text, of the newest notification of this state."""
 
-    path: str
-    sequence: int
-    timestamp: str
-    """(path, sequence, timestamp) is the state's version; the timestamp spelled like changed_at."""
+    state_version: Version | None = None
+    """Of the notification that told the state; None as long as no notification has."""
+    action_version: Version | None = None
+    """Of the notification that told ``kind`` and ``phase``; None where no action has been told."""
     told: bytes = b""
-    """What has been told: 64-bit hashes of identities and message ids, the newest last."""
-    forgotten_at: str = ""
-    """The time of the newest hash that had to be forgotten; older news is too late to judge."""
+    """What has been told: identities of the newest events, the newest last (streams/memory.py)."""
+    told_forgotten: int = -1
+    """Time of the newest identity that had to be forgotten, in ms since 1970; -1: none was."""
+    messages: bytes = b""
+    """The newest message ids, updates included (streams/memory.py)."""
+    messages_forgotten: dict[int, int] = {}
+    """By publisher: time of its newest message id that had to be forgotten, in ms since 1970."""
 
+    received_at: str = ""
+    """When the bridge received the notification that last wrote this row."""
     source_offset: int = -1
     """Offset in the notifications topic of the record that last wrote this row."""
     schema_version: int = ROW_SCHEMA_VERSION

@@ -1,0 +1,310 @@
+"""What nova's event types and states mean: the one table of actions, and what follows from it.
+
+Names are nova's own (nova/objects/fields.py, nova/compute/{vm,task}_states.py and the calls of
+``notify_about_instance_usage`` in nova 34); the kinds are the specification's: nova's notification
+actions in capitals, of which only SHUT_DOWN is spelled otherwise than nova does.
+"""
+
+from typing import Literal, NamedTuple
+
+from vimfed.records import Phase
+
+STATE = "STATE"
+"""The kind of a state change that an update alone tells: a reset, or an error found late."""
+
+DELETED = "deleted"
+
+VM_STATES = frozenset(
+    {
+        "active",
+        "building",
+        "paused",
+        "suspended",
+        "stopped",
+        "rescued",
+        "resized",
+        "soft-delete",
+        DELETED,
+        "error",
+        "shelved",
+        "shelved_offloaded",
+    }
+)
+
+TASK_STATES = frozenset(
+    {
+        "scheduling",
+        "block_device_mapping",
+        "networking",
+        "spawning",
+        "image_snapshot",
+        "image_snapshot_pending",
+        "image_pending_upload",
+        "image_uploading",
+        "image_backup",
+        "updating_password",
+        "resize_prep",
+        "resize_migrating",
+        "resize_migrated",
+        "resize_finish",
+        "resize_reverting",
+        "resize_confirming",
+        "rebooting",
+        "reboot_pending",
+        "reboot_started",
+        "rebooting_hard",
+        "reboot_pending_hard",
+        "reboot_started_hard",
+        "pausing",
+        "unpausing",
+        "suspending",
+        "resuming",
+        "powering-off",
+        "powering-on",
+        "rescuing",
+        "unrescuing",
+        "rebuilding",
+        "rebuild_block_device_mapping",
+        "rebuild_spawning",
+        "migrating",
+        "deleting",
+        "soft-deleting",
+        "restoring",
+        "shelving",
+        "shelving_image_pending_upload",
+        "shelving_image_uploading",
+        "shelving_offloading",
+        "unshelving",
+    }
+)
+
+_BUILD = ("scheduling", "block_device_mapping", "networking", "spawning")
+_REBOOT = (
+    "rebooting",
+    "reboot_pending",
+    "reboot_started",
+    "rebooting_hard",
+    "reboot_pending_hard",
+    "reboot_started_hard",
+)
+_REBUILD = ("rebuilding", "rebuild_block_device_mapping", "rebuild_spawning")
+_RESIZE = ("resize_prep", "resize_migrating", "resize_migrated", "resize_finish")
+_SHELVE = ("shelving", "shelving_image_pending_upload", "shelving_image_uploading")
+_SNAPSHOT = (
+    "image_snapshot_pending",
+    "image_snapshot",
+    "image_pending_upload",
+    "image_uploading",
+    "image_backup",
+)
+
+
+class Action(NamedTuple):
+    """One of nova's notification actions."""
+
+    kind: str
+    versioned: str = ""
+    """Its name in ``instance.<name>.<phase>``; empty where there is none."""
+    legacy: str = ""
+    """Its name in ``compute.instance.<name>.<phase>``; empty where there is none."""
+    task_states: tuple[str, ...] = ()
+    """The task_states in which an instance is while it happens."""
+    end_vm_state: str = ""
+    """The vm_state in which it leaves the instance; empty unless that state is this action's own
+    (``active`` is nobody's)."""
+    hands_over: bool = False
+    """Its end is sent by a host that has handed the instance to another before: the copy that it
+    carries can be older than what the other has told already, so it tells no state."""
+    reschedules: bool = False
+    """Within one request it can be tried on several hosts, which only the publisher names."""
+
+
+ACTIONS: tuple[Action, ...] = (
+    Action("CREATE", "create", "create", _BUILD, reschedules=True),
+    Action("DELETE", "delete", "delete", ("deleting",), DELETED),
+    Action("SOFT_DELETE", "soft_delete", "soft_delete", ("soft-deleting",), "soft-delete"),
+    Action("RESTORE", "restore", "restore", ("restoring",)),
+    # The hypervisor's tear-down inside a delete or a failed build, not a guest's power-off.
+    Action("SHUT_DOWN", "shutdown", "shutdown", ("deleting",)),
+    Action("POWER_OFF", "power_off", "power_off", ("powering-off",), "stopped"),
+    Action("POWER_ON", "power_on", "power_on", ("powering-on",)),
+    Action("PAUSE", "pause", "pause", ("pausing",), "paused"),
+    Action("UNPAUSE", "unpause", "unpause", ("unpausing",)),
+    Action("SUSPEND", "suspend", "suspend", ("suspending",), "suspended"),
+    Action("RESUME", "resume", "resume", ("resuming",)),
+    Action("REBOOT", "reboot", "reboot", _REBOOT),
+    Action("REBUILD", "rebuild", "rebuild", _REBUILD),
+    Action("REBUILD_SCHEDULED", "rebuild_scheduled", "rebuild.scheduled", ("rebuilding",)),
+    Action("EVACUATE", "evacuate", "evacuate"),
+    Action(
+        "RESIZE_PREP",
+        "resize_prep",
+        "resize.prep",
+        ("resize_prep",),
+        hands_over=True,
+        reschedules=True,
+    ),
+    Action("RESIZE", "resize", "resize", _RESIZE, "resized", hands_over=True),
+    Action("RESIZE_FINISH", "resize_finish", "finish_resize", ("resize_finish",), "resized"),
+    Action("RESIZE_CONFIRM", "resize_confirm", "resize.confirm", ("resize_confirming",)),
+    Action("RESIZE_REVERT", "resize_revert", "resize.revert", ("resize_reverting",)),
+    Action("RESCUE", "rescue", "rescue", ("rescuing",), "rescued"),
+    Action("UNRESCUE", "unrescue", "unrescue", ("unrescuing",)),
+    Action("SHELVE", "shelve", "shelve", _SHELVE, "shelved"),
+    Action(
+        "SHELVE_OFFLOAD",
+        "shelve_offload",
+        "shelve_offload",
+        ("shelving_offloading",),
+        "shelved_offloaded",
+    ),
+    Action("UNSHELVE", "unshelve", "unshelve", ("unshelving",)),
+    Action("SNAPSHOT", "snapshot", "snapshot", _SNAPSHOT),
+    Action("TRIGGER_CRASH_DUMP", "trigger_crash_dump", "trigger_crash_dump"),
+    Action("LOCK", "lock"),
+    Action("UNLOCK", "unlock"),
+    Action("LIVE_MIGRATION_PRE", "live_migration_pre", "live_migration.pre", ("migrating",)),
+    Action("LIVE_MIGRATION_POST", "live_migration_post", "live_migration._post", hands_over=True),
+    Action("LIVE_MIGRATION_POST_DEST", "live_migration_post_dest", "live_migration.post.dest"),
+    Action("LIVE_MIGRATION_ROLLBACK", "live_migration_rollback", "live_migration._rollback"),
+    Action(
+        "LIVE_MIGRATION_ROLLBACK_DEST",
+        "live_migration_rollback_dest",
+        "live_migration.rollback.dest",
+    ),
+    Action("LIVE_MIGRATION_ABORT", "live_migration_abort", "live.migration.abort"),
+    Action(
+        "LIVE_MIGRATION_FORCE_COMPLETE",
+        "live_migration_force_complete",
+        "live.migration.force.complete",
+    ),
+    Action("VOLUME_ATTACH", "volume_attach", "volume.attach"),
+    Action("VOLUME_DETACH", "volume_detach", "volume.detach"),
+    Action("VOLUME_SWAP", "volume_swap"),
+    Action("INTERFACE_ATTACH", "interface_attach"),
+    Action("INTERFACE_DETACH", "interface_detach"),
+    Action("SHARE_ATTACH", "share_attach"),
+    Action("SHARE_DETACH", "share_detach"),
+    Action("CREATE_IP", legacy="create_ip"),
+    Action("DELETE_IP", legacy="delete_ip"),
+    # Told by the conductor alone, when it finds no host for a resize or a migration.
+    Action("MIGRATE"),
+    Action(STATE),
+)
+
+KINDS: dict[str, Action] = {action.kind: action for action in ACTIONS}
+"""Every kind that an event can have."""
+
+Shape = Literal["legacy", "versioned", "legacy_task", "versioned_task"]
+"""How a payload is laid out; a ``task`` is one of the conductor's, which has failed."""
+
+
+class EventType(NamedTuple):
+    """What the notifications of one event type mean."""
+
+    shape: Shape
+    kind: str
+    phase: Phase
+    is_update: bool = False
+    """An update tells no action; its kind is that of what only updates tell."""
+    tells_state: bool = True
+    host_from_publisher: bool = False
+    """See ``Action.reschedules``."""
+
+
+AUDITS = frozenset({"compute.instance.exists", "instance.exists"})
+"""Snapshots for accounting, sent around some actions and in floods: they tell no change."""
+
+INSTANCE_PREFIXES = ("compute.instance.", "instance.", "compute_task.")
+"""How all event types begin that are about one instance."""
+
+FAILURES = "compute.exception"
+"""A failed call inside nova, versioned; the legacy ones are named after the function."""
+
+_PHASES: tuple[tuple[str, Phase], ...] = (
+    ("", "end"),
+    (".start", "start"),
+    (".end", "end"),
+    (".error", "error"),
+)
+_TASKS = {"build_instances": "CREATE", "migrate_server": "MIGRATE", "rebuild_server": "REBUILD"}
+
+
+def _event_types() -> dict[str, EventType]:
+    types = {
+        "compute.instance.update": EventType("legacy", STATE, "end", is_update=True),
+        "instance.update": EventType("versioned", STATE, "end", is_update=True),
+    }
+    for task, kind in _TASKS.items():
+        types[f"compute_task.{task}"] = EventType("legacy_task", kind, "error")
+        types[f"compute_task.{task}.error"] = EventType("versioned_task", kind, "error")
+    for action in ACTIONS:
+        for suffix, phase in _PHASES:
+            tells_state = not (action.hands_over and phase == "end")
+            meaning = (action.kind, phase, False, tells_state, action.reschedules)
+            if action.legacy:
+                types[f"compute.instance.{action.legacy}{suffix}"] = EventType("legacy", *meaning)
+            if action.versioned:
+                types[f"instance.{action.versioned}{suffix}"] = EventType("versioned", *meaning)
+    return types
+
+
+EVENT_TYPES: dict[str, EventType] = _event_types()
+"""Every event type that tells something about one instance."""
+
+
+def only_actions_make(old_vm_state: str, vm_state: str) -> bool:
+    """Return whether no reset and no late error makes this transition, but only an action.
+
+    Such an action tells it, though the update says that no task was running: RESIZE_CONFIRM runs
+    without one (and leaves an instance stopped that was resized stopped), and so do deletions by
+    the API host where the instance has no host, or one that is down.
+    """
+    return vm_state in (DELETED, "soft-delete") or (
+        old_vm_state == "resized" and vm_state in ("active", "stopped")
+    )
+
+
+_STATUS = {
+    "active": "ACTIVE",
+    "building": "BUILD",
+    "stopped": "SHUTOFF",
+    "resized": "VERIFY_RESIZE",
+    "paused": "PAUSED",
+    "suspended": "SUSPENDED",
+    "rescued": "RESCUE",
+    "error": "ERROR",
+    DELETED: "DELETED",
+    "soft-delete": "SOFT_DELETED",
+    "shelved": "SHELVED",
+    "shelved_offloaded": "SHELVED_OFFLOADED",
+}
+_REBUILDING = dict.fromkeys(_REBUILD, "REBUILD")
+_RESIZING = dict.fromkeys(_RESIZE, "RESIZE")
+_STATUS_OF_TASK: dict[str, dict[str, str]] = {
+    "active": {
+        **dict.fromkeys(_REBOOT[:3], "REBOOT"),
+        **dict.fromkeys(_REBOOT[3:], "HARD_REBOOT"),
+        "updating_password": "PASSWORD",
+        **_REBUILDING,
+        "migrating": "MIGRATING",
+        **_RESIZING,
+    },
+    "stopped": {**_RESIZING, **_REBUILDING},
+    "resized": {"resize_reverting": "REVERT_RESIZE"},
+    "paused": {"migrating": "MIGRATING"},
+    "error": _REBUILDING,
+}
+
+API_STATUSES = frozenset(_STATUS.values()).union(
+    *(statuses.values() for statuses in _STATUS_OF_TASK.values())
+)
+
+
+def api_status(vm_state: str, task_state: str) -> str:
+    """Return the compute API's status of an instance, as nova derives it.
+
+    From ``_STATE_MAP`` in nova/api/openstack/common.py; ``UNKNOWN`` for a vm_state not in there.
+    """
+    default = _STATUS.get(vm_state, "UNKNOWN")
+    return _STATUS_OF_TASK.get(vm_state, {}).get(task_state, default)

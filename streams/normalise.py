@@ -1,0 +1,262 @@
+"""From bytes to news: what one notification, in either format, says about one instance.
+
+Pure: no clock, no I/O. Times come from the notification.
+"""
+
+from datetime import UTC, datetime
+from typing import Literal
+
+import msgspec
+
+from streams.kinds import (
+    AUDITS,
+    DELETED,
+    EVENT_TYPES,
+    FAILURES,
+    INSTANCE_PREFIXES,
+    EventType,
+)
+from streams.memory import MOST_MS
+from streams.payloads import (
+    FlatPayload,
+    LegacyPayload,
+    TaskData,
+    TaskPayload,
+    VersionedPayload,
+    flatten,
+    flatten_legacy_task,
+    flatten_versioned_task,
+)
+from vimfed.records import Notification, Phase, Source
+
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What the JSON decoder raises; RecursionError where values are nested too deeply."""
+
+PassReason = Literal[
+    "not_instance", "audit", "failure", "unknown_action", "unknown_version", "malformed_payload"
+]
+
+
+class MalformedNotificationError(Exception):
+    """The bytes are no Notification; the text says why."""
+
+
+class InstanceNews(msgspec.Struct, frozen=True, gc=False):
+    """What one notification says about one instance, in one form for both formats."""
+
+    vim_id: str
+    instance_id: str
+    kind: str
+    phase: Phase
+    is_update: bool
+    """An update tells no action; ``kind`` and ``phase`` are those of what only updates tell."""
+    tells_state: bool
+    """Whether the states below are the instance's, and not a stale copy or unknown."""
+    vm_state: str
+    task_state: str
+    """Empty at rest."""
+    power_state: str
+    """Empty where the format does not tell it."""
+    old_vm_state: str
+    old_task_state: str
+    """What an update says that there was before; nova replaces a null by the new value."""
+    operation: str
+    """The request id, the same in all notifications of one API call; else the message id."""
+    host: str
+    """Tells apart the hosts on which one request tries the same action."""
+    message_id: str
+    publisher_id: str
+    timestamp: str
+    """The sender's clock: ISO 8601, UTC, microseconds, ``Z``; the arrival if it told no time."""
+    timestamp_ms: int
+    """The same in milliseconds since 1970."""
+    received_at: str
+    path: str
+    sequence: int
+    source: Source
+    flat: FlatPayload
+    is_sparse: bool
+    """The payload says little more than the state: better to keep what is known already."""
+
+
+class Passed(msgspec.Struct, frozen=True, gc=False):
+    """A notification that says nothing about an instance's state, or nothing that we understand."""
+
+    reason: PassReason
+    event_type: str
+
+
+_decode_notification = msgspec.json.Decoder(Notification).decode
+_decode_legacy = msgspec.json.Decoder(LegacyPayload).decode
+_decode_versioned = msgspec.json.Decoder(VersionedPayload).decode
+_decode_legacy_task = msgspec.json.Decoder(TaskData).decode
+_decode_versioned_task = msgspec.json.Decoder(TaskPayload).decode
+
+_UNTOLD = (None, "", "None")
+"""How nova spells a time that there is not."""
+
+
+def decode_notification(value: bytes) -> Notification:
+    """Read a record of the notifications topic. Raises MalformedNotificationError."""
+    try:
+        return _decode_notification(value)
+    except UNREADABLE as error:
+        raise MalformedNotificationError(f"not a notification: {error}") from None
+
+
+def normalise(notification: Notification) -> InstanceNews | Passed:
+    """Say what a notification tells about an instance. Never raises."""
+    meaning = EVENT_TYPES.get(notification.event_type)
+    if meaning is None:
+        return Passed(_why_unknown(notification.event_type), notification.event_type)
+    try:
+        return _READERS[meaning.shape](notification, meaning)
+    except UNREADABLE:
+        return Passed("malformed_payload", notification.event_type)
+
+
+def _why_unknown(event_type: str) -> PassReason:
+    if event_type in AUDITS:
+        return "audit"
+    if event_type.startswith(INSTANCE_PREFIXES):
+        return "unknown_action"
+    if event_type == FAILURES or "." not in event_type:
+        return "failure"
+    return "not_instance"
+
+
+def _read_legacy(notification: Notification, meaning: EventType) -> InstanceNews | Passed:
+    flat = _decode_legacy(notification.payload)
+    old_vm_state, old_task_state = flat.take_old_states()
+    return _news(
+        notification,
+        meaning,
+        flat,
+        _vm_state(flat.state, flat.deleted_at, flat.terminated_at),
+        old_vm_state=old_vm_state,
+        old_task_state=old_task_state,
+    )
+
+
+def _read_versioned(notification: Notification, meaning: EventType) -> InstanceNews | Passed:
+    payload = _decode_versioned(notification.payload)
+    if not payload.version.startswith(_KNOWN_MAJORS):
+        return Passed("unknown_version", notification.event_type)
+    data = payload.data
+    update = data.state_update
+    return _news(
+        notification,
+        meaning,
+        flatten(data),
+        _vm_state(data.state, data.deleted_at, data.terminated_at),
+        power_state=data.power_state or "",
+        old_vm_state="" if update is None else update.data.old_state or "",
+        old_task_state="" if update is None else update.data.old_task_state or "",
+        request_id=data.request_id,
+    )
+
+
+def _read_legacy_task(notification: Notification, meaning: EventType) -> InstanceNews | Passed:
+    flat = flatten_legacy_task(_decode_legacy_task(notification.payload))
+    return _news(notification, meaning, flat, flat.state or "", is_sparse=True)
+
+
+def _read_versioned_task(notification: Notification, meaning: EventType) -> InstanceNews | Passed:
+    payload = _decode_versioned_task(notification.payload)
+    if not payload.version.startswith(_KNOWN_MAJORS):
+        return Passed("unknown_version", notification.event_type)
+    flat = flatten_versioned_task(payload.data)
+    return _news(notification, meaning, flat, flat.state or "", is_sparse=True)
+
+
+_KNOWN_MAJORS = ("1.", "2.")
+_READERS = {
+    "legacy": _read_legacy,
+    "versioned": _read_versioned,
+    "legacy_task": _read_legacy_task,
+    "versioned_task": _read_versioned_task,
+}
+
+
+def _vm_state(state: str | None, deleted_at: str | None, terminated_at: str | None) -> str:
+    """Return the vm_state, ``deleted`` where the times say so.
+
+    A soft delete sets deleted_at alone and can be undone. One on a host that is down destroys the
+    instance for good, which only terminated_at beside it tells.
+    """
+    if deleted_at not in _UNTOLD and terminated_at not in _UNTOLD:
+        return DELETED
+    return state or ""
+
+
+def _news(
+    notification: Notification,
+    meaning: EventType,
+    flat: FlatPayload,
+    vm_state: str,
+    *,
+    power_state: str = "",
+    old_vm_state: str = "",
+    old_task_state: str = "",
+    request_id: str | None = None,
+    is_sparse: bool = False,
+) -> InstanceNews | Passed:
+    if not flat.instance_id:
+        return Passed("malformed_payload", notification.event_type)
+    timestamp, timestamp_ms = (
+        _utc(notification.timestamp) or _utc(notification.received_at) or ("", 0)
+    )
+    host = flat.host or ""
+    if is_sparse:
+        host = "compute_task"
+    elif meaning.host_from_publisher:
+        host = host_of(notification.publisher_id)
+    return InstanceNews(
+        notification.vim_id,
+        flat.instance_id,
+        meaning.kind,
+        meaning.phase,
+        meaning.is_update,
+        meaning.tells_state and vm_state != "",
+        vm_state,
+        flat.state_description or "",
+        power_state,
+        old_vm_state,
+        old_task_state,
+        notification.request_id or request_id or notification.message_id,
+        host,
+        notification.message_id,
+        notification.publisher_id,
+        timestamp,
+        timestamp_ms,
+        notification.received_at,
+        notification.path,
+        notification.sequence,
+        notification.source,
+        flat,
+        is_sparse,
+    )
+
+
+def host_of(publisher_id: str) -> str:
+    """Return the host of ``compute.host`` (legacy) or ``nova-compute:host`` (versioned).
+
+    Split once: the host can be a domain name.
+    """
+    service, colon, host = publisher_id.partition(":")
+    return host if colon else service.partition(".")[2]
+
+
+def _utc(time: str) -> tuple[str, int] | None:
+    """Return a time as (ISO 8601 in UTC with microseconds and ``Z``, ms since 1970), or None.
+
+    Times without a zone are UTC, as nova's are. None where it is no time.
+    """
+    try:
+        moment = datetime.fromisoformat(time)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        text = moment.astimezone(UTC).isoformat(timespec="microseconds")
+    except (ValueError, OverflowError):
+        return None
+    return f"{text[:26]}Z", min(max(int(moment.timestamp() * 1000), 0), MOST_MS)

@@ -1,0 +1,331 @@
+"""What one piece of news changes: the next row of an instance, and the events to be told.
+
+Pure: no clock, no I/O; times are those of the notifications. The rules:
+
+1. A message id that is known already is a redelivery and changes nothing.
+2. An action is told once: its identity is remembered. It does not matter which format or which
+   path tells it first. What could be the repetition of something forgotten is too late to tell.
+3. Within one path arrival decides what is newer; between paths the senders' clocks do.
+4. What is not newer than the row's state leaves the state alone; its event is told, marked late.
+5. A deleted instance stays deleted.
+6. An update tells an event only where no action can: its own old and new states say that the
+   vm_state changed while no task was running.
+"""
+
+import hashlib
+import math
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from streams.kinds import DELETED, STATE, only_actions_make
+from streams.memory import (
+    HASH,
+    clock_and_time,
+    clock_tag,
+    entry_of,
+    hash_of,
+    holds,
+    remember,
+)
+from streams.normalise import InstanceNews
+from streams.payloads import encode_flat, with_state
+from vimfed.records import InstanceState, Phase, Version, VmEvent
+
+MOST_TOLD = 128
+"""How many told identities a row remembers."""
+
+MOST_MESSAGES = 64
+"""How many message ids a row remembers; older ones are known by their senders' clocks."""
+
+MOST_CLOCKS = 8
+"""How many clocks of forgotten message ids a row keeps apart."""
+
+_OTHER_CLOCKS = -1
+"""Stands for all clocks that a row no longer keeps apart."""
+
+_EVENT_NAMESPACE = bytes.fromhex("6f0f5f3e8a1d5c0c9a3b2f64b7a1c9d2")
+"""UUID namespace of the event ids."""
+
+Result = Literal[
+    "changed",  # the state changed; where an action says so, its event was told
+    "told",  # the state stayed; an event was told
+    "unchanged",  # newer, but it says nothing new
+    "known",  # an action that has been told already; the state stayed
+    "duplicate",  # this very message came before
+    "late",  # older than the state
+    "after_deletion",  # the instance is deleted and stays so
+    "stale",  # a copy that tells an action, but no state
+    "too_late",  # older than what the row remembers: nobody knows whether it has been told
+    "unknown_deleted",  # of an instance whose row has been swept
+]
+
+
+class Outcome(msgspec.Struct, frozen=True, gc=False):
+    """What follows from one piece of news."""
+
+    result: Result
+    row: InstanceState | None = None
+    """The row to write; None leaves it as it is."""
+    events: tuple[VmEvent, ...] = ()
+
+
+encode_row = msgspec.json.Encoder().encode
+decode_row = msgspec.json.Decoder(InstanceState).decode
+encode_event = msgspec.json.Encoder().encode
+decode_event = msgspec.json.Decoder(VmEvent).decode
+
+_RANKS: dict[Phase, int] = {"start": 0, "end": 2, "error": 2}
+_UPDATE_RANK = 1
+_DELETION_RANK = 3
+
+
+def transition(
+    row: InstanceState | None,
+    news: InstanceNews,
+    offset: int,
+    deleted_retention: float = math.inf,
+) -> Outcome:
+    """Return what ``news``, which lies at ``offset`` in its topic, makes of ``row``. Never raises.
+
+    ``deleted_retention`` says for how many seconds the row of a deleted instance is kept.
+    """
+    if row is None:
+        if news.vm_state == DELETED and _age(news.timestamp, news.received_at) > deleted_retention:
+            return _tell_unknown_deleted(news)
+        row = _blank_row(news)
+
+    message = hash_of(news.message_id)
+    if holds(row.messages, message):
+        return Outcome("duplicate")
+    identity = _identity(news) if _tells_event(news) else b""
+    is_known = identity != b"" and holds(row.told, identity[:HASH])
+    tells = identity != b"" and not is_known
+    if tells and news.timestamp_ms <= row.told_forgotten:
+        return Outcome("too_late")
+
+    clock = clock_tag(news.publisher_id)
+    forgotten_until = row.messages_forgotten.get(
+        clock, row.messages_forgotten.get(_OTHER_CLOCKS, -1)
+    )
+    is_fresh = news.timestamp_ms > forgotten_until
+    version = Version(news.path, news.sequence, news.timestamp, _rank(news))
+    acts = tells and _is_newer(
+        version, row.action_version, is_fresh, (news.kind, news.phase) >= (row.kind, row.phase)
+    )
+    applies = news.tells_state and _is_newer(
+        version,
+        row.state_version,
+        is_fresh,
+        (news.vm_state, news.task_state) >= (row.vm_state, row.task_state),
+    )
+    is_late = not (applies if news.tells_state else acts)
+    changes = applies and (news.vm_state, news.task_state) != (row.vm_state, row.task_state)
+
+    payload = row.payload
+    if tells or (applies and (changes or not is_known)):
+        payload = _payload(row, news)
+    events = (_event(row, news, identity, payload, is_late=is_late),) if tells else ()
+
+    messages, lost_message = remember(
+        row.messages, entry_of(message, clock, news.timestamp_ms), MOST_MESSAGES
+    )
+    told, lost_told = row.told, b""
+    if tells:
+        told, lost_told = remember(
+            told, entry_of(identity[:HASH], clock, news.timestamp_ms), MOST_TOLD
+        )
+    moves = changes or (acts and (applies or not news.tells_state))
+    next_row = InstanceState(
+        vim_id=row.vim_id,
+        instance_id=row.instance_id,
+        vm_state=news.vm_state if applies else row.vm_state,
+        task_state=news.task_state if applies else row.task_state,
+        power_state=_power_state(row, news) if applies else row.power_state,
+        kind=news.kind if acts else row.kind,
+        phase=news.phase if acts else row.phase,
+        changed_at=news.timestamp if moves else row.changed_at,
+        source=news.source if applies else row.source,
+        payload=payload if applies else row.payload,
+        state_version=version if applies else row.state_version,
+        action_version=version if acts else row.action_version,
+        told=told,
+        told_forgotten=(
+            max(row.told_forgotten, clock_and_time(lost_told)[1])
+            if lost_told
+            else row.told_forgotten
+        ),
+        messages=messages,
+        messages_forgotten=(
+            _forget(row.messages_forgotten, *clock_and_time(lost_message))
+            if lost_message
+            else row.messages_forgotten
+        ),
+        received_at=news.received_at,
+        source_offset=offset,
+    )
+    return Outcome(
+        _result(row, news, applies=applies, changes=changes, tells=tells, is_known=is_known),
+        next_row,
+        events,
+    )
+
+
+def has_outlived(row: InstanceState, arrival: str, deleted_retention: float) -> bool:
+    """Return whether the instance is deleted, and was for ``deleted_retention`` seconds before
+    ``arrival``, the time at which a later notification was received.
+    """
+    return row.vm_state == DELETED and _age(row.received_at, arrival) > deleted_retention
+
+
+def _is_newer(version: Version, known: Version | None, is_fresh: bool, wins_tie: bool) -> bool:
+    """Return whether ``version`` replaces ``known``.
+
+    Deletion is final, whatever the clocks say. Within a path arrival decides, unless the message
+    could be the redelivery of one that has been forgotten. Between paths the clocks decide.
+    """
+    if known is None:
+        return True
+    if (version.rank == _DELETION_RANK) != (known.rank == _DELETION_RANK):
+        return version.rank == _DELETION_RANK
+    if version.path and version.path == known.path:
+        return is_fresh and version.sequence > known.sequence
+    mine, theirs = (version.timestamp, version.rank), (known.timestamp, known.rank)
+    return mine > theirs or (mine == theirs and wins_tie)
+
+
+def _rank(news: InstanceNews) -> int:
+    if news.vm_state == DELETED:
+        return _DELETION_RANK
+    return _UPDATE_RANK if news.is_update else _RANKS[news.phase]
+
+
+def _tells_event(news: InstanceNews) -> bool:
+    """Return whether there is an event to tell: an action, or a change that no action tells."""
+    return not news.is_update or (
+        news.old_vm_state not in ("", news.vm_state)
+        and news.vm_state != ""
+        and news.task_state == ""
+        and news.old_task_state == ""
+        and not only_actions_make(news.old_vm_state, news.vm_state)
+    )
+
+
+def _identity(news: InstanceNews) -> bytes:
+    """Return the SHA-1 of an event's identity, as UUIDv5 takes it; its start is the told hash."""
+    change = f"/{news.old_vm_state}/{news.vm_state}" if news.is_update else ""
+    name = (
+        f"{news.vim_id}/{news.instance_id}/{news.kind}/{news.phase}"
+        f"/{news.operation}/{news.host}{change}"
+    )
+    return hashlib.sha1(_EVENT_NAMESPACE + name.encode(), usedforsecurity=False).digest()
+
+
+def _uuid5(digest: bytes) -> str:
+    """Return the UUIDv5 of a SHA-1 digest (RFC 4122, 4.3)."""
+    octets = bytearray(digest[:16])
+    octets[6] = octets[6] & 0x0F | 0x50
+    octets[8] = octets[8] & 0x3F | 0x80
+    text = octets.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def _event(
+    row: InstanceState, news: InstanceNews, identity: bytes, payload: msgspec.Raw, *, is_late: bool
+) -> VmEvent:
+    old, new = (row.vm_state, row.task_state), (news.vm_state, news.task_state)
+    if news.is_update:
+        old = (news.old_vm_state, news.old_task_state)
+    elif is_late:
+        old = ("", "")
+    if not news.tells_state:
+        new = (row.vm_state, row.task_state)
+    return VmEvent(
+        id=_uuid5(identity),
+        vim_id=news.vim_id,
+        instance_id=news.instance_id,
+        kind=news.kind,
+        phase=news.phase,
+        old_state=old[0],
+        old_task_state=old[1],
+        new_state=new[0],
+        new_task_state=new[1],
+        changed_at=news.timestamp,
+        late=is_late,
+        source=news.source,
+        payload=payload,
+    )
+
+
+def _payload(row: InstanceState, news: InstanceNews) -> msgspec.Raw:
+    """Return the news' payload; where it says little, what is known with the state that it says."""
+    if not news.is_sparse:
+        return encode_flat(news.flat)
+    return with_state(row.payload, news.vm_state or row.vm_state, news.task_state)
+
+
+def _power_state(row: InstanceState, news: InstanceNews) -> str:
+    """Return the told power_state; one that was told with another vm_state is no longer known."""
+    return news.power_state or (row.power_state if news.vm_state == row.vm_state else "")
+
+
+def _blank_row(news: InstanceNews) -> InstanceState:
+    """Return the row of an instance of which nothing is known yet."""
+    return InstanceState(
+        vim_id=news.vim_id,
+        instance_id=news.instance_id,
+        vm_state="",
+        task_state="",
+        kind=STATE,
+        phase="end",
+        changed_at=news.timestamp,
+        payload=encode_flat(news.flat),
+    )
+
+
+def _tell_unknown_deleted(news: InstanceNews) -> Outcome:
+    """Return what follows from old news of a deletion, where the row has probably been swept."""
+    if not _tells_event(news):
+        return Outcome("unknown_deleted")
+    row = _blank_row(news)
+    event = _event(row, news, _identity(news), row.payload, is_late=True)
+    return Outcome("unknown_deleted", None, (event,))
+
+
+def _result(
+    row: InstanceState,
+    news: InstanceNews,
+    *,
+    applies: bool,
+    changes: bool,
+    tells: bool,
+    is_known: bool,
+) -> Result:
+    if not news.tells_state:
+        return "stale"
+    if not applies:
+        return "after_deletion" if row.vm_state == DELETED != news.vm_state else "late"
+    if changes:
+        return "changed"
+    if tells:
+        return "told"
+    return "known" if is_known else "unchanged"
+
+
+def _forget(forgotten: dict[int, int], clock: int, at_ms: int) -> dict[int, int]:
+    """Return ``forgotten`` with the time of one more message id, of at most MOST_CLOCKS clocks."""
+    after = {**forgotten, clock: max(at_ms, forgotten.get(clock, -1))}
+    if len(after) > MOST_CLOCKS:
+        oldest = min((tag for tag in after if tag != _OTHER_CLOCKS), key=after.__getitem__)
+        at_ms = after.pop(oldest)
+        after[_OTHER_CLOCKS] = max(at_ms, after.get(_OTHER_CLOCKS, -1))
+    return after
+
+
+def _age(told: str, arrived: str) -> float:
+    """Return the seconds from one normalised time to another; 0 where either is unknown."""
+    try:
+        return (datetime.fromisoformat(arrived) - datetime.fromisoformat(told)).total_seconds()
+    except (ValueError, TypeError):
+        return 0.0
