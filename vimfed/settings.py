@@ -294,10 +294,14 @@ def load_settings(path: Path | None, environ: Mapping[str, str] = os.environ) ->
     _refuse_unknown_keys(tree, Settings, "")
     _apply_environment(tree, environ)
     try:
-        settings = msgspec.convert(tree, Settings, strict=False)
+        settings = msgspec.convert(tree, Settings, strict=False, dec_hook=_decode_path)
     except msgspec.ValidationError as error:
         raise SettingsError(f"{path or 'environment'}: {error}") from None
     return _check_vims(_resolve_secret_files(settings))
+
+
+def _decode_path(_type: type[Path], value: str) -> Path:
+    return Path(value)
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -1,0 +1,182 @@
+"""Settings: what a file and the environment make of them, and what is refused with which words."""
+
+import re
+import tomllib
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import pytest
+
+from vimfed import settings as settings_module
+from vimfed.settings import Settings, SettingsError, load_settings
+
+SAMPLE = Path(__file__).parent.parent.parent / "vimfed.toml"
+
+CLOUD = """
+[[vims]]
+cloud_owner = "CloudOwner"
+cloud_region_id = "RegionOne"
+transport_url = "rabbit://nova:secret@mq/"
+"""
+
+
+def load(tmp_path: Path, text: str, **environ: str) -> Settings:
+    path = tmp_path / "vimfed.toml"
+    path.write_text(text)
+    return load_settings(path, environ)
+
+
+def refusal(tmp_path: Path, text: str, **environ: str) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load(tmp_path, text, **environ)
+    return str(caught.value)
+
+
+def test_without_a_file_the_defaults_hold() -> None:
+    settings = load_settings(None, {})
+    assert settings == Settings()
+    assert settings.kafka.bootstrap == "127.0.0.1:9092"
+    assert settings.web.port == 6066
+
+
+def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
+    settings = load(
+        tmp_path,
+        'state_dir = "here"\n[kafka]\nbootstrap = "a:1"\npartitions = 4\n' + CLOUD,
+        VIMFED_KAFKA__BOOTSTRAP="b:2",
+        VIMFED_WEB__PORT="7000",
+        VIMFED_KAFKA__LOCAL="true",
+        VIMFED_STATE_DIR="/var/lib/vimfed",
+        VIMFED_VIMS__CLOUDOWNER_REGIONONE__TRANSPORT_URL="kafka://c:3",
+        VIMFED_CONFIG="not a setting",
+        PATH="not ours",
+    )
+    assert (settings.kafka.bootstrap, settings.kafka.partitions) == ("b:2", 4)
+    assert settings.kafka.local
+    assert settings.web.port == 7000
+    assert settings.state_dir == Path("/var/lib/vimfed")
+    assert settings.vims[0].transport_url == "kafka://c:3"
+
+
+def test_a_cloud_whose_name_has_other_characters_is_reached_by_environment(tmp_path: Path) -> None:
+    text = CLOUD.replace("RegionOne", "region-1.a")
+    name = "VIMFED_VIMS__CLOUDOWNER_REGION_1_A__POOL"
+    assert load(tmp_path, text, **{name: "mine"}).vims[0].pool == "mine"
+
+
+def test_secrets_come_from_files(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("one\n")
+    (tmp_path / "url").write_text("rabbit://nova:two@mq/\n")
+    settings = load(
+        tmp_path,
+        f'[kafka]\npassword_file = "{tmp_path}/password"\n{CLOUD}'
+        f'transport_url_file = "{tmp_path}/url"\n',
+    )
+    assert settings.kafka.password == "one"
+    assert settings.vims[0].transport_url == "rabbit://nova:two@mq/"
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("[kafka]\nbootstap = 'x'\n", "unknown key kafka.bootstap: did you mean kafka.bootstrap?"),
+        ("[kafak]\n", "unknown key kafak: did you mean kafka?"),
+        (CLOUD + "pol = 'x'\n", "unknown key vims.pol: did you mean vims.pool?"),
+        ("[kafka\n", "vimfed.toml is not valid TOML: "),
+        ("[kafka]\npartitions = 0\n", "Expected `int` >= 1 - at `$.kafka.partitions`"),
+        ("[kafka]\nsecurity_protocol = 'TLS'\n", "at `$.kafka.security_protocol`"),
+        ("kafka = 3\n", "Expected `object`, got `int` - at `$.kafka`"),
+        ("state_dir = 3\n", "at `$.state_dir`"),
+        ("[kafka]\npassword_file = '/none'\n", "cannot read the secret file /none: No such file"),
+        (CLOUD.replace("CloudOwner", "Cloud_Owner"), "cloud_owner 'Cloud_Owner' contains '_'"),
+        (CLOUD.replace("RegionOne", "Region/One"), "'CloudOwner_Region/One' contains '/'"),
+        (CLOUD + CLOUD, "CloudOwner_RegionOne stands there twice"),
+        (CLOUD.replace("rabbit:", "http:"), "must begin with rabbit:// or kafka://, not http://"),
+        (CLOUD.replace('"CloudOwner"', '""'), "at `$.vims[0].cloud_owner`"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_with_its_key(
+    tmp_path: Path, text: str, complaint: str
+) -> None:
+    told = refusal(tmp_path, text)
+    assert complaint in told
+    assert "\n" not in told
+    assert "secret@" not in told
+
+
+@pytest.mark.parametrize(
+    ("name", "complaint"),
+    [
+        ("VIMFED_KAFKA__BOOTSTAP", "did you mean kafka.bootstrap?"),
+        ("VIMFED_KAFAK__BOOTSTRAP", "did you mean kafka?"),
+        ("VIMFED_VIMS__CLOUDOWNER_REGIONONE__URL", "no such key of [[vims]]: url"),
+        ("VIMFED_VIMS__OTHER_CLOUD__POOL", "no cloud in [[vims]] has that vim_id"),
+    ],
+)
+def test_a_variable_that_names_nothing_is_refused(
+    tmp_path: Path, name: str, complaint: str
+) -> None:
+    told = refusal(tmp_path, CLOUD, **{name: "x"})
+    assert told.startswith(f"environment variable {name}: ")
+    assert complaint in told
+
+
+def test_a_missing_file_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"no settings file .*name one with --config"):
+        load_settings(tmp_path / "none.toml", {})
+
+
+def test_the_sample_is_the_demos_settings() -> None:
+    settings = load_settings(SAMPLE, {})
+    assert settings.kafka.local
+    assert [vim.vim_id for vim in settings.vims] == ["CloudOwner_RegionOne"]
+    assert settings.vims[0].transport_url == f"kafka://{settings.kafka.bootstrap}"
+    assert settings.web.port == 6066
+
+
+def options_of(section: type[msgspec.Struct], path: str = "") -> Iterator[tuple[str, str, Any]]:
+    """Yield (path, description, default) of every option, sections resolved."""
+    hints = typing.get_type_hints(section, include_extras=True)
+    for field in msgspec.structs.fields(section):
+        inner = settings_module._section_type(hints[field.name])
+        if inner is not None:
+            yield from options_of(inner, f"{path}{field.name}.")
+            continue
+        assert typing.get_origin(hints[field.name]) is Annotated
+        (meta,) = (m for m in typing.get_args(hints[field.name]) if isinstance(m, msgspec.Meta))
+        made = field.default_factory
+        default = field.default if made is msgspec.NODEFAULT else made()
+        yield f"{path}{field.name}", meta.description or "", default
+
+
+def sample_options() -> dict[str, tuple[str, bool, str]]:
+    """Return path: (comment before it, whether it is commented out, value) of the sample."""
+    options = {}
+    section, comment = "", ""
+    for line in SAMPLE.read_text().splitlines():
+        if header := re.fullmatch(r"(?:# )?\[\[?([a-z.]+)\]\]?", line):
+            section, comment = header[1] + ".", ""
+        elif option := re.fullmatch(r"(# )?([a-z_]+) = (.*)", line):
+            options[section + option[2]] = (comment.strip(), option[1] is not None, option[3])
+            comment = ""
+        elif line.startswith("# "):
+            comment += line.removeprefix("#")
+        else:
+            comment = ""
+    return options
+
+
+def test_the_sample_explains_every_option_and_shows_its_default() -> None:
+    shown = sample_options()
+    expected = {path: (text, default) for path, text, default in options_of(Settings)}
+    assert set(shown) == set(expected)
+    for path, (description, default) in expected.items():
+        comment, commented_out, value = shown[path]
+        assert description, path
+        assert comment.startswith(description), path
+        if commented_out and default is not msgspec.NODEFAULT:
+            wanted = list(default) if isinstance(default, tuple) else default
+            assert tomllib.loads(f"value = {value}") == {"value": wanted}, path
