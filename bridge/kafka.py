@@ -151,12 +151,12 @@ class KafkaListener:
 
 def _consumer(vim: VimSettings) -> AIOKafkaConsumer:
     consumer = AIOKafkaConsumer(
-        **client_options(_cluster(vim)),
+        **client_options(cluster_of(vim)),
         group_id=vim.pool,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         max_poll_interval_ms=int(vim.consumer_timeout * 1000),
-        metadata_max_age_ms=30_000,
+        metadata_max_age_ms=5_000,  # how soon a new topic is seen
         fetch_max_bytes=8 * 1024 * 1024,
         max_partition_fetch_bytes=1024 * 1024,
     )
@@ -173,7 +173,7 @@ def _topic_pattern(vim: VimSettings) -> str:
     return f"^(?:{topics})\\.(?:{'|'.join(PRIORITIES)}){suffix}$"
 
 
-def _cluster(vim: VimSettings) -> KafkaSettings:
+def cluster_of(vim: VimSettings) -> KafkaSettings:
     """Return the cloud's Kafka as settings: hosts and credentials stand in the transport URL."""
     hosts, users = [], []
     for part in urlsplit(vim.transport_url).netloc.split(","):

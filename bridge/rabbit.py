@@ -139,7 +139,7 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
         self._path = f"{vim.vim_id}/{vim.pool}/{uuid.uuid4().hex[:12]}"
         self._sequence = 0
         super().__init__(
-            _transport(vim),
+            transport_of(vim),
             [oslo_messaging.Target(topic=topic, exchange=vim.exchange) for topic in vim.topics],
             _EveryPriority(),
             pool=vim.pool,
@@ -152,7 +152,7 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
         if self._failure is not None:
             raise self._failure
         poller = self.listener._poll_style_listener
-        self._progress.connected = bool(poller.conn.connection.connected)
+        self._progress.connected = bool(poller.conn.connection.connection.connected)
         poller._message_operations_handler.do(self._sign_of_life)
 
     def leave(self, *, grace: float) -> Delivery | None:
@@ -239,7 +239,7 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
         return records, dead
 
 
-def _transport(vim: VimSettings) -> Any:
+def transport_of(vim: VimSettings) -> Any:
     """Return the oslo transport; options in the URL's query go before those of the settings."""
     conf = cfg.ConfigOpts()
     conf([], project="vimfed", default_config_files=[], default_config_dirs=[])
@@ -288,8 +288,8 @@ class RejectionFilter(logging.Filter):
 
     def install(self) -> None:
         """Listen to oslo's driver."""
-        logging.getLogger(impl_rabbit.__name__).addFilter(self)
+        impl_rabbit.LOG.logger.addFilter(self)
 
     def remove(self) -> None:
         """Listen no longer."""
-        logging.getLogger(impl_rabbit.__name__).removeFilter(self)
+        impl_rabbit.LOG.logger.removeFilter(self)

@@ -134,6 +134,7 @@ class _Bridge:
 
     def _add(self, vim: VimSettings) -> None:
         progress = self._progresses[vim.vim_id] = Progress(vim.vim_id, self._counters)
+        self._counters.show(vim.vim_id)
         listener: RabbitListener | KafkaListener
         if urlsplit(vim.transport_url).scheme.startswith("kafka"):
             listener = KafkaListener(vim, self._settings.kafka, self._write, progress)

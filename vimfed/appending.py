@@ -55,7 +55,9 @@ async def _append(
     batch = producer.create_batch()
     for record in records:
         while (
-            batch.append(key=record.key, value=record.value, timestamp=None, headers=record.headers)
+            batch.append(
+                key=record.key, value=record.value, timestamp=None, headers=list(record.headers)
+            )
             is None
         ):
             offsets.append(await _send(producer, batch, topic, partition))

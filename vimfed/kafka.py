@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import TopicAlreadyExistsError
+from aiokafka.errors import KafkaConnectionError, TopicAlreadyExistsError
 
 from vimfed.errors import OperatorError
 from vimfed.settings import KafkaSettings
@@ -17,6 +17,7 @@ MAX_RECORD_BYTES = 1_000_000
 """Largest record that we produce: below the broker's default message.max.bytes (1,048,588)."""
 CLOSE_TIMEOUT = 2.0
 """Seconds that closing a connection may take."""
+DESCRIBE_ATTEMPTS = 10
 
 
 class OutgoingRecord(msgspec.Struct, frozen=True, gc=False):
@@ -122,9 +123,20 @@ async def _create(admin: AIOKafkaAdminClient, spec: TopicSpec) -> bool:
     return True
 
 
+async def _described(admin: AIOKafkaAdminClient, names: list[str]) -> list[dict[str, Any]]:
+    """Describe topics as soon as the broker knows them: it learns of a new one after a moment."""
+    for attempt in range(DESCRIBE_ATTEMPTS):
+        topics: list[dict[str, Any]] = await admin.describe_topics(names)
+        unknown = [topic["topic"] for topic in topics if topic["error_code"]]
+        if not unknown:
+            return topics
+        await asyncio.sleep(0.1 * (attempt + 1))
+    raise KafkaConnectionError(f"the brokers do not know {', '.join(unknown)} yet")
+
+
 async def _check(admin: AIOKafkaAdminClient, kafka: KafkaSettings) -> None:
     specs = topic_specs(kafka)
-    for described in await admin.describe_topics([spec.name for spec in specs]):
+    for described in await _described(admin, [spec.name for spec in specs]):
         wanted = next(spec for spec in specs if spec.name == described["topic"])
         partitions = len(described["partitions"])
         if partitions != wanted.partitions:

@@ -1,12 +1,22 @@
 """Log records on standard error: a line each, for people or as JSON for programs."""
 
 import logging
+import warnings
 
 from pythonjsonlogger.json import JsonFormatter
 
 from vimfed.settings import LogSettings
 
-_NOISY = ("aiokafka", "oslo_messaging", "amqp", "kafka", "aiohttp.access")
+_NOISY = (
+    "aiokafka",
+    "oslo.messaging",
+    "oslo_service",
+    "amqp",
+    "kafka",
+    "aiohttp.access",
+    "faust",
+    "mode",
+)
 """Libraries that log every poll below WARNING; producing those records costs more than our work."""
 
 
@@ -26,3 +36,5 @@ def configure_logging(log: LogSettings, process: str) -> None:
     logging.basicConfig(level=log.level, handlers=[handler], force=True)
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.WARNING)
+    # oslo.messaging imports eventlet, whichever executor is used, and nobody can do about it.
+    warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")

@@ -4,7 +4,6 @@ Each command imports what it needs when it runs: a short command must not pay fo
 bridge must not load it.
 """
 
-import asyncio
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -106,19 +105,6 @@ def _output(settings: Settings, name: str | None) -> DmaapOutput:
             return output
     names = ", ".join(output.name for output in outputs)
     raise SettingsError(f"name one of the outputs in dmaap.outputs with --output: {names}")
-
-
-@main.command()
-@click.pass_obj
-def topics(config: Path) -> None:
-    """Create the job's topics, and check those that exist."""
-    from vimfed.kafka import ensure_topics
-    from vimfed.topics import topic_specs
-
-    kafka = _settings(config, "topics").kafka
-    created = asyncio.run(ensure_topics(kafka))
-    for spec in topic_specs(kafka):
-        click.echo(f"{spec.name}: {'created' if spec.name in created else 'as it must be'}")
 
 
 @main.command()

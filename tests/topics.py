@@ -1,0 +1,68 @@
+"""Reading what lies on Kafka's topics."""
+
+import json
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+
+from tests.bridge_process import eventually
+
+
+def read_topic(bootstrap: str, topic: str, **options: Any) -> list[Message]:
+    """Return every record on a topic now, partition after partition; none without a topic."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": "reader",
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "log_level": 0,
+            **options,
+        }
+    )
+    try:
+        metadata = consumer.list_topics(topic, timeout=10).topics[topic]
+        if metadata.error is not None:
+            return []
+        ends = {}
+        for partition in metadata.partitions:
+            low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
+            if high > low:
+                ends[partition] = high
+        records: dict[int, list[Message]] = {partition: [] for partition in ends}
+        consumer.assign([TopicPartition(topic, partition, 0) for partition in ends])
+        while ends:
+            for message in consumer.consume(1000, timeout=1.0):
+                if message.error():
+                    raise KafkaException(message.error())
+                partition, offset = message.partition(), message.offset()
+                assert partition is not None
+                assert offset is not None
+                records[partition].append(message)
+                if offset + 1 >= ends.get(partition, 0):
+                    ends.pop(partition, None)
+        return [message for partition in sorted(records) for message in records[partition]]
+    finally:
+        consumer.close()
+
+
+def values(bootstrap: str, topic: str, **options: Any) -> list[dict[str, Any]]:
+    """Return every record's JSON value."""
+    return [
+        json.loads(message.value() or b"null")
+        for message in read_topic(bootstrap, topic, **options)
+    ]
+
+
+def wait_for_records(
+    bootstrap: str, topic: str, count: int, *, timeout: float = 30.0, **options: Any
+) -> list[Message]:
+    """Wait until a topic has at least ``count`` records, and return all of them."""
+    records: list[Message] = []
+
+    def enough() -> bool:
+        records[:] = read_topic(bootstrap, topic, **options)
+        return len(records) >= count
+
+    eventually(enough, f"{count} records on {topic}, there are {len(records)}", timeout)
+    return records
