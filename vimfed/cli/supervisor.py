@@ -39,7 +39,6 @@ class Service:
 
 
 KAFKA = Service("kafka", ("kafka",))
-TOPICS = Service("topics", ("topics",))
 
 
 def services_of(settings: Settings, workers: int = 1) -> list[Service]:
@@ -93,16 +92,6 @@ class Supervisor:
         self._running.append(_Running(service, child))
         return child
 
-    def run_once(self, service: Service, stop: StopSignals) -> None:
-        """Run a service to its end. Raises SupervisorError where it fails."""
-        child = self._spawn(service)
-        while child.running:
-            if stop.wait(TICK):
-                child.stop(STOP_TIMEOUT)
-                return
-        if child.returncode != 0:
-            raise _failure(service, child)
-
     def await_ready(self, service: Service, ready: Callable[[], bool], stop: StopSignals) -> None:
         """Wait until a started service is ready, or a signal comes.
 
@@ -121,14 +110,13 @@ class Supervisor:
             if stop.wait(TICK):
                 return
 
-    def watch(self, stop: StopSignals) -> None:
-        """Start again what ends, until a signal comes.
+    def tend(self) -> None:
+        """Start again what has ended; to be called all the time.
 
-        Raises SettingsError where a process ends because its settings are wrong.
+        Raises SettingsError where a process has ended because its settings are wrong.
         """
-        while not stop.wait(TICK):
-            for running in self._running:
-                self._tend(running)
+        for running in self._running:
+            self._tend(running)
 
     def _tend(self, running: _Running) -> None:
         now = time.monotonic()
@@ -193,22 +181,23 @@ def _stop_together(children: Sequence[Child]) -> None:
             child.kill()
 
 
-def start_job(settings: Settings, supervisor: Supervisor, workers: int, stop: StopSignals) -> None:
-    """Start Kafka if the settings want a local one, make the topics, and start the services.
+def start_kafka(settings: Settings, supervisor: Supervisor, stop: StopSignals) -> None:
+    """Start a local Kafka if the settings want one, and wait until it answers, or for a signal.
 
-    Returns early when a signal comes. Raises OperatorError where something cannot start.
+    Raises OperatorError where it cannot start.
     """
-    refuse_port_in_use(settings.bridge.port, "the bridge", "bridge.port")
-    for port in range(settings.web.port, settings.web.port + workers):
-        refuse_port_in_use(port, "a worker", "web.port")
     if settings.kafka.local:
         supervisor.start(KAFKA)
         supervisor.await_ready(KAFKA, lambda: answers(settings.kafka.bootstrap), stop)
-    if not stop.received:
-        supervisor.run_once(TOPICS, stop)
+
+
+def start_services(settings: Settings, supervisor: Supervisor, workers: int) -> None:
+    """Start the job's processes. Raises PortInUseError where one could not listen."""
+    refuse_port_in_use(settings.bridge.port, "the bridge", "bridge.port")
+    for port in range(settings.web.port, settings.web.port + workers):
+        refuse_port_in_use(port, "a worker", "web.port")
     for service in services_of(settings, workers):
-        if not stop.received:
-            supervisor.start(service)
+        supervisor.start(service)
 
 
 def run(settings: Settings, config: Path, workers: int) -> int:
@@ -216,8 +205,11 @@ def run(settings: Settings, config: Path, workers: int) -> int:
     stop = StopSignals()
     supervisor = Supervisor(config)
     try:
-        start_job(settings, supervisor, workers, stop)
-        supervisor.watch(stop)
+        start_kafka(settings, supervisor, stop)
+        if not stop.received:
+            start_services(settings, supervisor, workers)
+        while not stop.wait(TICK):
+            supervisor.tend()
     finally:
         supervisor.stop()
     return 0

@@ -1,0 +1,70 @@
+"""``vimfed check``: validate the settings and try every connection."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from functools import partial
+
+import click
+import oslo_messaging
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+from amqp import AMQPError
+from kombu.exceptions import KombuError
+from oslo_messaging._drivers.common import PURPOSE_SEND
+
+from bridge.kafka import cluster_of
+from bridge.rabbit import transport_of
+from streams.publisher import dmaap_cluster
+from vimfed.kafka import client_options
+from vimfed.settings import KafkaSettings, Settings, VimSettings
+
+_ERRORS = (KafkaError, KombuError, AMQPError, oslo_messaging.MessagingException, OSError)
+
+
+def run(settings: Settings) -> int:
+    """Print a line for each connection; return 0 if all can be made, else 1."""
+    # The libraries would tell each failure once more, in their own words.
+    logging.getLogger().addHandler(logging.NullHandler())
+    attempts: dict[str, Callable[[], None]] = {"kafka": partial(_try_kafka, settings.kafka)}
+    for output in settings.outputs():
+        attempts[f"output {output.name}"] = partial(_try_kafka, dmaap_cluster(settings, output))
+    for vim in settings.vims:
+        attempts[f"cloud {vim.vim_id}"] = partial(_try_cloud, vim)
+    failures = sum(not _succeeds(name, attempt) for name, attempt in attempts.items())
+    return 1 if failures else 0
+
+
+def _succeeds(name: str, attempt: Callable[[], None]) -> bool:
+    try:
+        attempt()
+    except _ERRORS as error:
+        click.echo(f"{name}: {error}")
+        return False
+    click.echo(f"{name}: ok")
+    return True
+
+
+def _try_cloud(vim: VimSettings) -> None:
+    if not vim.transport_url:
+        return
+    if vim.transport_url.startswith("kafka"):
+        _try_kafka(cluster_of(vim))
+        return
+    transport = transport_of(vim)
+    try:
+        with transport._driver._get_connection(PURPOSE_SEND, retry=1):
+            pass
+    finally:
+        transport.cleanup()
+
+
+def _try_kafka(kafka: KafkaSettings) -> None:
+    async def connect() -> None:
+        admin = AIOKafkaAdminClient(**client_options(kafka))
+        try:
+            await admin.start()
+        finally:
+            await admin.close()
+
+    asyncio.run(connect())
