@@ -3,7 +3,7 @@
 Pure: no clock, no I/O. Times come from the notification.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 import msgspec
@@ -20,10 +20,11 @@ from streams.memory import MOST_MS
 from streams.payloads import (
     FlatPayload,
     LegacyPayload,
+    StateUpdate,
     TaskData,
     TaskPayload,
+    VersionedData,
     VersionedPayload,
-    flatten,
     flatten_legacy_task,
     flatten_versioned_task,
 )
@@ -74,7 +75,8 @@ class InstanceNews(msgspec.Struct, frozen=True, gc=False):
     path: str
     sequence: int
     source: Source
-    flat: FlatPayload
+    payload: FlatPayload | VersionedData
+    """As it came; streams.payloads.encode_flat makes it the specification's."""
     is_sparse: bool
     """The payload says little more than the state: better to keep what is known already."""
 
@@ -126,13 +128,16 @@ def _why_unknown(event_type: str) -> PassReason:
 
 
 def _read_legacy(notification: Notification, meaning: EventType) -> InstanceNews | Passed:
-    flat = _decode_legacy(notification.payload)
-    old_vm_state, old_task_state = flat.take_old_states()
+    payload = _decode_legacy(notification.payload)
+    old_vm_state, old_task_state = payload.take_old_states()
     return _news(
         notification,
         meaning,
-        flat,
-        _vm_state(flat.state, flat.deleted_at, flat.terminated_at),
+        payload,
+        payload.instance_id,
+        _vm_state(payload.state, payload.deleted_at, payload.terminated_at),
+        payload.state_description or "",
+        payload.host or "",
         old_vm_state=old_vm_state,
         old_task_state=old_task_state,
     )
@@ -143,30 +148,48 @@ def _read_versioned(notification: Notification, meaning: EventType) -> InstanceN
     if not payload.version.startswith(_KNOWN_MAJORS):
         return Passed("unknown_version", notification.event_type)
     data = payload.data
-    update = data.state_update
+    update = StateUpdate() if data.state_update is None else data.state_update.data
     return _news(
         notification,
         meaning,
-        flatten(data),
+        data,
+        data.uuid,
         _vm_state(data.state, data.deleted_at, data.terminated_at),
+        data.task_state or "",
+        data.host or "",
+        old_vm_state=update.old_state or "",
+        old_task_state=update.old_task_state or "",
         power_state=data.power_state or "",
-        old_vm_state="" if update is None else update.data.old_state or "",
-        old_task_state="" if update is None else update.data.old_task_state or "",
         request_id=data.request_id,
     )
 
 
 def _read_legacy_task(notification: Notification, meaning: EventType) -> InstanceNews | Passed:
-    flat = flatten_legacy_task(_decode_legacy_task(notification.payload))
-    return _news(notification, meaning, flat, flat.state or "", is_sparse=True)
+    return _task_news(
+        notification, meaning, flatten_legacy_task(_decode_legacy_task(notification.payload))
+    )
 
 
 def _read_versioned_task(notification: Notification, meaning: EventType) -> InstanceNews | Passed:
     payload = _decode_versioned_task(notification.payload)
     if not payload.version.startswith(_KNOWN_MAJORS):
         return Passed("unknown_version", notification.event_type)
-    flat = flatten_versioned_task(payload.data)
-    return _news(notification, meaning, flat, flat.state or "", is_sparse=True)
+    return _task_news(notification, meaning, flatten_versioned_task(payload.data))
+
+
+def _task_news(
+    notification: Notification, meaning: EventType, payload: FlatPayload
+) -> InstanceNews | Passed:
+    return _news(
+        notification,
+        meaning,
+        payload,
+        payload.instance_id,
+        payload.state or "",
+        "",
+        "compute_task",
+        is_sparse=True,
+    )
 
 
 _KNOWN_MAJORS = ("1.", "2.")
@@ -192,48 +215,47 @@ def _vm_state(state: str | None, deleted_at: str | None, terminated_at: str | No
 def _news(
     notification: Notification,
     meaning: EventType,
-    flat: FlatPayload,
+    payload: FlatPayload | VersionedData,
+    instance_id: str,
     vm_state: str,
+    task_state: str,
+    host: str,
     *,
-    power_state: str = "",
     old_vm_state: str = "",
     old_task_state: str = "",
+    power_state: str = "",
     request_id: str | None = None,
     is_sparse: bool = False,
 ) -> InstanceNews | Passed:
-    if not flat.instance_id:
+    if not instance_id:
         return Passed("malformed_payload", notification.event_type)
-    timestamp, timestamp_ms = (
-        _utc(notification.timestamp) or _utc(notification.received_at) or ("", 0)
-    )
-    host = flat.host or ""
-    if is_sparse:
-        host = "compute_task"
-    elif meaning.host_from_publisher:
-        host = host_of(notification.publisher_id)
+    publisher_id = notification.publisher_id
+    message_id = notification.message_id
+    received_at = notification.received_at
+    timestamp, timestamp_ms = _utc(notification.timestamp) or _utc(received_at) or ("", 0)
     return InstanceNews(
         notification.vim_id,
-        flat.instance_id,
+        instance_id,
         meaning.kind,
         meaning.phase,
         meaning.is_update,
         meaning.tells_state and vm_state != "",
         vm_state,
-        flat.state_description or "",
+        task_state,
         power_state,
         old_vm_state,
         old_task_state,
-        notification.request_id or request_id or notification.message_id,
-        host,
-        notification.message_id,
-        notification.publisher_id,
+        notification.request_id or request_id or message_id,
+        host_of(publisher_id) if meaning.host_from_publisher and not is_sparse else host,
+        message_id,
+        publisher_id,
         timestamp,
         timestamp_ms,
-        notification.received_at,
+        received_at,
         notification.path,
         notification.sequence,
         notification.source,
-        flat,
+        payload,
         is_sparse,
     )
 
@@ -254,9 +276,13 @@ def _utc(time: str) -> tuple[str, int] | None:
     """
     try:
         moment = datetime.fromisoformat(time)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        text = moment.astimezone(UTC).isoformat(timespec="microseconds")
+        if moment.tzinfo is not None:
+            moment = moment.astimezone(UTC).replace(tzinfo=None)
     except (ValueError, OverflowError):
         return None
-    return f"{text[:26]}Z", min(max(int(moment.timestamp() * 1000), 0), MOST_MS)
+    ms = (moment - _EPOCH) // _MILLISECOND
+    return f"{moment.isoformat(timespec='microseconds')}Z", min(max(ms, 0), MOST_MS)
+
+
+_EPOCH = datetime(1970, 1, 1)
+_MILLISECOND = timedelta(milliseconds=1)

@@ -14,7 +14,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
 _NULL, _EMPTY, _ZERO, _OBJECT = Raw(b"null"), Raw(b'""'), Raw(b"0"), Raw(b"{}")
 
 Text = str | None
-Gigabytes = Annotated[int, Meta(ge=0, le=2**53)]
+Gigabytes = Annotated[int, Meta(ge=0, le=2**53)] | None
 
 
 class FlatPayload(Struct, gc=False):
@@ -26,7 +26,7 @@ class FlatPayload(Struct, gc=False):
     state_description: Text = ""
     availability_zone: Raw = _NULL
     terminated_at: Text = ""
-    ephemeral_gb: Raw = _ZERO
+    ephemeral_gb: Gigabytes = 0
     instance_type_id: Raw = _NULL
     deleted_at: Text = ""
     reservation_id: Raw = _EMPTY
@@ -35,21 +35,21 @@ class FlatPayload(Struct, gc=False):
     hostname: Raw = _EMPTY
     state: Text = ""
     progress: Raw = _EMPTY
-    launched_at: Raw = _EMPTY
+    launched_at: Text = ""
     metadata: Raw = _OBJECT
     node: Raw = _NULL
     ramdisk_id: Raw = _EMPTY
     access_ip_v6: Raw = _NULL
-    disk_gb: Raw = _ZERO
+    disk_gb: Gigabytes = 0
     access_ip_v4: Raw = _NULL
     kernel_id: Raw = _EMPTY
     host: Text = None
     user_id: Raw = _EMPTY
-    image_ref_url: Raw = _EMPTY
+    image_ref_url: Text = ""
     cell_name: Raw = _EMPTY
-    root_gb: Raw = _ZERO
+    root_gb: Gigabytes = 0
     tenant_id: Text = ""
-    created_at: Raw = _EMPTY
+    created_at: Text = ""
     instance_id: str = ""
     instance_type: Raw = _EMPTY
     vcpus: Raw = _ZERO
@@ -81,6 +81,10 @@ class Flavor(Struct, gc=False):
     root_gb: Gigabytes = 0
     ephemeral_gb: Gigabytes = 0
     name: Raw = _EMPTY
+
+    def disk_gb(self) -> int:
+        """Return the size of all disks, as legacy payloads say it."""
+        return (self.root_gb or 0) + (self.ephemeral_gb or 0)
 
 
 class FlavorObject(Struct, gc=False):
@@ -116,9 +120,9 @@ class VersionedData(Struct, gc=False):
     terminated_at: Text = None
     state_update: StateUpdateObject | None = None
     flavor: FlavorObject | None = None
-    launched_at: Raw = _EMPTY
-    created_at: Raw = _EMPTY
-    image_uuid: Raw = _EMPTY
+    launched_at: Text = None
+    created_at: Text = None
+    image_uuid: Text = None
     progress: Raw = _EMPTY
     user_id: Raw = _EMPTY
     reservation_id: Raw = _EMPTY
@@ -181,26 +185,18 @@ class _VersionedSpecObject(Struct, gc=False):
     data: _VersionedSpec = field(name="nova_object.data")
 
 
+_NO_PROGRESS = (_NULL, _ZERO)
+"""How a versioned payload says what a legacy one says by an empty string."""
+
 _encode = msgspec.json.Encoder().encode
 _decode_flat = msgspec.json.Decoder(FlatPayload).decode
 _decode_legacy_spec = msgspec.json.Decoder(_LegacySpec).decode
 _decode_versioned_spec = msgspec.json.Decoder(_VersionedSpecObject).decode
 
-# What nova leaves out by a null (or progress by a 0) is an empty string in a legacy payload.
-_ABSENT = {b"null": _EMPTY, b"0": _EMPTY}
 
-
-def _or_empty(raw: Raw) -> Raw:
-    return _ABSENT.get(bytes(raw), raw)
-
-
-def _number(number: int) -> Raw:
-    return Raw(b"%d" % number)
-
-
-def encode_flat(flat: FlatPayload) -> Raw:
-    """Return the payload as JSON text."""
-    return Raw(_encode(flat))
+def encode_flat(payload: FlatPayload | VersionedData) -> Raw:
+    """Return the payload as the specification's, in JSON text."""
+    return Raw(_encode(flatten(payload) if isinstance(payload, VersionedData) else payload))
 
 
 def with_state(payload: Raw, vm_state: str, task_state: str) -> Raw:
@@ -208,7 +204,7 @@ def with_state(payload: Raw, vm_state: str, task_state: str) -> Raw:
     flat = _decode_flat(payload)
     flat.state = vm_state
     flat.state_description = task_state
-    return encode_flat(flat)
+    return Raw(_encode(flat))
 
 
 def flatten(data: VersionedData) -> FlatPayload:
@@ -222,7 +218,7 @@ def flatten(data: VersionedData) -> FlatPayload:
         data.task_state or "",
         data.availability_zone,
         data.terminated_at or "",
-        _number(flavor.ephemeral_gb),
+        flavor.ephemeral_gb,
         _NULL,
         data.deleted_at or "",
         data.reservation_id,
@@ -230,22 +226,22 @@ def flatten(data: VersionedData) -> FlatPayload:
         data.display_name,
         data.host_name,
         data.state,
-        _or_empty(data.progress),
-        _or_empty(data.launched_at),
+        _EMPTY if data.progress in _NO_PROGRESS else data.progress,
+        data.launched_at or "",
         data.metadata,
         data.node,
         data.ramdisk_id,
         _NULL,
-        _number(flavor.root_gb + flavor.ephemeral_gb),
+        flavor.disk_gb(),
         _NULL,
         data.kernel_id,
         data.host,
         data.user_id,
-        _or_empty(data.image_uuid),
+        data.image_uuid or "",
         _EMPTY,
-        _number(flavor.root_gb),
+        flavor.root_gb,
         data.tenant_id,
-        _or_empty(data.created_at),
+        data.created_at or "",
         data.uuid,
         flavor.name,
         flavor.vcpus,
@@ -291,7 +287,7 @@ def _flatten_task(
         instance_flavor_id=flavor.flavorid,
         memory_mb=flavor.memory_mb,
         vcpus=flavor.vcpus,
-        root_gb=_number(flavor.root_gb),
-        ephemeral_gb=_number(flavor.ephemeral_gb),
-        disk_gb=_number(flavor.root_gb + flavor.ephemeral_gb),
+        root_gb=flavor.root_gb,
+        ephemeral_gb=flavor.ephemeral_gb,
+        disk_gb=flavor.disk_gb(),
     )

@@ -261,7 +261,7 @@ def _event(
 def _payload(row: InstanceState, news: InstanceNews) -> msgspec.Raw:
     """Return the news' payload; where it says little, what is known with the state that it says."""
     if not news.is_sparse:
-        return encode_flat(news.flat)
+        return encode_flat(news.payload)
     return with_state(row.payload, news.vm_state or row.vm_state, news.task_state)
 
 
@@ -280,7 +280,7 @@ def _blank_row(news: InstanceNews) -> InstanceState:
         kind=STATE,
         phase="end",
         changed_at=news.timestamp,
-        payload=encode_flat(news.flat),
+        payload=encode_flat(news.payload),
     )
 
 
