@@ -39,11 +39,8 @@ MOST_TOLD = 128
 MOST_MESSAGES = 64
 """How many message ids a row remembers; older ones are known by their senders' clocks."""
 
-MOST_CLOCKS = 8
-"""How many clocks of forgotten message ids a row keeps apart."""
-
-_OTHER_CLOCKS = -1
-"""Stands for all clocks that a row no longer keeps apart."""
+MOST_CLOCKS = 16
+"""Of how many clocks a row knows how far it has forgotten their message ids."""
 
 _EVENT_NAMESPACE = bytes.fromhex("6f0f5f3e8a1d5c0c9a3b2f64b7a1c9d2")
 """UUID namespace of the event ids."""
@@ -106,10 +103,7 @@ def transition(
         return Outcome("too_late")
 
     clock = clock_tag(news.publisher_id)
-    forgotten_until = row.messages_forgotten.get(
-        clock, row.messages_forgotten.get(_OTHER_CLOCKS, -1)
-    )
-    is_fresh = news.timestamp_ms > forgotten_until
+    is_fresh = news.timestamp_ms > row.messages_forgotten.get(clock, -1)
     version = Version(news.path, news.sequence, news.timestamp, _rank(news))
     acts = tells and _is_newer(
         version, row.action_version, is_fresh, (news.kind, news.phase) >= (row.kind, row.phase)
@@ -317,9 +311,7 @@ def _forget(forgotten: dict[int, int], clock: int, at_ms: int) -> dict[int, int]
     """Return ``forgotten`` with the time of one more message id, of at most MOST_CLOCKS clocks."""
     after = {**forgotten, clock: max(at_ms, forgotten.get(clock, -1))}
     if len(after) > MOST_CLOCKS:
-        oldest = min((tag for tag in after if tag != _OTHER_CLOCKS), key=after.__getitem__)
-        at_ms = after.pop(oldest)
-        after[_OTHER_CLOCKS] = max(at_ms, after.get(_OTHER_CLOCKS, -1))
+        del after[min(after, key=after.__getitem__)]
     return after
 
 

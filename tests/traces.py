@@ -22,6 +22,8 @@ class Truth(NamedTuple):
 
     states: dict[str, tuple[str, str]]
     """(vm_state, task_state or "") by instance id."""
+    did: dict[str, list[str]]
+    """The operations of each server in order; ``error`` alone where its flow broke off."""
     unreachable: frozenset[str]
     """Servers whose last state nova never notified."""
 
@@ -55,4 +57,5 @@ def truth(run: str) -> Truth:
         instance_id: (server["vm_state"], server["task_state"] or "")
         for instance_id, server in told["servers"].items()
     }
-    return Truth(states, frozenset(told.get("unreachable", {})))
+    did = {instance_id: server["did"] for instance_id, server in told["servers"].items()}
+    return Truth(states, did, frozenset(told.get("unreachable", {})))

@@ -1,0 +1,147 @@
+"""Plays notifications through the pure core, as the stream worker does, and in other ways."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from random import Random
+
+import msgspec
+
+from streams.normalise import Passed, decode_notification, normalise
+from streams.transition import decode_row, encode_event, encode_row, transition
+from vimfed.records import InstanceState, Notification, VmEvent
+
+Played = list[Notification]
+
+
+@dataclass
+class Outcome:
+    """What was left after everything had been played."""
+
+    rows: dict[str, InstanceState] = field(default_factory=dict)
+    events: list[VmEvent] = field(default_factory=list)
+    results: Counter[str] = field(default_factory=Counter)
+    passed: Counter[str] = field(default_factory=Counter)
+
+    def state(self, instance_id: str) -> tuple[str, str]:
+        """Return (vm_state, task_state)."""
+        row = self.rows[instance_id]
+        return row.vm_state, row.task_state
+
+    def told(self) -> dict[str, Counter[tuple[str, str]]]:
+        """Return how often each (kind, phase) of an action was told, by instance."""
+        counts: dict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
+        for event in self.events:
+            if event.kind != "STATE":
+                counts[event.instance_id][event.kind, event.phase] += 1
+        return dict(counts)
+
+    def changes(self) -> Counter[tuple[str, str, str]]:
+        """Return how often each (instance, old vm_state, new vm_state) was told as a STATE."""
+        return Counter(
+            (event.instance_id, event.old_state, event.new_state)
+            for event in self.events
+            if event.kind == "STATE"
+        )
+
+
+def play(notifications: Iterable[Notification]) -> Outcome:
+    """Fold notifications, each row and event through its encoded form."""
+    outcome = Outcome()
+    rows: dict[tuple[str, str], bytes] = {}
+    for offset, notification in enumerate(notifications):
+        news = normalise(decode_notification(msgspec.json.encode(notification)))
+        if isinstance(news, Passed):
+            outcome.passed[news.reason] += 1
+            continue
+        key = (news.vim_id, news.instance_id)
+        row = decode_row(rows[key]) if key in rows else None
+        result = transition(row, news, offset)
+        outcome.results[result.result] += 1
+        if result.row is not None:
+            rows[key] = encode_row(result.row)
+        outcome.events.extend(
+            msgspec.json.decode(encode_event(event), type=VmEvent) for event in result.events
+        )
+    outcome.rows = {instance_id: decode_row(row) for (_, instance_id), row in rows.items()}
+    return outcome
+
+
+def _sent(notification: Notification) -> datetime:
+    return datetime.fromisoformat(notification.timestamp)
+
+
+def _arriving(arrivals: list[tuple[datetime, Notification]]) -> Played:
+    """Return the notifications in the order in which they arrive, each path numbered by arrival."""
+    sequences: Counter[str] = Counter()
+    played = []
+    for arrival, notification in sorted(arrivals, key=lambda pair: pair[0]):
+        sequences[notification.path] += 1
+        played.append(
+            msgspec.structs.replace(
+                notification,
+                sequence=sequences[notification.path],
+                received_at=arrival.isoformat(timespec="microseconds") + "Z",
+            )
+        )
+    return played
+
+
+def is_versioned(notification: Notification) -> bool:
+    """Return whether it came from the versioned topic."""
+    return b"nova_object.data" in bytes(notification.payload)
+
+
+def is_update(notification: Notification) -> bool:
+    """Return whether it is an update, which nova sends only if told to."""
+    return notification.event_type.endswith("instance.update")
+
+
+def each_twice(notifications: Sequence[Notification], random: Random) -> Played:
+    """Redeliver each message on the same path, up to 60 s late."""
+    return _arriving(
+        [(_sent(one), one) for one in notifications]
+        + [(_sent(one) + timedelta(seconds=random.uniform(0, 60)), one) for one in notifications]
+    )
+
+
+def with_skewed_clocks(notifications: Sequence[Notification], random: Random) -> Played:
+    """Move each publisher's clock by up to 5 s; the order on the queue stays."""
+    skews: dict[str, timedelta] = {}
+    played = []
+    for one in notifications:
+        if one.publisher_id not in skews:
+            skews[one.publisher_id] = timedelta(seconds=random.uniform(-5, 5))
+        moved = _sent(one) + skews[one.publisher_id]
+        played.append(msgspec.structs.replace(one, timestamp=str(moved)))
+    return played
+
+
+def on_two_paths(
+    notifications: Sequence[Notification], random: Random, *, lagging_versioned: bool
+) -> Played:
+    """Let legacy and versioned messages come on a queue each, one of which lags up to 60 s."""
+    arrivals = []
+    last = datetime.min
+    for one in notifications:
+        versioned = is_versioned(one)
+        arrival = _sent(one)
+        if versioned == lagging_versioned:
+            arrival = last = max(last, arrival + timedelta(seconds=random.uniform(0, 60)))
+        path = "versioned" if versioned else "legacy"
+        arrivals.append((arrival, msgspec.structs.replace(one, path=path)))
+    return _arriving(arrivals)
+
+
+def each_on_its_own_path(notifications: Sequence[Notification], random: Random) -> Played:
+    """Deliver every message for itself, up to 2 s late."""
+    return _arriving(
+        [
+            (
+                _sent(one) + timedelta(seconds=random.uniform(0, 2)),
+                msgspec.structs.replace(one, path=f"path-{number}"),
+            )
+            for number, one in enumerate(notifications)
+        ]
+    )
