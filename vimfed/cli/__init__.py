@@ -5,6 +5,7 @@ bridge must not load it.
 """
 
 import sys
+import warnings
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,8 @@ def main(ctx: click.Context, config: Path) -> None:
     `vimfed worker` and `vimfed publisher` by themselves and scale each by starting more.
     """
     ctx.obj = config
+    # oslo.messaging imports it, whichever executor is used; the user cannot mend that.
+    warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
 
 
 def _settings(config: Path, process: str) -> Settings:
