@@ -8,6 +8,7 @@ why that is not enough here.
 """
 
 import asyncio
+import logging
 import time
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -21,6 +22,8 @@ from faust.types.transports import TPorTopicSet
 from faust.types.tuples import ack_lock
 from mode.utils.futures import notify
 from yarl import URL
+
+LOG = logging.getLogger(__name__)
 
 
 class RecordBatch:
@@ -72,6 +75,7 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
     than the session cannot know otherwise that its partitions have new owners.
     """
 
+    logger = driver.logger  # what upstream logs stays under upstream's name
     consumer: "BatchedConsumer"
 
     async def on_start(self) -> None:
@@ -93,6 +97,7 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
 class BatchedConsumer(driver.Consumer):
     """A consumer that hands on one message per partition and fetch for ``batched_topics``."""
 
+    logger = driver.logger
     batched_topics: frozenset[str] = frozenset()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -107,6 +112,12 @@ class BatchedConsumer(driver.Consumer):
 
     def _new_consumer_thread(self) -> _ConsumerThread:
         return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def create_topic(self, *args: Any, **kwargs: Any) -> None:
+        """Leave topics alone: they are created and checked before any worker starts.
+
+        Upstream would declare them again, with settings that it takes from elsewhere.
+        """
 
     # -- fences
 
@@ -159,7 +170,7 @@ class BatchedConsumer(driver.Consumer):
         try:
             await self.perform_seek()
         except Exception as error:  # as upstream: the rebalance under way seeks again
-            self.log.warning("cannot seek while the flow is suspended: %r", error)
+            LOG.warning("cannot seek while the flow is suspended: %r", error)
 
     def _messages(
         self, tp: TP, records: Sequence[ConsumerRecord], generation: int
@@ -191,7 +202,7 @@ class BatchedConsumer(driver.Consumer):
         if offset == expected or self._reread.get(tp) == (expected, offset):
             return True
         self._reread[tp] = (expected, offset)
-        self.log.info("%s-%s: expected %s, got %s: reading again", *tp, expected, offset)
+        LOG.info("%s-%s: expected %s, got %s: reading again", *tp, expected, offset)
         await self._thread.seek_wait({tp: expected})
         return False
 
@@ -290,10 +301,11 @@ def use_batched_transport(app: AppT, topics: set[str]) -> None:
     """Make ``app`` consume ``topics`` in batches; its other topics, such as changelogs, as ever."""
 
     class Consumer(BatchedConsumer):
+        logger = driver.logger
         batched_topics = frozenset(topics)
 
     class Transport(driver.Transport):
-        pass
+        logger = driver.logger
 
     Transport.Consumer = Consumer
     app.transport = Transport([URL(url) for url in app.conf.broker_consumer], app)

@@ -6,12 +6,14 @@ to date when somebody asks.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from heapq import merge
+from heapq import heappop, heappush, merge
 from typing import NamedTuple
 
 import msgspec
 from sortedcontainers import SortedList
 
+from streams.kinds import DELETED
+from vimfed.keys import instance_key
 from vimfed.records import Phase
 
 
@@ -36,7 +38,7 @@ class _Payload(msgspec.Struct, gc=False):
     tenant_id: str | None = None
 
 
-class _Row(msgspec.Struct, gc=False):
+class _Row(msgspec.Struct, gc=False, kw_only=True):
     """As much of an encoded InstanceState as the index holds."""
 
     vim_id: str
@@ -46,6 +48,7 @@ class _Row(msgspec.Struct, gc=False):
     kind: str
     phase: Phase
     changed_at: str
+    received_at: str = ""
     payload: _Payload
 
 
@@ -98,16 +101,20 @@ class InstanceIndex:
 
     def __init__(self) -> None:
         self._partitions: dict[int, dict[str, _VimIndex]] = {}
+        self._deleted: dict[int, list[tuple[str, bytes]]] = {}
+        """Per partition a heap of (received_at, key) of rows that were written as deleted."""
 
     def add_partition(self, partition: int, rows: Iterable[tuple[bytes, bytes]]) -> None:
         """Index a partition that became ours, from all of its rows."""
         self._partitions[partition] = {}
+        self._deleted[partition] = []
         for _key, row in rows:
             self.put(partition, row)
 
     def drop_partition(self, partition: int) -> None:
         """Forget a partition that is no longer ours."""
         self._partitions.pop(partition, None)
+        self._deleted.pop(partition, None)
 
     def put(self, partition: int, row: bytes) -> None:
         """Index an encoded InstanceState that was written."""
@@ -122,6 +129,18 @@ class InstanceIndex:
                 state.changed_at, state.instance_id, state.payload.tenant_id or "", state.phase
             ),
         )
+        if state.vm_state == DELETED:
+            key = instance_key(state.vim_id, state.instance_id)
+            heappush(self._deleted[partition], (state.received_at, key))
+
+    def pop_deleted(self, partition: int, before: str) -> Iterator[bytes]:
+        """Yield, and forget, the keys of rows that were written as deleted before a time.
+
+        ``before`` is spelled like ``InstanceState.received_at``.
+        """
+        heap = self._deleted[partition]
+        while heap and heap[0][0] < before:
+            yield heappop(heap)[1]
 
     def remove(self, partition: int, vim_id: str, instance_id: str) -> None:
         """Forget an instance whose row was deleted."""

@@ -11,22 +11,25 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import faust
 import msgspec
 from faust.stores import base
+from faust.tables.manager import TableManager
 from faust.types import TP, EventT
 
 from streams.partition_stores import PartitionStore, PartitionStores
 
 LOG = logging.getLogger(__name__)
+_FAUST_LOG = logging.getLogger("faust.tables")
+"""What upstream logs of services starting and stopping stays under upstream's name."""
 
 
 class _SourceOffset(msgspec.Struct, gc=False):
     """As much of a row as decides which of two is newer."""
 
-    source_offset: int
+    source_offset: int = -1
 
 
 _decode_source_offset = msgspec.json.Decoder(_SourceOffset).decode
@@ -35,6 +38,7 @@ _decode_source_offset = msgspec.json.Decoder(_SourceOffset).decode
 class _Store(base.Store[bytes, bytes]):
     """Faust's view of the partition stores: assignment, persisted offsets, recovery."""
 
+    logger = _FAUST_LOG
     table: "InstancesTable"
     stores: PartitionStores
 
@@ -60,7 +64,9 @@ class _Store(base.Store[bytes, bytes]):
                 self.table.release(tp.partition)
 
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
-        self.table.activate({tp.partition for tp in active_tps})
+        tables = cast(TableManager, self.app.tables)
+        highwaters = tables.recovery.active_highwaters  # the last record's offset, or -1
+        self.table.activate({tp.partition: highwaters[tp] + 1 for tp in active_tps})
 
     def apply_changelog_batch(
         self,
@@ -119,6 +125,8 @@ class InstancesTable(faust.Table[bytes, bytes]):
     ``on_released(partition)`` when it no longer is.
     """
 
+    logger = _FAUST_LOG
+
     def __init__(
         self,
         app: faust.App,
@@ -131,6 +139,8 @@ class InstancesTable(faust.Table[bytes, bytes]):
         self.stores = PartitionStores(folder)
         self.active: set[int] = set()
         """The partitions that we own and have recovered."""
+        self.changelog_end: dict[int, int] = {}
+        """For each active partition, the offset of the next record that we write."""
         self.overwritten: dict[int, set[bytes]] = defaultdict(set)
         """Keys whose newest changelog record is an old row; the owner must write them again."""
         self._on_activated = on_activated
@@ -151,15 +161,20 @@ class InstancesTable(faust.Table[bytes, bytes]):
     ) -> None:
         """Write rows that the changelog has acknowledged, up to ``changelog_offset``."""
         self.stores.get(partition).write(rows, changelog_offset)
+        self.changelog_end[partition] = changelog_offset + 1
         self.overwritten[partition].difference_update(rows)
 
-    def activate(self, partitions: set[int]) -> None:
-        """Take over ``partitions``: from here on these, and only these, are ours."""
-        for partition in self.active - partitions:
+    def activate(self, changelog_ends: Mapping[int, int]) -> None:
+        """Take over partitions, recovered up to their changelogs' ends.
+
+        From here on these, and only these, are ours.
+        """
+        for partition in self.active - set(changelog_ends):
             self._deactivate(partition)
-        for partition in partitions - self.active:
+        for partition in set(changelog_ends) - self.active:
             self._on_activated(partition, self.stores.get(partition).items())
-        self.active = set(partitions)
+        self.active = set(changelog_ends)
+        self.changelog_end = dict(changelog_ends)
 
     def release(self, partition: int) -> None:
         """Let go of a partition and its database."""

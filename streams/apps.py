@@ -1,0 +1,139 @@
+"""What the two Faust apps, worker and publisher, have in common."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any, cast
+
+import faust
+from aiokafka import AIOKafkaProducer
+from faust.types import StreamT
+from faust.types.auth import CredentialsT
+from faust.web.base import BlueprintManager
+
+from streams.batched_transport import BatchedConsumer, RecordBatch, use_batched_transport
+from vimfed.kafka import close_undelivered, ensure_topics, idempotent_producer, ssl_context
+from vimfed.settings import KafkaSettings, Settings
+
+LOG = logging.getLogger(__name__)
+
+BatchHandler = Callable[[RecordBatch, int], Awaitable[None]]
+"""Takes a batch and its partition, and sets ``batch.done`` once all is durable."""
+
+
+def new_app(
+    settings: Settings, group: str, source: str, data_dir: Path, **options: Any
+) -> faust.App:
+    """Return a Faust app of consumer group ``group`` that consumes ``source`` in batches.
+
+    Options are those of :class:`faust.App`.
+    """
+    data_dir.mkdir(parents=True, exist_ok=True)
+    session_timeout = settings.worker.session_timeout
+    app = faust.App(
+        group,
+        broker=[f"kafka://{address}" for address in settings.kafka.bootstrap.split(",")],
+        broker_credentials=_credentials(settings.kafka),
+        broker_session_timeout=session_timeout,
+        broker_heartbeat_interval=session_timeout / 10,
+        broker_rebalance_timeout=session_timeout,
+        broker_request_timeout=max(20.0, session_timeout),
+        broker_max_poll_records=settings.worker.poll_records,
+        broker_max_poll_interval=300.0,
+        # These two count batches here, not records.
+        broker_commit_every=4,
+        stream_buffer_maxsize=16,
+        broker_commit_interval=0.5,
+        stream_wait_empty=True,
+        topic_partitions=settings.kafka.partitions,
+        topic_replication_factor=settings.kafka.replication,
+        topic_disable_leader=True,
+        key_serializer="raw",
+        value_serializer="raw",
+        datadir=data_dir,
+        worker_redirect_stdouts=False,
+        **options,
+    )
+    app.web.blueprints = BlueprintManager()  # Faust's own pages show tables and settings to all
+    use_batched_transport(app, {source})
+    return app
+
+
+def _credentials(kafka: KafkaSettings) -> CredentialsT | None:
+    context = ssl_context(kafka) if kafka.security_protocol in ("SSL", "SASL_SSL") else None
+    if kafka.security_protocol.startswith("SASL"):
+        return faust.SASLCredentials(
+            username=kafka.username,
+            password=kafka.password,
+            ssl_context=context,
+            mechanism=kafka.sasl_mechanism,
+        )
+    return faust.SSLCredentials(context) if context else None
+
+
+def consume(
+    app: faust.App,
+    source: str,
+    kafka: KafkaSettings,
+    new_handler: Callable[[AIOKafkaProducer], BatchHandler],
+) -> None:
+    """Give every batch of ``source``, one at a time, to a handler made for a started producer.
+
+    What the handler raises ends the process: upstream would acknowledge the event and go on.
+    """
+
+    async def handle_batches(stream: StreamT[Any]) -> None:
+        # The app closes it when everything that needs it has stopped.
+        handle = new_handler(await app.add_async_context(_started_producer(kafka)))
+        async for event in cast(faust.Stream[Any], stream).noack().events():
+            try:
+                await handle(event.message.value, event.message.partition)
+            except Exception as error:
+                await app.crash(error)
+                raise
+            event.ack()
+
+    topic = app.topic(source, key_type=bytes, value_type=bytes)
+    app.agent(topic, name=source, concurrency=1)(handle_batches)
+
+
+@contextlib.asynccontextmanager
+async def _started_producer(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaProducer]:
+    producer = idempotent_producer(kafka, request_timeout_ms=20_000)
+    await producer.start()
+    try:
+        yield producer
+    finally:
+        # Whoever leaves awaits nothing any more: what is undelivered follows from a batch that is
+        # not done, and is written again.
+        await close_undelivered(producer)
+
+
+def consumer_of(app: faust.App) -> BatchedConsumer:
+    """Return the app's consumer; it exists once the app has started."""
+    consumer = app.consumer
+    if not isinstance(consumer, BatchedConsumer):
+        raise TypeError(f"the app does not consume in batches, but by {type(consumer)}")
+    return consumer
+
+
+def run_app(app: faust.App, settings: Settings) -> int:
+    """Run the app until SIGTERM or SIGINT; return the exit code, not 0 after a crash.
+
+    The topics are created and checked first: Faust never picks up one that appears later.
+    """
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    for name in loop.run_until_complete(ensure_topics(settings.kafka)):
+        LOG.info("created topic %s", name)
+    worker = faust.Worker(app, loop=loop, override_logging=False, quiet=True)
+    worker.spinner = None
+    try:
+        worker.execute_from_commandline()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    except Exception:
+        LOG.exception("ended by an error")
+        return 1

@@ -1,0 +1,81 @@
+"""Fold a batch of notification records into rows and events. Decides, and does nothing."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from aiokafka.structs import ConsumerRecord
+
+from streams.normalise import (
+    MalformedNotificationError,
+    Passed,
+    decode_notification,
+    normalise,
+)
+from streams.transition import encode_event, encode_row, transition
+from vimfed.keys import instance_key
+from vimfed.records import InstanceState
+
+
+@dataclass(slots=True)
+class FoldedBatch:
+    """What follows from a batch of records of one partition."""
+
+    rows: dict[bytes, bytes | None] = field(default_factory=dict)
+    """The last encoded row of each instance that changed, by key; None deletes it."""
+    events: list[tuple[bytes, bytes]] = field(default_factory=list)
+    """Key and encoded VmEvent, in the order in which they are told."""
+    rejected: list[tuple[ConsumerRecord, str]] = field(default_factory=list)
+    """Records that cannot be handled, each with its error."""
+    outcomes: Counter[str] = field(default_factory=Counter)
+    """How many notifications had which outcome."""
+    passed: Counter[str] = field(default_factory=Counter)
+    """Event types that were passed over, by name."""
+    received_at: str = ""
+    """When the bridge received the newest of them."""
+
+
+def fold(
+    records: Iterable[ConsumerRecord],
+    read_row: Callable[[bytes], InstanceState | None],
+    deleted_retention: float = math.inf,
+) -> FoldedBatch:
+    """Fold ``records``, reading an instance's row with ``read_row`` when it is first needed.
+
+    ``deleted_retention`` is in seconds: what is told of an instance that was deleted longer ago,
+    and has no row, makes none.
+    """
+    folded = FoldedBatch()
+    known: dict[bytes, InstanceState | None] = {}
+    changed: dict[bytes, InstanceState] = {}
+    for record in records:
+        try:
+            notification = decode_notification(record.value or b"")
+        except MalformedNotificationError as error:
+            folded.rejected.append((record, str(error)))
+            folded.outcomes["malformed"] += 1
+            continue
+        folded.received_at = max(folded.received_at, notification.received_at)
+        news = normalise(notification)
+        if isinstance(news, Passed):
+            folded.passed[news.event_type] += 1
+            folded.outcomes[news.reason] += 1
+            continue
+        key = instance_key(news.vim_id, news.instance_id)
+        if key != record.key:
+            # The row would lie in a partition where nobody looks for it.
+            folded.rejected.append((record, f"the record's key is not {key.decode()}"))
+            folded.outcomes["malformed"] += 1
+            continue
+        row = known[key] if key in known else read_row(key)
+        outcome = transition(row, news, record.offset, deleted_retention)
+        folded.outcomes[outcome.result] += 1
+        if outcome.result == "too_late":
+            folded.rejected.append((record, "too late to know whether it was told before"))
+        if outcome.row is not None:
+            row = changed[key] = outcome.row
+        known[key] = row
+        folded.events.extend((key, encode_event(event)) for event in outcome.events)
+    folded.rows = {key: encode_row(row) for key, row in changed.items()}
+    return folded

@@ -1,0 +1,61 @@
+"""The stream worker: notifications in, events and the instances table out."""
+
+from aiokafka import AIOKafkaProducer
+
+from streams.apps import BatchHandler, consume, consumer_of, new_app
+from streams.batch_writer import BatchWriter
+from streams.batched_transport import BatchedConsumer
+from streams.instance_index import InstanceIndex
+from streams.instances_table import InstancesTable
+from vimfed.settings import Settings
+from vimfed.topics import TopicNames
+
+
+class StreamWorker:
+    """One replica: the Faust app with its table, and what its HTTP views need to answer."""
+
+    def __init__(self, settings: Settings) -> None:
+        names = TopicNames(settings.kafka.topic_prefix)
+        # Replicas on one machine differ by their ports, and find their data again by them.
+        data_dir = settings.state_dir / f"worker-{settings.web.port}"
+        self.settings = settings
+        self.index = InstanceIndex()
+        self.app = new_app(
+            settings,
+            # Not the prefix alone: it may be the name of a bridge's pool on the same cluster.
+            f"{settings.kafka.topic_prefix}-worker",
+            names.notifications,
+            data_dir,
+            table_standby_replicas=settings.worker.standby_replicas,
+            web_bind=settings.web.host,
+            web_port=settings.web.port,
+            canonical_url=settings.web.canonical_url
+            or f"http://{settings.web.host}:{settings.web.port}",
+        )
+        self.table = InstancesTable(
+            self.app,
+            name="instances",
+            changelog_topic=self.app.topic(names.changelog, key_type=bytes, value_type=bytes),
+            partitions=settings.kafka.partitions,
+            folder=data_dir if settings.worker.store == "rocksdb" else None,
+            standby_buffer_size=1,  # a standby must not sit on rows that it has received
+            on_activated=self.index.add_partition,
+            on_released=self.index.drop_partition,
+        )
+        self.app.tables.add(self.table)
+        consume(self.app, names.notifications, settings.kafka, self._new_writer)
+
+    @property
+    def consumer(self) -> BatchedConsumer:
+        """The consumer; it exists once the app has started."""
+        return consumer_of(self.app)
+
+    def _new_writer(self, producer: AIOKafkaProducer) -> BatchHandler:
+        return BatchWriter(
+            kafka=self.settings.kafka,
+            deleted_retention=self.settings.worker.deleted_retention,
+            table=self.table,
+            index=self.index,
+            consumer=self.consumer,
+            producer=producer,
+        ).process

@@ -1,0 +1,140 @@
+"""The job's real processes against the shared brokers, with topics and ports of their own."""
+
+import asyncio
+import io
+import json
+import os
+import sys
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import aiohttp
+
+from vimfed.child import Child
+from vimfed.ports import free_ports
+
+T = TypeVar("T")
+
+
+async def eventually(
+    condition: Callable[[], Awaitable[T]], *, within: float, every: float = 0.1
+) -> T:
+    """Return what ``condition`` returns as soon as that is true; its last word in the failure."""
+    deadline = time.monotonic() + within
+    while True:
+        result = await condition()
+        if result:
+            return result
+        assert time.monotonic() < deadline, f"not within {within} s; the last answer was {result!r}"
+        await asyncio.sleep(every)
+
+
+class Stack:
+    """Bridge, workers and publisher as children; ``async with`` ends what was started.
+
+    ``clouds`` are tables of ``[[vims]]``; ``sections`` further lines of the settings file.
+    """
+
+    def __init__(
+        self, folder: Path, bootstrap: str, clouds: Sequence[Mapping[str, Any]], sections: str = ""
+    ) -> None:
+        self.folder = folder
+        self.bootstrap = bootstrap
+        self.prefix = f"t{uuid.uuid4().hex[:8]}"
+        self.dmaap_topic = f"{self.prefix}.dmaap"
+        self.children: dict[str, Child] = {}
+        self.ports: dict[str, int] = {}
+        config = folder / "vimfed.toml"
+        config.write_text(self._settings(clouds, sections))
+        self._vimfed = [sys.executable, "-m", "vimfed", "--config", str(config)]
+
+    def _settings(self, clouds: Sequence[Mapping[str, Any]], sections: str) -> str:
+        (self.ports["bridge"],) = free_ports(1)
+        lines = [
+            f'state_dir = "{self.folder / "state"}"',
+            "[kafka]",
+            f'bootstrap = "{self.bootstrap}"',
+            f'topic_prefix = "{self.prefix}"',
+            "partitions = 4",
+            "[[dmaap.outputs]]",
+            f'url = "kafka://{self.bootstrap}/{self.dmaap_topic}"',
+            "[bridge]",
+            f"port = {self.ports['bridge']}",
+            "[worker]",
+            "session_timeout = 6",
+            sections,
+        ]
+        for cloud in clouds:
+            lines.append("[[vims]]")
+            lines.extend(f"{key} = {json.dumps(value)}" for key, value in cloud.items())
+        return "\n".join(lines) + "\n"
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession()
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        await self._session.close()
+        for child in self.children.values():
+            child.stop()
+
+    def start(self, name: str, command: str = "", *options: str) -> Child:
+        """Start ``vimfed <command>`` as ``name`` (by default the same), or start it again."""
+        child = self.children.get(name)
+        if child is None:
+            child = self.children[name] = Child(
+                [*self._vimfed, command or name, *options],
+                env=dict(os.environ),
+                log=self.folder / f"{name}.log",
+            )
+        child.spawn()
+        return child
+
+    def start_worker(self, name: str = "worker") -> Child:
+        """Start a worker at a port of its own, the same one every time."""
+        if name not in self.ports:
+            (self.ports[name],) = free_ports(1)
+        return self.start(name, "worker", "--port", str(self.ports[name]))
+
+    async def get(self, path: str, worker: str = "worker") -> tuple[int, Any]:
+        """Return status and JSON of a GET, or (0, the error) where nobody answers."""
+        return await self._ask("GET", path, worker, None)
+
+    async def post(
+        self, path: str, body: bytes | object, worker: str = "worker", **headers: str
+    ) -> tuple[int, Any]:
+        """Return status and JSON of a POST of bytes, or of JSON."""
+        return await self._ask("POST", path, worker, body, **headers)
+
+    async def _ask(
+        self, method: str, path: str, worker: str, body: Any, **headers: str
+    ) -> tuple[int, Any]:
+        url = f"http://127.0.0.1:{self.ports[worker]}{path}"
+        content: dict[str, Any]
+        content = {"data": io.BytesIO(body)} if isinstance(body, bytes) else {"json": body}
+        try:
+            async with self._session.request(method, url, headers=headers, **content) as response:
+                return response.status, await response.json()
+        except aiohttp.ClientConnectionError as error:
+            return 0, repr(error)
+
+    async def ready(self, worker: str = "worker", within: float = 60) -> None:
+        """Wait until a worker answers queries."""
+
+        async def is_ready() -> bool:
+            assert self.children[worker].running, self.children[worker].last_log_line()
+            return (await self.get("/readyz", worker))[0] == 200
+
+        await eventually(is_ready, within=within)
+
+    async def bridge_connected(self, within: float = 30) -> None:
+        """Wait until the bridge listens to all of its clouds."""
+
+        async def is_connected() -> bool:
+            assert self.children["bridge"].running, self.children["bridge"].last_log_line()
+            return (await self.get("/readyz", "bridge"))[0] == 200
+
+        await eventually(is_connected, within=within)

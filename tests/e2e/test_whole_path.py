@@ -1,0 +1,294 @@
+"""The whole path on real input: from nova's notifications to DMaaP and to check_vim_status."""
+
+import asyncio
+import json
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from msgspec.structs import replace
+
+from streams.fold import fold
+from streams.transition import decode_event
+from tests.brokers import RabbitMQ
+from tests.e2e.stack import Stack, eventually
+from tests.topics import read_topic
+from vimfed.cli.replay import RecordedMessage, read_trace, replay
+from vimfed.local_kafka import LocalKafka
+from vimfed.records import VmEvent
+
+DATA = Path(__file__).parent.parent / "data"
+TRACE = DATA / "nova-34-trace.jsonl.gz"
+TRUTH: dict[str, Any] = json.loads((DATA / "nova-34-truth.json").read_text())["servers"]
+SPEC_EXAMPLE: dict[str, Any] = json.loads((DATA / "spec-example.json").read_text())
+
+VIM_ID = "CloudOwner_RegionOne"
+INSTANCES = "/api/multicloud/v1/CloudOwner/RegionOne/instances"
+STATUS = f"/{VIM_ID}/check_vim_status"
+
+
+class Cloud:
+    """A cloud that notifies over one of the shared brokers, by names of its own there."""
+
+    def __init__(self, name: str, url: str) -> None:
+        self.url = url
+        self.exchange = f"nova-{name}"
+        self._topic = f"{name}-"
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            "cloud_owner": "CloudOwner",
+            "cloud_region_id": "RegionOne",
+            "transport_url": self.url,
+            "exchange": self.exchange,
+            "topics": [f"{self._topic}notifications", f"{self._topic}versioned_notifications"],
+            "pool": self.exchange,
+        }
+
+    async def send(self, messages: Iterator[RecordedMessage], rate: float | None = None) -> None:
+        renamed = (
+            replace(message, routing_key=self._topic + message.routing_key) for message in messages
+        )
+        await asyncio.to_thread(replay, renamed, self.url, rate=rate, exchange=self.exchange)
+
+
+@pytest.fixture
+def transport() -> str:
+    """The kind of transport over which the cloud notifies."""
+    return "rabbit"
+
+
+@pytest.fixture
+def cloud(transport: str, kafka: LocalKafka, rabbitmq: RabbitMQ) -> Cloud:
+    url = rabbitmq.url if transport == "rabbit" else f"kafka://{kafka.bootstrap}"
+    return Cloud(f"whole-{random.randrange(10**6)}", url)
+
+
+@pytest.fixture
+async def stack(tmp_path: Path, kafka: LocalKafka, cloud: Cloud) -> AsyncIterator[Stack]:
+    async with Stack(tmp_path, kafka.bootstrap, [cloud.settings()]) as stack:
+        yield stack
+
+
+async def wrong_states(stack: Stack) -> dict[str, Any]:
+    """Ask for every server of the trace; return the answers that are not nova's truth."""
+    wrong: dict[str, Any] = {}
+    for instance_id, truth in TRUTH.items():
+        status, answer = await stack.get(f"{INSTANCES}/{instance_id}")
+        told = (answer["vm_state"], answer["task_state"]) if status == 200 else status
+        if told != (truth["vm_state"], truth["task_state"]):
+            wrong[instance_id] = told
+    return wrong
+
+
+async def assert_truth(stack: Stack, within: float = 60) -> None:
+    async def told() -> bool:
+        return not await wrong_states(stack)
+
+    try:
+        await eventually(told, within=within, every=0.5)
+    except AssertionError:
+        assert await wrong_states(stack) == {}
+
+
+class Record(NamedTuple):
+    """A record on a topic."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes
+    value: bytes
+    headers: dict[str, str]
+
+
+def records_on(stack: Stack, topic: str) -> list[Record]:
+    return [
+        Record(
+            topic,
+            message.partition() or 0,
+            message.offset() or 0,
+            bytes(message.key() or b""),
+            bytes(message.value() or b""),
+            {
+                str(name): bytes(value or b"").decode()
+                for name, value in dict(message.headers() or ()).items()
+            },
+        )
+        for message in read_topic(stack.bootstrap, topic)
+    ]
+
+
+def events_of_core(stack: Stack) -> dict[str, VmEvent]:
+    """Return by id what the pure core tells of everything on the notifications topic."""
+    by_partition: dict[int, list[Any]] = {}
+    for record in records_on(stack, f"{stack.prefix}.notifications"):
+        by_partition.setdefault(record.partition, []).append(record)
+    events: dict[str, VmEvent] = {}
+    for records in by_partition.values():
+        folded = fold(records, lambda _key: None)
+        assert not folded.rejected
+        for _key, value in folded.events:
+            event = decode_event(value)
+            events[event.id] = event
+    return events
+
+
+def published(stack: Stack) -> list[Record]:
+    return records_on(stack, stack.dmaap_topic)
+
+
+async def published_ids(stack: Stack) -> Counter[str]:
+    return Counter(record.headers["ce_id"] for record in await asyncio.to_thread(published, stack))
+
+
+async def assert_every_event_is_published(stack: Stack) -> Counter[str]:
+    """Wait until DMaaP has every event that the core tells, and no other; count them by id."""
+    expected = await asyncio.to_thread(events_of_core, stack)
+    assert expected
+
+    async def all_there() -> bool:
+        return (await published_ids(stack)).keys() >= expected.keys()
+
+    await eventually(all_there, within=30, every=0.5)
+    ids = await published_ids(stack)
+    assert ids.keys() == expected.keys()
+    return ids
+
+
+async def start(stack: Stack) -> None:
+    stack.start("bridge")
+    stack.start_worker()
+    stack.start("publisher")
+    await stack.bridge_connected()
+    await stack.ready()
+
+
+@pytest.mark.parametrize("transport", ["rabbit", "kafka"])
+async def test_the_recorded_trace_ends_in_novas_truth_and_every_event_on_dmaap(
+    stack: Stack, cloud: Cloud
+) -> None:
+    await start(stack)
+    await cloud.send(read_trace(TRACE))
+    await assert_truth(stack)
+    ids = await assert_every_event_is_published(stack)
+    assert set(ids.values()) == {1}
+    assert len(SPEC_EXAMPLE) == 34
+    for record in published(stack):
+        payload = json.loads(record.value)
+        assert payload.keys() >= SPEC_EXAMPLE.keys()
+        about = payload["vim_event"]
+        assert record.key.decode() == f"{VIM_ID}/{payload['instance_id']}"
+        assert record.headers["ce_specversion"] == "1.0"
+        assert record.headers["ce_id"] == about["id"]
+        assert record.headers["ce_subject"] == payload["instance_id"]
+        assert record.headers["ce_kind"] == about["kind"]
+        assert record.headers["ce_phase"] == about["phase"]
+
+
+async def test_the_specifications_example_arrives_with_every_field_unchanged(
+    stack: Stack, cloud: Cloud
+) -> None:
+    await start(stack)
+    message = {
+        "message_id": "c0ffee00-0000-4000-8000-000000000000",
+        "publisher_id": "compute.compute01",
+        "event_type": "compute.instance.power_off.start",
+        "priority": "INFO",
+        "payload": SPEC_EXAMPLE,
+        "timestamp": "2018-03-07 06:11:12.123456",
+    }
+    body = json.dumps({"oslo.version": "2.0", "oslo.message": json.dumps(message)})
+    await cloud.send(iter([RecordedMessage("notifications.info", body)]))
+    await eventually(lambda: asyncio.to_thread(published, stack), within=30)
+    (arrived,) = published(stack)
+    payload = json.loads(arrived.value)
+    about = payload.pop("vim_event")
+    assert payload == SPEC_EXAMPLE
+    assert (about["kind"], about["phase"]) == ("POWER_OFF", "start")
+    assert about["changed_at"] == "2018-03-07T06:11:12.123456Z"
+
+    status, answer = await stack.post(STATUS, {"states": ["POWER_OFF"]})
+    assert status == 200
+    assert answer["state_description"] == "powering-off"
+    assert answer["launched_at"] == "2018-03-07T06:11:12.123456Z"
+    assert [one["instance_id"] for one in answer["instances"]] == [SPEC_EXAMPLE["instance_id"]]
+
+
+async def test_a_worker_killed_in_the_middle_of_the_replay_loses_nothing(
+    stack: Stack, cloud: Cloud
+) -> None:
+    await start(stack)
+    sending = asyncio.create_task(cloud.send(read_trace(TRACE), rate=100))
+    chance = random.Random(7)
+    for _ in range(5):
+        await stack.ready()
+        told = await events_told(stack)
+
+        async def goes_on(before: int = told) -> bool:
+            return await events_told(stack) > before
+
+        await eventually(goes_on, within=30)
+        await asyncio.sleep(chance.uniform(0, 0.3))  # so that it hits any moment of a batch
+        stack.children["worker"].kill()
+        assert not sending.done(), "the kills must hit the replay in its middle"
+        stack.start_worker()
+    await sending
+    await stack.ready()
+    await assert_truth(stack)
+    await assert_every_event_is_published(stack)
+
+
+async def events_told(stack: Stack) -> int:
+    return len(await asyncio.to_thread(records_on, stack, f"{stack.prefix}.events"))
+
+
+async def test_bad_requests_get_a_4xx_that_says_how_to_mend_them(stack: Stack) -> None:
+    stack.start_worker()
+    await stack.ready()
+    for body, status, complaint in [
+        (b"no json", 400, "not JSON"),
+        (b"[]", 400, "Expected `object`"),
+        (b"{}", 400, "missing required field `states`"),
+        (b'{"states": []}', 400, "states is empty"),
+        (b'{"states": "PAUSE"}', 400, "Expected `array`"),
+        (b'{"states": ["PAUSE", "FLYING"]}', 400, "unknown states ['FLYING']"),
+        (b'{"states": ["PAUSE"], "limit": 0}', 400, "limit"),
+        (b'{"states": ["PAUSE"], "marker": "x"}', 400, "marker"),
+        (b'{"states": ["PAUSE"], "tennant": "x"}', 400, "unknown field `tennant`"),
+        (b'{"states": ["' + b"x" * 2_000_000 + b'"]}', 413, "larger than 1 MiB"),
+    ]:
+        assert (await stack.post(STATUS, body))[0] == status, body[:50]
+        assert complaint in (await stack.post(STATUS, body))[1]["error"]
+    status, answer = await stack.post("/Nobody_Nowhere/check_vim_status", {"states": ["PAUSE"]})
+    assert (status, "unknown VIM" in answer["error"]) == (404, True)
+    status, answer = await stack.get(f"{INSTANCES}/no-such-instance")
+    assert (status, "unknown instance" in answer["error"]) == (404, True)
+    assert (await stack.get(STATUS))[0] == 405
+    assert (await stack.get("/nothing/here"))[0] == 404
+
+
+async def test_every_route_of_check_vim_status_answers_alike(stack: Stack) -> None:
+    stack.start_worker()
+    await stack.ready()
+    expected = (
+        200,
+        {
+            "state_description": "",
+            "launched_at": "",
+            "vim_id": VIM_ID,
+            "count": 0,
+            "next_marker": None,
+            "instances": [],
+        },
+    )
+    for path in (
+        f"/{VIM_ID}/check_vim_status",
+        f"/api/multicloud/v0/{VIM_ID}/check_vim_status",
+        "/api/multicloud/v1/CloudOwner/RegionOne/check_vim_status",
+    ):
+        assert await stack.post(path, {"states": ["POWER_OFF", "shutdown", "Paused"]}) == expected
+        assert await stack.post(path + "/", {"states": ["active"]}) == expected

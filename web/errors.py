@@ -1,0 +1,77 @@
+"""Errors as the HTTP API tells them: JSON, each with a sentence that says how to mend it."""
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+from aiohttp import web
+
+LOG = logging.getLogger(__name__)
+
+_encode = msgspec.json.Encoder().encode
+
+RETRY_AFTER = 2
+"""Seconds after which asking again is worth it while partitions move."""
+
+
+class ApiError(Exception):
+    """A request that is not answered as asked: the status, and what the body's ``error`` says."""
+
+    def __init__(self, status: int, error: str) -> None:
+        super().__init__(error)
+        self.status = status
+        self.error = error
+
+
+class UnavailableError(Exception):
+    """A complete answer is not possible now. ``partitions`` are those that are missing."""
+
+    def __init__(self, reason: str, partitions: Sequence[int] = ()) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.partitions = sorted(partitions)
+
+
+def json_response(value: object, status: int = 200, **headers: str) -> web.Response:
+    """Return ``value`` as a JSON response."""
+    return web.Response(
+        body=_encode(value), status=status, content_type="application/json", headers=headers
+    )
+
+
+def unavailable_response(error: UnavailableError) -> web.Response:
+    """Return a 503 that says all of it in the body: ONAP's broker drops the headers."""
+    body = {
+        "error": f"no complete answer is possible now: {error.reason}; try again",
+        "reason": error.reason,
+        "retry_after": RETRY_AFTER,
+        "partitions": error.partitions,
+    }
+    return json_response(body, 503, **{"Retry-After": str(RETRY_AFTER)})
+
+
+@web.middleware
+async def errors_as_json(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Answer every error with ``{"error": ...}``."""
+    try:
+        return await handler(request)
+    except ApiError as error:
+        return json_response({"error": error.error}, error.status)
+    except UnavailableError as error:
+        return unavailable_response(error)
+    except web.HTTPRequestEntityTooLarge:
+        return json_response({"error": "the body is larger than 1 MiB"}, 413)
+    except web.HTTPMethodNotAllowed as error:
+        allowed = ", ".join(sorted(error.allowed_methods))
+        return json_response(
+            {"error": f"{request.path} takes {allowed}, not {error.method}"}, 405, Allow=allowed
+        )
+    except web.HTTPNotFound:
+        return json_response({"error": f"there is nothing at {request.path}"}, 404)
+    except web.HTTPException as error:
+        return json_response({"error": error.reason}, error.status)
+    except Exception:
+        LOG.exception("%s %s failed", request.method, request.path)
+        return json_response({"error": "an error of ours; the log says more"}, 500)

@@ -1,0 +1,43 @@
+"""A stream worker with its HTTP API: what ``vimfed worker`` runs."""
+
+from collections.abc import AsyncIterator
+
+import aiohttp
+from aiohttp import web
+from faust.web.drivers.aiohttp import Web
+
+from streams.apps import run_app
+from streams.worker import StreamWorker
+from vimfed.settings import Settings
+from web.errors import errors_as_json
+from web.gather import Gather
+from web.replica import Replica
+from web.views import Views
+
+
+def run(settings: Settings) -> int:
+    """Process notifications and answer queries until SIGTERM or SIGINT; return the exit code."""
+    worker = StreamWorker(settings)
+    serve(worker)
+    return run_app(worker.app, settings)
+
+
+def serve(worker: StreamWorker) -> None:
+    """Add the HTTP API to a worker that has not started yet.
+
+    The routes are aiohttp's own, on Faust's web server: Faust's views know no optional slash, no
+    limit of the body's size, and no errors as JSON.
+    """
+    server = worker.app.web
+    if not isinstance(server, Web):
+        raise TypeError(f"Faust's web server is not aiohttp's, but {type(server)}")
+    replica = Replica(worker)
+    gather = Gather(replica)
+
+    async def peers_session(_app: web.Application) -> AsyncIterator[None]:
+        async with aiohttp.ClientSession() as gather.session:
+            yield
+
+    server.web_app.middlewares.append(errors_as_json)
+    server.web_app.cleanup_ctx.append(peers_session)
+    server.web_app.add_routes(Views(worker.settings, replica, gather).routes())

@@ -1,0 +1,84 @@
+"""The routes of the HTTP API and what each of them does."""
+
+import msgspec
+from aiohttp import web
+
+from streams.kinds import api_status
+from vimfed.identity import vim_id_of
+from vimfed.settings import Settings
+from web.errors import ApiError, json_response
+from web.gather import INSTANCE_PATH, STATUS_PATH, Gather, InstancePart, InstanceQuery
+from web.replica import Replica
+from web.status_query import StatusQuery, instance_answer, parse_request
+
+_decode_query = msgspec.json.Decoder(StatusQuery).decode
+_decode_instance_query = msgspec.json.Decoder(InstanceQuery).decode
+
+
+class Views:
+    """The handlers; each takes a request and returns a response or raises an ApiError."""
+
+    def __init__(self, settings: Settings, replica: Replica, gather: Gather) -> None:
+        self._prefix = settings.web.prefix
+        self._configured = frozenset(vim.vim_id for vim in settings.vims)
+        self._replica = replica
+        self._gather = gather
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return all routes. A trailing slash is optional, as ONAP's clients differ in it."""
+        v0, v1 = f"{self._prefix}/v0", f"{self._prefix}/v1"
+        public = [
+            web.post("/{vim_id}/check_vim_status{slash:/?}", self.check_vim_status),
+            web.post(v0 + "/{vim_id}/check_vim_status{slash:/?}", self.check_vim_status),
+            web.post(v1 + "/{owner}/{region}/check_vim_status{slash:/?}", self.check_vim_status),
+            web.get(v1 + "/{owner}/{region}/instances/{instance_id}{slash:/?}", self.instance),
+            web.get("/healthz", self.healthz),
+            web.get("/readyz", self.readyz),
+        ]
+        between_workers = [
+            web.post(STATUS_PATH, self.peer_status),
+            web.post(INSTANCE_PATH, self.peer_instance),
+        ]
+        return public + between_workers
+
+    async def check_vim_status(self, request: web.Request) -> web.Response:
+        """Tell which instances of a VIM are in one of the states asked for."""
+        vim_id = _vim_id(request)
+        query = parse_request(vim_id, await request.read(), request.headers.get("Project"))
+        answer, has_rows = await self._gather.status(query)
+        if not has_rows and vim_id not in self._configured:
+            raise ApiError(404, f"unknown VIM {vim_id}: neither configured nor ever heard of")
+        return json_response(answer)
+
+    async def instance(self, request: web.Request) -> web.Response:
+        """Tell everything that is known of one instance."""
+        vim_id, instance_id = _vim_id(request), request.match_info["instance_id"]
+        row = await self._gather.instance(vim_id, instance_id)
+        if row is None:
+            raise ApiError(404, f"unknown instance {instance_id} of VIM {vim_id}")
+        return json_response(instance_answer(row, api_status(row.vm_state, row.task_state)))
+
+    async def peer_status(self, request: web.Request) -> web.Response:
+        """Answer another worker's status query for the partitions that we own."""
+        return json_response(self._replica.status_part(_decode_query(await request.read())))
+
+    async def peer_instance(self, request: web.Request) -> web.Response:
+        """Answer another worker's query for an instance that we own."""
+        query = _decode_instance_query(await request.read())
+        row = self._replica.read(query.vim_id, query.instance_id)
+        return json_response(InstancePart(row))
+
+    async def healthz(self, request: web.Request) -> web.Response:
+        """Say that the process is alive."""
+        return json_response({"status": "alive"})
+
+    async def readyz(self, request: web.Request) -> web.Response:
+        """Say whether this worker answers queries, and if not, why."""
+        self._replica.check_ready()
+        self._replica.owners()
+        return json_response({"status": "ready"})
+
+
+def _vim_id(request: web.Request) -> str:
+    given = request.match_info
+    return given["vim_id"] if "vim_id" in given else vim_id_of(given["owner"], given["region"])
