@@ -1,0 +1,1 @@
+"""Benchmarks of parts and of the whole."""
