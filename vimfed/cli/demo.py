@@ -14,11 +14,12 @@ import msgspec
 from confluent_kafka import Consumer, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from vimfed.cli.replay import read_trace, replay
+from vimfed.cli.replay import Sender, read_trace
 from vimfed.cli.stop_signals import StopSignals
 from vimfed.cli.supervisor import TICK, Supervisor, start_kafka, start_services
 from vimfed.errors import OperatorError
@@ -109,7 +110,7 @@ class _Story:
         url = urlsplit(self._vim.transport_url)
         if url.scheme == "kafka":
             names = {message.routing_key for message in read_trace(TRACE)}
-            client = AdminClient({"bootstrap.servers": url.netloc})
+            client = AdminClient({"bootstrap.servers": url.netloc, "log_level": 0})
             missing = names - set(client.list_topics(timeout=10).topics)
             if missing:
                 for made in client.create_topics(
@@ -164,20 +165,21 @@ class _Story:
         messages, which the worker recognises.
         """
         position_file = self._settings.state_dir / "demo-position"
-        position = int(position_file.read_text()) if position_file.exists() else 0
+        before = int(position_file.read_text()) if position_file.exists() else 0
         total = sum(1 for _ in read_trace(TRACE))
-        if position == total:
+        if before == total:
             self._console.print(f"All {total} notifications were replayed by an earlier run")
             return
-        messages = islice(read_trace(TRACE), position, None)
-        with Progress(console=self._console) as progress:
+        messages = islice(read_trace(TRACE), before, None)
+        with Progress(console=self._console) as progress, Sender(self._vim.transport_url) as sender:
             bar = progress.add_task("Replaying nova's notifications", total=total)
-            while position < total:
-                progress.update(bar, completed=position)
-                self._pause(0)
-                position += replay(islice(messages, STEP), self._vim.transport_url)
-                position_file.write_text(str(position))
-            progress.update(bar, completed=position)
+            for position, recorded in enumerate(messages, start=before + 1):
+                sender.send(recorded)
+                if position % STEP == 0 or position == total:
+                    sender.confirm()
+                    position_file.write_text(str(position))
+                    progress.update(bar, completed=position)
+                    self._pause(0)
 
     def _await_states(self) -> dict[str, Server | None]:
         """Return the states of all servers as soon as they are nova's own, or nothing moves."""
@@ -210,34 +212,28 @@ class _Story:
 
     def _show_servers(self, states: dict[str, Server | None]) -> None:
         truth = _truth()
-        table = Table("server", "vm_state", "task_state", "nova's API says", title="VM states")
+        table = Table("server", "vm_state", "task_state", "nova", box=SIMPLE_HEAD)
         for server, state in states.items():
             said = truth[server]
-            mark = "[green]the same" if _agree(state, said) else f"[red]{said.vm_state}"
-            shown = state or Server("unknown", None)
-            table.add_row(server, shown.vm_state, shown.task_state or "", mark)
-        right = sum(_agree(state, truth[server]) for server, state in states.items())
-        table.caption = f"{right} of {len(truth)} servers are in the state that nova says"
+            shown = state or Server("", None)
+            word = "[green]same" if _agree(state, said) else f"[red]{said.vm_state}"
+            table.add_row(server, shown.vm_state, shown.task_state, word)
         self._console.print(table)
+        right = sum(_agree(state, truth[server]) for server, state in states.items())
+        self._console.print(f"{right} of {len(truth)} servers are in the state that nova says\n")
 
     def _show_events(self) -> None:
-        output = self._settings.outputs()[0]
-        url = urlsplit(output.url)
+        url = urlsplit(self._settings.outputs()[0].url)
         topic = url.path.strip("/")
-        table = Table("time", "kind", "phase", "server", "name", "state", "state_description")
-        table.title = f"Last events on DMaaP's topic {topic}"
+        self._console.print(f"The last events on DMaaP's topic {topic}:", soft_wrap=True)
+        table = Table("time", "kind", "phase", "name", "state", "description", box=SIMPLE_HEAD)
         for message in _last_messages(url.netloc, topic, LAST_EVENTS, self._pause):
             headers = _headers(message)
             event = msgspec.json.decode(message.value() or b"{}", type=_Event)
-            table.add_row(
-                headers.get("ce_time"),
-                headers.get("ce_kind"),
-                headers.get("ce_phase"),
-                headers.get("ce_subject"),
-                event.display_name,
-                event.state,
-                event.state_description,
-            )
+            time_of_day = headers["ce_time"].partition("T")[2].removesuffix("Z")
+            kind, phase = headers["ce_kind"], headers["ce_phase"]
+            described = (event.display_name, event.state, event.state_description)
+            table.add_row(time_of_day, kind, phase, *described)
         self._console.print(table)
 
     def _show_addresses(self) -> None:

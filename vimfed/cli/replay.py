@@ -6,24 +6,30 @@ A trace has one JSON object a line: ``routing_key``, the queue in which the mess
 
 import gzip
 import json
+import logging
 import time
 import zlib
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import amqp
 import click
+import confluent_kafka
 import msgspec
 import oslo_messaging
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from kombu.exceptions import KombuError
 from oslo_config import cfg
+from oslo_messaging._drivers.impl_kafka import KafkaDriver
 from rich.console import Console
 from rich.progress import Progress
 
 from vimfed.errors import OperatorError
+
+LOG = logging.getLogger(__name__)
 
 RETRIES = 2
 """How often RabbitMQ is tried again for one message before the replay gives up."""
@@ -84,6 +90,44 @@ def _unpack(body: str) -> tuple[dict[str, Any], dict[str, Any], float]:
     return context, message, 2.0 if enveloped else 1.0
 
 
+class Sender:
+    """Sends recorded messages to one transport; ``with`` opens and closes the connection."""
+
+    def __init__(self, url: str, exchange: str = "nova") -> None:
+        self._url = url
+        self._exchange = exchange
+        self._sent = 0
+
+    def __enter__(self) -> Self:
+        self._transport = _transport(self._url)
+        try:
+            self._reports = _report_deliveries(self._transport)
+        except ReplayError:
+            self._transport.cleanup()
+            raise
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._transport.cleanup()
+
+    def send(self, recorded: RecordedMessage) -> None:
+        """Send one message. Raises ReplayError where it, or an earlier one, could not be sent."""
+        context, message, version = _unpack(recorded.body)
+        target = oslo_messaging.Target(exchange=self._exchange, topic=recorded.routing_key)
+        try:
+            self._transport._send_notification(target, context, message, version, retry=RETRIES)
+        except (oslo_messaging.MessagingException, KombuError, amqp.AMQPError, OSError) as error:
+            raise ReplayError(
+                f"message {self._sent + 1} could not be sent to {_bare(self._url)}: {error}"
+            ) from None
+        self._sent += 1
+
+    def confirm(self) -> None:
+        """Wait until the broker has acknowledged all. Raises ReplayError where it does not."""
+        if self._reports is not None:  # RabbitMQ acknowledges each at once
+            self._reports.check_all_delivered()
+
+
 def replay(
     messages: Iterable[RecordedMessage],
     url: str,
@@ -91,31 +135,19 @@ def replay(
     rate: float | None = None,
     exchange: str = "nova",
 ) -> int:
-    """Send messages to an oslo.messaging transport and return how many were sent.
+    """Send messages to an oslo.messaging transport and return how many they were.
 
-    ``rate`` is in messages per second, as fast as possible by default. The broker has
-    acknowledged all of them; where it has not, ReplayError is raised.
+    ``rate`` is in messages per second, as fast as possible by default. The broker has acknowledged
+    all of them at the end. Raises ReplayError.
     """
-    transport = _transport(url)
     sent = 0
     began = time.monotonic()
-    try:
-        reports = _report_deliveries(transport) if urlsplit(url).scheme == "kafka" else None
-        for recorded in messages:
+    with Sender(url, exchange) as sender:
+        for sent, recorded in enumerate(messages, start=1):
             if rate is not None:
-                time.sleep(max(0.0, began + sent / rate - time.monotonic()))
-            context, message, version = _unpack(recorded.body)
-            target = oslo_messaging.Target(exchange=exchange, topic=recorded.routing_key)
-            transport._send_notification(target, context, message, version, retry=RETRIES)
-            sent += 1
-        if reports is not None:
-            reports.check_all_delivered()
-    except (oslo_messaging.MessagingException, KombuError, amqp.AMQPError, OSError) as error:
-        raise ReplayError(
-            f"message {sent + 1} could not be sent to {_bare(url)}: {error}"
-        ) from None
-    finally:
-        transport.cleanup()
+                time.sleep(max(0.0, began + (sent - 1) / rate - time.monotonic()))
+            sender.send(recorded)
+        sender.confirm()
     return sent
 
 
@@ -184,17 +216,28 @@ class _ReportingProducer:
         return f"Kafka has not acknowledged {len(self._producer)} messages in {KAFKA_TIMEOUT:.0f} s"
 
 
-def _report_deliveries(transport: oslo_messaging.Transport) -> _ReportingProducer:
-    """Put a _ReportingProducer into the Kafka driver. Raises ReplayError where Kafka is away."""
+def _report_deliveries(transport: oslo_messaging.Transport) -> _ReportingProducer | None:
+    """Put a _ReportingProducer into the Kafka driver, if it is that; None for another.
+
+    Raises ReplayError where Kafka is away.
+    """
+    if not isinstance(transport._driver, KafkaDriver):
+        return None
     connection = transport._driver.pconn
-    connection._ensure_producer()
+    # The driver names a SASL mechanism even where it uses none: librdkafka would warn of that.
+    driver_producer = confluent_kafka.Producer
+    LOG.setLevel(logging.ERROR)
+    confluent_kafka.Producer = partial(Producer, logger=LOG)  # type: ignore[misc, assignment]
+    try:
+        connection._ensure_producer()
+    finally:
+        confluent_kafka.Producer = driver_producer  # type: ignore[misc]
     try:
         connection.producer.list_topics(timeout=5)
     except KafkaException as error:
         hosts = ",".join(connection.hostaddrs)
         raise ReplayError(f"no Kafka answers at {hosts}: {error.args[0].str()}") from None
-    connection.producer = _ReportingProducer(connection.producer)
-    reports: _ReportingProducer = connection.producer
+    connection.producer = reports = _ReportingProducer(connection.producer)
     return reports
 
 
