@@ -1,0 +1,49 @@
+# make setup   the environment in .venv, nothing else
+# make run     the whole job on this machine, fed with a recorded trace, until Ctrl-C
+# make test    everything that must be right before a change lands
+# make clean   removes the state of make run; make distclean removes the environment as well
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DELETE_ON_ERROR:
+.PHONY: setup run test lint pytest system-packages clean distclean
+
+setup: .venv/installed
+
+# Whatever index and proxy the user's pip is configured for is used as it is.
+.venv/installed: requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "vimfed needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "Python's venv module is missing: install it (on Debian: apt-get install python3-venv)" >&2; exit 1; }
+	@echo "Setting up .venv (once; about a minute)"
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --require-hashes -r requirements-dev.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+run: setup
+	@$(BIN)/vimfed demo
+
+test: system-packages setup
+	@$(MAKE) --no-print-directory lint pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+pytest: setup
+	$(BIN)/pytest
+
+# What the tests need beside Python: Java and Maven for Kafka, and RabbitMQ.
+system-packages:
+	@deploy/install-test-packages
+
+clean:
+	rm -rf .vimfed
+
+distclean: clean
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
