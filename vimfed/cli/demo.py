@@ -230,7 +230,7 @@ class _Story:
         for message in _last_messages(url.netloc, topic, LAST_EVENTS, self._pause):
             headers = _headers(message)
             event = msgspec.json.decode(message.value() or b"{}", type=_Event)
-            time_of_day = headers["ce_time"].partition("T")[2].removesuffix("Z")
+            time_of_day = headers["ce_time"].partition("T")[2][:12]
             kind, phase = headers["ce_kind"], headers["ce_phase"]
             described = (event.display_name, event.state, event.state_description)
             table.add_row(time_of_day, kind, phase, *described)
