@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import faust
 from aiokafka import AIOKafkaProducer
-from faust.types import StreamT
+from faust.types import EventT, StreamT
 from faust.types.auth import CredentialsT
 from faust.web.base import BlueprintManager
 
@@ -79,21 +79,36 @@ def consume(
     kafka: KafkaSettings,
     new_handler: Callable[[AIOKafkaProducer], BatchHandler],
 ) -> None:
-    """Give every batch of ``source``, one at a time, to a handler made for a started producer.
+    """Give every batch of ``source`` to a handler that is made for a started producer.
 
-    What the handler raises ends the process: upstream would acknowledge the event and go on.
+    The batches of one partition come one after the other; while one waits for Kafka, those of
+    other partitions go on. What the handler raises ends the process: upstream would acknowledge
+    the event and go on.
     """
 
     async def handle_batches(stream: StreamT[Any]) -> None:
         # The app closes it when everything that needs it has stopped.
         handle = new_handler(await app.add_async_context(_started_producer(kafka)))
-        async for event in cast(faust.Stream[Any], stream).noack().events():
+        running: dict[int, asyncio.Task[None]] = {}
+
+        async def handle_one(event: EventT[Any]) -> None:
             try:
-                await handle(event.message.value, event.message.partition)
+                batch = cast(RecordBatch, event.message.value)
+                await handle(batch, event.message.partition)
             except Exception as error:
                 await app.crash(error)
                 raise
             event.ack()
+
+        try:
+            async for event in cast(faust.Stream[Any], stream).noack().events():
+                partition = event.message.partition
+                if partition in running:
+                    await running[partition]
+                running[partition] = asyncio.create_task(handle_one(event))
+        finally:
+            for task in running.values():
+                task.cancel()
 
     topic = app.topic(source, key_type=bytes, value_type=bytes)
     app.agent(topic, name=source, concurrency=1)(handle_batches)
