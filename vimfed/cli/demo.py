@@ -21,7 +21,13 @@ from rich.table import Table
 
 from vimfed.cli.replay import Sender, read_trace
 from vimfed.cli.stop_signals import StopSignals
-from vimfed.cli.supervisor import TICK, Supervisor, start_kafka, start_services
+from vimfed.cli.supervisor import (
+    TICK,
+    Supervisor,
+    start_kafka,
+    start_services,
+    vimfed_command,
+)
 from vimfed.errors import OperatorError
 from vimfed.local_kafka import PROJECT
 from vimfed.settings import Settings, SettingsError
@@ -69,7 +75,7 @@ def run(settings: Settings, config: Path) -> int:
     stop = StopSignals()
     logs = settings.state_dir / "logs"
     shutil.rmtree(logs, ignore_errors=True)
-    supervisor = Supervisor(config, logs)
+    supervisor = Supervisor(vimfed_command(config), logs)
     story = _Story(settings, console, stop)
     try:
         console.print(f"Starting Kafka, bridge, worker and publisher (logs: {logs})")

@@ -36,9 +36,16 @@ class Service:
 
     name: str
     arguments: tuple[str, ...]
+    ends_last: bool = False
+    """The others need it to end in order."""
 
 
-KAFKA = Service("kafka", ("kafka",))
+KAFKA = Service("kafka", ("kafka",), ends_last=True)
+
+
+def vimfed_command(config: Path) -> Sequence[str]:
+    """Return ``vimfed`` with our own Python and settings file."""
+    return [sys.executable, "-m", "vimfed", "--config", str(config)]
 
 
 def services_of(settings: Settings, workers: int = 1) -> list[Service]:
@@ -77,12 +84,13 @@ class _Running:
 class Supervisor:
     """Starts services as children, and starts again what ends.
 
-    Their output goes to ``log_dir``, a file each, or where ours goes. All end with us, even if we
-    are killed (see :class:`vimfed.child.Child`).
+    ``vimfed`` is the command that takes a service's arguments, see :func:`vimfed_command`. The
+    output goes to ``log_dir``, a file for each service, or where ours goes. All end with us, even
+    if we are killed (see :class:`vimfed.child.Child`).
     """
 
-    def __init__(self, config: Path, log_dir: Path | None = None) -> None:
-        self._config = config
+    def __init__(self, vimfed: Sequence[str], log_dir: Path | None = None) -> None:
+        self._vimfed = vimfed
         self._log_dir = log_dir
         self._running: list[_Running] = []
 
@@ -145,20 +153,17 @@ class Supervisor:
             LOG.info("%s runs again as process %d", name, child.pid)
 
     def stop(self) -> None:
-        """End everything: the services together, then Kafka, on which they end in order.
+        """End everything: first what others do not need, then the rest.
 
         What has not ended after STOP_TIMEOUT seconds is killed.
         """
-        kafka = [running.child for running in self._running if running.service == KAFKA]
-        others = [running.child for running in self._running if running.service != KAFKA]
-        for children in (others, kafka):
-            _stop_together(children)
+        for last in (False, True):
+            _stop_together([r.child for r in self._running if r.service.ends_last is last])
         self._running.clear()
 
     def _spawn(self, service: Service) -> Child:
-        command = [sys.executable, "-m", "vimfed", "--config", str(self._config)]
         log = self._log_dir / f"{service.name}.log" if self._log_dir is not None else None
-        child = Child([*command, *service.arguments], log=log)
+        child = Child([*self._vimfed, *service.arguments], log=log)
         child.spawn()
         LOG.info("%s runs as process %d", service.name, child.pid)
         return child
@@ -203,7 +208,7 @@ def start_services(settings: Settings, supervisor: Supervisor, workers: int) -> 
 def run(settings: Settings, config: Path, workers: int) -> int:
     """Run the job until SIGTERM or SIGINT; return the exit code. Raises OperatorError."""
     stop = StopSignals()
-    supervisor = Supervisor(config)
+    supervisor = Supervisor(vimfed_command(config))
     try:
         start_kafka(settings, supervisor, stop)
         if not stop.received:
