@@ -58,7 +58,7 @@ def multiplied(copies: int) -> list[Record]:
         (instance_id_of(notification.payload), notification.vim_id, _encode(notification))
         for notification in notifications(PLAIN)
     ]
-    records = []
+    records: list[Record] = []
     for copy in range(copies):
         for instance_id, vim_id, value in run:
             own_id = f"{copy:08x}{instance_id[8:]}" if instance_id else ""

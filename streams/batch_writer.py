@@ -5,13 +5,14 @@ never ahead of its changelog. The steps are those of :meth:`BatchWriter.process`
 """
 
 import logging
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.structs import ConsumerRecord
 
 from streams.batched_transport import BatchedConsumer, RecordBatch
-from streams.fold import fold
+from streams.fold import FoldedBatch, fold
 from streams.instance_index import InstanceIndex
 from streams.instances_table import InstancesTable
 from streams.transition import decode_row, has_outlived
@@ -46,6 +47,7 @@ class BatchWriter:
         index: InstanceIndex,
         consumer: BatchedConsumer,
         producer: AIOKafkaProducer,
+        on_done: Callable[[int, FoldedBatch], None],
     ) -> None:
         self._kafka = kafka
         self._deleted_retention = deleted_retention
@@ -54,6 +56,7 @@ class BatchWriter:
         self._index = index
         self._consumer = consumer
         self._producer = producer
+        self._on_done = on_done
 
     async def process(self, batch: RecordBatch, partition: int) -> None:
         """Fold a batch, make what follows from it durable, and mark it done.
@@ -113,6 +116,7 @@ class BatchWriter:
 
         # 6. Done: its offset may be committed.
         batch.done = True
+        self._on_done(len(batch.records), folded)
 
     def _check_ours(self, partition: int, appended: Appended) -> None:
         expected = self._table.changelog_end[partition]

@@ -133,6 +133,18 @@ class BatchedConsumer(driver.Consumer):
             await self.membership.changed()
         return self.membership.age < limit and batch.generation == self.app.consumer_generation_id
 
+    # -- progress
+
+    def undone(self, tp: TP) -> int | None:
+        """Return the offset of the first record that is not done; None before the first seek."""
+        batches = self._in_flight.get(tp)
+        return batches[0].records[0].offset if batches else self._expected.get(tp)
+
+    def lag(self, tp: TP) -> int:
+        """Return how many records of a partition that we own are not done, as far as we know."""
+        undone, end = self.undone(tp), self.highwater(tp)
+        return 0 if undone is None or end is None else max(0, end - undone)
+
     # -- delivery
 
     async def getmany(  # the signature is upstream's

@@ -1,12 +1,19 @@
 """The stream worker: notifications in, events and the instances table out."""
 
+import math
+from typing import cast
+
 from aiokafka import AIOKafkaProducer
+from faust.tables.manager import TableManager
+from faust.types import TP
 
 from streams.apps import BatchHandler, consume, consumer_of, new_app
 from streams.batch_writer import BatchWriter
 from streams.batched_transport import BatchedConsumer
 from streams.instance_index import InstanceIndex
 from streams.instances_table import InstancesTable
+from streams.worker_health import WorkerCounters, WorkerHealth
+from vimfed.metrics import new_registry
 from vimfed.settings import Settings
 from vimfed.topics import TopicNames
 
@@ -19,6 +26,11 @@ class StreamWorker:
         # Replicas on one machine differ by their ports, and find their data again by them.
         data_dir = settings.state_dir / f"worker-{settings.web.port}"
         self.settings = settings
+        self.registry = new_registry()
+        self._counters = WorkerCounters(self.registry)
+        self.health = WorkerHealth(self)
+        self.registry.register(self.health)
+        self._source = names.notifications
         self.index = InstanceIndex()
         self.app = new_app(
             settings,
@@ -58,4 +70,37 @@ class StreamWorker:
             index=self.index,
             consumer=self.consumer,
             producer=producer,
+            on_done=self._counters.processed,
         ).process
+
+    # -- how it is doing
+
+    @property
+    def membership_age(self) -> float:
+        """Seconds since our membership of the group was last confirmed; infinite at first."""
+        return self.consumer.membership.age if self.app.started else math.inf
+
+    @property
+    def is_processing(self) -> bool:
+        """Whether records flow: a member, and nothing is being assigned or recovered."""
+        return (
+            self.membership_age < self.settings.worker.session_timeout
+            and not self.app.rebalancing
+            and not self.app.in_recovery
+        )
+
+    @property
+    def recovery_seconds(self) -> float:
+        """What the last recovery from the changelog took; 0 where there was none."""
+        recovery = cast(TableManager, self.app.tables).recovery
+        if recovery._recovery_started_at is None or recovery._recovery_ended_at is None:
+            return 0.0
+        return max(0.0, recovery._recovery_ended_at - recovery._recovery_started_at)
+
+    def undone(self, partition: int) -> int | None:
+        """Return the offset of the first notification of a partition that is not done."""
+        return self.consumer.undone(TP(self._source, partition))
+
+    def lag(self, partition: int) -> int:
+        """Return how many notifications of a partition that we own are not done."""
+        return self.consumer.lag(TP(self._source, partition))

@@ -2,7 +2,8 @@
 
 ``VIMFED_KAFKA__BOOTSTRAP`` overrides ``bootstrap`` in ``[kafka]``;
 ``VIMFED_VIMS__<VIM_ID>__TRANSPORT_URL`` overrides ``transport_url`` of that cloud (its vim_id in
-capitals, every other character than a letter or a digit written as ``_``). A key whose name ends in
+capitals, every other character than a letter or a digit written as ``_``), and
+``VIMFED_DMAAP__OUTPUTS__<NAME>__PASSWORD`` that of an output. A key whose name ends in
 ``_file`` names a file that holds the secret.
 """
 
@@ -25,6 +26,10 @@ from vimfed.identity import vim_id_of
 
 ENV_PREFIX = "VIMFED_"
 DEFAULT_DMAAP_TOPIC = "unauthenticated.VIM_VM_EVENTS"
+EVENTS_RETENTION = 7 * 24 * 3600
+"""Seconds for which the events topic keeps a record."""
+
+Format = Literal["payload", "cloudevents", "ves"]
 
 
 class SettingsError(OperatorError):
@@ -95,16 +100,86 @@ class DmaapOutput(_Section, frozen=True, kw_only=True):
             pattern=r"^[A-Za-z0-9.-]+$",
         ),
     ] = "dmaap"
-    url: Annotated[str, Meta(description="kafka://host:port/topic")]
-    format: Annotated[Literal["payload"], Meta(description="what a message looks like")] = "payload"
+    url: Annotated[
+        str,
+        Meta(
+            description="kafka://host:port/topic (several brokers comma-separated), or the Message "
+            "Router's http(s)://host:port/events/topic"
+        ),
+    ]
+    format: Annotated[Format, Meta(description="what a message looks like (docs/outputs.md)")] = (
+        "payload"
+    )
     vim_event: Annotated[
         bool, Meta(description="add the object vim_event (id, kind, phase, ...) to the payload")
     ] = True
+    ves_kinds: Annotated[
+        list[str],
+        Meta(description="format ves: kinds whose end raises a fault too, such as POWER_OFF"),
+    ] = []
+    timeout: Annotated[
+        float,
+        Meta(description="seconds after which an attempt to deliver counts as failed", gt=0),
+    ] = 20.0
+    security_protocol: Annotated[
+        Literal["", "PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"],
+        Meta(
+            description="how to connect to Kafka; empty: as [kafka] says, with its certificates and "
+            "credentials"
+        ),
+    ] = ""
+    ca_file: Annotated[
+        str, Meta(description="PEM file of the authority that signed the servers' certificates")
+    ] = ""
+    cert_file: Annotated[str, Meta(description="PEM file of the client's certificate")] = ""
+    key_file: Annotated[str, Meta(description="PEM file of the client's key")] = ""
+    sasl_mechanism: Annotated[
+        Literal["SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN"], Meta(description="SASL mechanism")
+    ] = "SCRAM-SHA-512"
+    username: Annotated[
+        str, Meta(description="SASL user, or the Message Router's; empty there: no authentication")
+    ] = ""
+    password: Annotated[str, Meta(description="their password (better: password_file)")] = ""
+    password_file: Annotated[str, Meta(description="file that holds the password")] = ""
+    gzip: Annotated[
+        bool, Meta(description="Message Router: send application/cambria-zip, compressed")
+    ] = False
+
+    @property
+    def is_kafka(self) -> bool:
+        """Whether it is a Kafka cluster; else it is a Message Router."""
+        return urlsplit(self.url).scheme == "kafka"
+
+    @property
+    def topic(self) -> str:
+        """The topic's name."""
+        return urlsplit(self.url).path.strip("/").removeprefix("events/")
 
 
 class DmaapSettings(_Section, frozen=True, kw_only=True):
-    """``[dmaap]``: where the events go."""
+    """``[dmaap]``: where the events go, and the publishers' own HTTP endpoints."""
 
+    host: Annotated[
+        str, Meta(description="address on which publishers serve /metrics, /healthz and /readyz")
+    ] = "127.0.0.1"
+    port: Annotated[
+        int,
+        Meta(
+            description="port of the first output's publisher, the others take those above it; "
+            "0: any free one, for tests",
+            ge=0,
+            le=65000,
+        ),
+    ] = 6070
+    give_up_after: Annotated[
+        float,
+        Meta(
+            description="seconds since an event's arrival after which it is not tried again, but "
+            "dead-lettered; by default half of the events' retention",
+            gt=0,
+            le=EVENTS_RETENTION,
+        ),
+    ] = EVENTS_RETENTION / 2
     outputs: Annotated[
         list[DmaapOutput],
         Meta(description=f"by default topic {DEFAULT_DMAAP_TOPIC} on the cluster of [kafka]"),
@@ -203,8 +278,13 @@ class BridgeSettings(_Section, frozen=True, kw_only=True):
 
 
 class FilterSettings(_Section, frozen=True, kw_only=True):
-    """``[filter]``: which events the default subscription publishes."""
+    """``[filter]``: which events are published without a subscription of their own."""
 
+    enabled: Annotated[
+        bool, Meta(description="false: only what subscriptions ask for is published")
+    ] = True
+    output: Annotated[str, Meta(description="name of the output; empty: every output")] = ""
+    clouds: Annotated[list[str], Meta(description="vim_ids; empty: every cloud")] = []
     kinds: Annotated[
         list[str], Meta(description="kinds such as DELETE or POWER_OFF; empty: every kind")
     ] = []
@@ -233,6 +313,14 @@ class WorkerSettings(_Section, frozen=True, kw_only=True):
     deleted_retention: Annotated[
         int, Meta(description="seconds that a deleted instance stays visible to queries", ge=0)
     ] = 86400
+    stuck_after: Annotated[
+        float,
+        Meta(
+            description="seconds without progress, while records wait, after which a worker says "
+            "that it needs a restart",
+            ge=1,
+        ),
+    ] = 60.0
 
 
 class WebSettings(_Section, frozen=True, kw_only=True):
@@ -297,7 +385,7 @@ def load_settings(path: Path | None, environ: Mapping[str, str] = os.environ) ->
         settings = msgspec.convert(tree, Settings, strict=False, dec_hook=_decode_path)
     except msgspec.ValidationError as error:
         raise SettingsError(f"{path or 'environment'}: {error}") from None
-    return _check_vims(_resolve_secret_files(settings))
+    return _check_outputs(_check_vims(_resolve_secret_files(settings)))
 
 
 def _decode_path(_type: type[Path], value: str) -> Path:
@@ -355,6 +443,9 @@ def _apply_environment(tree: dict[str, Any], environ: Mapping[str, str]) -> None
         if head == "VIMS":
             _apply_vim_environment(tree, name, rest, value)
             continue
+        if head == "DMAAP" and rest.startswith("OUTPUTS__"):
+            _apply_output_environment(tree, name, rest.removeprefix("OUTPUTS__"), value)
+            continue
         override: dict[str, Any] = {head.lower(): {rest.lower(): value} if rest else value}
         try:
             _refuse_unknown_keys(override, Settings, "")
@@ -378,6 +469,19 @@ def _apply_vim_environment(tree: dict[str, Any], name: str, rest: str, value: st
     raise SettingsError(f"environment variable {name}: no cloud in [[vims]] has that vim_id")
 
 
+def _apply_output_environment(tree: dict[str, Any], name: str, rest: str, value: str) -> None:
+    output_name, _, key = rest.rpartition("__")
+    if key.lower() not in DmaapOutput.__struct_fields__:
+        raise SettingsError(
+            f"environment variable {name}: no such key of [[dmaap.outputs]]: {key.lower()}"
+        )
+    for output in tree.get("dmaap", {}).get("outputs", []):
+        if _environment_name(output.get("name", "dmaap")) == output_name:
+            output[key.lower()] = value
+            return
+    raise SettingsError(f"environment variable {name}: no output has that name")
+
+
 def _resolve_secret_files(settings: Settings) -> Settings:
     kafka = settings.kafka
     if kafka.password_file:
@@ -388,7 +492,14 @@ def _resolve_secret_files(settings: Settings) -> Settings:
         else vim
         for vim in settings.vims
     ]
-    return msgspec.structs.replace(settings, kafka=kafka, vims=vims)
+    outputs = [
+        msgspec.structs.replace(output, password=_read_secret(output.password_file))
+        if output.password_file
+        else output
+        for output in settings.dmaap.outputs
+    ]
+    dmaap = msgspec.structs.replace(settings.dmaap, outputs=outputs)
+    return msgspec.structs.replace(settings, kafka=kafka, vims=vims, dmaap=dmaap)
 
 
 def _read_secret(path: str) -> str:
@@ -415,4 +526,29 @@ def _check_vims(settings: Settings) -> Settings:
             raise SettingsError(
                 f"vims: {vim.vim_id}: transport_url must begin with rabbit:// or kafka://, not {scheme}://"
             )
+    return settings
+
+
+def _check_outputs(settings: Settings) -> Settings:
+    seen: set[str] = set()
+    for output in settings.dmaap.outputs:
+        where = f"dmaap.outputs: {output.name}"
+        url = urlsplit(output.url)
+        if output.name in seen:
+            raise SettingsError(f"{where} stands there twice")
+        seen.add(output.name)
+        if url.username or url.password:
+            raise SettingsError(f"{where}: the url names a user: use username and password_file")
+        if url.scheme not in ("kafka", "http", "https"):
+            raise SettingsError(
+                f"{where}: url must begin with kafka://, http:// or https://, not {url.scheme}://"
+            )
+        form = r"/[A-Za-z0-9._-]+" if output.is_kafka else r"/events/[A-Za-z0-9._-]+"
+        if not url.netloc or not re.fullmatch(form, url.path) or url.query or url.fragment:
+            path = "/topic" if output.is_kafka else "/events/topic"
+            raise SettingsError(f"{where}: url must look like {url.scheme}://host:port{path}")
+    if settings.filter.output and settings.filter.output not in {
+        output.name for output in settings.outputs()
+    }:
+        raise SettingsError(f"filter.output: there is no output {settings.filter.output!r}")
     return settings

@@ -1,10 +1,11 @@
 """Errors as the HTTP API tells them: JSON, each with a sentence that says how to mend it."""
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 LOG = logging.getLogger(__name__)
 
@@ -51,9 +52,7 @@ def unavailable_response(error: UnavailableError) -> web.Response:
 
 
 @web.middleware
-async def errors_as_json(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
+async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer every error with ``{"error": ...}``."""
     try:
         return await handler(request)

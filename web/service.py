@@ -12,6 +12,7 @@ from vimfed.settings import Settings
 from web.errors import errors_as_json
 from web.gather import Gather
 from web.replica import Replica
+from web.request_metrics import RequestMetrics
 from web.views import Views
 
 
@@ -38,6 +39,7 @@ def serve(worker: StreamWorker) -> None:
         async with aiohttp.ClientSession() as gather.session:
             yield
 
+    server.web_app.middlewares.append(RequestMetrics(worker.registry).observe)
     server.web_app.middlewares.append(errors_as_json)
     server.web_app.cleanup_ctx.append(peers_session)
-    server.web_app.add_routes(Views(worker.settings, replica, gather).routes())
+    server.web_app.add_routes(Views(worker, replica, gather).routes())

@@ -4,8 +4,9 @@ import msgspec
 from aiohttp import web
 
 from streams.kinds import api_status
+from streams.worker import StreamWorker
 from vimfed.identity import vim_id_of
-from vimfed.settings import Settings
+from vimfed.metrics import health_response, metrics_response
 from web.errors import ApiError, json_response
 from web.gather import INSTANCE_PATH, STATUS_PATH, Gather, InstancePart, InstanceQuery
 from web.replica import Replica
@@ -18,9 +19,10 @@ _decode_instance_query = msgspec.json.Decoder(InstanceQuery).decode
 class Views:
     """The handlers; each takes a request and returns a response or raises an ApiError."""
 
-    def __init__(self, settings: Settings, replica: Replica, gather: Gather) -> None:
-        self._prefix = settings.web.prefix
-        self._configured = frozenset(vim.vim_id for vim in settings.vims)
+    def __init__(self, worker: StreamWorker, replica: Replica, gather: Gather) -> None:
+        self._worker = worker
+        self._prefix = worker.settings.web.prefix
+        self._configured = frozenset(vim.vim_id for vim in worker.settings.vims)
         self._replica = replica
         self._gather = gather
 
@@ -34,6 +36,7 @@ class Views:
             web.get(v1 + "/{owner}/{region}/instances/{instance_id}{slash:/?}", self.instance),
             web.get("/healthz", self.healthz),
             web.get("/readyz", self.readyz),
+            web.get("/metrics", self.metrics),
         ]
         between_workers = [
             web.post(STATUS_PATH, self.peer_status),
@@ -69,8 +72,12 @@ class Views:
         return json_response(InstancePart(row))
 
     async def healthz(self, request: web.Request) -> web.Response:
-        """Say that the process is alive."""
-        return json_response({"status": "alive"})
+        """Say whether this worker is alive, or needs a restart, and why."""
+        return health_response(self._worker.health.wrong)
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        """Show the metrics in Prometheus' format."""
+        return metrics_response(self._worker.registry)
 
     async def readyz(self, request: web.Request) -> web.Response:
         """Say whether this worker answers queries, and if not, why."""

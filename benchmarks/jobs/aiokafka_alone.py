@@ -4,6 +4,7 @@ python -m benchmarks.jobs.aiokafka_alone BOOTSTRAP SOURCE EVENTS CHANGELOG FOLDE
 """
 
 import asyncio
+import functools
 import sys
 from pathlib import Path
 
@@ -27,11 +28,8 @@ async def main(bootstrap: str, source: str, events: str, changelog: str, folder:
     async with consumer, producer:
         async for record in consumer:
             store = stores.get(record.partition)
-            row, told = fold_one(
-                record.value,
-                record.offset,
-                lambda record=record, store=store: store.get(record.key),
-            )
+            read = functools.partial(store.get, record.key)
+            row, told = fold_one(record.value, record.offset, read)
             for event in told:
                 await producer.send(events, event, key=record.key, partition=record.partition)
             if row is not None:

@@ -3,6 +3,7 @@
 python -m benchmarks.jobs.plain_faust BOOTSTRAP SOURCE EVENTS CHANGELOG FOLDER
 """
 
+import functools
 import logging
 import sys
 
@@ -43,7 +44,8 @@ def main(bootstrap: str, source: str, events: str, _changelog: str, folder: str)
     async def fold(stream: faust.StreamT[bytes]) -> None:
         async for event in stream.events():
             key = event.key
-            row, told = fold_one(event.value, event.message.offset, lambda key=key: table.get(key))
+            read = functools.partial(table.get, key)
+            row, told = fold_one(event.value, event.message.offset, read)
             for each in told:
                 await told_events.send(key=key, value=each)
             if row is not None:

@@ -1,0 +1,107 @@
+"""How a worker is doing, as metrics, and whether only a restart can help it."""
+
+import time
+from collections import Counter as Tally
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from streams.fold import FoldedBatch
+
+if TYPE_CHECKING:
+    from streams.worker import StreamWorker
+
+MOST_EVENT_TYPES = 200
+"""So many event types that are passed over are counted by name; a cloud can make up any number."""
+
+
+class WorkerCounters:
+    """What the worker has done since it started."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"vimfed_worker_{name}", text, labels, registry=registry)
+
+        self._records = counter("records", "notification records processed")
+        self._events = counter("events", "events told")
+        self._rejected = counter("dead_letters", "records that went to the dead-letter topic")
+        self._outcomes = counter("outcomes", "notifications by what came of them", "outcome")
+        self._passed = counter("passed", "notifications passed over, by event type", "event_type")
+        self._named: set[str] = set()
+
+    def processed(self, records: int, folded: FoldedBatch) -> None:
+        """Count a batch whose consequences are durable."""
+        self._records.inc(records)
+        self._events.inc(len(folded.events))
+        self._rejected.inc(len(folded.rejected))
+        for outcome, count in folded.outcomes.items():
+            self._outcomes.labels(outcome).inc(count)
+        for event_type, count in self._bounded(folded.passed).items():
+            self._passed.labels(event_type).inc(count)
+
+    def _bounded(self, passed: Tally[str]) -> Tally[str]:
+        bounded: Tally[str] = Tally()
+        for event_type, count in passed.items():
+            if len(self._named) < MOST_EVENT_TYPES:
+                self._named.add(event_type)
+            bounded[event_type if event_type in self._named else "other"] += count
+        return bounded
+
+
+class WorkerHealth(Collector):
+    """Gauges that are read when somebody asks, and the watch over progress."""
+
+    def __init__(self, worker: "StreamWorker") -> None:
+        self._worker = worker
+        self._stood_since: dict[int, tuple[int | None, float]] = {}
+        """Per partition, the first undone offset and when it was first seen there (monotonic)."""
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the gauges."""
+        worker = self._worker
+        lag = GaugeMetricFamily(
+            "vimfed_worker_lag", "records of a partition that are not done", labels=["partition"]
+        )
+        for partition in sorted(worker.table.active):
+            lag.add_metric([str(partition)], worker.lag(partition))
+        yield lag
+
+        def gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+            return GaugeMetricFamily(f"vimfed_worker_{name}", text, value=value)
+
+        yield gauge("partitions", "partitions that this worker owns", len(worker.table.active))
+        yield gauge("rows", "rows in the partitions that it owns", len(worker.index))
+        yield gauge("rebalances", "rebalances since the start", worker.app.rebalancing_count)
+        yield gauge("recovery_seconds", "what the last recovery took", worker.recovery_seconds)
+        yield gauge(
+            "membership_age_seconds",
+            "since the consumer group's coordinator last confirmed our membership",
+            worker.membership_age,
+        )
+
+    def wrong(self) -> dict[str, str]:
+        """Return why this worker needs a restart: a partition with lag stands still.
+
+        It does not while Kafka is away, nor while partitions are assigned or recovered.
+        """
+        worker = self._worker
+        now = time.monotonic()
+        if not worker.is_processing:
+            self._stood_since.clear()
+            return {}
+        stuck = {}
+        for partition in worker.table.active:
+            undone = worker.undone(partition)
+            before, since = self._stood_since.get(partition, (None, now))
+            if before != undone or not worker.lag(partition):
+                since = now
+            self._stood_since[partition] = (undone, since)
+            if now - since > worker.settings.worker.stuck_after:
+                stuck[f"partition {partition}"] = (
+                    f"{worker.lag(partition)} records wait, and none was done for "
+                    f"{now - since:.0f} s"
+                )
+        return stuck
