@@ -8,6 +8,7 @@ it arrived, and a message's AMQP frame is read beside what oslo made of it.
 
 import asyncio
 import concurrent.futures
+import functools
 import logging
 import threading
 import time
@@ -186,12 +187,36 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
             return
         try:
             if self._deliver(incoming):
-                for message in incoming:
-                    message.acknowledge()
+                self._acknowledge(incoming)
         except BaseException as error:
             # Whoever lets a later batch pass this one breaks the order: the session is over.
             self._failure = error
             self._leaving.set()
+
+    def _acknowledge(self, incoming: list[Any]) -> None:
+        """Acknowledge a batch with one frame: a frame for each message costs a sixth of all work.
+
+        It stands for every earlier delivery of its channel, and those are all done with: batches
+        are handled one after the other, and after one that failed none is acknowledged any more.
+        A batch that spans a reconnection has two channels; for the old one it is too late.
+        """
+        last = {id(frame.channel): frame for frame in map(_frame, incoming)}
+        operations = self.listener._poll_style_listener._message_operations_handler
+        for frame in last.values():
+            operations.do(functools.partial(self._acknowledge_up_to, frame))
+
+    def _acknowledge_up_to(self, frame: Any) -> None:
+        """Run by the polling thread, which alone may use the connection."""
+        try:
+            frame.ack(multiple=True)
+        except Exception as error:
+            # The broker gives the messages out once more: duplicates, which the core recognises.
+            LOG.warning(
+                "cloud %s: the connection was lost before a batch could be acknowledged: %s",
+                self._vim.vim_id,
+                error,
+                extra={"vim_id": self._vim.vim_id},
+            )
 
     def _deliver(self, incoming: list[Any]) -> bool:
         """Write a batch; False where it had to be given up."""
@@ -217,7 +242,7 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
         records = []
         dead = 0
         for message in incoming:
-            frame = message.message._raw_message
+            frame = _frame(message)
             body = frame.body.encode() if isinstance(frame.body, str) else bytes(frame.body)
             # What another session gave back may come after what is newer: not in this path's order.
             redelivered = frame.delivery_info.get("redelivered")
@@ -237,6 +262,11 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
                 record = dead_lettered(self._kafka, body, error, vim_id=vim_id, source=source)
             records.append(record)
         return records, dead
+
+
+def _frame(incoming: Any) -> Any:
+    """Return the AMQP message (kombu's) behind one of oslo's."""
+    return incoming.message._raw_message
 
 
 def transport_of(vim: VimSettings) -> Any:

@@ -231,7 +231,7 @@ class VimSettings(_Section, frozen=True, kw_only=True):
             ge=2,
             le=10000,
         ),
-    ] = 500
+    ] = 1000
     batch_timeout: Annotated[
         float,
         Meta(description="seconds that a message waits for others to share its batch", gt=0, le=5),
