@@ -20,9 +20,10 @@ def test_a_child_runs_until_it_is_stopped_and_can_be_started_again() -> None:
     child = Child(SLEEP)
     for _ in range(2):
         child.spawn()
-        assert child.running
+        running = [child.running]
         child.stop()
-        assert not child.running
+        running.append(child.running)
+        assert running == [True, False]
         assert child.returncode == -signal.SIGTERM
 
 

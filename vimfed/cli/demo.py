@@ -24,8 +24,9 @@ from vimfed.cli.stop_signals import StopSignals
 from vimfed.cli.supervisor import (
     TICK,
     Supervisor,
+    refuse_taken_ports,
+    services_of,
     start_kafka,
-    start_services,
     vimfed_command,
 )
 from vimfed.errors import OperatorError
@@ -71,6 +72,7 @@ def run(settings: Settings, config: Path) -> int:
         raise DemoError(f"there is no {TRACE}: the demo runs from a checkout of the project only")
     if not settings.vims:
         raise SettingsError("the demo needs a cloud: keep a [[vims]] section")
+    refuse_taken_ports(settings, workers=1)
     console = Console()
     stop = StopSignals()
     logs = settings.state_dir / "logs"
@@ -82,7 +84,8 @@ def run(settings: Settings, config: Path) -> int:
         start_kafka(settings, supervisor, stop)
         if not stop.received:
             story.make_topics()
-            start_services(settings, supervisor, workers=1)
+            for service in services_of(settings):
+                supervisor.start(service)
             story.begin()
         while not stop.wait(TICK):
             supervisor.tend()

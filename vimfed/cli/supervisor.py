@@ -186,6 +186,13 @@ def _stop_together(children: Sequence[Child]) -> None:
             child.kill()
 
 
+def refuse_taken_ports(settings: Settings, workers: int) -> None:
+    """Raise PortInUseError where one of the job's processes could not listen."""
+    refuse_port_in_use(settings.bridge.port, "the bridge", "bridge.port")
+    for port in range(settings.web.port, settings.web.port + workers):
+        refuse_port_in_use(port, "a worker", "web.port")
+
+
 def start_kafka(settings: Settings, supervisor: Supervisor, stop: StopSignals) -> None:
     """Start a local Kafka if the settings want one, and wait until it answers, or for a signal.
 
@@ -196,23 +203,16 @@ def start_kafka(settings: Settings, supervisor: Supervisor, stop: StopSignals) -
         supervisor.await_ready(KAFKA, lambda: answers(settings.kafka.bootstrap), stop)
 
 
-def start_services(settings: Settings, supervisor: Supervisor, workers: int) -> None:
-    """Start the job's processes. Raises PortInUseError where one could not listen."""
-    refuse_port_in_use(settings.bridge.port, "the bridge", "bridge.port")
-    for port in range(settings.web.port, settings.web.port + workers):
-        refuse_port_in_use(port, "a worker", "web.port")
-    for service in services_of(settings, workers):
-        supervisor.start(service)
-
-
 def run(settings: Settings, config: Path, workers: int) -> int:
     """Run the job until SIGTERM or SIGINT; return the exit code. Raises OperatorError."""
     stop = StopSignals()
     supervisor = Supervisor(vimfed_command(config))
+    refuse_taken_ports(settings, workers)
     try:
         start_kafka(settings, supervisor, stop)
-        if not stop.received:
-            start_services(settings, supervisor, workers)
+        for service in services_of(settings, workers):
+            if not stop.received:
+                supervisor.start(service)
         while not stop.wait(TICK):
             supervisor.tend()
     finally:
