@@ -1,6 +1,7 @@
 """The stream worker: notifications in, events and the instances table out."""
 
 import math
+import socket
 from typing import cast
 
 from aiokafka import AIOKafkaProducer
@@ -14,7 +15,7 @@ from streams.instance_index import InstanceIndex
 from streams.instances_table import InstancesTable
 from streams.worker_health import WorkerCounters, WorkerHealth
 from vimfed.metrics import new_registry
-from vimfed.settings import Settings
+from vimfed.settings import Settings, WebSettings
 from vimfed.topics import TopicNames
 
 
@@ -41,8 +42,7 @@ class StreamWorker:
             table_standby_replicas=settings.worker.standby_replicas,
             web_bind=settings.web.host,
             web_port=settings.web.port,
-            canonical_url=settings.web.canonical_url
-            or f"http://{settings.web.host}:{settings.web.port}",
+            canonical_url=_own_url(settings.web),
         )
         self.table = InstancesTable(
             self.app,
@@ -104,3 +104,13 @@ class StreamWorker:
     def lag(self, partition: int) -> int:
         """Return how many notifications of a partition that we own are not done."""
         return self.consumer.lag(TP(self._source, partition))
+
+
+def _own_url(web: WebSettings) -> str:
+    """Return the URL under which the other workers reach this one."""
+    if web.canonical_url:
+        return web.canonical_url
+    everywhere = web.host in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
+    # In a container the own name leads to the address that the others see.
+    host = socket.gethostbyname(socket.gethostname()) if everywhere else web.host
+    return f"http://{host}:{web.port}"
