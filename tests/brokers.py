@@ -8,6 +8,7 @@ everything else shares those of the fixtures in conftest.py.
 import os
 import shutil
 import socket
+import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -134,6 +135,19 @@ class RabbitMQ:
     def thaw(self) -> None:
         """Let a frozen node go on."""
         self.child.thaw()
+
+    def ctl(self, *arguments: str) -> str:
+        """Run rabbitmqctl on this node and return what it prints. Raises BrokerError."""
+        done = subprocess.run(
+            [rabbitmq_server().with_name("rabbitmqctl"), *arguments],
+            env=self._environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise BrokerError(f"rabbitmqctl {arguments[0]}: {done.stderr or done.stdout}")
+        return done.stdout
 
     def _answers(self) -> bool:
         try:

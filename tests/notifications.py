@@ -147,7 +147,9 @@ def send_to_kafka(
 ) -> None:
     """Send bodies as oslo's Kafka driver does, without keys; return when all are acknowledged."""
     failed: list[str] = []
-    producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True})
+    producer = Producer(
+        {"bootstrap.servers": bootstrap, "enable.idempotence": True, "message.max.bytes": 3_000_000}
+    )
     for content in contents:
         producer.produce(
             topic,

@@ -1,7 +1,7 @@
 """Reading what lies on Kafka's topics."""
 
 import json
-from typing import Any
+from typing import Any, cast
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
@@ -52,6 +52,11 @@ def values(bootstrap: str, topic: str, **options: Any) -> list[dict[str, Any]]:
         json.loads(message.value() or b"null")
         for message in read_topic(bootstrap, topic, **options)
     ]
+
+
+def headers_of(message: Message) -> list[tuple[str, bytes]]:
+    """Return a record's headers (the library's types allow more than it ever returns)."""
+    return cast("list[tuple[str, bytes]]", message.headers() or [])
 
 
 def wait_for_records(
