@@ -334,8 +334,9 @@ class WebSettings(_Section, frozen=True, kw_only=True):
     canonical_url: Annotated[
         str,
         Meta(
-            description="URL under which the other workers reach this one; empty: http://host:port, "
-            "for host 0.0.0.0 with the address of this machine's, container's or pod's own name"
+            description="URL under which the other workers reach this one; empty: "
+            "http://host:port, for host 0.0.0.0 with the address of this machine's, container's or "
+            "pod's own name"
         ),
     ] = ""
 
