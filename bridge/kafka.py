@@ -102,13 +102,24 @@ class KafkaListener:
                 continue
             self._progress.received(sum(map(len, fetched.values())))
             records, dead = self._records(fetched)
-            await self._write(records, self._progress)
+            await self._written(records)
             self._progress.written(len(records) - dead, dead)
             try:
                 await consumer.commit({tp: batch[-1].offset + 1 for tp, batch in fetched.items()})
             except CommitFailedError:
                 # The group gave the partitions to somebody else, who gets the records once more.
                 LOG.warning("cloud %s: lost its partitions meanwhile", self._vim.vim_id)
+
+    async def _written(self, records: Sequence[OutgoingRecord]) -> None:
+        """Write, and show meanwhile that this listener only waits for Kafka."""
+        write = asyncio.ensure_future(self._write(records, self._progress))
+        try:
+            while not write.done():
+                await asyncio.wait([write], timeout=POLL_MS / 1000)
+                self._progress.alive_at = self._progress.handled_at = time.monotonic()
+            write.result()
+        finally:
+            write.cancel()
 
     def _records(
         self, fetched: Mapping[TopicPartition, Sequence[ConsumerRecord[bytes, bytes]]]

@@ -20,9 +20,10 @@ class Progress:
     def __init__(self, vim_id: str, counters: "Counters") -> None:
         self.vim_id = vim_id
         self.connected = False
-        self.ended = False
         self.alive_at = time.monotonic()
-        """When the listener last showed that it runs."""
+        """When the listener last showed that it looks for messages."""
+        self.handled_at = 0.0
+        """When the batch in flight last showed that somebody takes care of it."""
         self.message_at = time.monotonic()
         """When the cloud's last message came; at first, when the listener was made."""
         self.in_flight = 0
@@ -34,7 +35,7 @@ class Progress:
     def received(self, count: int) -> None:
         """Note messages that are now on the way to Kafka."""
         now = time.monotonic()
-        self.alive_at = self.message_at = self.waiting_since = now
+        self.alive_at = self.handled_at = self.message_at = self.waiting_since = now
         self.in_flight = count
         self._counters.received.labels(self.vim_id).inc(count)
 
@@ -69,11 +70,11 @@ class Progress:
         A cloud that is down is no reason: a restart would not bring it back. Nor is Kafka's
         absence: the listener waits for it on purpose.
         """
-        if self.ended:
-            return "the listener has ended"
-        silence = time.monotonic() - self.alive_at
-        if self.connected and silence > stuck_after:
-            return f"connected, but no sign of life for {silence:.0f} s"
+        now = time.monotonic()
+        if self.connected and now - self.alive_at > stuck_after:
+            return f"connected, but has not looked for messages for {now - self.alive_at:.0f} s"
+        if self.waiting_since is not None and now - self.handled_at > stuck_after:
+            return f"nobody has taken care of a batch for {now - self.handled_at:.0f} s"
         return ""
 
 

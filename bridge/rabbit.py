@@ -10,6 +10,7 @@ import asyncio
 import concurrent.futures
 import functools
 import logging
+import socket
 import threading
 import time
 import uuid
@@ -37,6 +38,7 @@ Write = Callable[[Sequence[OutgoingRecord], Progress], Delivery]
 GRACE = 4.0
 """Seconds that a batch on its way has left when the bridge is told to stop."""
 TICK = 0.5
+KNOCK_TIMEOUT = 3.0
 MAX_BACKOFF = 30.0
 
 
@@ -51,6 +53,7 @@ class RabbitListener:
         self._write = write
         self._progress = progress
         self._stop = threading.Event()
+        self.session: _Session | None = None
         # A daemon: a connection attempt inside oslo.messaging cannot be interrupted.
         self._thread = threading.Thread(
             target=self._run, name=f"{vim.vim_id} supervisor", daemon=True
@@ -92,9 +95,15 @@ class RabbitListener:
         """Run one session, until the stop or until the listener has to be remade."""
         vim_id = self._vim.vim_id
         known = {"vim_id": vim_id}
-        session = _Session(self._vim, self._kafka, self._write, self._progress)
         LOG.info("cloud %s: connecting", vim_id, extra=known)
-        session.start(override_pool_size=1)
+        session = _Session(self._vim, self._kafka, self._write, self._progress)
+        _knock(session.transport.conf, self._vim.transport_url)
+        try:
+            session.start(override_pool_size=1)
+        except BaseException:
+            session.transport.cleanup()
+            raise
+        self.session = session
         LOG.info("cloud %s: listening as pool %s", vim_id, self._vim.pool, extra=known)
         remake_after = self._vim.consumer_timeout * 2 / 3
         held = False
@@ -103,6 +112,7 @@ class RabbitListener:
                 session.check()
                 held = self._progress.waiting_seconds > remake_after
         finally:
+            self.session = None
             self._progress.connected = False
             delivery = session.leave(grace=0 if held else GRACE)
         if held and delivery is not None:
@@ -227,6 +237,7 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
             try:
                 self._delivery.result(TICK)
             except TimeoutError:
+                self._progress.handled_at = time.monotonic()
                 if self._leaving.is_set() and time.monotonic() > self._give_up_at:
                     self._progress.settled()
                     return False
@@ -262,6 +273,20 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
                 record = dead_lettered(self._kafka, body, error, vim_id=vim_id, source=source)
             records.append(record)
         return records, dead
+
+
+def _knock(conf: cfg.ConfigOpts, url: str) -> None:
+    """Raise OSError where no host takes connections: oslo.messaging would try for ever."""
+    refusals = []
+    for host in oslo_messaging.TransportURL.parse(conf, url).hosts:
+        address = host.hostname or "localhost", host.port or 5672
+        try:
+            socket.create_connection(address, timeout=KNOCK_TIMEOUT).close()
+        except OSError as error:
+            refusals.append(f"{address[0]}:{address[1]}: {error.strerror or error}")
+        else:
+            return
+    raise ConnectionError("; ".join(refusals))
 
 
 def _frame(incoming: Any) -> Any:

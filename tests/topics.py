@@ -1,6 +1,8 @@
 """Reading what lies on Kafka's topics."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
@@ -9,26 +11,12 @@ from tests.bridge_process import eventually
 
 
 def read_topic(bootstrap: str, topic: str, **options: Any) -> list[Message]:
-    """Return every record on a topic now, partition after partition; none without a topic."""
-    consumer = Consumer(
-        {
-            "bootstrap.servers": bootstrap,
-            "group.id": "reader",
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
-            "log_level": 0,
-            **options,
-        }
-    )
-    try:
-        metadata = consumer.list_topics(topic, timeout=10).topics[topic]
-        if metadata.error is not None:
-            return []
-        ends = {}
-        for partition in metadata.partitions:
-            low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
-            if high > low:
-                ends[partition] = high
+    """Return every record on a topic now, partition after partition; none without a topic.
+
+    ``options`` are librdkafka's, e.g. for TLS.
+    """
+    with _consumer(bootstrap, options) as consumer:
+        ends = _ends(consumer, topic)
         records: dict[int, list[Message]] = {partition: [] for partition in ends}
         consumer.assign([TopicPartition(topic, partition, 0) for partition in ends])
         while ends:
@@ -41,9 +29,44 @@ def read_topic(bootstrap: str, topic: str, **options: Any) -> list[Message]:
                 records[partition].append(message)
                 if offset + 1 >= ends.get(partition, 0):
                     ends.pop(partition, None)
-        return [message for partition in sorted(records) for message in records[partition]]
+    return [message for partition in sorted(records) for message in records[partition]]
+
+
+def count_records(bootstrap: str, topic: str, **options: Any) -> int:
+    """Return how many records were ever written to a topic, from its offsets alone."""
+    with _consumer(bootstrap, options) as consumer:
+        return sum(_ends(consumer, topic).values())
+
+
+@contextmanager
+def _consumer(bootstrap: str, options: dict[str, Any]) -> Iterator[Consumer]:
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": "reader",
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "log_level": 0,
+            **options,
+        }
+    )
+    try:
+        yield consumer
     finally:
         consumer.close()
+
+
+def _ends(consumer: Consumer, topic: str) -> dict[int, int]:
+    """Return the next offset of each partition that holds records."""
+    metadata = consumer.list_topics(topic, timeout=30).topics[topic]
+    if metadata.error is not None:
+        return {}
+    ends = {}
+    for partition in metadata.partitions:
+        low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=30)
+        if high > low:
+            ends[partition] = high
+    return ends
 
 
 def values(bootstrap: str, topic: str, **options: Any) -> list[dict[str, Any]]:
@@ -63,11 +86,15 @@ def wait_for_records(
     bootstrap: str, topic: str, count: int, *, timeout: float = 30.0, **options: Any
 ) -> list[Message]:
     """Wait until a topic has at least ``count`` records, and return all of them."""
-    records: list[Message] = []
+    found = 0
 
     def enough() -> bool:
-        records[:] = read_topic(bootstrap, topic, **options)
-        return len(records) >= count
+        nonlocal found
+        found = count_records(bootstrap, topic, **options)
+        return found >= count
 
-    eventually(enough, f"{count} records on {topic}, there are {len(records)}", timeout)
-    return records
+    try:
+        eventually(enough, f"{count} records on {topic}", timeout)
+    except AssertionError as error:
+        raise AssertionError(f"{error}; there are {found}") from None
+    return read_topic(bootstrap, topic, **options)
