@@ -124,8 +124,8 @@ class DmaapOutput(_Section, frozen=True, kw_only=True):
     security_protocol: Annotated[
         Literal["", "PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"],
         Meta(
-            description="how to connect to Kafka; empty: as [kafka] says, with its certificates and "
-            "credentials"
+            description="how to connect to Kafka; empty: as [kafka] says, with its certificates "
+            "and credentials"
         ),
     ] = ""
     ca_file: Annotated[
@@ -273,7 +273,7 @@ class BridgeSettings(_Section, frozen=True, kw_only=True):
     ] = 6065
     stuck_after: Annotated[
         float,
-        Meta(description="seconds without a sign of life after which a listener is stuck", ge=1),
+        Meta(description="seconds without a sign of life after which a listener is stuck", ge=10),
     ] = 60.0
 
 
