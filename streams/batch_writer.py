@@ -75,8 +75,7 @@ class BatchWriter:
         folded = fold(batch.records, read_row, self._deleted_retention)
 
         # 2. Fence: nobody else may own the partition.
-        if not await self._consumer.owns(batch):
-            LOG.warning("partition %s: batch abandoned, it has a new owner", partition)
+        if not await self._owns(batch, partition):
             return
 
         # 3. What cannot be handled, and the events: acknowledged before any row knows of them.
@@ -91,7 +90,10 @@ class BatchWriter:
             ],
         )
 
-        # 4. The rows to the changelog, where they must continue what we know of it.
+        # 4. The rows to the changelog, where they must continue what we know of it. Once more the
+        #    fence: a stop while we waited for the acknowledgements must not write an old row.
+        if not await self._owns(batch, partition):
+            return
         rows = {
             **self._overwritten_rows(partition),
             **self._outlived_rows(partition, folded.received_at),
@@ -117,6 +119,12 @@ class BatchWriter:
         # 6. Done: its offset may be committed.
         batch.done = True
         self._on_done(len(batch.records), folded)
+
+    async def _owns(self, batch: RecordBatch, partition: int) -> bool:
+        owns = await self._consumer.owns(batch)
+        if not owns:
+            LOG.warning("partition %s: batch abandoned, it has a new owner", partition)
+        return owns
 
     def _check_ours(self, partition: int, appended: Appended) -> None:
         expected = self._table.changelog_end[partition]

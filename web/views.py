@@ -80,10 +80,12 @@ class Views:
         return metrics_response(self._worker.registry)
 
     async def readyz(self, request: web.Request) -> web.Response:
-        """Say whether this worker answers queries, and if not, why."""
+        """Say whether this worker answers queries, and which workers own what; if not, why."""
         self._replica.check_ready()
-        self._replica.owners()
-        return json_response({"status": "ready"})
+        owners = self._replica.owners()
+        return json_response(
+            {"status": "ready", "owners": {url: sorted(own) for url, own in owners.items()}}
+        )
 
 
 def _vim_id(request: web.Request) -> str:

@@ -15,6 +15,7 @@ import aiohttp
 
 from vimfed.child import Child
 from vimfed.ports import free_ports
+from vimfed.topics import TopicNames
 
 T = TypeVar("T")
 
@@ -44,6 +45,7 @@ class Stack:
         self.folder = folder
         self.bootstrap = bootstrap
         self.prefix = f"t{uuid.uuid4().hex[:8]}"
+        self.names = TopicNames(self.prefix)
         self.dmaap_topic = f"{self.prefix}.dmaap"
         self.children: dict[str, Child] = {}
         self.ports: dict[str, int] = {}
@@ -52,13 +54,14 @@ class Stack:
         self._vimfed = [sys.executable, "-m", "vimfed", "--config", str(config)]
 
     def _settings(self, clouds: Sequence[Mapping[str, Any]], sections: str) -> str:
-        (self.ports["bridge"],) = free_ports(1)
+        self.ports["bridge"], self.ports["publisher"] = free_ports(2)
         lines = [
             f'state_dir = "{self.folder / "state"}"',
             "[kafka]",
             f'bootstrap = "{self.bootstrap}"',
             f'topic_prefix = "{self.prefix}"',
-            "partitions = 4",
+            "[dmaap]",
+            f"port = {self.ports['publisher']}",
             "[[dmaap.outputs]]",
             f'url = "kafka://{self.bootstrap}/{self.dmaap_topic}"',
             "[bridge]",
@@ -129,6 +132,18 @@ class Stack:
             return (await self.get("/readyz", worker))[0] == 200
 
         await eventually(is_ready, within=within)
+
+    async def serving(self, *workers: str, within: float = 60) -> None:
+        """Wait until these workers, and no others, own the table, and each of them answers."""
+        urls = {f"http://127.0.0.1:{self.ports[worker]}" for worker in workers}
+
+        async def each_knows() -> bool:
+            answers = [await self.get("/readyz", worker) for worker in workers]
+            return all(
+                status == 200 and answer["owners"].keys() == urls for status, answer in answers
+            )
+
+        await eventually(each_knows, within=within)
 
     async def bridge_connected(self, within: float = 30) -> None:
         """Wait until the bridge listens to all of its clouds."""

@@ -6,19 +6,16 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from streams.fold import fold
-from streams.transition import decode_event
 from tests.brokers import RabbitMQ
+from tests.core_truth import Record, core_truth, records_on
 from tests.e2e.stack import Stack, eventually
-from tests.topics import read_topic
 from vimfed.cli.replay import RecordedMessage, read_trace, replay
 from vimfed.local_kafka import LocalKafka
-from vimfed.records import VmEvent
 
 DATA = Path(__file__).parent.parent / "data"
 TRACE = DATA / "nova-34-trace.jsonl.gz"
@@ -94,51 +91,8 @@ async def assert_truth(stack: Stack, within: float = 60) -> None:
         assert await wrong_states(stack) == {}
 
 
-class Record(NamedTuple):
-    """A record on a topic."""
-
-    topic: str
-    partition: int
-    offset: int
-    key: bytes
-    value: bytes
-    headers: dict[str, str]
-
-
-def records_on(stack: Stack, topic: str) -> list[Record]:
-    return [
-        Record(
-            topic,
-            message.partition() or 0,
-            message.offset() or 0,
-            bytes(message.key() or b""),
-            bytes(message.value() or b""),
-            {
-                str(name): bytes(value or b"").decode()
-                for name, value in dict(message.headers() or ()).items()
-            },
-        )
-        for message in read_topic(stack.bootstrap, topic)
-    ]
-
-
-def events_of_core(stack: Stack) -> dict[str, VmEvent]:
-    """Return by id what the pure core tells of everything on the notifications topic."""
-    by_partition: dict[int, list[Any]] = {}
-    for record in records_on(stack, f"{stack.prefix}.notifications"):
-        by_partition.setdefault(record.partition, []).append(record)
-    events: dict[str, VmEvent] = {}
-    for records in by_partition.values():
-        folded = fold(records, lambda _key: None)
-        assert not folded.rejected
-        for _key, value in folded.events:
-            event = decode_event(value)
-            events[event.id] = event
-    return events
-
-
 def published(stack: Stack) -> list[Record]:
-    return records_on(stack, stack.dmaap_topic)
+    return records_on(stack.bootstrap, stack.dmaap_topic)
 
 
 async def published_ids(stack: Stack) -> Counter[str]:
@@ -147,7 +101,7 @@ async def published_ids(stack: Stack) -> Counter[str]:
 
 async def assert_every_event_is_published(stack: Stack) -> Counter[str]:
     """Wait until DMaaP has every event that the core tells, and no other; count them by id."""
-    expected = await asyncio.to_thread(events_of_core, stack)
+    expected = (await asyncio.to_thread(core_truth, stack.bootstrap, stack.names)).events
     assert expected
 
     async def all_there() -> bool:
@@ -243,7 +197,7 @@ async def test_a_worker_killed_in_the_middle_of_the_replay_loses_nothing(
 
 
 async def events_told(stack: Stack) -> int:
-    return len(await asyncio.to_thread(records_on, stack, f"{stack.prefix}.events"))
+    return len(await asyncio.to_thread(records_on, stack.bootstrap, stack.names.events))
 
 
 async def test_bad_requests_get_a_4xx_that_says_how_to_mend_them(stack: Stack) -> None:
