@@ -9,11 +9,13 @@ from typing import Any, cast
 
 import faust
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaConnectionError
 from faust.types import EventT, StreamT
 from faust.types.auth import CredentialsT
 from faust.web.base import BlueprintManager
 
 from streams.batched_transport import BatchedConsumer, RecordBatch, use_batched_transport
+from vimfed.errors import OperatorError
 from vimfed.kafka import close_undelivered, ensure_topics, idempotent_producer, ssl_context
 from vimfed.settings import KafkaSettings, Settings
 
@@ -24,11 +26,18 @@ BatchHandler = Callable[[RecordBatch, int], Awaitable[None]]
 
 
 def new_app(
-    settings: Settings, group: str, source: str, data_dir: Path, **options: Any
+    settings: Settings,
+    group: str,
+    source: str,
+    data_dir: Path,
+    *,
+    max_poll_interval: float = 300.0,
+    **options: Any,
 ) -> faust.App:
     """Return a Faust app of consumer group ``group`` that consumes ``source`` in batches.
 
-    Options are those of :class:`faust.App`.
+    ``max_poll_interval``: seconds for which batches may wait without our leaving the group. The
+    other options are those of :class:`faust.App`.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
     session_timeout = settings.worker.session_timeout
@@ -41,7 +50,7 @@ def new_app(
         broker_rebalance_timeout=session_timeout,
         broker_request_timeout=max(20.0, session_timeout),
         broker_max_poll_records=settings.worker.poll_records,
-        broker_max_poll_interval=300.0,
+        broker_max_poll_interval=max_poll_interval,
         # These two count batches here, not records.
         broker_commit_every=4,
         stream_buffer_maxsize=16,
@@ -77,7 +86,7 @@ def consume(
     app: faust.App,
     source: str,
     kafka: KafkaSettings,
-    new_handler: Callable[[AIOKafkaProducer], BatchHandler],
+    new_handler: Callable[[AIOKafkaProducer], Awaitable[BatchHandler]],
 ) -> None:
     """Give every batch of ``source`` to a handler that is made for a started producer.
 
@@ -88,7 +97,11 @@ def consume(
 
     async def handle_batches(stream: StreamT[Any]) -> None:
         # The app closes it when everything that needs it has stopped.
-        handle = new_handler(await app.add_async_context(_started_producer(kafka)))
+        try:
+            handle = await new_handler(await app.add_async_context(_started_producer(kafka)))
+        except Exception as error:
+            await app.crash(error)
+            raise
         running: dict[int, asyncio.Task[None]] = {}
 
         async def handle_one(event: EventT[Any]) -> None:
@@ -134,15 +147,24 @@ def consumer_of(app: faust.App) -> BatchedConsumer:
     return consumer
 
 
-def run_app(app: faust.App, settings: Settings) -> int:
+def run_app(
+    app: faust.App, settings: Settings, prepare: Callable[[], Awaitable[None]] | None = None
+) -> int:
     """Run the app until SIGTERM or SIGINT; return the exit code, not 0 after a crash.
 
-    The topics are created and checked first: Faust never picks up one that appears later.
+    The topics are created and checked first: Faust never picks up one that appears later. Then
+    ``prepare`` is awaited.
     """
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    for name in loop.run_until_complete(ensure_topics(settings.kafka)):
+    try:
+        created = loop.run_until_complete(ensure_topics(settings.kafka))
+    except KafkaConnectionError as error:
+        raise OperatorError(f"Kafka is away: {error}; is kafka.bootstrap right?") from None
+    for name in created:
         LOG.info("created topic %s", name)
+    if prepare is not None:
+        loop.run_until_complete(prepare())
     worker = faust.Worker(app, loop=loop, override_logging=False, quiet=True)
     worker.spinner = None
     try:

@@ -14,8 +14,12 @@ from streams.normalise import (
     normalise,
 )
 from streams.transition import encode_event, encode_row, transition
+from vimfed.kafka import MAX_RECORD_BYTES
 from vimfed.keys import instance_key
 from vimfed.records import InstanceState
+
+MAX_NOTIFICATION_BYTES = MAX_RECORD_BYTES - 16 * 1024
+"""Largest notification from which rows and events are made: they hold its payload, and more."""
 
 
 @dataclass(slots=True)
@@ -50,6 +54,10 @@ def fold(
     known: dict[bytes, InstanceState | None] = {}
     changed: dict[bytes, InstanceState] = {}
     for record in records:
+        if len(record.value or b"") > MAX_NOTIFICATION_BYTES:
+            folded.rejected.append((record, f"too large for a row: {len(record.value)} bytes"))
+            folded.outcomes["too_large"] += 1
+            continue
         try:
             notification = decode_notification(record.value or b"")
         except MalformedNotificationError as error:

@@ -8,9 +8,10 @@ from aiokafka import AIOKafkaProducer
 from faust.tables.manager import TableManager
 from faust.types import TP
 
-from streams.apps import BatchHandler, consume, consumer_of, new_app
+from streams.apps import BatchHandler, consume, consumer_of, new_app, run_app
 from streams.batch_writer import BatchWriter
 from streams.batched_transport import BatchedConsumer
+from streams.foreign_data import set_foreign_data_aside
 from streams.instance_index import InstanceIndex
 from streams.instances_table import InstancesTable
 from streams.worker_health import WorkerCounters, WorkerHealth
@@ -27,6 +28,7 @@ class StreamWorker:
         # Replicas on one machine differ by their ports, and find their data again by them.
         data_dir = settings.state_dir / f"worker-{settings.web.port}"
         self.settings = settings
+        self._folder = data_dir if settings.worker.store == "rocksdb" else None
         self.registry = new_registry()
         self._counters = WorkerCounters(self.registry)
         self.health = WorkerHealth(self)
@@ -49,7 +51,7 @@ class StreamWorker:
             name="instances",
             changelog_topic=self.app.topic(names.changelog, key_type=bytes, value_type=bytes),
             partitions=settings.kafka.partitions,
-            folder=data_dir if settings.worker.store == "rocksdb" else None,
+            folder=self._folder,
             standby_buffer_size=1,  # a standby must not sit on rows that it has received
             on_activated=self.index.add_partition,
             on_released=self.index.drop_partition,
@@ -57,12 +59,21 @@ class StreamWorker:
         self.app.tables.add(self.table)
         consume(self.app, names.notifications, settings.kafka, self._new_writer)
 
+    def run(self) -> int:
+        """Run until SIGTERM or SIGINT; return the exit code."""
+        return run_app(self.app, self.settings, self._set_foreign_data_aside)
+
+    async def _set_foreign_data_aside(self) -> None:
+        if self._folder is not None:
+            changelog = self.table.changelog_topic_name
+            await set_foreign_data_aside(self.settings.kafka, changelog, self._folder)
+
     @property
     def consumer(self) -> BatchedConsumer:
         """The consumer; it exists once the app has started."""
         return consumer_of(self.app)
 
-    def _new_writer(self, producer: AIOKafkaProducer) -> BatchHandler:
+    async def _new_writer(self, producer: AIOKafkaProducer) -> BatchHandler:
         return BatchWriter(
             kafka=self.settings.kafka,
             deleted_retention=self.settings.worker.deleted_retention,

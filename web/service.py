@@ -6,7 +6,6 @@ import aiohttp
 from aiohttp import web
 from faust.web.drivers.aiohttp import Web
 
-from streams.apps import run_app
 from streams.worker import StreamWorker
 from vimfed.settings import Settings
 from web.errors import errors_as_json
@@ -20,7 +19,7 @@ def run(settings: Settings) -> int:
     """Process notifications and answer queries until SIGTERM or SIGINT; return the exit code."""
     worker = StreamWorker(settings)
     serve(worker)
-    return run_app(worker.app, settings)
+    return worker.run()
 
 
 def serve(worker: StreamWorker) -> None:

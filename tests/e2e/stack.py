@@ -112,6 +112,12 @@ class Stack:
         """Return status and JSON of a POST of bytes, or of JSON."""
         return await self._ask("POST", path, worker, body, **headers)
 
+    async def text(self, path: str, worker: str = "worker") -> str:
+        """Return the text of a GET that succeeds."""
+        url = f"http://127.0.0.1:{self.ports[worker]}{path}"
+        async with self._session.get(url, raise_for_status=True) as response:
+            return await response.text()
+
     async def _ask(
         self, method: str, path: str, worker: str, body: Any, **headers: str
     ) -> tuple[int, Any]:

@@ -1,0 +1,236 @@
+"""The worker process between real topics: bad input, foreign data, other workers, old rows."""
+
+import json
+import uuid
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from confluent_kafka import Producer
+
+from tests.core_truth import Record, newest_values, records_on
+from tests.e2e.stack import Stack, eventually
+from vimfed.kafka import MAX_RECORD_BYTES
+from vimfed.keys import instance_key, partition_of
+from vimfed.local_kafka import LocalKafka
+from vimfed.records import Notification
+
+VIM_ID = "CloudOwner_RegionOne"
+INSTANCES = "/api/multicloud/v1/CloudOwner/RegionOne/instances"
+CLOUD = {"cloud_owner": "CloudOwner", "cloud_region_id": "RegionOne"}
+SPEC_EXAMPLE = json.loads((Path(__file__).parent.parent / "data" / "spec-example.json").read_text())
+PARTITIONS = 8
+
+
+@pytest.fixture
+def sections() -> str:
+    """More lines of the settings file."""
+    return ""
+
+
+@pytest.fixture
+async def stack(tmp_path: Path, kafka: LocalKafka, sections: str) -> AsyncIterator[Stack]:
+    async with Stack(tmp_path, kafka.bootstrap, [CLOUD], sections) as stack:
+        yield stack
+
+
+class Topic:
+    """The notifications topic, written to as the bridge does."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._name = stack.names.notifications
+        self._producer = Producer({"bootstrap.servers": stack.bootstrap, "log_level": 0})
+        self._sequence = 0
+
+    def write(self, key: bytes, value: bytes, partition: int | None = None) -> None:
+        if partition is None:
+            partition = partition_of(key, PARTITIONS)
+        self._producer.produce(self._name, value, key, partition)
+        assert self._producer.flush(30) == 0
+
+    def tell(
+        self,
+        instance_id: str,
+        event_type: str = "compute.instance.pause.end",
+        second: int = 0,
+        **payload: Any,
+    ) -> None:
+        """Write a notification of an instance, sent and received at a second of a minute."""
+        self._sequence += 1
+        fields = {"state": "paused", "state_description": "", **payload}
+        notification = Notification(
+            message_id=str(uuid.uuid4()),
+            event_type=event_type,
+            payload=msgspec.Raw(
+                json.dumps({**SPEC_EXAMPLE, "instance_id": instance_id, **fields}).encode()
+            ),
+            timestamp=f"2026-01-01 12:00:{second:02}.000000",
+            request_id=f"req-{self._sequence}",
+            vim_id=VIM_ID,
+            path="test",
+            sequence=self._sequence,
+            received_at=f"2026-01-01T12:00:{second:02}.000000Z",
+        )
+        self.write(instance_key(VIM_ID, instance_id), msgspec.json.encode(notification))
+
+
+async def state_of(stack: Stack, instance_id: str, worker: str = "worker") -> Any:
+    """Return an instance's vm_state, or the status of the answer."""
+    status, answer = await stack.get(f"{INSTANCES}/{instance_id}", worker)
+    return answer["vm_state"] if status == 200 else status
+
+
+async def is_in(stack: Stack, instance_id: str, state: Any, worker: str = "worker") -> bool:
+    return bool(await state_of(stack, instance_id, worker) == state)
+
+
+async def dead_letters(stack: Stack, count: int) -> list[Record]:
+    async def enough() -> list[Record]:
+        letters = records_on(stack.bootstrap, stack.names.dead_letter)
+        return letters if len(letters) >= count else []
+
+    return await eventually(enough, within=30)
+
+
+async def test_what_cannot_be_handled_goes_to_the_dead_letters_and_its_batch_goes_on(
+    stack: Stack,
+) -> None:
+    stack.start_worker()
+    await stack.ready()
+    topic = Topic(stack)
+    key = instance_key(VIM_ID, "the-good")
+    place = partition_of(key, PARTITIONS)
+    topic.tell("the-good", state="active")
+    topic.write(key, b"no notification")
+    topic.write(key, b"")
+    topic.write(key, b'{"padding": "' + b"x" * (MAX_RECORD_BYTES - 1000) + b'"}')
+    topic.write(b"CloudOwner_RegionOne/another", good_value("the-good"), place)
+    topic.tell("the-good", state="paused")
+    await eventually(partial(is_in, stack, "the-good", "paused"), within=30)
+    letters = await dead_letters(stack, 4)
+    assert [letter.headers["offset"] for letter in letters] == ["1", "2", "3", "4"]
+    for letter, complaint in zip(
+        letters,
+        ("not a notification", "not a notification", "too large", "key is not"),
+        strict=True,
+    ):
+        assert complaint in letter.headers["error"]
+        assert letter.headers["source"] == stack.names.notifications
+        assert letter.headers["partition"] == str(place)
+    assert letters[0].value == b"no notification"
+
+
+def good_value(instance_id: str) -> bytes:
+    payload = json.dumps({**SPEC_EXAMPLE, "instance_id": instance_id}).encode()
+    return msgspec.json.encode(
+        Notification(
+            message_id="m",
+            event_type="compute.instance.pause.end",
+            payload=msgspec.Raw(payload),
+            vim_id=VIM_ID,
+        )
+    )
+
+
+async def test_a_database_of_another_history_is_moved_aside_and_rebuilt(
+    tmp_path: Path, kafka: LocalKafka
+) -> None:
+    async with Stack(tmp_path, kafka.bootstrap, [CLOUD]) as old:
+        old.start_worker()
+        await old.ready()
+        for number in range(50):
+            Topic(old).tell(f"old-{number}")
+        await eventually(partial(is_in, old, "old-49", "paused"), within=30)
+        old.children["worker"].stop()
+        ports = dict(old.ports)
+    async with Stack(tmp_path, kafka.bootstrap, [CLOUD]) as new:
+        new.ports["worker"] = ports["worker"]  # the data directory is named after the port
+        new.start_worker()
+        await new.ready()
+        for number in range(50):
+            Topic(new).tell(f"new-{number}")
+        await eventually(partial(is_in, new, "new-49", "paused"), within=30)
+        assert await state_of(new, "old-49") == 404
+        data = tmp_path / "state" / f"worker-{ports['worker']}"
+        assert list(data.glob("*.foreign-*"))
+        assert "does not fit the changelog's history" in new.children["worker"].log.read_text()  # type: ignore[union-attr]
+        # What is right now stays.
+        new.children["worker"].stop()
+        aside = sorted(data.glob("*.foreign-*"))
+        new.start_worker()
+        await new.ready()
+        assert sorted(data.glob("*.foreign-*")) == aside
+        assert await state_of(new, "new-49") == "paused"
+
+
+async def test_any_of_two_workers_answers_for_all_instances(stack: Stack) -> None:
+    for name in ("one", "two"):
+        stack.start_worker(name)
+        await stack.ready(name)
+    await stack.serving("one", "two")
+    topic = Topic(stack)
+    for number in range(20):
+        topic.tell(f"vm-{number:02}", second=number)
+    for worker in ("one", "two"):
+        for number in range(20):
+            await eventually(partial(is_in, stack, f"vm-{number:02}", "paused", worker), within=30)
+        status, answer = await stack.post(
+            f"/{VIM_ID}/check_vim_status", {"states": ["PAUSE"], "limit": 5}, worker
+        )
+        assert (status, answer["count"]) == (200, 20)
+        names = [one["instance_id"] for one in answer["instances"]]
+        assert names == ["vm-19", "vm-18", "vm-17", "vm-16", "vm-15"]
+        _, following = await stack.post(
+            f"/{VIM_ID}/check_vim_status",
+            {"states": ["PAUSE"], "limit": 5, "marker": answer["next_marker"]},
+            worker,
+        )
+        assert following["instances"][0]["instance_id"] == "vm-14"
+        assert await state_of(stack, "unheard-of", worker) == 404
+
+
+@pytest.mark.parametrize("sections", ["deleted_retention = 5"])
+async def test_a_deleted_instance_is_swept_after_its_retention(stack: Stack) -> None:
+    stack.start_worker()
+    await stack.ready()
+    topic = Topic(stack)
+    gone = {"state": "deleted", "deleted_at": "2026-01-01T12:00:01.000000"}
+    topic.tell("gone", "compute.instance.delete.end", second=1, **gone)
+    await eventually(partial(is_in, stack, "gone", "deleted"), within=30)
+    # Another instance of the same partition, heard of later.
+    place = partition_of(instance_key(VIM_ID, "gone"), PARTITIONS)
+    other = next(
+        name
+        for name in map(str, range(1000))
+        if partition_of(instance_key(VIM_ID, name), PARTITIONS) == place
+    )
+    topic.tell(other, second=3)
+    await eventually(partial(is_in, stack, other, "paused"), within=30)
+    assert await state_of(stack, "gone") == "deleted"
+    topic.tell(other, second=10, state="active")
+    await eventually(partial(is_in, stack, "gone", 404), within=30)
+    table = newest_values(stack.bootstrap, stack.names.changelog)
+    assert table[instance_key(VIM_ID, "gone")] == b""
+
+
+async def test_fausts_own_pages_are_not_served_and_ours_are(stack: Stack) -> None:
+    stack.start_worker()
+    await stack.ready()
+    Topic(stack).tell("seen")
+    await eventually(partial(is_in, stack, "seen", "paused"), within=30)
+    for path in ("/", "/router", "/table", "/router/instances/", "/table/instances/x", "/graph"):
+        assert (await stack.get(path))[0] == 404, path
+    assert await stack.get("/healthz") == (200, {"status": "ok"})
+    metrics = await stack.text("/metrics")
+    for line in (
+        "vimfed_worker_records_total 1.0",
+        "vimfed_worker_rows 1.0",
+        'vimfed_worker_outcomes_total{outcome="changed"} 1.0',
+        'vimfed_worker_lag{partition="0"} 0.0',
+        "vimfed_worker_recovery_seconds",
+        "vimfed_web_request_seconds_count",
+    ):
+        assert line in metrics

@@ -1,0 +1,140 @@
+"""What an offset and an acknowledgement mean where one message is a batch of records."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka.structs import ConsumerRecord
+from faust.types import TP, Message
+
+from streams.apps import consumer_of, new_app
+from streams.batched_transport import BatchedConsumer, RecordBatch
+from vimfed.settings import Settings
+
+SOURCE = "source"
+PARTITION = TP(SOURCE, 3)
+
+
+@pytest.fixture
+async def consumer(tmp_path: Path) -> AsyncIterator[BatchedConsumer]:
+    """The worker's consumer, of an app that was never started."""
+    app = new_app(Settings(), "group", SOURCE, tmp_path, web_enabled=False)
+    app.topic(SOURCE)
+    consumer = consumer_of(app)
+    yield consumer
+    consumer._thread.thread_loop.close()
+
+
+def records(first: int, last: int) -> list[ConsumerRecord]:
+    return [
+        ConsumerRecord(SOURCE, 3, offset, 0, 1, b"key", b"value", None, 3, 5, ())
+        for offset in range(first, last + 1)
+    ]
+
+
+def deliver(consumer: BatchedConsumer, first: int, last: int) -> tuple[Message, RecordBatch]:
+    (message,) = consumer._messages(PARTITION, records(first, last), 1)
+    consumer.track_message(message)
+    batch: Any = message.value
+    assert isinstance(batch, RecordBatch)
+    return message, batch
+
+
+def committable(consumer: BatchedConsumer) -> dict[TP, int]:
+    return consumer._filter_committable_offsets(consumer._filter_tps_with_pending_acks())
+
+
+def finish(consumer: BatchedConsumer, message: Message, batch: RecordBatch) -> None:
+    batch.done = True
+    consumer.ack(message)
+
+
+async def test_the_end_of_a_batch_is_committed_and_not_its_beginning(
+    consumer: BatchedConsumer,
+) -> None:
+    finish(consumer, *deliver(consumer, 10, 19))
+    assert committable(consumer) == {PARTITION: 20}
+    assert committable(consumer) == {}
+
+
+async def test_nothing_behind_a_batch_that_is_not_done_is_committed(
+    consumer: BatchedConsumer,
+) -> None:
+    first = deliver(consumer, 10, 19)
+    finish(consumer, *deliver(consumer, 20, 29))
+    assert committable(consumer) == {}
+    finish(consumer, *first)
+    assert committable(consumer) == {PARTITION: 30}
+
+
+async def test_a_batch_that_the_stream_lets_go_undone_is_not_committed(
+    consumer: BatchedConsumer,
+) -> None:
+    message, _batch = deliver(consumer, 10, 19)
+    assert not consumer.ack(message)
+    assert message not in consumer.unacked
+    finish(consumer, *deliver(consumer, 20, 29))
+    assert committable(consumer) == {}
+
+
+async def test_lag_and_progress_count_from_the_first_record_that_is_not_done(
+    consumer: BatchedConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer, "highwater", lambda _tp: 50)
+    assert consumer.undone(PARTITION) is None
+    assert consumer.lag(PARTITION) == 0
+    first = deliver(consumer, 10, 19)
+    deliver(consumer, 20, 29)
+    assert (consumer.undone(PARTITION), consumer.lag(PARTITION)) == (10, 40)
+    finish(consumer, *first)
+    committable(consumer)
+    assert (consumer.undone(PARTITION), consumer.lag(PARTITION)) == (20, 30)
+
+
+async def test_before_a_seek_nothing_of_a_source_is_delivered(consumer: BatchedConsumer) -> None:
+    assert not await consumer._is_next(PARTITION, 0)
+    assert await consumer._is_next(TP("some-changelog", 3), 0)
+
+
+@pytest.fixture
+def sought(consumer: BatchedConsumer, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The seeks that the consumer asks of its thread."""
+    seeks: list[Any] = []
+
+    async def seek_wait(partitions: Any) -> None:
+        seeks.append(dict(partitions))
+
+    monkeypatch.setattr(consumer._thread, "seek_wait", seek_wait)
+    return seeks
+
+
+async def test_what_was_fetched_before_a_seek_is_read_again_from_where_it_should_be(
+    consumer: BatchedConsumer, sought: list[Any]
+) -> None:
+    await consumer.seek_wait({PARTITION: 100})
+    assert not await consumer._is_next(PARTITION, 400)
+    assert sought == [{PARTITION: 100}, {PARTITION: 100}]
+    assert await consumer._is_next(PARTITION, 100)
+
+
+async def test_a_hole_that_is_there_again_is_real(
+    consumer: BatchedConsumer, sought: list[Any]
+) -> None:
+    await consumer.seek_wait({PARTITION: 100})
+    assert not await consumer._is_next(PARTITION, 120)
+    assert await consumer._is_next(PARTITION, 120)
+
+
+async def test_a_stale_generation_owns_nothing(consumer: BatchedConsumer) -> None:
+    consumer.membership.confirm(float("inf"))
+    consumer.app.consumer_generation_id = 7
+    assert await consumer.owns(RecordBatch(records(0, 1), generation=7))
+    assert not await consumer.owns(RecordBatch(records(0, 1), generation=6))
+
+
+async def test_without_a_confirmed_membership_a_rebalance_ends_the_waiting(
+    consumer: BatchedConsumer,
+) -> None:
+    consumer.app.rebalancing = True
+    assert not await consumer.owns(RecordBatch(records(0, 1), generation=0))
