@@ -156,6 +156,10 @@ class InstancesTable(faust.Table[bytes, bytes]):
         """Return the store of a partition that we hold, active or standby."""
         return self.stores.get(partition)
 
+    def holds(self, partition: int) -> bool:
+        """Return whether we hold a partition, active or standby."""
+        return self.stores.is_open(partition)
+
     def write(
         self, partition: int, rows: Mapping[bytes, bytes | None], changelog_offset: int
     ) -> None:

@@ -122,6 +122,10 @@ class PartitionStores:
             )
         return store
 
+    def is_open(self, partition: int) -> bool:
+        """Return whether the store of ``partition`` is open."""
+        return partition in self._open
+
     def path(self, partition: int) -> Path:
         """Return the folder of a partition's database."""
         if self._folder is None:

@@ -108,6 +108,16 @@ class StreamWorker:
             return 0.0
         return max(0.0, recovery._recovery_ended_at - recovery._recovery_started_at)
 
+    def copy_lag(self, partition: int) -> int | None:
+        """Return how many changes our copy of a partition is behind; None where we have none."""
+        changelog = TP(self.table.changelog_topic_name, partition)
+        if not self.table.holds(partition) or changelog not in self.consumer.assignment():
+            return None
+        held = self.table.partition(partition).changelog_offset
+        return max(
+            0, (self.consumer.highwater(changelog) or 0) - 1 - (-1 if held is None else held)
+        )
+
     def undone(self, partition: int) -> int | None:
         """Return the offset of the first notification of a partition that is not done."""
         return self.consumer.undone(TP(self._source, partition))

@@ -1,9 +1,9 @@
 """This worker as its HTTP views see it: what it may answer for, and who answers for the rest."""
 
 from faust.assignor.partition_assignor import PartitionAssignor
-from streams.transition import decode_row
 
 from streams.instance_index import StateGroup
+from streams.transition import decode_row
 from streams.worker import StreamWorker
 from vimfed.keys import instance_key, partition_of
 from vimfed.records import InstanceState
@@ -64,6 +64,18 @@ class Replica:
             raise UnavailableError("the partition has another owner", [partition])
         row = self._worker.table.partition(partition).get(instance_key(vim_id, instance_id))
         return None if row is None else decode_row(row)
+
+    def read_stale(self, vim_id: str, instance_id: str) -> tuple[InstanceState, int] | None:
+        """Return an instance's row as a standby of ours knows it, and how far that is behind.
+
+        None where we hold no copy of its partition, or the copy has no such row.
+        """
+        partition = self.partition_of(vim_id, instance_id)
+        lag = self._worker.copy_lag(partition)
+        if lag is None:
+            return None
+        row = self._worker.table.partition(partition).get(instance_key(vim_id, instance_id))
+        return None if row is None else (decode_row(row), lag)
 
     def status_part(self, query: StatusQuery) -> StatusPart:
         """Answer a status query for the partitions that we own. Raises UnavailableError."""

@@ -7,7 +7,7 @@ from streams.kinds import api_status
 from streams.worker import StreamWorker
 from vimfed.identity import vim_id_of
 from vimfed.metrics import health_response, metrics_response
-from web.errors import ApiError, json_response
+from web.errors import ApiError, UnavailableError, json_response
 from web.gather import INSTANCE_PATH, STATUS_PATH, Gather, InstancePart, InstanceQuery
 from web.replica import Replica
 from web.status_query import StatusQuery, instance_answer, parse_request
@@ -54,12 +54,26 @@ class Views:
         return json_response(answer)
 
     async def instance(self, request: web.Request) -> web.Response:
-        """Tell everything that is known of one instance."""
+        """Tell everything that is known of one instance.
+
+        With ``?stale=ok``, where its owner cannot answer, what a standby here knows, with how many
+        changes it is behind.
+        """
         vim_id, instance_id = _vim_id(request), request.match_info["instance_id"]
-        row = await self._gather.instance(vim_id, instance_id)
+        try:
+            row, stale = await self._gather.instance(vim_id, instance_id), {}
+        except UnavailableError:
+            if request.query.get("stale") != "ok":
+                raise
+            held = self._replica.read_stale(vim_id, instance_id)
+            if held is None:
+                raise
+            row, lag = held
+            stale = {"stale": True, "lag": lag}
         if row is None:
             raise ApiError(404, f"unknown instance {instance_id} of VIM {vim_id}")
-        return json_response(instance_answer(row, api_status(row.vm_state, row.task_state)))
+        status = api_status(row.vm_state, row.task_state)
+        return json_response({**instance_answer(row, status), **stale})
 
     async def peer_status(self, request: web.Request) -> web.Response:
         """Answer another worker's status query for the partitions that we own."""

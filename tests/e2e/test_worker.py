@@ -192,6 +192,34 @@ async def test_any_of_two_workers_answers_for_all_instances(stack: Stack) -> Non
         assert await state_of(stack, "unheard-of", worker) == 404
 
 
+async def test_while_an_owner_is_frozen_a_standby_answers_who_accepts_a_stale_answer(
+    stack: Stack,
+) -> None:
+    for name in ("one", "two"):
+        stack.start_worker(name)
+        await stack.ready(name)
+    await stack.serving("one", "two")
+    names = [f"vm-{number}" for number in range(20)]
+    topic = Topic(stack)
+    for name in names:
+        topic.tell(name)
+    for name in names:
+        await eventually(partial(is_in, stack, name, "paused", "one"), within=30)
+    stack.children["two"].freeze()
+    try:
+        for name in names:
+            assert await state_of(stack, name, "one") in ("paused", 503)
+            status, answer = await stack.get(f"{INSTANCES}/{name}?stale=ok", "one")
+            assert (status, answer["vm_state"]) == (200, "paused")
+            if "stale" in answer:
+                assert (answer["stale"], answer["lag"]) == (True, 0)
+                break
+        else:
+            pytest.fail("no instance was owned by the frozen worker")
+    finally:
+        stack.children["two"].thaw()
+
+
 @pytest.mark.parametrize("sections", ["deleted_retention = 5"])
 async def test_a_deleted_instance_is_swept_after_its_retention(stack: Stack) -> None:
     stack.start_worker()

@@ -1,0 +1,176 @@
+"""How fast three workers answer over HTTP while they hold many instances of one VIM.
+
+    python -m benchmarks.queries [--instances 100000] [--seconds 20]
+
+A local Kafka, three ``vimfed worker`` processes, one notification per instance. Then clients ask at
+a steady rate, each time another worker: check_vim_status for 100 instances, and single instances.
+At last one worker is killed and loses its data directory: how long until it answers again.
+"""
+
+import argparse
+import asyncio
+import json
+import random
+import shutil
+import statistics
+import tempfile
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import aiohttp
+import msgspec
+import psutil
+from confluent_kafka import Producer
+
+from tests.brokers import new_kafka
+from tests.e2e.stack import Stack
+from vimfed.keys import instance_key, partition_of
+from vimfed.records import Notification
+
+OWNER, REGION = "CloudOwner", "RegionOne"
+VIM_ID = f"{OWNER}_{REGION}"
+PARTITIONS = 8
+WORKERS = ("one", "two", "three")
+STATES = ("active", "paused", "stopped", "suspended")
+SPEC_EXAMPLE = json.loads(Path("tests/data/spec-example.json").read_text())
+
+Ask = Callable[[aiohttp.ClientSession, str], Awaitable[int]]
+
+
+def fill(stack: Stack, instance_ids: list[str]) -> None:
+    """Write one notification of each instance."""
+    producer = Producer(
+        {
+            "bootstrap.servers": stack.bootstrap,
+            "linger.ms": 20,
+            "queue.buffering.max.messages": 2_000_000,
+            "queue.buffering.max.kbytes": 2_000_000,
+        }
+    )
+    for number, instance_id in enumerate(instance_ids):
+        state = STATES[number % len(STATES)]
+        payload = {**SPEC_EXAMPLE, "instance_id": instance_id, "state": state}
+        minute, second = divmod(number % 3600, 60)
+        told = f"2026-01-01 12:{minute:02}:{second:02}.{number % 1_000_000:06}"
+        notification = Notification(
+            message_id=str(uuid.uuid4()),
+            event_type="compute.instance.power_on.end",
+            payload=msgspec.Raw(json.dumps({**payload, "state_description": ""}).encode()),
+            timestamp=told,
+            request_id=f"req-{number}",
+            vim_id=VIM_ID,
+            path="benchmark",
+            sequence=number,
+            received_at=told.replace(" ", "T") + "Z",
+        )
+        key = instance_key(VIM_ID, instance_id)
+        producer.produce(
+            stack.names.notifications,
+            msgspec.json.encode(notification),
+            key,
+            partition_of(key, PARTITIONS),
+        )
+        producer.poll(0)
+    if producer.flush(120):
+        raise RuntimeError("the notifications could not be written")
+
+
+async def wait_for(stack: Stack, instances: int) -> float:
+    """Return after how many seconds every instance is known."""
+    began = time.monotonic()
+    body = {"states": list(STATES), "limit": 1}
+    while True:
+        status, answer = await stack.post(f"/{VIM_ID}/check_vim_status", body, "one")
+        if status == 200 and answer["count"] == instances:
+            return time.monotonic() - began
+        if time.monotonic() - began > 600:
+            raise RuntimeError(f"after ten minutes: {answer}")
+        await asyncio.sleep(0.2)
+
+
+async def at_rate(
+    session: aiohttp.ClientSession, urls: list[str], rate: float, seconds: float, ask: Ask
+) -> tuple[list[float], int]:
+    """Ask at a steady rate, whatever the answers take; return the latencies and the refusals."""
+    latencies: list[float] = []
+    refused = 0
+
+    async def once(url: str, due: float) -> None:
+        nonlocal refused
+        status = await ask(session, url)
+        latencies.append(time.monotonic() - due)
+        refused += status != 200
+
+    began = time.monotonic()
+    tasks = []
+    for number in range(int(rate * seconds)):
+        due = began + number / rate
+        await asyncio.sleep(max(0.0, due - time.monotonic()))
+        tasks.append(asyncio.create_task(once(urls[number % len(urls)], due)))
+    await asyncio.gather(*tasks)
+    return latencies, refused
+
+
+def row(name: str, latencies: list[float], refused: int) -> str:
+    """Return a line of the table."""
+    cuts = statistics.quantiles(latencies, n=100)
+    return f"| {name} | {cuts[49] * 1000:.1f} | {cuts[98] * 1000:.1f} | {refused} |"
+
+
+async def run(instances: int, seconds: float, folder: Path, bootstrap: str) -> None:
+    """Fill, ask, and let one worker recover."""
+    instance_ids = [str(uuid.uuid4()) for _ in range(instances)]
+    cloud = {"cloud_owner": OWNER, "cloud_region_id": REGION}
+    async with Stack(folder, bootstrap, [cloud]) as stack, aiohttp.ClientSession() as session:
+        for name in WORKERS:
+            stack.start_worker(name)
+            await stack.ready(name)
+        await stack.serving(*WORKERS)
+        fill(stack, instance_ids)
+        print(f"{instances} instances known after {await wait_for(stack, instances):.0f} s")
+        urls = [f"http://127.0.0.1:{stack.ports[name]}" for name in WORKERS]
+
+        async def page(session: aiohttp.ClientSession, url: str) -> int:
+            body = {"states": [random.choice(STATES)], "limit": 100}
+            async with session.post(f"{url}/{VIM_ID}/check_vim_status", json=body) as response:
+                await response.read()
+                return response.status
+
+        async def single(session: aiohttp.ClientSession, url: str) -> int:
+            path = f"/api/multicloud/v1/{OWNER}/{REGION}/instances/{random.choice(instance_ids)}"
+            async with session.get(url + path) as response:
+                await response.read()
+                return response.status
+
+        print("| query | p50 ms | p99 ms | refused |\n|---|---|---|---|")
+        for name, ask in (("check_vim_status, 100 instances", page), ("one instance", single)):
+            await at_rate(session, urls, 50, 3, ask)  # warm
+            print(row(f"{name}, 100/s", *await at_rate(session, urls, 100, seconds, ask)))
+        for name in WORKERS:
+            memory = psutil.Process(stack.children[name].pid).memory_info().rss
+            print(f"worker {name}: {memory / 1e6:.0f} MB resident")
+        stack.children["three"].kill()
+        shutil.rmtree(folder / "state" / f"worker-{stack.ports['three']}")
+        began = time.monotonic()
+        stack.start_worker("three")
+        await stack.ready("three", within=600)
+        await stack.serving(*WORKERS, within=600)
+        print(f"a wiped worker answers again after {time.monotonic() - began:.0f} s")
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--instances", type=int, default=100_000)
+    parser.add_argument("--seconds", type=float, default=20)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with new_kafka(folder / "kafka") as kafka:
+            asyncio.run(run(arguments.instances, arguments.seconds, folder, kafka.bootstrap))
+
+
+if __name__ == "__main__":
+    main()
