@@ -244,6 +244,19 @@ async def test_a_deleted_instance_is_swept_after_its_retention(stack: Stack) -> 
     assert table[instance_key(VIM_ID, "gone")] == b""
 
 
+@pytest.mark.parametrize("sections", ['store = "memory"'])
+async def test_rows_in_memory_come_back_from_the_changelog(stack: Stack, tmp_path: Path) -> None:
+    stack.start_worker()
+    await stack.ready()
+    Topic(stack).tell("kept")
+    await eventually(partial(is_in, stack, "kept", "paused"), within=30)
+    stack.children["worker"].kill()
+    stack.start_worker()
+    await stack.ready()
+    assert await state_of(stack, "kept") == "paused"
+    assert not list((tmp_path / "state").rglob("*.db"))
+
+
 async def test_fausts_own_pages_are_not_served_and_ours_are(stack: Stack) -> None:
     stack.start_worker()
     await stack.ready()
