@@ -153,7 +153,9 @@ class PartitionStores:
         table = rocksdict.BlockBasedOptions()
         table.set_block_cache(self._cache)
         table.set_bloom_filter(10, block_based=False)
-        table.set_cache_index_and_filter_blocks(True)
+        # Not in the cache: a million rows' index blocks displace each other there, and a get takes
+        # 137 µs instead of 9. Outside it they take about 3 % of what lies on disk.
+        table.set_cache_index_and_filter_blocks(False)
         options = rocksdict.Options(raw_mode=True)
         options.create_if_missing(True)
         options.set_block_based_table_factory(table)
