@@ -1,0 +1,95 @@
+"""When only a restart can help a worker, and how notifications are counted."""
+
+from collections import Counter
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from streams import worker_health
+from streams.fold import FoldedBatch
+from streams.worker_health import MOST_EVENT_TYPES, WorkerCounters, WorkerHealth
+
+
+class Clock:
+    """A monotonic clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(worker_health, "time", clock)
+    return clock
+
+
+class Worker:
+    """As much of a worker as its health looks at: one partition, a position and an end."""
+
+    def __init__(self) -> None:
+        self.settings = SimpleNamespace(worker=SimpleNamespace(stuck_after=60.0))
+        self.table = SimpleNamespace(active={3})
+        self.is_processing = True
+        self.position, self.end = 10, 10
+
+    def undone(self, _partition: int) -> int:
+        return self.position
+
+    def lag(self, _partition: int) -> int:
+        return self.end - self.position
+
+
+def test_a_partition_with_lag_that_stands_still_needs_a_restart(clock: Clock) -> None:
+    worker: Any = Worker()
+    health = WorkerHealth(worker)
+    worker.end = 15
+    assert health.wrong() == {}
+    clock.now += 61
+    assert health.wrong() == {
+        "partition 3": "5 records wait, and none was done for 61 s",
+    }
+
+
+def test_progress_and_idleness_are_no_reason(clock: Clock) -> None:
+    worker: Any = Worker()
+    health = WorkerHealth(worker)
+    health.wrong()
+    clock.now += 1000
+    assert health.wrong() == {}, "nothing waits"
+    worker.end = 2000
+    for _ in range(10):
+        clock.now += 50
+        worker.position += 1
+        assert health.wrong() == {}, "slow, but it goes on"
+
+
+def test_while_kafka_is_away_or_partitions_move_nothing_is_stuck(clock: Clock) -> None:
+    worker: Any = Worker()
+    health = WorkerHealth(worker)
+    worker.end = 15
+    health.wrong()
+    worker.is_processing = False
+    clock.now += 1000
+    assert health.wrong() == {}
+    worker.is_processing = True
+    assert health.wrong() == {}, "the time begins anew"
+    clock.now += 61
+    assert health.wrong() != {}
+
+
+def test_event_types_are_counted_by_name_up_to_a_bound() -> None:
+    registry = CollectorRegistry()
+    counters = WorkerCounters(registry)
+    made_up = Counter({f"made.up.{number}": 1 for number in range(MOST_EVENT_TYPES + 50)})
+    counters.processed(len(made_up), FoldedBatch(passed=made_up, outcomes=Counter(told=7)))
+    value = registry.get_sample_value
+    assert value("vimfed_worker_passed_total", {"event_type": "made.up.0"}) == 1
+    assert value("vimfed_worker_passed_total", {"event_type": "other"}) == 50
+    assert value("vimfed_worker_outcomes_total", {"outcome": "told"}) == 7
+    assert value("vimfed_worker_records_total") == MOST_EVENT_TYPES + 50
