@@ -4,6 +4,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -13,7 +14,15 @@ from tests.waiting import eventually
 from vimfed.cli import supervisor as supervisor_module
 from vimfed.cli.stop_signals import StopSignals
 from vimfed.cli.supervisor import KAFKA, Service, Supervisor, SupervisorError, services_of
-from vimfed.settings import DmaapOutput, DmaapSettings, Settings, SettingsError
+from vimfed.ports import free_ports
+from vimfed.settings import (
+    BridgeSettings,
+    DmaapOutput,
+    DmaapSettings,
+    Settings,
+    SettingsError,
+    WebSettings,
+)
 
 SHELL = ("sh", "-c")
 STEADY = Service("steady", ("echo up; exec sleep 60",))
@@ -34,28 +43,87 @@ def stop(monkeypatch: pytest.MonkeyPatch) -> StopSignals:
 
 def test_the_job_is_a_bridge_a_worker_and_a_publisher() -> None:
     assert services_of(Settings()) == [
-        Service("bridge", ("bridge",)),
-        Service("worker", ("worker",)),
-        Service("publisher", ("publisher",)),
+        Service("bridge", ("bridge",), health_url="http://127.0.0.1:6065/healthz"),
+        Service("worker", ("worker",), health_url="http://127.0.0.1:6066/healthz"),
+        Service("publisher", ("publisher",), health_url="http://127.0.0.1:6070/healthz"),
     ]
 
 
 def test_more_workers_serve_the_ports_above_the_first() -> None:
-    workers = [each for each in services_of(Settings(), 3) if each.arguments[0] == "worker"]
-    assert workers == [
-        Service("worker", ("worker",)),
-        Service("worker-1", ("worker", "--port", "6067")),
-        Service("worker-2", ("worker", "--port", "6068")),
+    settings = Settings(web=WebSettings(host="0.0.0.0", port=7000))
+    workers = [each for each in services_of(settings, 3) if each.arguments[0] == "worker"]
+    assert [(each.name, each.arguments, each.health_url) for each in workers] == [
+        ("worker", ("worker",), "http://127.0.0.1:7000/healthz"),
+        ("worker-1", ("worker", "--port", "7001"), "http://127.0.0.1:7001/healthz"),
+        ("worker-2", ("worker", "--port", "7002"), "http://127.0.0.1:7002/healthz"),
     ]
 
 
 def test_each_of_several_outputs_has_a_publisher() -> None:
     outputs = [DmaapOutput(name=name, url="kafka://a:1/topic") for name in ("one", "two")]
-    services = services_of(Settings(dmaap=DmaapSettings(outputs=outputs)))
-    assert services[-2:] == [
-        Service("publisher-one", ("publisher", "--output", "one")),
-        Service("publisher-two", ("publisher", "--output", "two")),
-    ]
+    *_, one, two = services_of(Settings(dmaap=DmaapSettings(port=7000, outputs=outputs)))
+    assert (one.name, one.arguments) == ("publisher-one", ("publisher", "--output", "one"))
+    assert (two.name, two.arguments) == ("publisher-two", ("publisher", "--output", "two"))
+    assert two.health_url == "http://127.0.0.1:7001/healthz"
+
+
+def test_a_process_whose_port_is_any_free_one_is_not_asked_for_its_health() -> None:
+    settings = Settings(bridge=BridgeSettings(port=0), dmaap=DmaapSettings(port=0))
+    bridge, _, publisher = services_of(settings)
+    assert bridge.health_url is publisher.health_url is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ("self.send_error(503, 'stuck on partition 3')", "stuck on partition 3"),
+        ("time.sleep(60)", "timed out"),
+        ("self.wfile.write(b'no HTTP')", "no HTTP"),
+        ("self.close_connection = True", "closed connection without response"),
+    ],
+)
+def test_what_is_not_healthy_for_long_is_killed_and_started_again(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    answer: str,
+    told: str,
+) -> None:
+    monkeypatch.setattr(supervisor_module, "HEALTH_INTERVAL", 0.2)
+    monkeypatch.setattr(supervisor_module, "HEALTH_TIMEOUT", 0.2)
+    monkeypatch.setattr(supervisor_module, "UNHEALTHY_AFTER", 2.0)
+    monkeypatch.setattr(supervisor_module, "FIRST_DELAY", 0.1)
+    (port,) = free_ports(1)
+    program = (
+        "import http.server, time\n"
+        "class Handler(http.server.BaseHTTPRequestHandler):\n"
+        f"    def do_GET(self): {answer}\n"
+        f"http.server.HTTPServer(('127.0.0.1', {port}), Handler).serve_forever()"
+    )
+    supervisor = Supervisor([sys.executable, "-c"], tmp_path)
+    url = f"http://127.0.0.1:{port}/healthz"
+    child = supervisor.start(Service("ill", (program,), health_url=url))
+    before = child.pid
+    while child.pid == before:
+        supervisor.tend()
+    supervisor.stop()
+    (complaint,) = [text for text in caplog.messages if "is not healthy" in text]
+    assert complaint.startswith("ill is not healthy, it is killed: ")
+    assert told in complaint
+
+
+def test_what_is_healthy_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor_module, "HEALTH_INTERVAL", 0.1)
+    monkeypatch.setattr(supervisor_module, "UNHEALTHY_AFTER", 3.0)
+    (port,) = free_ports(1)
+    supervisor = Supervisor([sys.executable, "-m", "http.server", "-b", "127.0.0.1"], tmp_path)
+    url = f"http://127.0.0.1:{port}/"
+    child = supervisor.start(Service("well", (str(port),), health_url=url))
+    before, until = child.pid, time.monotonic() + 4.0
+    while time.monotonic() < until:
+        supervisor.tend()
+    assert (child.pid, child.running) == (before, True)
+    supervisor.stop()
 
 
 def test_what_ends_is_started_again_after_a_growing_pause(

@@ -1,8 +1,11 @@
 """``vimfed run``: every process of the job on one machine, started, watched and ended together."""
 
+import http.client
 import logging
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +26,10 @@ FIRST_DELAY = 0.5
 LAST_DELAY = 30.0
 STEADY_AFTER = 60.0
 """A process that lived so long, in seconds, is started again without delay."""
+HEALTH_INTERVAL = 5.0
+HEALTH_TIMEOUT = 2.0
+UNHEALTHY_AFTER = 60.0
+"""Seconds without a good word on its health after which a process is killed and started again."""
 TICK = 0.1
 
 
@@ -38,6 +45,8 @@ class Service:
     arguments: tuple[str, ...]
     ends_last: bool = False
     """The others need it to end in order."""
+    health_url: str | None = None
+    """Answers 200 while no restart is needed."""
 
 
 KAFKA = Service("kafka", ("kafka",), ends_last=True)
@@ -51,34 +60,44 @@ def vimfed_command(config: Path) -> Sequence[str]:
 def services_of(settings: Settings, workers: int = 1) -> list[Service]:
     """Return the job's processes: a bridge, the workers, and a publisher for each output.
 
-    Worker number n, counted from 0, serves HTTP at web.port + n.
+    Worker number n, counted from 0, serves HTTP at web.port + n, publisher n at dmaap.port + n.
     """
-    more_workers = [
-        Service(f"worker-{number}", ("worker", "--port", str(settings.web.port + number)))
-        for number in range(1, workers)
-    ]
+    bridge, web, dmaap = settings.bridge, settings.web, settings.dmaap
+    url = _health_url(bridge.host, bridge.port)
+    services = [Service("bridge", ("bridge",), health_url=url if bridge.port else None)]
+    for number in range(workers):
+        port = web.port + number
+        name = f"worker-{number}" if number else "worker"
+        arguments = ("worker", "--port", str(port)) if number else ("worker",)
+        services.append(Service(name, arguments, health_url=_health_url(web.host, port)))
     outputs = settings.outputs()
-    publishers = [
-        Service(f"publisher-{output.name}", ("publisher", "--output", output.name))
-        for output in outputs
-    ]
-    return [
-        Service("bridge", ("bridge",)),
-        Service("worker", ("worker",)),
-        *more_workers,
-        *(publishers if len(outputs) > 1 else [Service("publisher", ("publisher",))]),
-    ]
+    for number, output in enumerate(outputs):
+        several = len(outputs) > 1
+        name = f"publisher-{output.name}" if several else "publisher"
+        arguments = ("publisher", "--output", output.name) if several else ("publisher",)
+        url = _health_url(dmaap.host, dmaap.port + number)
+        services.append(Service(name, arguments, health_url=url if dmaap.port else None))
+    return services
+
+
+def _health_url(host: str, port: int) -> str:
+    everywhere = host in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
+    return f"http://{'127.0.0.1' if everywhere else host}:{port}/healthz"
 
 
 @dataclass
 class _Running:
-    """A service's process, and when it may be started again."""
+    """A service's process; times are monotonic seconds."""
 
     service: Service
     child: Child
     failures: int = 0
     started_at: float = field(default_factory=time.monotonic)
     start_at: float | None = None
+    """When it is to be started again; None while it runs."""
+    healthy_at: float = field(default_factory=time.monotonic)
+    """When it last said that it is healthy, or was started."""
+    asked_at: float = field(default_factory=time.monotonic)
 
 
 class Supervisor:
@@ -131,6 +150,7 @@ class Supervisor:
         name, child = running.service.name, running.child
         if running.start_at is None:
             if child.running:
+                self._tend_health(running)
                 return
             if child.returncode == SettingsError.exit_code:
                 raise SettingsError(f"{name} cannot use the settings: {child.last_log_line()}")
@@ -148,9 +168,21 @@ class Supervisor:
             )
         elif now >= running.start_at:
             running.start_at = None
-            running.started_at = now
+            running.started_at = running.healthy_at = running.asked_at = now
             child.spawn()
             LOG.info("%s runs again as process %d", name, child.pid)
+
+    def _tend_health(self, running: _Running) -> None:
+        url, now = running.service.health_url, time.monotonic()
+        if url is None or now - running.asked_at < HEALTH_INTERVAL:
+            return
+        said = _health(url)
+        running.asked_at = time.monotonic()
+        if said is None:
+            running.healthy_at = running.asked_at
+        elif now - running.healthy_at > UNHEALTHY_AFTER:
+            LOG.warning("%s is not healthy, it is killed: %s", running.service.name, said)
+            running.child.kill()
 
     def stop(self) -> None:
         """End everything: first what others do not need, then the rest.
@@ -167,6 +199,18 @@ class Supervisor:
         child.spawn()
         LOG.info("%s runs as process %d", service.name, child.pid)
         return child
+
+
+def _health(url: str) -> str | None:
+    """Return None where ``url`` answers 200 in time, else what it says instead."""
+    try:
+        with urllib.request.urlopen(url, timeout=HEALTH_TIMEOUT):  # noqa: S310 - one of our own
+            return None
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.read(1000).decode(errors="replace")
+    except (OSError, http.client.HTTPException) as error:
+        return str(error)
 
 
 def _failure(service: Service, child: Child) -> SupervisorError:
@@ -189,8 +233,10 @@ def _stop_together(children: Sequence[Child]) -> None:
 def refuse_taken_ports(settings: Settings, workers: int) -> None:
     """Raise PortInUseError where one of the job's processes could not listen."""
     refuse_port_in_use(settings.bridge.port, "the bridge", "bridge.port")
-    for port in range(settings.web.port, settings.web.port + workers):
-        refuse_port_in_use(port, "a worker", "web.port")
+    for number in range(workers):
+        refuse_port_in_use(settings.web.port + number, "a worker", "web.port")
+    for number, _ in enumerate(settings.outputs()):
+        refuse_port_in_use(settings.dmaap.port + number, "a publisher", "dmaap.port")
 
 
 def start_kafka(settings: Settings, supervisor: Supervisor, stop: StopSignals) -> None:
