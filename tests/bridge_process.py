@@ -56,11 +56,13 @@ class BridgeProcess:
         self.settings_file.write_text("\n".join(lines))
 
     def start(self, connected: Sequence[str] | None = None, timeout: float = 30.0) -> None:
-        """Start, and wait until it listens to these clouds (none: do not wait)."""
+        """Start, and wait until it listens to these clouds and Kafka is there (none: do not wait)."""
         self._log_from = self.log.stat().st_size if self.log.exists() else 0
         self.child.spawn()
         for vim_id in connected or ():
             self.wait_until_connected(vim_id, timeout)
+        if connected:
+            eventually(lambda: self.health("/readyz")[0] == 200, "ready", timeout)
 
     def wait_until_connected(self, vim_id: str, timeout: float = 30.0) -> None:
         """Wait until a cloud's listener is connected."""

@@ -7,7 +7,13 @@ from typing import Any
 import msgspec
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaConnectionError, TopicAlreadyExistsError
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    KafkaConnectionError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+)
 
 from vimfed.errors import OperatorError
 from vimfed.settings import KafkaSettings
@@ -18,6 +24,7 @@ MAX_RECORD_BYTES = 1_000_000
 CLOSE_TIMEOUT = 2.0
 """Seconds that closing a connection may take."""
 DESCRIBE_ATTEMPTS = 10
+METADATA_PAUSE = 0.5
 
 
 class OutgoingRecord(msgspec.Struct, frozen=True, gc=False):
@@ -32,6 +39,10 @@ class OutgoingRecord(msgspec.Struct, frozen=True, gc=False):
 
 class TopicMismatchError(OperatorError):
     """A topic exists, but not as the job needs it; the text says how to mend it."""
+
+
+class TopicDeniedError(TopicMismatchError):
+    """We may not create a topic."""
 
 
 def client_options(kafka: KafkaSettings) -> dict[str, Any]:
@@ -51,9 +62,14 @@ def client_options(kafka: KafkaSettings) -> dict[str, Any]:
 
 def ssl_context(kafka: KafkaSettings) -> ssl.SSLContext:
     """Return the TLS context for the brokers of ``kafka``."""
-    context = ssl.create_default_context(cafile=kafka.ca_file or None)
-    if kafka.cert_file:
-        context.load_cert_chain(kafka.cert_file, kafka.key_file or None)
+    return tls_context(kafka.ca_file, kafka.cert_file, kafka.key_file)
+
+
+def tls_context(ca_file: str, cert_file: str, key_file: str) -> ssl.SSLContext:
+    """Return the TLS context of a client; the arguments are PEM files, empty: none."""
+    context = ssl.create_default_context(cafile=ca_file or None)
+    if cert_file:
+        context.load_cert_chain(cert_file, key_file or None)
     return context
 
 
@@ -62,7 +78,7 @@ def idempotent_producer(kafka: KafkaSettings, **options: Any) -> AIOKafkaProduce
 
     ``linger_ms`` stays 0: who awaits each batch would wait the linger out.
     """
-    return AIOKafkaProducer(
+    producer = AIOKafkaProducer(
         **client_options(kafka),
         acks="all",
         enable_idempotence=True,
@@ -70,6 +86,25 @@ def idempotent_producer(kafka: KafkaSettings, **options: Any) -> AIOKafkaProduce
         max_request_size=MAX_RECORD_BYTES,
         **options,
     )
+    _pace_metadata_updates(producer.client)
+    return producer
+
+
+def _pace_metadata_updates(client: AIOKafkaClient) -> None:
+    """Let a client pause after it has reached no broker.
+
+    aiokafka's producer asks for the metadata again at once: a whole core, and a thousand log
+    records a second, as long as Kafka is away.
+    """
+    update = client._metadata_update
+
+    async def paced(*arguments: Any) -> bool:
+        updated: bool = await update(*arguments)
+        if not updated:
+            await asyncio.sleep(METADATA_PAUSE)
+        return updated
+
+    client._metadata_update = paced
 
 
 async def close_undelivered(producer: AIOKafkaProducer) -> None:
@@ -103,11 +138,16 @@ async def ensure_topics(kafka: KafkaSettings) -> list[str]:
 
 
 async def ensure_topic(kafka: KafkaSettings, spec: TopicSpec) -> bool:
-    """Create one topic where it is missing; return whether it was. It may be like anything."""
+    """Create one topic where it is missing; return whether it was. It may be like anything.
+
+    Where we may not create topics, it is taken to exist.
+    """
     admin = AIOKafkaAdminClient(**client_options(kafka))
     await admin.start()
     try:
         return await _create(admin, spec)
+    except TopicDeniedError:
+        return False
     finally:
         await admin.close()
 
@@ -118,6 +158,8 @@ async def _create(admin: AIOKafkaAdminClient, spec: TopicSpec) -> bool:
     _topic, code, *message = response.topic_errors[0]
     if code == TopicAlreadyExistsError.errno:
         return False
+    if code in (TopicAuthorizationFailedError.errno, ClusterAuthorizationFailedError.errno):
+        raise TopicDeniedError(f"not allowed to create topic {spec.name}")
     if code:
         raise TopicMismatchError(f"cannot create topic {spec.name}: {message[0] or code}")
     return True
