@@ -140,6 +140,11 @@ class BatchedConsumer(driver.Consumer):
         batches = self._in_flight.get(tp)
         return batches[0].records[0].offset if batches else self._expected.get(tp)
 
+    def oldest_undone(self, tp: TP) -> ConsumerRecord | None:
+        """Return the first record that has been delivered to us and is not done."""
+        batches = self._in_flight.get(tp, ())
+        return next((batch.records[0] for batch in list(batches) if not batch.done), None)
+
     def lag(self, tp: TP) -> int:
         """Return how many records of a partition that we own are not done, as far as we know."""
         undone, end = self.undone(tp), self.highwater(tp)

@@ -1,22 +1,42 @@
 """The publisher: events in, messages to one DMaaP output out. Each output has its own process."""
 
 import asyncio
+import contextlib
 import logging
-from urllib.parse import urlsplit
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import cast
 
+import faust
 import msgspec
 from aiokafka import AIOKafkaProducer
+from aiokafka.structs import ConsumerRecord
 
 from streams.apps import BatchHandler, consume, consumer_of, new_app, run_app
 from streams.batched_transport import BatchedConsumer, RecordBatch
-from streams.filters import wants
-from streams.formats import cloudevents_headers, flat_payload
+from streams.delivery import AbandonedError, Delivery, Message, Output
+from streams.filters import HOLDS_AFTER, SubscriptionHistory, default_subscription
+from streams.formats import FORMATS
+from streams.kafka_output import KafkaOutput
+from streams.kinds import KINDS
+from streams.message_router_output import MessageRouterOutput
+from streams.publisher_health import PublisherCounters, PublisherHealth
+from streams.subscription_log import SubscriptionLog
 from vimfed.appending import append_all
-from vimfed.kafka import OutgoingRecord, ensure_topic
-from vimfed.keys import partition_of
+from vimfed.dead_letter import ONLY_OUTPUT, dead_letter_record
+from vimfed.keys import split_instance_key
+from vimfed.metrics import MonitoringServer, new_registry
+from vimfed.ports import refuse_port_in_use
 from vimfed.records import VmEvent
-from vimfed.settings import DmaapOutput, FilterSettings, KafkaSettings, Settings
-from vimfed.topics import TopicNames, TopicSpec
+from vimfed.settings import (
+    EVENTS_RETENTION,
+    DmaapOutput,
+    Format,
+    KafkaSettings,
+    Settings,
+    SettingsError,
+)
+from vimfed.topics import TopicNames
 
 LOG = logging.getLogger(__name__)
 
@@ -29,79 +49,186 @@ _decode_event = msgspec.json.Decoder(VmEvent).decode
 _decode_payload = msgspec.json.Decoder(_Payload).decode
 
 
-class KafkaOutput:
-    """Publishes batches of events to a topic of a DMaaP Kafka cluster."""
+class Publisher:
+    """Publishes batches of events to one output."""
 
     def __init__(
         self,
+        *,
+        kafka: KafkaSettings,
         output: DmaapOutput,
-        subscription: FilterSettings,
+        app: faust.App,
         consumer: BatchedConsumer,
         producer: AIOKafkaProducer,
+        subscriptions: SubscriptionLog,
+        delivery: Delivery,
+        counters: PublisherCounters,
     ) -> None:
+        self._kafka = kafka
         self._output = output
-        self._subscription = subscription
-        self._topic = _topic(output)
+        self._app = app
         self._consumer = consumer
         self._producer = producer
+        self._subscriptions = subscriptions
+        self._delivery = delivery
+        self._counters = counters
 
     async def publish(self, batch: RecordBatch, partition: int) -> None:
         """Publish what is wanted of a batch of VmEvents, in order, and mark it done.
 
         At least once: a crash before the commit publishes the batch again, with the same ids.
         """
-        partitions = len(await self._producer.partitions_for(self._topic))
-        messages = [
-            OutgoingRecord(
-                self._topic,
-                partition_of(record.key, partitions),
-                record.key,
-                flat_payload(event, vim_event=self._output.vim_event),
-                cloudevents_headers(event),
-            )
-            for record in batch.records
-            if self._wants(event := _decode_event(record.value))
-        ]
-        if not await self._consumer.owns(batch):
-            LOG.warning("partition %s: batch abandoned, it has a new owner", partition)
+
+        async def may_go_on() -> bool:
+            leaving = self._app.should_stop or self._app.rebalancing
+            return not leaving and await self._consumer.owns(batch)
+
+        # Whatever holds for an event was taken HOLDS_AFTER before Kafka took the event, which was
+        # before now. Half of that is left for what the brokers' clocks may differ.
+        await self._subscriptions.known(time.monotonic() - HOLDS_AFTER / 2)
+        messages = self._messages(batch.records)
+        try:
+            await self._delivery.deliver(messages, may_go_on)
+        except AbandonedError:
+            LOG.warning("partition %s: batch abandoned, another publisher goes on", partition)
             return
-        await append_all(self._producer, messages)
+        self._counters.passed(len(batch.records) - len(messages))
         batch.done = True
 
-    def _wants(self, event: VmEvent) -> bool:
+    def _messages(self, records: Sequence[ConsumerRecord]) -> list[Message]:
+        messages = []
+        for record in records:
+            event = _decode_event(record.value)
+            format_ = self._wanted_format(event, record)
+            content = None if format_ is None else FORMATS[format_](event, self._output)
+            if content is not None:
+                messages.append(Message(record.key, content.value, content.headers, record))
+        return messages
+
+    def _wanted_format(self, event: VmEvent, record: ConsumerRecord) -> Format | None:
+        """Return the format of the first subscription that wants the event; None: none does."""
+        for name, value in record.headers:
+            if name == ONLY_OUTPUT:  # a dead letter of an output, played again: it was wanted
+                return self._output.format if value.decode() == self._output.name else None
+        matchers = self._subscriptions.history.matchers(self._output.name, record.timestamp)
+        if not matchers:
+            return None
         tenant_id = _decode_payload(event.payload).tenant_id or ""
-        return wants(self._subscription, event, tenant_id)
+        for matcher in matchers:
+            if matcher.wants(event, tenant_id):
+                return matcher.format or self._output.format
+        return None
 
 
-def run(settings: Settings, output: DmaapOutput) -> int:
-    """Publish to ``output`` until SIGTERM or SIGINT; return the exit code."""
+def run(settings: Settings, output: DmaapOutput, port: int | None = None) -> int:
+    """Publish to ``output`` until SIGTERM or SIGINT; return the exit code.
+
+    ``port`` is that of /metrics, /healthz and /readyz; by default the output's own (see settings).
+    Raises OperatorError.
+    """
+    _check_kinds(settings, output)
+    port = monitoring_port(settings, output) if port is None else port
+    refuse_port_in_use(port, f"publisher {output.name}", "dmaap.port")
     names = TopicNames(settings.kafka.topic_prefix)
     app = new_app(
         settings,
         f"{settings.kafka.topic_prefix}-publisher-{output.name}",
         names.events,
         settings.state_dir / f"publisher-{output.name}",
+        # While DMaaP is away, batches wait: that is no reason to leave the group.
+        max_poll_interval=EVENTS_RETENTION,
         store="memory://",
         table_standby_replicas=0,
         web_enabled=False,
     )
-    cluster = dmaap_cluster(settings, output)
-    kafka = settings.kafka
-    topic = TopicSpec(_topic(output), kafka.partitions, kafka.replication)
-    if asyncio.run(ensure_topic(cluster, topic)):
-        LOG.info("created topic %s", topic.name)
 
-    def new_handler(producer: AIOKafkaProducer) -> BatchHandler:
-        return KafkaOutput(output, settings.filter, consumer_of(app), producer).publish
+    async def new_handler(producer: AIOKafkaProducer) -> BatchHandler:
+        context = _publishing(app, settings, output, port, producer)
+        return cast(BatchHandler, await app.add_async_context(context))
 
-    consume(app, names.events, cluster, new_handler)
+    consume(app, names.events, settings.kafka, new_handler)
     return run_app(app, settings)
 
 
-def _topic(output: DmaapOutput) -> str:
-    return urlsplit(output.url).path.strip("/")
+def monitoring_port(settings: Settings, output: DmaapOutput) -> int:
+    """Return the port of the publisher of ``output``: they count upwards in the settings' order."""
+    names = [each.name for each in settings.outputs()]
+    return settings.dmaap.port and settings.dmaap.port + names.index(output.name)
 
 
-def dmaap_cluster(settings: Settings, output: DmaapOutput) -> KafkaSettings:
-    """Return how to connect to the cluster of ``output``."""
-    return msgspec.structs.replace(settings.kafka, bootstrap=urlsplit(output.url).netloc)
+def _check_kinds(settings: Settings, output: DmaapOutput) -> None:
+    for key, kinds in (
+        ("filter.kinds", settings.filter.kinds),
+        (f"ves_kinds of output {output.name}", output.ves_kinds),
+    ):
+        for unknown in sorted(set(kinds) - KINDS.keys()):
+            raise SettingsError(f"{key}: {unknown!r} is none of {', '.join(sorted(KINDS))}")
+
+
+@contextlib.asynccontextmanager
+async def _publishing(
+    app: faust.App,
+    settings: Settings,
+    output: DmaapOutput,
+    port: int,
+    producer: AIOKafkaProducer,
+) -> AsyncIterator[BatchHandler]:
+    """Open everything that publishing needs, and close it."""
+    registry = new_registry()
+    counters = PublisherCounters(registry, output.name)
+    consumer = consumer_of(app)
+
+    async def give_up(messages: Sequence[Message], error: str) -> None:
+        LOG.error("%d dead letters: %s", len(messages), error)
+        await append_all(
+            producer,
+            [
+                dead_letter_record(
+                    settings.kafka,
+                    message.source.value,
+                    error,
+                    source=message.source.topic,
+                    key=message.key,
+                    partition=message.source.partition,
+                    offset=message.source.offset,
+                    vim_id=split_instance_key(message.key)[0],
+                    output=output.name,
+                )
+                for message in messages
+            ],
+        )
+        counters.given_up(len(messages))
+
+    kinds_of_output: dict[bool, type[KafkaOutput] | type[MessageRouterOutput]]
+    kinds_of_output = {True: KafkaOutput, False: MessageRouterOutput}
+    place: Output = kinds_of_output[output.is_kafka](settings, output)
+    delivery = Delivery(
+        output.name,
+        place,
+        give_up=give_up,
+        give_up_after=settings.dmaap.give_up_after,
+        figures=counters,
+    )
+    health = PublisherHealth(output.name, consumer, delivery, settings.worker.stuck_after)
+    registry.register(health)
+    monitoring = MonitoringServer(registry, live=health.wrong, ready=health.ready)
+    bound = await monitoring.start(settings.dmaap.host, port)
+    LOG.info("metrics and health: http://%s:%d/metrics", settings.dmaap.host, bound)
+    history = SubscriptionHistory(default_subscription(settings.filter))
+    try:
+        async with SubscriptionLog(settings.kafka, history).followed() as subscriptions:
+            watch = asyncio.create_task(health.watch_ends(subscriptions))
+            yield Publisher(
+                kafka=settings.kafka,
+                output=output,
+                app=app,
+                consumer=consumer,
+                producer=producer,
+                subscriptions=subscriptions,
+                delivery=delivery,
+                counters=counters,
+            ).publish
+            watch.cancel()
+    finally:
+        await place.close()
+        await monitoring.close()

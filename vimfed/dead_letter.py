@@ -10,6 +10,9 @@ MAX_VALUE_BYTES = MAX_RECORD_BYTES - 100_000
 """What is larger is cut: one record has to take it, with its key and headers."""
 _MAX_ERROR_BYTES = 1000
 
+ONLY_OUTPUT = "output"
+"""Header of an event that is for one output alone, since the others have had it: its name."""
+
 
 def dead_letter_record(
     kafka: KafkaSettings,
@@ -21,6 +24,7 @@ def dead_letter_record(
     partition: int | None = None,
     offset: int | None = None,
     vim_id: str = "",
+    output: str = "",
 ) -> OutgoingRecord:
     """Return the record that keeps ``value`` on the dead-letter topic.
 
@@ -29,8 +33,9 @@ def dead_letter_record(
     which may hold tokens; where they are too large for a record, the header ``size`` tells how
     many there were.
 
-    Headers, all UTF-8 text: ``source``, ``partition``, ``offset``, ``error``, ``vim_id``, ``size``;
-    those that do not apply are absent.
+    Headers, all UTF-8 text: ``source``, ``partition``, ``offset``, ``error``, ``vim_id``,
+    ``output`` (to which an event could not be delivered), ``size``; those that do not apply are
+    absent.
     """
     kept = without_context(value)
     headers = {
@@ -39,6 +44,7 @@ def dead_letter_record(
         "offset": offset,
         "error": error,
         "vim_id": vim_id or None,
+        ONLY_OUTPUT: output or None,
         "size": len(kept) if len(kept) > MAX_VALUE_BYTES else None,
     }
     return OutgoingRecord(

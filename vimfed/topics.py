@@ -1,9 +1,9 @@
 """The job's topics: names, settings, creation, and the check that they are what we need."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from vimfed.settings import KafkaSettings
+from vimfed.settings import EVENTS_RETENTION, KafkaSettings
 
 DAY_MS = 24 * 3600 * 1000
 
@@ -28,6 +28,11 @@ class TopicNames:
     def events(self) -> str:
         """VmEvents, before subscriptions are applied."""
         return f"{self.prefix}.events"
+
+    @property
+    def subscriptions(self) -> str:
+        """Subscriptions by name, compacted; one partition, for their order."""
+        return f"{self.prefix}.subscriptions"
 
     @property
     def dead_letter(self) -> str:
@@ -62,6 +67,17 @@ def topic_specs(kafka: KafkaSettings) -> Sequence[TopicSpec]:
     return (
         spec(names.notifications, retention_ms=str(7 * DAY_MS), **by_arrival),
         spec(names.changelog, cleanup_policy="compact", **by_arrival),
-        spec(names.events, retention_ms=str(7 * DAY_MS), **by_arrival),
+        spec(names.events, retention_ms=str(EVENTS_RETENTION * 1000), **by_arrival),
+        replace(
+            spec(
+                names.subscriptions,
+                cleanup_policy="compact",
+                # As long as an event may be read again, so must be what held at its time.
+                min_compaction_lag_ms=str(EVENTS_RETENTION * 1000),
+                delete_retention_ms=str(EVENTS_RETENTION * 1000),
+                **by_arrival,
+            ),
+            partitions=1,
+        ),
         spec(names.dead_letter, retention_ms=str(30 * DAY_MS), **by_arrival),
     )

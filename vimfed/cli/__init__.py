@@ -90,13 +90,21 @@ def worker(config: Path, port: int | None) -> None:
 
 @main.command()
 @click.option("--output", "name", help="The output's name; needed where there are several.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    help="Serve /metrics, /healthz and /readyz here instead of at dmaap.port; 0: at any free port.",
+)
 @click.pass_obj
-def publisher(config: Path, name: str | None) -> None:
-    """Publish the events to one output, by default DMaaP."""
+def publisher(config: Path, name: str | None, port: int | None) -> None:
+    """Publish the events to one output, by default DMaaP.
+
+    More publishers of an output share its load.
+    """
     from streams import publisher as stream_publisher
 
     settings = _settings(config, "publisher")
-    sys.exit(stream_publisher.run(settings, _output(settings, name)))
+    sys.exit(stream_publisher.run(settings, _output(settings, name), port))
 
 
 def _output(settings: Settings, name: str | None) -> DmaapOutput:

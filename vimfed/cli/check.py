@@ -2,22 +2,24 @@
 
 import asyncio
 import logging
+import socket
 from collections.abc import Callable
 from functools import partial
+from urllib.parse import urlsplit
 
 import click
 import oslo_messaging
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from amqp import AMQPError
 from kombu.exceptions import KombuError
 from oslo_messaging._drivers.common import PURPOSE_SEND
 
 from bridge.kafka import cluster_of
 from bridge.rabbit import transport_of
-from streams.publisher import dmaap_cluster
+from streams.kafka_output import dmaap_cluster
 from vimfed.kafka import client_options
-from vimfed.settings import KafkaSettings, Settings, VimSettings
+from vimfed.settings import DmaapOutput, KafkaSettings, Settings, VimSettings
 
 _ERRORS = (KafkaError, KombuError, AMQPError, oslo_messaging.MessagingException, OSError)
 
@@ -28,7 +30,7 @@ def run(settings: Settings) -> int:
     logging.getLogger().addHandler(logging.NullHandler())
     attempts: dict[str, Callable[[], None]] = {"kafka": partial(_try_kafka, settings.kafka)}
     for output in settings.outputs():
-        attempts[f"output {output.name}"] = partial(_try_kafka, dmaap_cluster(settings, output))
+        attempts[f"output {output.name}"] = partial(_try_output, settings, output)
     for vim in settings.vims:
         attempts[f"cloud {vim.vim_id}"] = partial(_try_cloud, vim)
     failures = sum(not _succeeds(name, attempt) for name, attempt in attempts.items())
@@ -43,6 +45,15 @@ def _succeeds(name: str, attempt: Callable[[], None]) -> bool:
         return False
     click.echo(f"{name}: ok")
     return True
+
+
+def _try_output(settings: Settings, output: DmaapOutput) -> None:
+    if output.is_kafka:
+        _try_kafka(dmaap_cluster(settings, output))
+        return
+    url = urlsplit(output.url)
+    port = url.port or {"http": 80, "https": 443}[url.scheme]
+    socket.create_connection((url.hostname, port), timeout=5).close()
 
 
 def _try_cloud(vim: VimSettings) -> None:
@@ -64,6 +75,8 @@ def _try_kafka(kafka: KafkaSettings) -> None:
         admin = AIOKafkaAdminClient(**client_options(kafka))
         try:
             await admin.start()
+        except KafkaConnectionError:
+            raise ConnectionError(f"no broker answers at {kafka.bootstrap}") from None
         finally:
             await admin.close()
 

@@ -1,0 +1,110 @@
+"""The output to a topic of a Kafka cluster, DMaaP's native interface."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+import msgspec
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+
+from streams.delivery import DeliveryError, Message, RefusedError
+from vimfed.appending import append_all
+from vimfed.kafka import MAX_RECORD_BYTES, OutgoingRecord, TopicMismatchError, ensure_topic
+from vimfed.keys import partition_of
+from vimfed.renewed_producer import RenewedProducer
+from vimfed.settings import DmaapOutput, KafkaSettings, Settings
+from vimfed.topics import TopicSpec
+
+LOG = logging.getLogger(__name__)
+
+BROKERS_REPLICATION = -1
+"""As many replicas as the brokers' own default says."""
+
+
+def dmaap_cluster(settings: Settings, output: DmaapOutput) -> KafkaSettings:
+    """Return how to connect to the cluster of ``output``, a Kafka one."""
+    cluster = msgspec.structs.replace(settings.kafka, bootstrap=urlsplit(output.url).netloc)
+    if not output.security_protocol:
+        return cluster
+    return msgspec.structs.replace(
+        cluster,
+        security_protocol=output.security_protocol,
+        ca_file=output.ca_file,
+        cert_file=output.cert_file,
+        key_file=output.key_file,
+        sasl_mechanism=output.sasl_mechanism,
+        username=output.username,
+        password=output.password,
+    )
+
+
+class KafkaOutput:
+    """Appends messages to the output's topic, which is created where it is missing."""
+
+    request_bytes = 100 * MAX_RECORD_BYTES  # aiokafka splits as it needs
+
+    def __init__(self, settings: Settings, output: DmaapOutput) -> None:
+        self._output = output
+        self._cluster = dmaap_cluster(settings, output)
+        is_ours = self._cluster.bootstrap == settings.kafka.bootstrap
+        self._spec = TopicSpec(
+            output.topic,
+            settings.kafka.partitions,
+            settings.kafka.replication if is_ours else BROKERS_REPLICATION,
+        )
+        self._topic_ready = False
+        self._preparing = asyncio.Lock()
+        self._producers = RenewedProducer(self._cluster, output.timeout)
+
+    async def deliver(self, messages: Sequence[Message]) -> None:
+        """Return when the cluster has acknowledged all. Raises DeliveryError or RefusedError."""
+        producer: AIOKafkaProducer | None = None
+        try:
+            await self._ensure_topic()
+            producer = await self._producers.started()
+            async with asyncio.timeout(self._output.timeout):
+                await append_all(producer, await self._records(producer, messages))
+        except MessageSizeTooLargeError as error:
+            self._producers.abandon(producer)
+            raise RefusedError(f"larger than topic {self._spec.name} takes") from error
+        except (KafkaError, OSError, TimeoutError, TopicMismatchError, AssertionError) as error:
+            # AssertionError: aiokafka's way of saying that a partition is not known (yet).
+            self._producers.abandon(producer)
+            raise DeliveryError(f"{self._cluster.bootstrap}: {error!r}") from error
+        except asyncio.CancelledError:
+            # What is under way may still be written: a second writer must not mix with it.
+            self._producers.abandon(producer)
+            raise
+
+    async def close(self) -> None:
+        """Close the connections within some seconds."""
+        await self._producers.close()
+
+    async def _ensure_topic(self) -> None:
+        async with self._preparing:
+            if not self._topic_ready:
+                async with asyncio.timeout(self._output.timeout):
+                    if await ensure_topic(self._cluster, self._spec):
+                        LOG.info("created topic %s", self._spec.name)
+                self._topic_ready = True
+
+    async def _records(
+        self, producer: AIOKafkaProducer, messages: Sequence[Message]
+    ) -> list[OutgoingRecord]:
+        topic = self._spec.name
+        partitions = len(await producer.partitions_for(topic))
+        for message in messages:
+            if len(message.value) > MAX_RECORD_BYTES:
+                raise RefusedError(f"{len(message.value)} bytes, a record takes {MAX_RECORD_BYTES}")
+        return [
+            OutgoingRecord(
+                topic,
+                partition_of(message.key, partitions),
+                message.key,
+                message.value,
+                message.headers,
+            )
+            for message in messages
+        ]

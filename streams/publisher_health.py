@@ -1,0 +1,151 @@
+"""How a publisher is doing, as metrics, and whether only a restart can help it."""
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping
+
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+from faust.types import TP
+from prometheus_client import CollectorRegistry, Counter
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from streams.batched_transport import BatchedConsumer
+from streams.delivery import Delivery
+from streams.subscription_log import SubscriptionLog
+
+ENDS_EVERY = 1.0
+"""Seconds between two questions where the partitions end."""
+
+
+class PublisherCounters:
+    """What the publisher of one output has done since it started."""
+
+    def __init__(self, registry: CollectorRegistry, output: str) -> None:
+        def counter(name: str, text: str) -> Counter:
+            family = Counter(f"vimfed_publisher_{name}", text, ["output"], registry=registry)
+            return family.labels(output)
+
+        self._published = counter("published", "messages that DMaaP has acknowledged")
+        self._passed = counter("passed", "events that no subscription wants")
+        self._retries = counter("retries", "failed attempts that are to be made again")
+        self._dead_letters = counter("dead_letters", "messages that were given up")
+
+    def delivered(self, count: int) -> None:
+        """Count messages that DMaaP has."""
+        self._published.inc(count)
+
+    def passed(self, count: int) -> None:
+        """Count events that are not wanted."""
+        self._passed.inc(count)
+
+    def retried(self) -> None:
+        """Count an attempt that is to be made again."""
+        self._retries.inc()
+
+    def given_up(self, count: int) -> None:
+        """Count messages that went to the dead-letter topic."""
+        self._dead_letters.inc(count)
+
+
+class PublisherHealth(Collector):
+    """Gauges that are read when somebody asks, and the watch over progress."""
+
+    def __init__(
+        self, output: str, consumer: BatchedConsumer, delivery: Delivery, stuck_after: float
+    ) -> None:
+        self._output = output
+        self._consumer = consumer
+        self._delivery = delivery
+        self._stuck_after = stuck_after
+        self._ends: Mapping[TopicPartition, int] = {}
+        self._stood_since: dict[TP, tuple[int | None, float]] = {}
+        """Per partition, the first undone offset and when it was first seen there (monotonic)."""
+
+    async def watch_ends(self, log: SubscriptionLog) -> None:
+        """Keep knowing where the partitions end.
+
+        The consumer itself hears of it only while it fetches, and not while DMaaP is away.
+        """
+        while True:
+            try:
+                self._ends = await log.ends([TopicPartition(*tp) for tp in self._partitions()])
+            except KafkaError:
+                self._ends = {}
+            self.look()
+            await asyncio.sleep(ENDS_EVERY)
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the gauges."""
+        lag = GaugeMetricFamily(
+            "vimfed_publisher_lag",
+            "events of a partition that are not done",
+            labels=["output", "partition"],
+        )
+        for tp in sorted(self._partitions()):
+            lag.add_metric([self._output, str(tp.partition)], self._lag(tp))
+        yield lag
+
+        def gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+            family = GaugeMetricFamily(f"vimfed_publisher_{name}", text, labels=["output"])
+            family.add_metric([self._output], value)
+            return family
+
+        failing_since = self._delivery.failing_since
+        yield gauge(
+            "failing_seconds",
+            "for how long the output has taken nothing; 0 while it takes messages",
+            0.0 if failing_since is None else time.monotonic() - failing_since,
+        )
+        yield gauge(
+            "oldest_undelivered_seconds",
+            "since Kafka took the oldest event that this process has read and not delivered",
+            self._oldest_undelivered(),
+        )
+
+    def ready(self) -> dict[str, str]:
+        """Return why nothing is delivered."""
+        failing = self._delivery.failing_since is not None
+        return {f"output {self._output}": self._delivery.failure} if failing else {}
+
+    def wrong(self) -> dict[str, str]:
+        """Return why this publisher needs a restart: a partition stands, and not for DMaaP."""
+        now = time.monotonic()
+        return {
+            f"partition {tp.partition}": f"{self._lag(tp)} events wait, and none was done for "
+            f"{now - since:.0f} s"
+            for tp, (_undone, since) in self._stood_since.items()
+            if now - since > self._stuck_after
+        }
+
+    def look(self) -> None:
+        """Note which partitions have moved on."""
+        now = time.monotonic()
+        stood_since = {}
+        for tp in self._partitions():
+            undone = self._consumer.undone(tp)
+            before, since = self._stood_since.get(tp, (None, now))
+            if before != undone or not self._lag(tp) or self._delivery.failing_since is not None:
+                since = now
+            stood_since[tp] = (undone, since)
+        self._stood_since = stood_since
+
+    def _partitions(self) -> list[TP]:
+        return [
+            TP(tp.topic, tp.partition)
+            for tp in self._consumer.assignment()
+            if tp.topic in self._consumer.batched_topics
+        ]
+
+    def _lag(self, tp: TP) -> int:
+        undone, end = self._consumer.undone(tp), self._ends.get(TopicPartition(*tp))
+        return 0 if undone is None or end is None else max(0, end - undone)
+
+    def _oldest_undelivered(self) -> float:
+        taken = [
+            record.timestamp
+            for tp in self._partitions()
+            if (record := self._consumer.oldest_undone(tp)) is not None
+        ]
+        return max(0.0, time.time() - min(taken) / 1000) if taken else 0.0
