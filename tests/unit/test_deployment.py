@@ -43,7 +43,7 @@ def test_every_process_finds_its_brokers_and_is_found_by_the_others(name: str) -
     settings = settings_of(name)
     assert settings.kafka.bootstrap == "kafka:9092"
     assert [vim.transport_url for vim in settings.vims] == ["rabbit://guest:guest@rabbitmq:5672/"]
-    assert settings.web.host == settings.bridge.host == "0.0.0.0"
+    assert {settings.web.host, settings.bridge.host, settings.dmaap.host} == {"0.0.0.0"}
     assert not settings.kafka.local
 
 
@@ -71,8 +71,13 @@ def test_the_proxy_alone_owns_the_port_and_asks_every_worker() -> None:
 def test_what_can_be_asked_for_its_health_is_asked() -> None:
     assert f"127.0.0.1:{settings_of('worker').web.port}/healthz" in DOCKERFILE
     assert "healthcheck" not in SERVICES["worker"]
-    (_, *command) = SERVICES["bridge"]["healthcheck"]["test"]
-    assert f"127.0.0.1:{settings_of('bridge').bridge.port}/healthz" in command[-1]
+    bridge, publisher = SERVICES["bridge"], SERVICES["publisher"]
+    bridge_port, publisher_port = (
+        settings_of("bridge").bridge.port,
+        settings_of("publisher").dmaap.port,
+    )
+    assert f"127.0.0.1:{bridge_port}/healthz" in bridge["healthcheck"]["test"][-1]
+    assert f"127.0.0.1:{publisher_port}/healthz" in publisher["healthcheck"]["test"][-1]
     for name in ("kafka", "rabbitmq"):
         assert SERVICES[name]["healthcheck"]["test"]
 

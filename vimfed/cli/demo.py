@@ -232,7 +232,10 @@ class _Story:
         self._console.print(f"{right} of {len(truth)} servers are in the state that nova says\n")
 
     def _show_events(self) -> None:
-        url = urlsplit(self._settings.outputs()[0].url)
+        output = self._settings.outputs()[0]
+        if not output.is_kafka:
+            return
+        url = urlsplit(output.url)
         topic = url.path.strip("/")
         self._console.print(f"The last events on DMaaP's topic {topic}:", soft_wrap=True)
         table = Table("time", "kind", "phase", "name", "state", "description", box=SIMPLE_HEAD)
