@@ -32,26 +32,27 @@ async def set_foreign_data_aside(kafka: KafkaSettings, changelog: str, folder: P
     present = [
         partition for partition in range(kafka.partitions) if stores.path(partition).exists()
     ]
-    if not present:
-        return []
-    async with AIOKafkaConsumer(**client_options(kafka)) as consumer:
-        foreign = [
-            partition
-            for partition in present
-            if not await _fits(consumer, TopicPartition(changelog, partition), stores)
-        ]
+    foreign, written = [], {}
+    for partition in present:
+        store = stores.get(partition)
+        if store.changelog_offset is not None:
+            written[partition] = store.changelog_offset
+        elif next(store.items(), None) is not None:
+            foreign.append(partition)
+    if written:  # aiokafka cannot stop a consumer that has not done anything yet
+        async with AIOKafkaConsumer(**client_options(kafka)) as consumer:
+            for partition, offset in written.items():
+                source = TopicPartition(changelog, partition)
+                if not await _fits(consumer, source, stores.get(partition), offset):
+                    foreign.append(partition)
     stores.close_all()
     return [_move_aside(stores.path(partition)) for partition in foreign]
 
 
 async def _fits(
-    consumer: AIOKafkaConsumer, partition: TopicPartition, stores: PartitionStores
+    consumer: AIOKafkaConsumer, partition: TopicPartition, store: PartitionStore, offset: int
 ) -> bool:
     """Return whether the last changelog record that a database holds is the one that is there."""
-    store = stores.get(partition.partition)
-    offset = store.changelog_offset
-    if offset is None:
-        return next(store.items(), None) is None
     end = (await consumer.end_offsets([partition]))[partition]
     if offset >= end:
         return False
