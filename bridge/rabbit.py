@@ -53,6 +53,7 @@ class RabbitListener:
         self._write = write
         self._progress = progress
         self._stop = threading.Event()
+        self._left = concurrent.futures.Future[None]()
         self.session: _Session | None = None
         # A daemon: a connection attempt inside oslo.messaging cannot be interrupted.
         self._thread = threading.Thread(
@@ -69,8 +70,8 @@ class RabbitListener:
         Returns False where that takes more than STOP_TIMEOUT: the broker does not answer.
         """
         self._stop.set()
-        await asyncio.to_thread(self._thread.join, STOP_TIMEOUT)
-        return not self._thread.is_alive()
+        await asyncio.wait([asyncio.wrap_future(self._left)], timeout=STOP_TIMEOUT)
+        return self._left.done()
 
     def _run(self) -> None:
         backoff = 1.0
@@ -90,6 +91,7 @@ class RabbitListener:
                 backoff = 1.0 if time.monotonic() - begun > 60 else min(2 * backoff, MAX_BACKOFF)
             finally:
                 self._progress.connected = False
+        self._left.set_result(None)
 
     def _listen(self) -> None:
         """Run one session, until the stop or until the listener has to be remade."""

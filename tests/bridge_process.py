@@ -56,7 +56,7 @@ class BridgeProcess:
         self.settings_file.write_text("\n".join(lines))
 
     def start(self, connected: Sequence[str] | None = None, timeout: float = 30.0) -> None:
-        """Start, and wait until it listens to these clouds and Kafka is there (none: do not wait)."""
+        """Start, and wait until it listens to these clouds and Kafka is there (none: do not)."""
         self._log_from = self.log.stat().st_size if self.log.exists() else 0
         self.child.spawn()
         for vim_id in connected or ():

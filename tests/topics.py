@@ -1,6 +1,7 @@
 """Reading what lies on Kafka's topics."""
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -58,15 +59,22 @@ def _consumer(bootstrap: str, options: dict[str, Any]) -> Iterator[Consumer]:
 
 def _ends(consumer: Consumer, topic: str) -> dict[int, int]:
     """Return the next offset of each partition that holds records."""
-    metadata = consumer.list_topics(topic, timeout=30).topics[topic]
-    if metadata.error is not None:
-        return {}
-    ends = {}
-    for partition in metadata.partitions:
-        low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=30)
-        if high > low:
-            ends[partition] = high
-    return ends
+    deadline = time.monotonic() + 60
+    while True:
+        metadata = consumer.list_topics(topic, timeout=30).topics[topic]
+        if metadata.error is not None:
+            return {}
+        partitions = [TopicPartition(topic, partition) for partition in metadata.partitions]
+        try:
+            marks = [consumer.get_watermark_offsets(each, timeout=5) for each in partitions]
+        except KafkaException:
+            # A broker that was frozen or restarted leads its partitions only after a moment.
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+        else:
+            ends = zip(partitions, marks, strict=True)
+            return {each.partition: high for each, (low, high) in ends if high > low}
 
 
 def values(bootstrap: str, topic: str, **options: Any) -> list[dict[str, Any]]:

@@ -101,7 +101,7 @@ def compare(records: Iterable[Message], sent: int) -> Outcome:
     return Outcome(sorted(set(range(sent)) - seen), repeated, sorted(disordered))
 
 
-def wait_for_all(bootstrap: str, topic: str, sent: int, quiet: float = 3.0) -> Outcome:
+def wait_for_all(bootstrap: str, topic: str, sent: int, quiet: float = 2.0) -> Outcome:
     """Wait until all numbers are there, or nothing has come for a minute, and then for ``quiet``.
 
     The last seconds show whether repetitions still come.
