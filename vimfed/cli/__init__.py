@@ -63,11 +63,13 @@ def _settings(config: Path, process: str) -> Settings:
 @main.command()
 @click.pass_obj
 def bridge(config: Path) -> None:
-    """Forward the clouds' notifications to Kafka; SIGHUP adds and removes clouds."""
-    settings = _settings(config, "bridge")
+    """Forward the clouds' notifications to Kafka.
+
+    SIGHUP adds and removes clouds.
+    """
     from bridge import service
 
-    sys.exit(service.run(settings, reload=lambda: load_settings(config)))
+    sys.exit(service.run(_settings(config, "bridge"), reload=lambda: load_settings(config)))
 
 
 @main.command()
@@ -78,7 +80,7 @@ def bridge(config: Path) -> None:
 )
 @click.pass_obj
 def worker(config: Path, port: int | None) -> None:
-    """Keep the table of instances, tell events, and answer over HTTP."""
+    """Keep the instances table, tell events, answer over HTTP."""
     from web import service
 
     settings = _settings(config, "worker")
@@ -121,7 +123,7 @@ def _output(settings: Settings, name: str | None) -> DmaapOutput:
 @main.command()
 @click.pass_obj
 def kafka(config: Path) -> None:
-    """Run a local Kafka broker, for demos and development, until Ctrl-C."""
+    """Run a local Kafka broker until Ctrl-C."""
     from vimfed.cli import kafka_service
 
     sys.exit(kafka_service.run(_settings(config, "kafka")))
@@ -131,7 +133,7 @@ def kafka(config: Path) -> None:
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True)
 @click.pass_obj
 def run(config: Path, workers: int) -> None:
-    """Run everything on this machine under supervision, until Ctrl-C.
+    """Run everything here under supervision until Ctrl-C.
 
     The first worker serves HTTP at web.port, the others at the ports above it.
     """
@@ -147,7 +149,7 @@ def run(config: Path, workers: int) -> None:
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="Messages per second.")
 @click.option("--exchange", default="nova", show_default=True, help="nova's control_exchange.")
 def replay_trace(trace: Path, url: str, rate: float | None, exchange: str) -> None:
-    """Send a recorded trace of notifications to an oslo.messaging transport.
+    """Send recorded notifications to an oslo transport.
 
     TRACE has one JSON object a line, with routing_key (such as notifications.info), content_type
     and body (the message as it lay in the queue); it may be gzipped. Message ids, timestamps and
@@ -170,7 +172,7 @@ def check_connections(config: Path) -> None:
 @main.command("demo")
 @click.pass_obj
 def run_demo(config: Path) -> None:
-    """Run everything here, replay recorded notifications of a real nova, and show the result."""
+    """Run everything, replay what a nova sent, show the result."""
     from vimfed.cli import demo
 
     sys.exit(demo.run(load_settings(config), config))

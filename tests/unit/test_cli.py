@@ -1,0 +1,144 @@
+"""The command line's own part: which commands there are, and what it makes of their options."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+import bridge.service
+import streams.publisher
+import vimfed.cli
+import web.service
+from vimfed.cli import main
+from vimfed.settings import DmaapOutput, Settings
+
+OUTPUTS = """
+[[dmaap.outputs]]
+name = "one"
+url = "kafka://a:1/topic"
+[[dmaap.outputs]]
+name = "two"
+url = "kafka://b:2/topic"
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(vimfed.cli, "configure_logging", lambda *_: None)  # pytest has its own
+    path = tmp_path / "vimfed.toml"
+    path.write_text('[kafka]\nbootstrap = "a:1"\n')
+    return path
+
+
+def invoke(config: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(main, ["--config", str(config), *arguments])
+
+
+def test_the_help_names_every_command_in_one_line_each() -> None:
+    shown = CliRunner().invoke(main, ["--help"]).stdout
+    commands = shown.partition("Commands:\n")[2].splitlines()
+    names = [line.split()[0] for line in commands]
+    assert names == [
+        "bridge",
+        "check",
+        "demo",
+        "kafka",
+        "publisher",
+        "replay",
+        "run",
+        "worker",
+    ]
+    assert not [line for line in commands if line.endswith("...")]
+
+
+def test_the_version_is_the_packages() -> None:
+    assert CliRunner().invoke(main, ["--version"]).stdout == "vimfed, version 0.1.0\n"
+
+
+def test_without_a_settings_file_one_line_says_what_to_do(tmp_path: Path) -> None:
+    result = invoke(tmp_path / "none.toml", "worker")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("vimfed: no settings file ")
+    assert result.stderr.count("\n") == 1
+
+
+def test_the_environment_names_the_settings_file(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config.write_text("[web]\nprot = 1\n")
+    monkeypatch.setenv("VIMFED_CONFIG", str(config))
+    result = CliRunner().invoke(main, ["worker"])
+    assert result.stderr == "vimfed: unknown key web.prot: did you mean web.port?\n"
+
+
+@pytest.mark.parametrize(("option", "port"), [([], 6066), (["--port", "7000"], 7000)])
+def test_a_worker_serves_the_settings_port_or_the_options(
+    config: Path, monkeypatch: pytest.MonkeyPatch, option: list[str], port: int
+) -> None:
+    served: list[int] = []
+    monkeypatch.setattr(web.service, "run", lambda settings: served.append(settings.web.port))
+    invoke(config, "worker", *option)
+    assert served == [port]
+
+
+def test_a_worker_takes_any_free_port_for_0(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    served: list[int] = []
+    monkeypatch.setattr(web.service, "run", lambda settings: served.append(settings.web.port))
+    invoke(config, "worker", "--port", "0")
+    assert served[0] > 1024
+
+
+def test_the_exit_code_is_the_processs_own(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web.service, "run", lambda _: 3)
+    assert invoke(config, "worker").exit_code == 3
+
+
+def test_the_bridge_can_read_its_settings_again(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Settings] = []
+
+    def run(settings: Settings, reload: object) -> int:
+        config.write_text('[kafka]\nbootstrap = "b:2"\n')
+        assert callable(reload)
+        seen.extend([settings, reload()])
+        return 0
+
+    monkeypatch.setattr(bridge.service, "run", run)
+    assert invoke(config, "bridge").exit_code == 0
+    assert [settings.kafka.bootstrap for settings in seen] == ["a:1", "b:2"]
+
+
+def test_a_publisher_is_told_its_output_by_name(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config.write_text(OUTPUTS)
+    published: list[str] = []
+
+    def run(_settings: Settings, output: DmaapOutput, _port: int | None) -> int:
+        published.append(output.name)
+        return 0
+
+    monkeypatch.setattr(streams.publisher, "run", run)
+    assert invoke(config, "publisher", "--output", "two").exit_code == 0
+    assert published == ["two"]
+    for wrong in ([], ["--output", "three"]):
+        refused = invoke(config, "publisher", *wrong)
+        assert refused.exit_code == 2
+        assert refused.stderr == (
+            "vimfed: name one of the outputs in dmaap.outputs with --output: one, two\n"
+        )
+
+
+def test_a_local_kafka_is_refused_where_the_settings_want_another(config: Path) -> None:
+    result = invoke(config, "kafka")
+    assert result.exit_code == 2
+    assert "a local Kafka listens on loopback only" in result.stderr
+    config.write_text('[kafka]\nsecurity_protocol = "SSL"\n')
+    assert "a local Kafka knows neither TLS nor SASL" in invoke(config, "kafka").stderr
+
+
+def test_the_demo_needs_a_cloud(config: Path) -> None:
+    result = invoke(config, "demo")
+    assert result.exit_code == 2
+    assert result.stderr == "vimfed: the demo needs a cloud: keep a [[vims]] section\n"
