@@ -12,6 +12,7 @@ from web.errors import errors_as_json
 from web.gather import Gather
 from web.replica import Replica
 from web.request_metrics import RequestMetrics
+from web.subscriptions import Subscriptions
 from web.views import Views
 
 
@@ -41,4 +42,6 @@ def serve(worker: StreamWorker) -> None:
     server.web_app.middlewares.append(RequestMetrics(worker.registry).observe)
     server.web_app.middlewares.append(errors_as_json)
     server.web_app.cleanup_ctx.append(peers_session)
-    server.web_app.add_routes(Views(worker, replica, gather).routes())
+    subscriptions = Subscriptions(worker.settings)
+    server.web_app.cleanup_ctx.append(subscriptions.following)
+    server.web_app.add_routes(Views(worker, replica, gather).routes() + subscriptions.routes())

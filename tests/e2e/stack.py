@@ -118,6 +118,14 @@ class Stack:
         async with self._session.get(url, raise_for_status=True) as response:
             return await response.text()
 
+    async def put(self, path: str, body: object, worker: str = "worker") -> tuple[int, Any]:
+        """Return status and JSON of a PUT of JSON."""
+        return await self._ask("PUT", path, worker, body)
+
+    async def delete(self, path: str, worker: str = "worker") -> tuple[int, Any]:
+        """Return status and JSON of a DELETE."""
+        return await self._ask("DELETE", path, worker, None)
+
     async def _ask(
         self, method: str, path: str, worker: str, body: Any, **headers: str
     ) -> tuple[int, Any]:

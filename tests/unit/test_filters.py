@@ -1,0 +1,58 @@
+"""Which subscription wants which event, and which subscriptions hold when."""
+
+import pytest
+
+from streams.filters import Matcher, Subscription, SubscriptionHistory
+from tests.vm_events import VIM_ID, vm_event
+
+TENANT = "943ecb804cdf4103976b8a02cea12fdb"
+
+
+@pytest.mark.parametrize(
+    ("subscription", "wanted"),
+    [
+        (Subscription(), True),
+        (Subscription(kinds=("PAUSE", "DELETE")), True),
+        (Subscription(kinds=("DELETE",)), False),
+        (Subscription(phases=("end",)), True),
+        (Subscription(phases=("start", "error")), False),
+        (Subscription(clouds=(VIM_ID,)), True),
+        (Subscription(clouds=("Other_Cloud",)), False),
+        (Subscription(tenants=(TENANT,)), True),
+        (Subscription(tenants=("another",)), False),
+        (Subscription(instances=("vm-1",)), True),
+        (Subscription(instances=("vm-2",)), False),
+        (Subscription(kinds=("PAUSE",), phases=("start",)), False),
+    ],
+)
+def test_a_subscription_wants_what_all_of_its_lists_name(
+    subscription: Subscription, wanted: bool
+) -> None:
+    assert Matcher(subscription).wants(vm_event(), TENANT) is wanted
+
+
+def wanted_by(history: SubscriptionHistory, output: str, timestamp: int) -> int:
+    return len(history.matchers(output, timestamp))
+
+
+def test_a_change_holds_one_second_after_kafka_took_it_and_not_for_older_events() -> None:
+    history = SubscriptionHistory(None)
+    history.add("a", Subscription(), 10_000)
+    history.add("a", None, 20_000)
+    assert [wanted_by(history, "x", at) for at in (10_999, 11_000, 20_999, 21_000)] == [0, 1, 1, 0]
+    assert history.current() == {}
+
+
+def test_a_clock_that_steps_back_does_not_reorder_changes() -> None:
+    history = SubscriptionHistory(None)
+    history.add("a", Subscription(), 10_000)
+    history.add("a", None, 9_000)
+    assert wanted_by(history, "x", 10_500) == 0
+    assert wanted_by(history, "x", 11_000) == 0
+
+
+def test_a_subscription_holds_for_its_output_or_for_all() -> None:
+    history = SubscriptionHistory(Subscription(output="x"))
+    history.add("all", Subscription(), 0)
+    history.add("y", Subscription(output="y"), 0)
+    assert [wanted_by(history, output, 5000) for output in ("x", "y", "z")] == [2, 2, 1]

@@ -1,0 +1,129 @@
+"""Subscriptions over HTTP: who wants which events, changed while everything runs."""
+
+import re
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Any
+
+import msgspec
+from aiohttp import web
+from aiokafka.errors import KafkaError
+
+from streams.filters import (
+    DEFAULT,
+    HOLDS_AFTER,
+    Subscription,
+    SubscriptionHistory,
+    default_subscription,
+)
+from streams.kinds import KINDS
+from streams.subscription_log import SubscriptionLog
+from vimfed.settings import Settings
+from web.errors import ApiError, UnavailableError, json_response
+
+MOST = 1000
+"""So many subscriptions there may be; two workers that are asked at once may exceed it by one."""
+LARGEST = 100_000
+"""Bytes of JSON that one may take."""
+NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+_decode = msgspec.json.Decoder(Subscription).decode
+
+
+class Subscriptions:
+    """The handlers of ``{prefix}/v1/subscriptions``."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._outputs = frozenset(output.name for output in settings.outputs())
+        history = SubscriptionHistory(default_subscription(settings.filter))
+        self._log = SubscriptionLog(settings.kafka, history)
+
+    async def following(self, _app: web.Application) -> AsyncIterator[None]:
+        """Follow the topic while the server runs."""
+        async with self._log.followed():
+            yield
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return all routes."""
+        base = f"{self._settings.web.prefix}/v1/subscriptions"
+        one = base + "/{name}{slash:/?}"
+        return [
+            web.get(base + "{slash:/?}", self.list_all),
+            web.get(one, self.get),
+            web.put(one, self.put),
+            web.delete(one, self.delete),
+        ]
+
+    async def list_all(self, _request: web.Request) -> web.Response:
+        """Tell all subscriptions, the settings' filter among them."""
+        held = await self._held()
+        return json_response({"subscriptions": [_told(name, held[name]) for name in sorted(held)]})
+
+    async def get(self, request: web.Request) -> web.Response:
+        """Tell one subscription."""
+        name, held = request.match_info["name"], await self._held()
+        if name not in held:
+            raise ApiError(404, f"there is no subscription {name}")
+        return json_response(_told(name, held[name]))
+
+    async def put(self, request: web.Request) -> web.Response:
+        """Make or replace a subscription; the answer says from when it holds."""
+        name = _writable_name(request)
+        subscription = self._parsed(await request.read())
+        held = await self._held()
+        if name not in held and len(held) >= MOST:
+            raise ApiError(409, f"there are {MOST} subscriptions already: delete one first")
+        holds_from = await self._write(name, subscription)
+        body = {**_told(name, subscription), "holds_from": holds_from}
+        return json_response(body, 200 if name in held else 201)
+
+    async def delete(self, request: web.Request) -> web.Response:
+        """End a subscription; the answer says until when it holds."""
+        name = _writable_name(request)
+        if name not in await self._held():
+            raise ApiError(404, f"there is no subscription {name}")
+        return json_response({"name": name, "holds_until": await self._write(name, None)})
+
+    async def _held(self) -> dict[str, Subscription]:
+        """Return what all workers have been told so far, by name."""
+        await self._log.known(monotonic())
+        return dict(self._log.history.current())
+
+    async def _write(self, name: str, subscription: Subscription | None) -> str:
+        try:
+            taken_at = await self._log.write(name, subscription)
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise UnavailableError(f"Kafka has not acknowledged the change: {error!r}") from error
+        moment = datetime.fromtimestamp(taken_at / 1000 + HOLDS_AFTER, UTC)
+        return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    def _parsed(self, body: bytes) -> Subscription:
+        if len(body) > LARGEST:
+            raise ApiError(400, f"a subscription takes at most {LARGEST} bytes")
+        try:
+            subscription = _decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ApiError(400, f"not a subscription: {error}") from None
+        for what, given, accepted in (
+            ("kinds", subscription.kinds, KINDS.keys()),
+            ("output", filter(None, [subscription.output]), self._outputs),
+        ):
+            for unknown in sorted(set(given) - accepted):
+                names = ", ".join(sorted(accepted))
+                raise ApiError(400, f"{what}: {unknown!r} is none of {names}")
+        return subscription
+
+
+def _writable_name(request: web.Request) -> str:
+    name = request.match_info["name"]
+    if not NAME.fullmatch(name):
+        raise ApiError(400, f"a name has 1 to 64 letters, digits and . _ -, not {name!r}")
+    if name == DEFAULT:
+        raise ApiError(409, f"{DEFAULT} is the settings' [filter]: change it there")
+    return name
+
+
+def _told(name: str, subscription: Subscription) -> dict[str, Any]:
+    return {"name": name, **msgspec.structs.asdict(subscription)}
