@@ -27,6 +27,6 @@ def test_a_queue_has_neither_partition_nor_offset() -> None:
 
 def test_what_is_too_large_for_a_record_is_cut_and_says_how_large_it_was() -> None:
     record = dead_letter_record(KAFKA, b"x" * 3_000_000, "e" * 5000, source="q")
-    assert len(record.value) == MAX_VALUE_BYTES
+    assert len(record.value or b"") == MAX_VALUE_BYTES
     assert dict(record.headers)["size"] == b"3000000"
     assert sum(len(value) for _, value in record.headers) + MAX_VALUE_BYTES < MAX_RECORD_BYTES
