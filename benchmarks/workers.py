@@ -16,7 +16,6 @@ import time
 import venv
 from pathlib import Path
 from subprocess import check_call
-from typing import NamedTuple
 
 import msgspec
 import psutil
@@ -26,6 +25,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from streams.fold import fold
 from tests.brokers import new_kafka
+from tests.core_truth import Record
 from tests.traces import PLAIN, notifications
 from vimfed.child import Child
 from vimfed.keys import instance_key, partition_of
@@ -42,16 +42,6 @@ JOBS = ("aiokafka", "faust", "worker", "quix")
 _encode = msgspec.json.Encoder().encode
 
 
-class Record(NamedTuple):
-    """A record of the source topic."""
-
-    topic: str
-    partition: int
-    offset: int
-    key: bytes
-    value: bytes
-
-
 def multiplied(copies: int) -> list[Record]:
     """Return the recorded run ``copies`` times, each copy with instance ids of its own."""
     run = [
@@ -65,7 +55,7 @@ def multiplied(copies: int) -> list[Record]:
             key = instance_key(vim_id, own_id)
             own_value = value.replace(instance_id.encode(), own_id.encode()) if own_id else value
             partition = partition_of(key, PARTITIONS)
-            records.append(Record(SOURCE, partition, len(records), key, own_value))
+            records.append(Record(SOURCE, partition, len(records), key, own_value, {}))
     return records
 
 
