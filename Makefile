@@ -1,13 +1,15 @@
 # make setup   the environment in .venv, nothing else
 # make run     the whole job on this machine, fed with a recorded trace, until Ctrl-C
 # make test    everything that must be right before a change lands
+# make chaos   the long forms of the tests that break things: half an hour
+# make bench   the benchmarks, whose tables stand in benchmarks/README.md: half an hour
 # make clean   removes the state of make run; make distclean removes the environment as well
 
 PYTHON ?= python3
 BIN := .venv/bin
 
 .DELETE_ON_ERROR:
-.PHONY: setup run test lint pytest system-packages clean distclean
+.PHONY: setup run test lint pytest chaos bench system-packages clean distclean
 
 setup: .venv/installed
 
@@ -37,6 +39,13 @@ lint: setup
 
 pytest: setup
 	$(BIN)/pytest
+
+chaos: system-packages setup
+	VIMFED_CHAOS=long $(BIN)/pytest tests/chaos
+
+bench: setup
+	for benchmark in $(basename $(notdir $(wildcard benchmarks/[!_]*.py))); do \
+		echo "== $$benchmark"; $(BIN)/python -m benchmarks.$$benchmark || exit 1; done
 
 # What the tests need beside Python: Java and Maven for Kafka, and RabbitMQ.
 system-packages:

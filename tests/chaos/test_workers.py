@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 from streams.transition import decode_event
 from tests.brokers import new_kafka
 from tests.chaos import LONG
@@ -17,6 +19,8 @@ from tests.chaos.instance_load import ENDED, STATUS, Client, Load, outages
 from tests.core_truth import core_truth, newest_values, records_on
 from tests.e2e.stack import Stack, eventually
 from vimfed.local_kafka import LocalKafka
+
+pytestmark = pytest.mark.timeout(1200 if LONG else 300)
 
 SESSION = 6.0
 PARTITIONS = 8
