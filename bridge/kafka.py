@@ -28,6 +28,7 @@ Write = Callable[[Sequence[OutgoingRecord], Progress], Awaitable[None]]
 
 POLL_MS = 500
 MAX_BACKOFF = 30.0
+CANCEL_TIMEOUT = 1.0
 
 
 class KafkaListener:
@@ -58,7 +59,7 @@ class KafkaListener:
         await asyncio.wait([self._task], timeout=STOP_TIMEOUT)
         in_time = self._task.done()
         self._task.cancel()
-        await asyncio.wait([self._task])
+        await asyncio.wait([self._task], timeout=CANCEL_TIMEOUT)
         return in_time
 
     async def _run(self) -> None:
@@ -66,32 +67,33 @@ class KafkaListener:
         backoff = 1.0
         while not self._stopping.is_set():
             begun = time.monotonic()
-            consumer = _consumer(self._vim)
             try:
-                LOG.info("cloud %s: connecting", self._vim.vim_id, extra=known)
-                await consumer.start()
-                LOG.info(
-                    "cloud %s: listening as group %s",
-                    self._vim.vim_id,
-                    self._vim.pool,
-                    extra=known,
-                )
-                await self._consume(consumer)
-            except (KafkaError, OSError) as error:
+                await self._listen(known)
+            except Exception as error:
                 LOG.warning(
                     "cloud %s: cannot listen, trying again in %.0f s: %s",
                     self._vim.vim_id,
                     backoff,
                     error,
                     extra=known,
+                    exc_info=not isinstance(error, KafkaError | OSError),
                 )
-                self._progress.connected = False
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), backoff)
                 backoff = 1.0 if time.monotonic() - begun > 60 else min(2 * backoff, MAX_BACKOFF)
-            finally:
-                self._progress.connected = False
-                await consumer.stop()
+
+    async def _listen(self, known: dict[str, str]) -> None:
+        consumer = _consumer(self._vim)
+        try:
+            LOG.info("cloud %s: connecting", self._vim.vim_id, extra=known)
+            await consumer.start()
+            LOG.info(
+                "cloud %s: listening as group %s", self._vim.vim_id, self._vim.pool, extra=known
+            )
+            await self._consume(consumer)
+        finally:
+            self._progress.connected = False
+            await consumer.stop()
 
     async def _consume(self, consumer: AIOKafkaConsumer) -> None:
         while not self._stopping.is_set():

@@ -147,7 +147,7 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
         self._progress = progress
         self._leaving = threading.Event()
         self._give_up_at = 0.0
-        self._failure: BaseException | None = None
+        self._failure: Exception | None = None
         self._delivery: Delivery | None = None
         self._path = f"{vim.vim_id}/{vim.pool}/{uuid.uuid4().hex[:12]}"
         self._sequence = 0
@@ -200,8 +200,10 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
         try:
             if self._deliver(incoming):
                 self._acknowledge(incoming)
-        except BaseException as error:
+        except Exception as error:
             # Whoever lets a later batch pass this one breaks the order: the session is over.
+            vim_id = self._vim.vim_id
+            LOG.exception("cloud %s: cannot handle a batch", vim_id, extra={"vim_id": vim_id})
             self._failure = error
             self._leaving.set()
 
@@ -243,6 +245,9 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
                 if self._leaving.is_set() and time.monotonic() > self._give_up_at:
                     self._progress.settled()
                     return False
+            except concurrent.futures.CancelledError:  # the process ends
+                self._progress.settled()
+                return False
             else:
                 self._delivery = None
                 self._progress.written(len(records) - dead, dead)

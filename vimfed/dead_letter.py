@@ -38,6 +38,7 @@ def dead_letter_record(
     absent.
     """
     kept = without_context(value)
+    room = max(0, MAX_VALUE_BYTES - len(key or b""))
     headers = {
         "source": source,
         "partition": partition,
@@ -45,13 +46,13 @@ def dead_letter_record(
         "error": error,
         "vim_id": vim_id or None,
         ONLY_OUTPUT: output or None,
-        "size": len(kept) if len(kept) > MAX_VALUE_BYTES else None,
+        "size": len(kept) if len(kept) > room else None,
     }
     return OutgoingRecord(
         topic=TopicNames(kafka.topic_prefix).dead_letter,
         partition=partition_of(key if key is not None else vim_id.encode(), kafka.partitions),
         key=key,
-        value=kept[:MAX_VALUE_BYTES],
+        value=kept[:room],
         headers=tuple(
             (name, str(header).encode()[:_MAX_ERROR_BYTES])
             for name, header in headers.items()

@@ -39,11 +39,10 @@ def notification_record(
     Raises RecordTooLargeError.
     """
     value = _encode(notification)
-    if len(value) > MAX_RECORD_BYTES:
-        raise RecordTooLargeError(
-            f"too large: {len(value)} bytes, a record takes {MAX_RECORD_BYTES}"
-        )
     key = instance_key(notification.vim_id, instance_id)
+    size = len(key) + len(value)
+    if size > MAX_RECORD_BYTES:
+        raise RecordTooLargeError(f"too large: {size} bytes, a record takes {MAX_RECORD_BYTES}")
     return OutgoingRecord(
         TopicNames(kafka.topic_prefix).notifications,
         partition_of(key, kafka.partitions),
