@@ -40,9 +40,7 @@ class BridgeProcess:
         self._bridge = {"port": 0, **(bridge or {})}
         folder.mkdir(parents=True, exist_ok=True)
         self.write_settings(vims)
-        # The log of an interpreter that is warned of everything shows what was not closed.
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-        environment.pop("VIMFED_CONFIG", None)
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("VIMFED_")}
         self.child = Child(
             [sys.executable, "-m", "vimfed", "--config", str(self.settings_file), "bridge"],
             env=environment,
