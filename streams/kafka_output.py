@@ -19,9 +19,6 @@ from vimfed.topics import TopicSpec
 
 LOG = logging.getLogger(__name__)
 
-BROKERS_REPLICATION = -1
-"""As many replicas as the brokers' own default says."""
-
 
 def dmaap_cluster(settings: Settings, output: DmaapOutput) -> KafkaSettings:
     """Return how to connect to the cluster of ``output``, a Kafka one."""
@@ -48,12 +45,8 @@ class KafkaOutput:
     def __init__(self, settings: Settings, output: DmaapOutput) -> None:
         self._output = output
         self._cluster = dmaap_cluster(settings, output)
-        is_ours = self._cluster.bootstrap == settings.kafka.bootstrap
-        self._spec = TopicSpec(
-            output.topic,
-            settings.kafka.partitions,
-            settings.kafka.replication if is_ours else BROKERS_REPLICATION,
-        )
+        kafka = settings.kafka
+        self._spec = TopicSpec(output.topic, kafka.partitions, kafka.replication)
         self._topic_ready = False
         self._preparing = asyncio.Lock()
         self._producers = RenewedProducer(self._cluster, output.timeout)

@@ -45,7 +45,7 @@ def vm_event(
     return VmEvent(**values)
 
 
-async def create_topics(bootstrap: str, prefix: str, partitions: int = 4) -> None:
+async def create_topics(bootstrap: str, prefix: str, partitions: int = 8) -> None:
     """Create the job's topics."""
     await ensure_topics(
         KafkaSettings(bootstrap=bootstrap, topic_prefix=prefix, partitions=partitions)
@@ -57,7 +57,7 @@ def write_events(
     prefix: str,
     events: Iterable[VmEvent],
     *,
-    partitions: int = 4,
+    partitions: int = 8,
     rate: float | None = None,
 ) -> dict[str, int]:
     """Write events as a worker does; return by id when Kafka took each, in ms since 1970."""

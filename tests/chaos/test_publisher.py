@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,4 @@ async def test_a_changed_subscription_neither_loses_nor_doubles_also_across_a_ki
 
 
 def _milliseconds(moment: str) -> int:
-    from datetime import datetime
-
     return round(datetime.fromisoformat(moment).timestamp() * 1000)

@@ -6,9 +6,10 @@ bridge must not load it.
 
 import sys
 import warnings
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -17,6 +18,9 @@ from vimfed.errors import OperatorError
 from vimfed.log import configure_logging
 from vimfed.ports import free_ports
 from vimfed.settings import DmaapOutput, Settings, SettingsError, load_settings
+
+if TYPE_CHECKING:
+    from vimfed.dead_letters import Wanted
 
 
 class _OneLineErrors(click.Group):
@@ -176,3 +180,74 @@ def run_demo(config: Path) -> None:
     from vimfed.cli import demo
 
     sys.exit(demo.run(load_settings(config), config))
+
+
+@main.group("dead-letter")
+def dead_letter_commands() -> None:
+    """What could not be handled: list it, show it, try it again or drop it.
+
+    IDS are those that `list` prints, partition@offset. What is replayed or dropped is not listed
+    any more; its bytes stay until the dead-letter topic's retention removes them.
+    """
+
+
+_MOMENT = click.DateTime(["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"])
+
+
+def _choosing(command: Any) -> Any:
+    """Add the options that choose dead letters."""
+    for option in (
+        click.option("--since", type=_MOMENT, help="Not older; UTC."),
+        click.option("--until", type=_MOMENT, help="Older; UTC."),
+        click.option("--error", default="", help="The error contains this text."),
+        click.option("--vim", default="", help="Of this cloud, a vim_id."),
+    ):
+        command = option(command)
+    return click.pass_obj(command)
+
+
+def _wanted(since: datetime | None, until: datetime | None, error: str, vim: str) -> "Wanted":
+    from vimfed.dead_letters import Wanted
+
+    return Wanted(
+        since and since.replace(tzinfo=UTC), until and until.replace(tzinfo=UTC), error, vim
+    )
+
+
+@dead_letter_commands.command("list")
+@_choosing
+def list_dead_letters(config: Path, **choice: Any) -> None:
+    """Print id, time, cloud, source, size and error of each, separated by tabs."""
+    from vimfed.cli import dead_letter as dead_letters
+
+    dead_letters.list_all(load_settings(config), _wanted(**choice))
+
+
+@dead_letter_commands.command("show")
+@click.argument("letter_id", metavar="ID")
+@click.pass_obj
+def show_dead_letter(config: Path, letter_id: str) -> None:
+    """Print the headers, the key and the bytes of one."""
+    from vimfed.cli import dead_letter as dead_letters
+
+    dead_letters.show(load_settings(config), letter_id)
+
+
+@dead_letter_commands.command("replay")
+@click.argument("ids", nargs=-1)
+@_choosing
+def replay_dead_letters(config: Path, ids: tuple[str, ...], **choice: Any) -> None:
+    """Give them back to where they came from; events go to the output that did not take them."""
+    from vimfed.cli import dead_letter as dead_letters
+
+    sys.exit(dead_letters.replay(load_settings(config), _wanted(**choice), ids))
+
+
+@dead_letter_commands.command("drop")
+@click.argument("ids", nargs=-1)
+@_choosing
+def drop_dead_letters(config: Path, ids: tuple[str, ...], **choice: Any) -> None:
+    """Settle them without replaying them."""
+    from vimfed.cli import dead_letter as dead_letters
+
+    dead_letters.drop(load_settings(config), _wanted(**choice), ids)

@@ -1,0 +1,109 @@
+"""``vimfed dead-letter``: list, show, replay and drop what could not be handled."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import click
+
+from bridge.forwarding import UnusableBodyError, arrival_time, forwarded
+from vimfed.dead_letter import ONLY_OUTPUT
+from vimfed.dead_letters import DeadLetter, DeadLetterError, Wanted, find, settle, unsettled
+from vimfed.kafka import OutgoingRecord
+from vimfed.keys import partition_of
+from vimfed.settings import KafkaSettings, Settings
+from vimfed.topics import TopicNames
+
+
+def list_all(settings: Settings, wanted: Wanted) -> None:
+    """Print a line for each: id, time, cloud, source, bytes, error."""
+
+    async def work() -> None:
+        async for letter in unsettled(settings.kafka, wanted):
+            at = letter.at.isoformat(timespec="seconds").replace("+00:00", "Z")
+            source, error = (letter.headers.get(name, "-") for name in ("source", "error"))
+            size = letter.headers.get("size", str(len(letter.value)))
+            click.echo(f"{letter.id}\t{at}\t{letter.vim_id or '-'}\t{source}\t{size}\t{error}")
+
+    asyncio.run(work())
+
+
+def show(settings: Settings, letter_id: str) -> None:
+    """Print one: its headers, its key and its bytes. Raises DeadLetterError."""
+    letter = asyncio.run(find(settings.kafka, letter_id))
+    for name, value in letter.headers.items():
+        click.echo(f"{name}: {value}")
+    click.echo(f"key: {(letter.key or b'').decode(errors='replace')}")
+    click.echo("")
+    click.echo(letter.value)
+
+
+def replay(settings: Settings, wanted: Wanted, letter_ids: tuple[str, ...]) -> int:
+    """Give the chosen ones back to where they came from; return 1 where one cannot be, else 0."""
+    kafka = settings.kafka
+
+    async def work() -> int:
+        failures = 0
+        async for letter in _chosen(kafka, wanted, letter_ids):
+            try:
+                record = _replayed(kafka, letter)
+            except DeadLetterError as error:
+                click.echo(f"{letter.id}: {error}", err=True)
+                failures = 1
+            else:
+                await settle(kafka, letter, "replayed", record)
+                click.echo(f"{letter.id}: replayed to {record.topic}")
+        return failures
+
+    return asyncio.run(work())
+
+
+def drop(settings: Settings, wanted: Wanted, letter_ids: tuple[str, ...]) -> None:
+    """Settle the chosen ones without replaying them. Raises DeadLetterError."""
+
+    async def work() -> None:
+        async for letter in _chosen(settings.kafka, wanted, letter_ids):
+            await settle(settings.kafka, letter, "dropped")
+            click.echo(f"{letter.id}: dropped")
+
+    asyncio.run(work())
+
+
+async def _chosen(
+    kafka: KafkaSettings, wanted: Wanted, letter_ids: tuple[str, ...]
+) -> AsyncIterator[DeadLetter]:
+    if not letter_ids and wanted == Wanted():
+        raise DeadLetterError("say which: name ids, or give --since, --until, --error or --vim")
+    missing = set(letter_ids)
+    async for letter in unsettled(kafka, wanted):
+        if not letter_ids or letter.id in letter_ids:
+            missing.discard(letter.id)
+            yield letter
+    if missing:
+        raise DeadLetterError(
+            f"no such dead letter, or it is settled: {', '.join(sorted(missing))}"
+        )
+
+
+def _replayed(kafka: KafkaSettings, letter: DeadLetter) -> OutgoingRecord:
+    """Return the record that tries a dead letter again. Raises DeadLetterError."""
+    if "size" in letter.headers:
+        raise DeadLetterError("it was too large for a record and is cut: it cannot be replayed")
+    names = TopicNames(kafka.topic_prefix)
+    source = letter.headers.get("source", "")
+    if source in (names.notifications, names.events):
+        key = letter.key or b""
+        output = letter.headers.get(ONLY_OUTPUT)
+        headers = () if output is None else ((ONLY_OUTPUT, output.encode()),)
+        partition = partition_of(key, kafka.partitions)
+        return OutgoingRecord(source, partition, letter.key, letter.value, headers)
+    try:
+        return forwarded(
+            kafka,
+            letter.value,
+            vim_id=letter.vim_id,
+            path=f"dead-letter/{letter.id}",
+            sequence=1,
+            received_at=arrival_time(),
+        )
+    except UnusableBodyError as error:
+        raise DeadLetterError(f"still unusable: {error}") from None
