@@ -1,0 +1,170 @@
+"""The table of what nova's event types mean, against the recorded runs and nova's own names."""
+
+import pytest
+
+from streams.kinds import (
+    ACTIONS,
+    API_STATUSES,
+    AUDITS,
+    EVENT_TYPES,
+    KINDS,
+    STATE,
+    TASK_STATES,
+    VM_STATES,
+    api_status,
+)
+from tests.traces import PLAIN, ROUGH, notifications
+
+
+def test_the_specifications_kinds_are_there() -> None:
+    named = {"DELETE", "PAUSE", "POWER_OFF", "REBUILD", "SHUT_DOWN", "SOFT_DELETE"}
+    assert named <= KINDS.keys()
+
+
+def test_every_kind_stands_in_the_table_once() -> None:
+    assert len(KINDS) == len(ACTIONS)
+    names = [name for action in ACTIONS for name in (action.legacy, action.versioned) if name]
+    assert len(names) > len(set(names))  # both formats mostly use the same
+    assert {event_type.kind for event_type in EVENT_TYPES.values()} == KINDS.keys()
+
+
+@pytest.mark.parametrize(
+    ("legacy", "versioned", "kind", "phase"),
+    [
+        ("finish_resize.end", "resize_finish.end", "RESIZE_FINISH", "end"),
+        ("resize.prep.start", "resize_prep.start", "RESIZE_PREP", "start"),
+        ("resize.confirm.end", "resize_confirm.end", "RESIZE_CONFIRM", "end"),
+        ("resize.revert.end", "resize_revert.end", "RESIZE_REVERT", "end"),
+        ("rebuild.scheduled", "rebuild_scheduled", "REBUILD_SCHEDULED", "end"),
+        ("volume.attach", "volume_attach.end", "VOLUME_ATTACH", "end"),
+        ("volume.detach", "volume_detach.end", "VOLUME_DETACH", "end"),
+        ("live_migration.pre.end", "live_migration_pre.end", "LIVE_MIGRATION_PRE", "end"),
+        ("live_migration._post.end", "live_migration_post.end", "LIVE_MIGRATION_POST", "end"),
+        (
+            "live_migration.post.dest.end",
+            "live_migration_post_dest.end",
+            "LIVE_MIGRATION_POST_DEST",
+            "end",
+        ),
+        (
+            "live_migration._rollback.start",
+            "live_migration_rollback.start",
+            "LIVE_MIGRATION_ROLLBACK",
+            "start",
+        ),
+        (
+            "live_migration.rollback.dest.end",
+            "live_migration_rollback_dest.end",
+            "LIVE_MIGRATION_ROLLBACK_DEST",
+            "end",
+        ),
+        (
+            "live.migration.abort.start",
+            "live_migration_abort.start",
+            "LIVE_MIGRATION_ABORT",
+            "start",
+        ),
+        (
+            "live.migration.force.complete.end",
+            "live_migration_force_complete.end",
+            "LIVE_MIGRATION_FORCE_COMPLETE",
+            "end",
+        ),
+        ("shutdown.start", "shutdown.start", "SHUT_DOWN", "start"),
+        ("create.error", "create.error", "CREATE", "error"),
+        ("reboot.error", "reboot.error", "REBOOT", "error"),
+        ("rebuild.error", "rebuild.error", "REBUILD", "error"),
+        ("resize.error", "resize.error", "RESIZE", "error"),
+        ("evacuate", "evacuate", "EVACUATE", "end"),
+        ("trigger_crash_dump.end", "trigger_crash_dump.end", "TRIGGER_CRASH_DUMP", "end"),
+    ],
+)
+def test_both_spellings_are_one_kind(legacy: str, versioned: str, kind: str, phase: str) -> None:
+    for event_type in (f"compute.instance.{legacy}", f"instance.{versioned}"):
+        meaning = EVENT_TYPES[event_type]
+        assert (meaning.kind, meaning.phase) == (kind, phase)
+
+
+@pytest.mark.parametrize(
+    ("event_type", "kind"),
+    [
+        ("compute_task.build_instances", "CREATE"),
+        ("compute_task.build_instances.error", "CREATE"),
+        ("compute_task.migrate_server", "MIGRATE"),
+        ("compute_task.migrate_server.error", "MIGRATE"),
+        ("compute_task.rebuild_server", "REBUILD"),
+        ("compute_task.rebuild_server.error", "REBUILD"),
+    ],
+)
+def test_a_task_that_the_conductor_gives_up_is_an_error(event_type: str, kind: str) -> None:
+    assert EVENT_TYPES[event_type][1:3] == (kind, "error")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "lock",
+        "unlock",
+        "interface_attach.start",
+        "interface_detach.error",
+        "volume_attach.error",
+        "volume_detach.start",
+        "volume_swap.error",
+        "share_attach.end",
+        "share_detach.error",
+    ],
+)
+def test_what_only_versioned_notifications_tell_is_known(name: str) -> None:
+    assert f"instance.{name}" in EVENT_TYPES
+
+
+@pytest.mark.parametrize("name", ["create_ip.start", "delete_ip.end"])
+def test_what_only_legacy_notifications_tell_is_known(name: str) -> None:
+    assert f"compute.instance.{name}" in EVENT_TYPES
+    assert f"instance.{name}" not in EVENT_TYPES
+
+
+@pytest.mark.parametrize("run", [PLAIN, ROUGH])
+def test_every_recorded_event_type_about_an_instance_is_in_the_table(run: str) -> None:
+    told = {one.event_type for one in notifications(run)}
+    about = {name for name in told if name.startswith(("compute.instance.", "instance."))}
+    assert about - AUDITS <= EVENT_TYPES.keys()
+
+
+def test_every_state_of_a_kind_is_one_of_novas() -> None:
+    for action in ACTIONS:
+        assert set(action.task_states) <= TASK_STATES
+        assert action.end_vm_state in VM_STATES | {""}
+    assert KINDS[STATE].task_states == ()
+
+
+@pytest.mark.parametrize(
+    ("vm_state", "task_state", "status"),
+    [
+        ("active", "", "ACTIVE"),
+        ("active", "powering-off", "ACTIVE"),
+        ("active", "rebooting", "REBOOT"),
+        ("active", "reboot_started_hard", "HARD_REBOOT"),
+        ("active", "rebuild_spawning", "REBUILD"),
+        ("active", "resize_migrated", "RESIZE"),
+        ("active", "migrating", "MIGRATING"),
+        ("active", "updating_password", "PASSWORD"),
+        ("stopped", "", "SHUTOFF"),
+        ("stopped", "rebuilding", "REBUILD"),
+        ("resized", "", "VERIFY_RESIZE"),
+        ("resized", "resize_reverting", "REVERT_RESIZE"),
+        ("paused", "migrating", "MIGRATING"),
+        ("suspended", "resuming", "SUSPENDED"),
+        ("soft-delete", "", "SOFT_DELETED"),
+        ("error", "rebuilding", "REBUILD"),
+        ("error", "deleting", "ERROR"),
+        ("building", "spawning", "BUILD"),
+        ("shelved_offloaded", "", "SHELVED_OFFLOADED"),
+        ("hibernating", "", "UNKNOWN"),
+    ],
+)
+def test_the_api_status_follows_from_both_states(
+    vm_state: str, task_state: str, status: str
+) -> None:
+    assert api_status(vm_state, task_state) == status
+    assert status in API_STATUSES | {"UNKNOWN"}

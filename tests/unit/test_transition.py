@@ -1,0 +1,226 @@
+"""The transition rules, one by one."""
+
+import json
+import uuid
+from typing import Any
+
+import msgspec
+import pytest
+
+from streams.normalise import InstanceNews, normalise
+from streams.transition import (
+    MOST_CLOCKS,
+    MOST_MESSAGES,
+    MOST_TOLD,
+    Outcome,
+    has_outlived,
+    transition,
+)
+from tests.nova_messages import INSTANCE, in_order, legacy, versioned
+from tests.playing import play
+from vimfed.records import InstanceState, Notification
+
+DAY = 86_400.0
+GONE = {"deleted_at": "2026-01-01T12:00:09.000000", "terminated_at": "2026-01-01T12:00:09.000000"}
+
+
+def step(row: InstanceState | None, one: Notification, **options: Any) -> Outcome:
+    news = normalise(one)
+    assert isinstance(news, InstanceNews)
+    return transition(row, news, 7, **options)
+
+
+def after(*notifications: Notification) -> InstanceState:
+    return play(notifications).rows[INSTANCE]
+
+
+def test_an_event_id_is_the_uuid5_of_what_was_told() -> None:
+    (event,) = play([legacy("pause.end", "paused", request="req-9")]).events
+    namespace = uuid.UUID("6f0f5f3e-8a1d-5c0c-9a3b-2f64b7a1c9d2")
+    name = f"openstack_region/{INSTANCE}/PAUSE/end/req-9/compute01"
+    assert event.id == str(uuid.uuid5(namespace, name))
+
+
+def test_without_a_request_id_the_message_id_takes_its_place() -> None:
+    def events(build: Any, first: str, second: str) -> int:
+        messages = [
+            build("pause.end", "paused", request=None, message_id=first, at=1),
+            build("pause.end", "paused", request=None, message_id=second, at=2),
+        ]
+        return len(play(in_order(*messages)).events)
+
+    assert events(legacy, "m-1", "m-2") == 2
+    assert events(legacy, "m-1", "m-1") == 1
+    # A versioned payload names the request itself.
+    twin = versioned("pause.end", "paused", request=None, fields={"request_id": "req-1"})
+    assert len(play(in_order(legacy("pause.end", "paused"), twin)).events) == 1
+
+
+def test_an_event_tells_the_states_before_and_after() -> None:
+    outcome = play(
+        in_order(
+            legacy("power_off.start", "active", "powering-off", at=1),
+            legacy("power_off.end", "stopped", at=2),
+        )
+    )
+    first, second = outcome.events
+    assert (first.old_state, first.old_task_state) == ("", "")
+    assert (second.old_state, second.old_task_state) == ("active", "powering-off")
+    assert (second.new_state, second.new_task_state) == ("stopped", "")
+    assert second.changed_at == "2026-01-01T12:00:02.123456Z"
+    assert not second.late
+
+
+def test_late_news_is_told_and_leaves_the_state() -> None:
+    newer = legacy("resume.end", "active", at=5, request="req-2", path="a")
+    older = versioned("suspend.end", "suspended", at=4, path="b")
+    outcome = play([newer, older])
+    late = outcome.events[-1]
+    assert (late.kind, late.late, late.new_state, late.old_state) == (
+        "SUSPEND",
+        True,
+        "suspended",
+        "",
+    )
+    row = outcome.rows[INSTANCE]
+    assert (row.vm_state, row.kind, row.changed_at) == (
+        "active",
+        "RESUME",
+        "2026-01-01T12:00:05.123456Z",
+    )
+    assert outcome.results == {"changed": 1, "late": 1}
+
+
+def test_the_last_action_is_the_newest_though_an_update_is_newer_still() -> None:
+    messages = [
+        legacy("create.end", "active", at=1, path="a"),
+        legacy("update", "active", None, old=("active", None), at=3, path="b"),
+        versioned("lock", "active", at=2, request="req-2", path="c"),
+    ]
+    row = after(*messages)
+    assert row.kind == "LOCK"
+    assert row.state_version is not None
+    assert row.state_version.path == "b"
+
+
+def test_the_repetition_in_the_other_format_tells_the_power_state() -> None:
+    first = legacy("power_off.end", "stopped", at=1)
+    twin = versioned("power_off.end", "stopped", at=2, fields={"power_state": "shutdown"})
+    assert after(*in_order(first)).power_state == ""
+    assert after(*in_order(first, twin)).power_state == "shutdown"
+    # It is no longer known when another vm_state is told without it.
+    started = legacy("power_on.end", "active", at=3, request="req-2")
+    assert after(*in_order(first, twin, started)).power_state == ""
+
+
+def test_a_row_tells_where_its_state_was_learned_and_from_which_record() -> None:
+    polled = msgspec.structs.replace(legacy("pause.end", "paused"), source="poller")
+    row = step(None, polled).row
+    assert row is not None
+    assert (row.source, row.source_offset) == ("poller", 7)
+
+
+def test_what_may_have_been_forgotten_is_too_late_to_tell() -> None:
+    operations = [
+        legacy("reboot.end", "active", at=at, request=f"req-{at}") for at in range(MOST_TOLD + 10)
+    ]
+    row = after(*in_order(*operations))
+    assert len(play(in_order(*operations)).events) == len(operations)
+    forgotten = legacy("reboot.end", at=5, request="req-5", message_id="twin", path="other")
+    assert step(row, forgotten) == Outcome("too_late")
+    remembered = legacy("reboot.end", at=20, request="req-20", message_id="twin", path="other")
+    assert step(row, remembered).result == "late"
+    assert step(row, remembered).events == ()
+    never_told = legacy("pause.start", at=20, request="req-new", path="other")
+    assert [event.kind for event in step(row, never_told).events] == ["PAUSE"]
+
+
+def test_a_redelivery_is_known_even_when_its_message_id_is_forgotten() -> None:
+    updates = [
+        legacy("update", "active", f"task-{at}", old=("active", None), at=at, message_id=f"m{at}")
+        for at in range(3 * MOST_MESSAGES)
+    ]
+    row = after(*in_order(*updates, updates[0], updates[40], updates[-1]))
+    assert row.task_state == f"task-{3 * MOST_MESSAGES - 1}"
+
+
+def test_a_row_keeps_apart_no_more_clocks_than_it_may() -> None:
+    updates = [
+        legacy(
+            "update", "active", None, at=at, message_id=f"m{at}", publisher=f"compute.h{at % 40}"
+        )
+        for at in range(4 * MOST_MESSAGES)
+    ]
+    assert len(after(*in_order(*updates)).messages_forgotten) == MOST_CLOCKS
+
+
+def test_a_deleted_row_is_kept_for_a_time_after_its_last_record_arrived() -> None:
+    row = after(legacy("delete.end", "deleted", fields=GONE, received=3600))
+    assert row.received_at == "2026-01-01T13:00:00.123456Z"
+    assert not has_outlived(row, "2026-01-02T13:00:00.000000Z", DAY)
+    assert has_outlived(row, "2026-01-02T13:00:01.000000Z", DAY)
+    assert not has_outlived(row, "", DAY)
+    alive = after(legacy("pause.end", "paused"))
+    assert not has_outlived(alive, "2027-01-01T00:00:00.000000Z", DAY)
+
+
+def test_old_news_of_an_unknown_instances_deletion_makes_no_row() -> None:
+    old = legacy("delete.end", "deleted", fields=GONE, received=DAY + 1)
+    outcome = step(None, old, deleted_retention=DAY)
+    assert (outcome.result, outcome.row) == ("unknown_deleted", None)
+    assert [(event.kind, event.late) for event in outcome.events] == [("DELETE", True)]
+    update = legacy("update", "deleted", old=("active", "deleting"), received=DAY + 1)
+    assert step(None, update, deleted_retention=DAY) == Outcome("unknown_deleted")
+    fresh = legacy("delete.end", "deleted", fields=GONE, received=60)
+    assert step(None, fresh, deleted_retention=DAY).row is not None
+
+
+def test_a_trace_of_last_year_makes_rows_of_what_lives() -> None:
+    old = legacy("pause.end", "paused", received=400 * DAY)
+    assert step(None, old, deleted_retention=DAY).row is not None
+
+
+def test_a_notification_that_tells_no_time_is_as_new_as_its_arrival() -> None:
+    one = msgspec.structs.replace(legacy("pause.end", "paused"), timestamp="", received_at="")
+    assert after(one).changed_at == ""
+    assert after(one).vm_state == "paused"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("resized", "active"),
+        ("resized", "stopped"),
+        ("active", "deleted"),
+        ("error", "soft-delete"),
+    ],
+)
+def test_an_update_does_not_tell_what_an_action_tells(old: str, new: str) -> None:
+    outcome = play([legacy("update", new, None, old=(old, None))])
+    assert outcome.events == []
+    assert outcome.rows[INSTANCE].vm_state == new
+
+
+def test_two_late_errors_of_one_request_are_two_events() -> None:
+    messages = [
+        legacy("update", "error", None, old=("active", None), at=1, message_id="1"),
+        legacy("update", "active", None, old=("error", None), at=2, message_id="2"),
+        versioned("update", "error", None, old=("active", None), at=1.1, message_id="3"),
+    ]
+    assert len(play(in_order(*messages)).events) == 2
+
+
+def test_a_stale_copy_of_an_unknown_instance_tells_its_action_only() -> None:
+    row = after(legacy("live_migration._post.end", "active", "migrating", at=1, path="a"))
+    assert (row.vm_state, row.state_version, row.kind) == ("", None, "LIVE_MIGRATION_POST")
+    then = legacy("pause.end", "paused", at=0, request="req-2", path="b")
+    assert step(row, then).row is not None
+    assert step(row, then).result == "changed"
+
+
+def test_the_payload_of_a_row_is_that_of_its_newest_notification() -> None:
+    messages = in_order(
+        legacy("create.end", at=1),
+        legacy("update", old=("active", None), at=2, fields={"metadata": {"role": "db"}}),
+    )
+    assert json.loads(bytes(after(*messages).payload))["metadata"] == {"role": "db"}
