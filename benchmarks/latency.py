@@ -1,0 +1,213 @@
+"""From nova to DMaaP: the latency of the whole path, and how fast a publisher alone is.
+
+    python -m benchmarks.latency [--seconds 30] [--rate 500] [--events 100000]
+
+RabbitMQ and one Kafka, the job's and DMaaP's at once, are started for the run. First oslo's own
+Notifier sends VM actions at a steady rate through bridge, worker and publisher, one process of
+each; measured is the time from the call of ``Notifier.info`` until the broker has appended the
+record to DMaaP's topic, by the broker's own clock (in whole milliseconds). Beside it the
+predecessor's path: a listener that posts each notification to an HTTP sink on this machine before
+it takes the next, until the sink has it. The first seconds of both, in which everything is new, do
+not count.
+
+Then a publisher that was not running finds all of ``--events`` waiting.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from statistics import quantiles
+from typing import Any
+
+import psutil
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from benchmarks.jobs.listeners import POOL
+from tests.brokers import RabbitMQ, new_kafka
+from tests.e2e.stack import Stack, eventually
+from tests.notifications import rabbit_sender
+from tests.topics import count_records, read_topic
+from tests.vm_events import create_topics, vm_event, write_events
+from vimfed.local_kafka import LocalKafka
+
+WARM_UP = 5
+"""Seconds of sending that do not count."""
+PARTITIONS = 8
+INSTANCES = 1000
+
+
+def cloud(rabbitmq: RabbitMQ) -> dict[str, Any]:
+    """Return the settings of the one cloud."""
+    return {
+        "cloud_owner": "CloudOwner",
+        "cloud_region_id": "RegionOne",
+        "transport_url": rabbitmq.url,
+    }
+
+
+def create_dmaap_topic(stack: Stack) -> None:
+    """Create DMaaP's topic, so that the broker stamps each record when it appends it."""
+    config = {"message.timestamp.type": "LogAppendTime"}
+    admin = AdminClient({"bootstrap.servers": stack.bootstrap})
+    new = NewTopic(stack.dmaap_topic, PARTITIONS, 1, config=config)
+    admin.create_topics([new])[stack.dmaap_topic].result(30)
+
+
+async def arrived(stack: Stack, count: int, within: float) -> None:
+    """Wait until DMaaP has as many records."""
+
+    async def all_there() -> bool:
+        there = await asyncio.to_thread(count_records, stack.bootstrap, stack.dmaap_topic)
+        return there >= count
+
+    await eventually(all_there, within=within, every=0.5)
+
+
+async def send(rabbitmq: RabbitMQ, seconds: int, rate: int) -> None:
+    """Notify at a steady rate, in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.jobs.vm_actions", rabbitmq.url]
+    process = await asyncio.create_subprocess_exec(*command, str(seconds), str(rate))
+    if await process.wait():
+        raise RuntimeError("not every notification could be sent")
+
+
+def counted(sent_and_arrived: list[tuple[float, float]]) -> list[float]:
+    """Return the latencies in ms of what was sent after the warming up."""
+    begun = min(sent for sent, _arrived in sent_and_arrived)
+    return [arrived - sent for sent, arrived in sent_and_arrived if sent >= begun + WARM_UP * 1000]
+
+
+async def through_the_job(
+    folder: Path, kafka: LocalKafka, rabbitmq: RabbitMQ, seconds: int, rate: int
+) -> list[float]:
+    """Return the latencies in ms from Notifier.info to DMaaP's Kafka."""
+    count = (WARM_UP + seconds) * rate
+    async with Stack(folder, kafka.bootstrap, [cloud(rabbitmq)]) as stack:
+        create_dmaap_topic(stack)
+        stack.start("bridge")
+        stack.start_worker()
+        stack.start("publisher")
+        await stack.bridge_connected()
+        await stack.ready()
+        await send(rabbitmq, WARM_UP + seconds, rate)
+        await arrived(stack, count, 60)
+        records = read_topic(kafka.bootstrap, stack.dmaap_topic)
+    if len(records) != count:
+        raise RuntimeError(f"{len(records)} records of {count} notifications")
+    return counted(
+        [
+            (json.loads(record.value() or b"")["metadata"]["sent_ms"], record.timestamp()[1])
+            for record in records
+        ]
+    )
+
+
+class Sink(ThreadingHTTPServer):
+    """Takes posted notifications, as Message Router does, and keeps when each came."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.sent_and_arrived: list[tuple[float, float]] = []
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        """Note when the notification has come, and answer."""
+        told = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        assert isinstance(self.server, Sink)
+        sent = told["payload"]["metadata"]["sent_ms"]
+        self.server.sent_and_arrived.append((sent, time.time() * 1000))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Say nothing."""
+
+
+async def as_the_predecessor(rabbitmq: RabbitMQ, seconds: int, rate: int) -> list[float]:
+    """Return the latencies in ms from Notifier.info to the HTTP sink."""
+    count = (WARM_UP + seconds) * rate
+    with rabbit_sender(rabbitmq.url) as sender:
+        sender.declare_pool(POOL)
+    with Sink() as sink:
+        threading.Thread(target=sink.serve_forever, daemon=True).start()
+        command = [sys.executable, "-m", "benchmarks.jobs.listeners", "post", rabbitmq.url]
+        listener = await asyncio.create_subprocess_exec(
+            *command, str(count), str(sink.server_port), stdout=subprocess.DEVNULL
+        )
+        await send(rabbitmq, WARM_UP + seconds, rate)
+        async with asyncio.timeout(600):
+            if await listener.wait():
+                raise RuntimeError("the predecessor's listener failed")
+        sink.shutdown()
+    return counted(sink.sent_and_arrived)
+
+
+async def publisher_alone(folder: Path, kafka: LocalKafka, count: int) -> tuple[float, float]:
+    """Return events per second, first to last record on DMaaP, and per second of CPU time."""
+    async with Stack(folder, kafka.bootstrap, []) as stack:
+        create_dmaap_topic(stack)
+        await create_topics(kafka.bootstrap, stack.prefix)
+        events = (vm_event(f"vm-{number % INSTANCES}") for number in range(count))
+        await asyncio.to_thread(write_events, kafka.bootstrap, stack.prefix, events)
+        publisher = stack.start("publisher")
+        await arrived(stack, count, 300)
+        cpu = sum(psutil.Process(publisher.pid).cpu_times()[:2])
+        stamps = [r.timestamp()[1] for r in read_topic(kafka.bootstrap, stack.dmaap_topic)]
+    return count * 1000 / (max(stamps) - min(stamps)), count / cpu
+
+
+def row(name: str, latencies: list[float]) -> str:
+    """Return a line of the table."""
+    cuts = quantiles(latencies, n=1000)
+    return (
+        f"| {name} | {cuts[499]:.1f} | {cuts[989]:.1f} | {cuts[998]:.1f} | {max(latencies):.1f} |"
+    )
+
+
+async def measure(folder: Path, seconds: int, rate: int, events: int) -> None:
+    """Run everything and print what came of it."""
+    for name in ("job", "publisher"):
+        (folder / name).mkdir()
+    with new_kafka(folder / "kafka") as kafka:
+        with RabbitMQ(folder / "rabbitmq") as rabbitmq:
+            load = os.getloadavg()[0]
+            ours = await through_the_job(folder / "job", kafka, rabbitmq, seconds, rate)
+            theirs = await as_the_predecessor(rabbitmq, seconds, rate)
+        print(f"{rate} notifications a second, {len(ours)} counted; load before it: {load:.1f}")
+        print("| path | p50 ms | p99 ms | p99.9 ms | most ms |\n|---|---|---|---|---|")
+        print(row("this job, to DMaaP's Kafka", ours))
+        print(row("predecessor, a POST per notification", theirs))
+        per_second, per_cpu_second = await publisher_alone(folder / "publisher", kafka, events)
+        print(
+            f"\nA publisher alone: {per_second:,.0f} events/s, {per_cpu_second:,.0f} per CPU second"
+        )
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--seconds", type=int, default=30)
+    parser.add_argument("--rate", type=int, default=500)
+    parser.add_argument("--events", type=int, default=100_000)
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        asyncio.run(measure(Path(name), chosen.seconds, chosen.rate, chosen.events))
+
+
+if __name__ == "__main__":
+    main()
