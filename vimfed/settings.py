@@ -341,6 +341,35 @@ class WebSettings(_Section, frozen=True, kw_only=True):
     ] = ""
 
 
+class GatewayUser(_Section, frozen=True, kw_only=True):
+    """``[[gateway.users]]``: who may use topics that are not open."""
+
+    name: Annotated[str, Meta(description="user name, or API key of X-CambriaAuth", min_length=1)]
+    password: Annotated[str, Meta(description="password or secret (better: password_file)")] = ""
+    password_file: Annotated[str, Meta(description="file that holds the password")] = ""
+    publish: Annotated[
+        list[str], Meta(description="topics to which the user may publish; * matches anything")
+    ] = []
+    subscribe: Annotated[
+        list[str], Meta(description="topics that the user may read; * matches anything")
+    ] = []
+
+
+class GatewaySettings(_Section, frozen=True, kw_only=True):
+    """``[gateway]``: the Message Router's REST API in front of Kafka."""
+
+    host: Annotated[str, Meta(description="address to listen on")] = "127.0.0.1"
+    port: Annotated[int, Meta(description="port to listen on", ge=1, le=65535)] = 3904
+    output: Annotated[
+        str,
+        Meta(description="name of the output whose cluster is served; empty: the first Kafka one"),
+    ] = ""
+    users: Annotated[
+        list[GatewayUser],
+        Meta(description="without users every topic is open; unauthenticated.* always are"),
+    ] = []
+
+
 class LogSettings(_Section, frozen=True, kw_only=True):
     """``[log]``: log records on standard error."""
 
@@ -365,6 +394,7 @@ class Settings(_Section, frozen=True, kw_only=True):
     filter: FilterSettings = FilterSettings()
     worker: WorkerSettings = WorkerSettings()
     web: WebSettings = WebSettings()
+    gateway: GatewaySettings = GatewaySettings()
     log: LogSettings = LogSettings()
 
     def outputs(self) -> list[DmaapOutput]:
@@ -500,7 +530,14 @@ def _resolve_secret_files(settings: Settings) -> Settings:
         for output in settings.dmaap.outputs
     ]
     dmaap = msgspec.structs.replace(settings.dmaap, outputs=outputs)
-    return msgspec.structs.replace(settings, kafka=kafka, vims=vims, dmaap=dmaap)
+    users = [
+        msgspec.structs.replace(user, password=_read_secret(user.password_file))
+        if user.password_file
+        else user
+        for user in settings.gateway.users
+    ]
+    gateway = msgspec.structs.replace(settings.gateway, users=users)
+    return msgspec.structs.replace(settings, kafka=kafka, vims=vims, dmaap=dmaap, gateway=gateway)
 
 
 def _read_secret(path: str) -> str:

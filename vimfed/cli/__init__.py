@@ -126,6 +126,16 @@ def _output(settings: Settings, name: str | None) -> DmaapOutput:
 
 @main.command()
 @click.pass_obj
+def gateway(config: Path) -> None:
+    """Serve the Message Router's REST API in front of DMaaP's Kafka."""
+    settings = _settings(config, "gateway")
+    from web import gateway as message_router_gateway
+
+    sys.exit(message_router_gateway.run(settings))
+
+
+@main.command()
+@click.pass_obj
 def kafka(config: Path) -> None:
     """Run a local Kafka broker until Ctrl-C."""
     from vimfed.cli import kafka_service

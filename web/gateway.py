@@ -1,0 +1,352 @@
+"""``vimfed gateway``: the Message Router's REST API in front of a Kafka cluster.
+
+Unlike the original it publishes durably, and commits only what a consumer has been given.
+"""
+
+import asyncio
+import logging
+import random
+import signal
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+from aiohttp import web
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from streams.kafka_output import dmaap_cluster
+from vimfed.appending import append_all
+from vimfed.errors import OperatorError
+from vimfed.kafka import OutgoingRecord, TopicMismatchError, client_options, ensure_topic
+from vimfed.keys import partition_of
+from vimfed.renewed_producer import RenewedProducer
+from vimfed.settings import KafkaSettings, Settings
+from vimfed.topics import TopicSpec, topic_specs
+from web.message_router import MessageRouterError, authorize, parse_body, parse_filter
+
+LOG = logging.getLogger(__name__)
+
+TIMEOUT = 20.0
+IDLE = 300.0
+"""Seconds after which a consumer that nobody asks for leaves its group."""
+MOST_EMPTY, EMPTY_WINDOW, EMPTY_PAUSE = 10, 60.0, 6.0
+DEFAULT_TIMEOUT_MS, DEFAULT_LIMIT = 10_000, 4096
+
+
+class _NewTopic(msgspec.Struct, rename="camel"):
+    topic_name: str
+    partition_count: int = 1
+    replication_count: int = 1
+
+
+class _Consumer:
+    """One consumer of a group, between its calls."""
+
+    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+        self.kafka = consumer
+        self.lock = asyncio.Lock()
+        self.used_at = time.monotonic()
+        self.empty: deque[float] = deque(maxlen=MOST_EMPTY + 1)
+        self._pinned: set[TopicPartition] = set()
+
+    async def pin(self) -> None:
+        """Commit where a new group begins, so that it goes on there however it ends."""
+        assigned = self.kafka.assignment()
+        for partition in assigned - self._pinned:
+            if await self.kafka.committed(partition) is None:
+                await self.kafka.commit({partition: await self.kafka.position(partition)})
+        self._pinned = set(assigned)
+
+    def asks_too_often(self) -> bool:
+        """Return whether too many calls of the last minute brought nothing."""
+        return len(self.empty) > MOST_EMPTY and time.monotonic() - self.empty[0] < EMPTY_WINDOW
+
+
+class Gateway:
+    """The handlers, and the connections behind them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._users = settings.gateway.users
+        self._kafka = gateway_cluster(settings)
+        self._own_topics = {spec.name for spec in topic_specs(settings.kafka)}
+        self._producers = RenewedProducer(self._kafka, TIMEOUT)
+        self._consumers: dict[tuple[str, str, str], _Consumer] = {}
+        self._admin = AIOKafkaAdminClient(**client_options(self._kafka))
+
+    def application(self) -> web.Application:
+        """Return the aiohttp application."""
+        app = web.Application(client_max_size=64_000_000, middlewares=[_errors])
+        app.add_routes(
+            [
+                web.post("/events/{topic}", self.publish),
+                web.get("/events/{topic}/{group}/{id}", self.consume),
+                web.get("/events{rest:.*}", self.refuse_anonymous),
+                web.post("/topics/create", self.create_topic),
+                web.get("/topics", self.topics),
+                web.get("/topics/listAll", self.list_all),
+                web.get("/topics/{topic}", self.topic),
+            ]
+        )
+        return app
+
+    async def start(self) -> None:
+        """Connect. Raises KafkaError."""
+        await self._admin.start()
+        self._sweeper = asyncio.create_task(self._sweep())
+
+    async def close(self) -> None:
+        """Leave all groups and close the connections."""
+        self._sweeper.cancel()
+        for consumer in self._consumers.values():
+            await consumer.kafka.stop()
+        await self._producers.close()
+        await self._admin.close()
+
+    async def publish(self, request: web.Request) -> web.Response:
+        """Publish the body's messages; answered once Kafka has acknowledged all of them."""
+        topic = request.match_info["topic"]
+        authorize(self._users, topic, request.headers, publish=True)
+        await self._known(topic)
+        messages = parse_body(
+            request.headers.get("Content-Type", ""),
+            await request.read(),
+            request.query.get("partitionKey"),
+        )
+        producer: AIOKafkaProducer | None = None
+        try:
+            producer = await self._producers.started()
+            count = len(await producer.partitions_for(topic))
+            records = [
+                OutgoingRecord(
+                    topic,
+                    random.randrange(count) if key is None else partition_of(key, count),  # noqa: S311
+                    key,
+                    value,
+                )
+                for key, value in messages
+            ]
+            async with asyncio.timeout(TIMEOUT):
+                await append_all(producer, records)
+        except BaseException:
+            self._producers.abandon(producer)
+            raise
+        return _json({"count": len(messages), "serverTimeMs": int(time.time() * 1000)})
+
+    async def consume(self, request: web.Request) -> web.StreamResponse:
+        """Answer with messages, and commit them once the answer has left."""
+        topic, group, member = (request.match_info[name] for name in ("topic", "group", "id"))
+        authorize(self._users, topic, request.headers, publish=False)
+        await self._known(topic)
+        passes = parse_filter(request.query.get("filter"))
+        timeout = _number(request, "timeout", DEFAULT_TIMEOUT_MS) / 1000
+        limit = max(1, _number(request, "limit", DEFAULT_LIMIT))
+        consumer = await self._consumer(topic, group, member)
+        if consumer.lock.locked():
+            raise MessageRouterError(409, 5012, "this consumer is being asked already")
+        async with consumer.lock:
+            consumer.used_at = time.monotonic()
+            if consumer.asks_too_often():
+                await asyncio.sleep(EMPTY_PAUSE)
+                consumer.empty.clear()
+                raise MessageRouterError(429, 5012, "too many calls that bring nothing")
+            messages, begin, end = await _fetch(consumer, passes, timeout, limit)
+            if not messages:
+                consumer.empty.append(time.monotonic())
+            try:
+                return await _send(request, messages)
+            except (OSError, asyncio.CancelledError):
+                for partition, offset in begin.items():
+                    consumer.kafka.seek(partition, offset)
+                end = {}
+                raise
+            finally:
+                if end:
+                    await consumer.kafka.commit(end)
+
+    async def refuse_anonymous(self, _request: web.Request) -> web.Response:
+        """Say what is missing."""
+        raise MessageRouterError(404, 5008, "name a topic, a consumer group and a consumer id")
+
+    async def topics(self, _request: web.Request) -> web.Response:
+        """List the topics' names."""
+        return _json({"topics": await self._names()})
+
+    async def list_all(self, _request: web.Request) -> web.Response:
+        """List the topics with the original's further fields."""
+        topics = [
+            {"topicName": name, "owner": "", "txenabled": False} for name in await self._names()
+        ]
+        return _json({"topics": topics})
+
+    async def topic(self, request: web.Request) -> web.Response:
+        """Tell one topic."""
+        name = request.match_info["topic"]
+        if name not in await self._names():
+            raise MessageRouterError(404, 6002, f"there is no topic {name}")
+        return _json({"name": name, "owner": "", "description": "", "txenabled": False})
+
+    async def create_topic(self, request: web.Request) -> web.Response:
+        """Create a topic."""
+        try:
+            new = msgspec.json.decode(await request.read(), type=_NewTopic)
+        except msgspec.DecodeError as error:
+            raise MessageRouterError(400, 5007, f"not a topic: {error}") from None
+        authorize(self._users, new.topic_name, request.headers, publish=True)
+        if self._is_hidden(new.topic_name):
+            raise MessageRouterError(401, 5009, f"{new.topic_name} is reserved")
+        spec = TopicSpec(new.topic_name, new.partition_count, new.replication_count)
+        await ensure_topic(self._kafka, spec)
+        return _json({"topicName": new.topic_name, "partitionCount": new.partition_count})
+
+    def _is_hidden(self, topic: str) -> bool:
+        """Return whether a topic is the job's own, Kafka's or Faust's."""
+        return topic in self._own_topics or "__" in topic
+
+    async def _names(self) -> list[str]:
+        return sorted(name for name in await self._admin.list_topics() if not self._is_hidden(name))
+
+    async def _known(self, topic: str) -> None:
+        if topic not in await self._names():
+            raise MessageRouterError(404, 3001, f"there is no topic {topic}")
+
+    async def _consumer(self, topic: str, group: str, member: str) -> _Consumer:
+        key = (topic, group, member)
+        if key not in self._consumers:
+            consumer = AIOKafkaConsumer(
+                topic,
+                **client_options(self._kafka),
+                group_id=f"{group}--{topic}",
+                client_id=member,
+                enable_auto_commit=False,
+                auto_offset_reset="latest",
+                max_poll_interval_ms=int(2 * IDLE * 1000),
+            )
+            self._consumers[key] = _Consumer(consumer)
+            async with self._consumers[key].lock:
+                try:
+                    await consumer.start()
+                except BaseException:
+                    del self._consumers[key]
+                    await consumer.stop()
+                    raise
+        return self._consumers[key]
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(IDLE / 10)
+            for key, consumer in list(self._consumers.items()):
+                if time.monotonic() - consumer.used_at > IDLE and not consumer.lock.locked():
+                    del self._consumers[key]
+                    await consumer.kafka.stop()
+
+
+def gateway_cluster(settings: Settings) -> KafkaSettings:
+    """Return the cluster behind the gateway: the named output's, or the first Kafka output's."""
+    for output in settings.outputs():
+        if output.is_kafka and settings.gateway.output in ("", output.name):
+            return dmaap_cluster(settings, output)
+    return settings.kafka
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; return the exit code. Raises OperatorError."""
+    asyncio.run(_serve(settings))
+    return 0
+
+
+async def _serve(settings: Settings) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    gateway = Gateway(settings)
+    host, port = settings.gateway.host, settings.gateway.port
+    try:
+        await gateway.start()
+    except KafkaError as error:
+        raise OperatorError(f"gateway: Kafka does not answer: {error}") from None
+    runner = web.AppRunner(gateway.application(), access_log=None, shutdown_timeout=5.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+        LOG.info("Message Router API: http://%s:%d", host, port)
+        await stop.wait()
+    except OSError as error:
+        raise OperatorError(
+            f"gateway: cannot listen on {host}:{port}: {error.strerror}; choose another "
+            "gateway.port"
+        ) from None
+    finally:
+        await runner.cleanup()
+        await gateway.close()
+
+
+async def _fetch(
+    consumer: _Consumer, passes: Callable[[bytes], bool], patience: float, limit: int
+) -> tuple[list[str], Mapping[TopicPartition, int], dict[TopicPartition, int]]:
+    """Return messages, and for each partition read the first offset and the one after the last.
+
+    Waits ``patience`` seconds at most.
+    """
+    messages: list[str] = []
+    begin: dict[TopicPartition, int] = {}
+    end: dict[TopicPartition, int] = {}
+    deadline = time.monotonic() + patience
+    while not messages:
+        await consumer.pin()
+        left = deadline - time.monotonic()
+        if left <= 0:
+            break
+        fetched = await consumer.kafka.getmany(
+            timeout_ms=int(min(left, 0.2) * 1000), max_records=limit
+        )
+        for partition, records in fetched.items():
+            begin.setdefault(partition, records[0].offset)
+            end[partition] = records[-1].offset + 1
+            values = (record.value or b"" for record in records)
+            messages.extend(value.decode(errors="replace") for value in values if passes(value))
+    return messages, begin, end
+
+
+async def _send(request: web.Request, messages: list[str]) -> web.StreamResponse:
+    """Send the answer and return when it has left. Raises OSError where the client has."""
+    response = web.StreamResponse(headers={"Content-Type": "application/json"})
+    body = msgspec.json.encode(messages)
+    response.content_length = len(body)
+    await response.prepare(request)
+    await response.write(body)
+    await response.write_eof()
+    if request.transport is None or request.transport.is_closing():
+        raise ConnectionResetError("the consumer has gone")
+    return response
+
+
+def _number(request: web.Request, name: str, default: int) -> int:
+    value = request.query.get(name, str(default))
+    return int(value) if value.isdecimal() else default
+
+
+def _json(value: Any, status: int = 200) -> web.Response:
+    return web.Response(
+        body=msgspec.json.encode(value), status=status, content_type="application/json"
+    )
+
+
+@web.middleware
+async def _errors(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except MessageRouterError as error:
+        return _json(error.body, error.status)
+    except TopicMismatchError as error:
+        return _json(MessageRouterError(400, 5007, str(error)).body, 400)
+    except web.HTTPRequestEntityTooLarge:
+        return _json(MessageRouterError(413, 5004, "the body is too large").body, 413)
+    except (KafkaError, TimeoutError, AssertionError) as error:
+        LOG.warning("%s %s: %r", request.method, request.path, error)
+        return _json(MessageRouterError(503, 3002, f"Kafka is unavailable: {error!r}").body, 503)
