@@ -281,7 +281,7 @@ def _utc(time: str) -> tuple[str, int] | None:
     except (ValueError, OverflowError):
         return None
     ms = (moment - _EPOCH) // _MILLISECOND
-    return f"{moment.isoformat(timespec='microseconds')}Z", min(max(ms, 0), MOST_MS)
+    return f"{moment.isoformat('T', 'microseconds')}Z", ms if 0 <= ms <= MOST_MS else 0
 
 
 _EPOCH = datetime(1970, 1, 1)
