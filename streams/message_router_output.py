@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import urljoin
 
 import aiohttp
 import msgspec
@@ -82,6 +83,11 @@ class MessageRouterOutput:
             short = f"{told}: {count} of {sent} messages taken"
             # Which of them nobody knows: smaller requests find out.
             raise RefusedError(short) if sent > 1 else DeliveryError(short)
+
+    async def check(self) -> None:
+        """Ask the server for its topics. Raises aiohttp.ClientError, TimeoutError or OSError."""
+        async with self._opened().get(urljoin(self._output.url, "/topics"), headers=self._headers):
+            pass
 
     async def close(self) -> None:
         """Close the connections."""

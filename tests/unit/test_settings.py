@@ -22,6 +22,12 @@ cloud_region_id = "RegionOne"
 transport_url = "rabbit://nova:secret@mq/"
 """
 
+OUTPUT = """
+[[dmaap.outputs]]
+name = "onap"
+url = "kafka://a:1/t"
+"""
+
 
 def load(tmp_path: Path, text: str, **environ: str) -> Settings:
     path = tmp_path / "vimfed.toml"
@@ -79,6 +85,14 @@ def test_secrets_come_from_files(tmp_path: Path) -> None:
     assert settings.vims[0].transport_url == "rabbit://nova:two@mq/"
 
 
+def test_an_outputs_password_comes_by_environment_or_from_a_file(tmp_path: Path) -> None:
+    name = "VIMFED_DMAAP__OUTPUTS__ONAP__PASSWORD"
+    assert load(tmp_path, OUTPUT, **{name: "one"}).dmaap.outputs[0].password == "one"
+    (tmp_path / "password").write_text("two\n")
+    text = f'{OUTPUT}password_file = "{tmp_path}/password"\n'
+    assert load(tmp_path, text).dmaap.outputs[0].password == "two"
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
@@ -96,6 +110,14 @@ def test_secrets_come_from_files(tmp_path: Path) -> None:
         (CLOUD + CLOUD, "CloudOwner_RegionOne stands there twice"),
         (CLOUD.replace("rabbit:", "http:"), "must begin with rabbit:// or kafka://, not http://"),
         (CLOUD.replace('"CloudOwner"', '""'), "at `$.vims[0].cloud_owner`"),
+        (OUTPUT + OUTPUT, "dmaap.outputs: onap stands there twice"),
+        (OUTPUT.replace("kafka:", "ftp:"), "must begin with kafka://, http:// or https://"),
+        (OUTPUT.replace("//a:1", "//me:secret@a:1"), "the url names a user"),
+        (
+            OUTPUT.replace("kafka://a:1/t", "http://a:1/t"),
+            "look like http://host:port/events/topic",
+        ),
+        ("[filter]\noutput = 'x'\n", "filter.output: there is no output 'x'"),
     ],
 )
 def test_what_cannot_be_used_is_refused_with_its_key(

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from urllib.parse import urlsplit
 
+import aiohttp
 import click
 import oslo_messaging
 from aiokafka.admin import AIOKafkaAdminClient
@@ -18,10 +19,18 @@ from oslo_messaging._drivers.common import PURPOSE_SEND
 from bridge.kafka import cluster_of
 from bridge.rabbit import transport_of
 from streams.kafka_output import dmaap_cluster
+from streams.message_router_output import MessageRouterOutput
 from vimfed.kafka import client_options
 from vimfed.settings import DmaapOutput, KafkaSettings, Settings, VimSettings
 
-_ERRORS = (KafkaError, KombuError, AMQPError, oslo_messaging.MessagingException, OSError)
+_ERRORS = (
+    KafkaError,
+    KombuError,
+    AMQPError,
+    oslo_messaging.MessagingException,
+    aiohttp.ClientError,
+    OSError,
+)
 
 
 def run(settings: Settings) -> int:
@@ -79,5 +88,18 @@ def _try_kafka(kafka: KafkaSettings) -> None:
             raise ConnectionError(f"no broker answers at {kafka.bootstrap}") from None
         finally:
             await admin.close()
+
+    asyncio.run(connect())
+
+
+def _try_message_router(settings: Settings, output: DmaapOutput) -> None:
+    """Raise OSError or aiohttp.ClientError where no server answers, whatever it answers."""
+
+    async def connect() -> None:
+        router = MessageRouterOutput(settings, output)
+        try:
+            await router.check()
+        finally:
+            await router.close()
 
     asyncio.run(connect())
