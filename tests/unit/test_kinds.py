@@ -1,5 +1,7 @@
 """The table of what nova's event types mean, against the recorded runs and nova's own names."""
 
+from pathlib import Path
+
 import pytest
 
 from streams.kinds import (
@@ -14,6 +16,8 @@ from streams.kinds import (
     api_status,
 )
 from tests.traces import PLAIN, ROUGH, notifications
+
+DOCUMENTATION = Path(__file__).parents[2] / "docs" / "notifications.md"
 
 
 def test_the_specifications_kinds_are_there() -> None:
@@ -168,3 +172,22 @@ def test_the_api_status_follows_from_both_states(
 ) -> None:
     assert api_status(vm_state, task_state) == status
     assert status in API_STATUSES | {"UNKNOWN"}
+
+
+def test_the_documentation_lists_every_kind_as_the_table_has_it() -> None:
+    documented = {
+        tuple(cell.strip().strip("`") for cell in line.strip("|").split("|"))
+        for line in DOCUMENTATION.read_text().splitlines()
+        if line.startswith("| ") and line.split()[1].isupper()
+    }
+    assert documented == {
+        (
+            action.kind,
+            action.legacy,
+            action.versioned,
+            ", ".join(action.task_states),
+            action.end_vm_state,
+        )
+        for action in ACTIONS
+        if action.legacy or action.versioned
+    }
