@@ -21,6 +21,12 @@ LOG = logging.getLogger(__name__)
 
 ASK_EVERY = 0.1
 """Seconds between two questions where the topic ends."""
+FETCH_WAIT = 0.05
+"""Seconds that the broker holds back the answer to a fetch while nothing comes.
+
+It answers one connection's requests in turn: a question asked meanwhile waits as long, and with it
+every batch that a publisher is to match.
+"""
 WRITE_TIMEOUT = 10.0
 
 _decode = msgspec.json.Decoder(Subscription).decode
@@ -43,7 +49,10 @@ class SubscriptionLog:
     async def followed(self) -> AsyncIterator["SubscriptionLog"]:
         """Follow the topic for as long as the block runs. Raises KafkaError where Kafka is away."""
         consumer = AIOKafkaConsumer(
-            **client_options(self._kafka), auto_offset_reset="earliest", enable_auto_commit=False
+            **client_options(self._kafka),
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            fetch_max_wait_ms=int(FETCH_WAIT * 1000),
         )
         await consumer.start()
         consumer.assign([self._partition])
