@@ -1,16 +1,14 @@
-"""From nova to DMaaP: the latency of the whole path, and how fast a publisher alone is.
+"""From nova to DMaaP: the latency of the whole path, beside the predecessor's.
 
-    python -m benchmarks.latency [--seconds 30] [--rate 500] [--events 100000]
+    python -m benchmarks.latency [--seconds 30] [--rate 500]
 
 RabbitMQ and one Kafka, the job's and DMaaP's at once, are started for the run. First oslo's own
 Notifier sends VM actions at a steady rate through bridge, worker and publisher, one process of
 each; measured is the time from the call of ``Notifier.info`` until the broker has appended the
-record to DMaaP's topic, by the broker's own clock (in whole milliseconds). Beside it the
+record to each topic on the way, by the broker's own clock (in whole milliseconds). Beside it the
 predecessor's path: a listener that posts each notification to an HTTP sink on this machine before
 it takes the next, until the sink has it. The first seconds of both, in which everything is new, do
 not count.
-
-Then a publisher that was not running finds all of ``--events`` waiting.
 """
 
 import argparse
@@ -27,7 +25,6 @@ from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
-import psutil
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -36,13 +33,11 @@ from tests.brokers import RabbitMQ, new_kafka
 from tests.e2e.stack import Stack, eventually
 from tests.notifications import rabbit_sender
 from tests.topics import count_records, read_topic
-from tests.vm_events import create_topics, vm_event, write_events
 from vimfed.local_kafka import LocalKafka
 
 WARM_UP = 5
 """Seconds of sending that do not count."""
 PARTITIONS = 8
-INSTANCES = 1000
 
 
 def cloud(rabbitmq: RabbitMQ) -> dict[str, Any]:
@@ -88,8 +83,8 @@ def counted(sent_and_arrived: list[tuple[float, float]]) -> list[float]:
 
 async def through_the_job(
     folder: Path, kafka: LocalKafka, rabbitmq: RabbitMQ, seconds: int, rate: int
-) -> list[float]:
-    """Return the latencies in ms from Notifier.info to DMaaP's Kafka."""
+) -> dict[str, list[float]]:
+    """Return the latencies in ms from Notifier.info to each of the topics on the way."""
     count = (WARM_UP + seconds) * rate
     async with Stack(folder, kafka.bootstrap, [cloud(rabbitmq)]) as stack:
         create_dmaap_topic(stack)
@@ -100,15 +95,27 @@ async def through_the_job(
         await stack.ready()
         await send(rabbitmq, WARM_UP + seconds, rate)
         await arrived(stack, count, 60)
-        records = read_topic(kafka.bootstrap, stack.dmaap_topic)
-    if len(records) != count:
-        raise RuntimeError(f"{len(records)} records of {count} notifications")
-    return counted(
-        [
-            (json.loads(record.value() or b"")["metadata"]["sent_ms"], record.timestamp()[1])
-            for record in records
-        ]
-    )
+        topics = {
+            "bridge: to the notifications topic": stack.names.notifications,
+            "worker: to the events topic": stack.names.events,
+            "publisher: to DMaaP's Kafka": stack.dmaap_topic,
+        }
+        latencies = {}
+        for name, topic in topics.items():
+            records = read_topic(kafka.bootstrap, topic)
+            if len(records) != count:
+                raise RuntimeError(f"{topic}: {len(records)} records of {count} notifications")
+            latencies[name] = counted(
+                [(sent_ms(record.value() or b""), record.timestamp()[1]) for record in records]
+            )
+    return latencies
+
+
+def sent_ms(value: bytes) -> float:
+    """Return when the notification was sent of which a record on any of the topics tells."""
+    told = json.loads(value)
+    sent: float = told.get("payload", told)["metadata"]["sent_ms"]
+    return sent
 
 
 class Sink(ThreadingHTTPServer):
@@ -126,10 +133,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Note when the notification has come, and answer."""
-        told = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        body = self.rfile.read(int(self.headers["Content-Length"]))
         assert isinstance(self.server, Sink)
-        sent = told["payload"]["metadata"]["sent_ms"]
-        self.server.sent_and_arrived.append((sent, time.time() * 1000))
+        self.server.sent_and_arrived.append((sent_ms(body), time.time() * 1000))
         self.send_response(200)
         self.send_header("Content-Length", "0")
         self.end_headers()
@@ -157,20 +163,6 @@ async def as_the_predecessor(rabbitmq: RabbitMQ, seconds: int, rate: int) -> lis
     return counted(sink.sent_and_arrived)
 
 
-async def publisher_alone(folder: Path, kafka: LocalKafka, count: int) -> tuple[float, float]:
-    """Return events per second, first to last record on DMaaP, and per second of CPU time."""
-    async with Stack(folder, kafka.bootstrap, []) as stack:
-        create_dmaap_topic(stack)
-        await create_topics(kafka.bootstrap, stack.prefix)
-        events = (vm_event(f"vm-{number % INSTANCES}") for number in range(count))
-        await asyncio.to_thread(write_events, kafka.bootstrap, stack.prefix, events)
-        publisher = stack.start("publisher")
-        await arrived(stack, count, 300)
-        cpu = sum(psutil.Process(publisher.pid).cpu_times()[:2])
-        stamps = [r.timestamp()[1] for r in read_topic(kafka.bootstrap, stack.dmaap_topic)]
-    return count * 1000 / (max(stamps) - min(stamps)), count / cpu
-
-
 def row(name: str, latencies: list[float]) -> str:
     """Return a line of the table."""
     cuts = quantiles(latencies, n=1000)
@@ -179,23 +171,20 @@ def row(name: str, latencies: list[float]) -> str:
     )
 
 
-async def measure(folder: Path, seconds: int, rate: int, events: int) -> None:
+async def measure(folder: Path, seconds: int, rate: int) -> None:
     """Run everything and print what came of it."""
-    for name in ("job", "publisher"):
-        (folder / name).mkdir()
+    (folder / "job").mkdir()
     with new_kafka(folder / "kafka") as kafka:
         with RabbitMQ(folder / "rabbitmq") as rabbitmq:
             load = os.getloadavg()[0]
             ours = await through_the_job(folder / "job", kafka, rabbitmq, seconds, rate)
             theirs = await as_the_predecessor(rabbitmq, seconds, rate)
-        print(f"{rate} notifications a second, {len(ours)} counted; load before it: {load:.1f}")
-        print("| path | p50 ms | p99 ms | p99.9 ms | most ms |\n|---|---|---|---|---|")
-        print(row("this job, to DMaaP's Kafka", ours))
-        print(row("predecessor, a POST per notification", theirs))
-        per_second, per_cpu_second = await publisher_alone(folder / "publisher", kafka, events)
+        print(f"{rate} notifications a second for {seconds} s; load average before it: {load:.1f}")
         print(
-            f"\nA publisher alone: {per_second:,.0f} events/s, {per_cpu_second:,.0f} per CPU second"
+            "| from Notifier.info | p50 ms | p99 ms | p99.9 ms | most ms |\n|---|---|---|---|---|"
         )
+        for name, latencies in {**ours, "predecessor: to the HTTP sink": theirs}.items():
+            print(row(name, latencies))
 
 
 def main() -> None:
@@ -203,10 +192,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seconds", type=int, default=30)
     parser.add_argument("--rate", type=int, default=500)
-    parser.add_argument("--events", type=int, default=100_000)
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        asyncio.run(measure(Path(name), chosen.seconds, chosen.rate, chosen.events))
+        asyncio.run(measure(Path(name), chosen.seconds, chosen.rate))
 
 
 if __name__ == "__main__":
