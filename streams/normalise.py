@@ -101,6 +101,9 @@ _UNTOLD = (None, "", "None")
 def decode_notification(value: bytes) -> Notification:
     """Read a record of the notifications topic. Raises MalformedNotificationError."""
     try:
+        if not value.isascii():
+            # What of the payload is only passed on is not decoded, and would break rows and events.
+            value.decode()
         return _decode_notification(value)
     except UNREADABLE as error:
         raise MalformedNotificationError(f"not a notification: {error}") from None

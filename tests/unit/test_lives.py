@@ -219,6 +219,13 @@ def test_bytes_that_are_no_notification_are_refused_by_name(value: bytes) -> Non
         decode_notification(value)
 
 
+def test_text_that_is_not_utf_8_is_refused_even_where_it_would_only_be_passed_on() -> None:
+    value = msgspec.json.encode(legacy("pause.end", "paused", fields={"display_name": "NAME"}))
+    assert decode_notification(value.replace(b"NAME", "Käse".encode())).message_id
+    with pytest.raises(MalformedNotificationError):
+        decode_notification(value.replace(b"NAME", b"K\xe4se"))
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_row_stays_bounded_over_200_operations_with_redeliveries(seed: int) -> None:
     choices = [(seed * 31 + 17 * number) % 24 for number in range(200)]
