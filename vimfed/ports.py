@@ -1,5 +1,6 @@
 """TCP ports on loopback: free ones, and a clear word on those that are taken."""
 
+import secrets
 import socket
 
 from vimfed.errors import OperatorError
@@ -24,11 +25,23 @@ def refuse_port_in_use(port: int, who: str, setting: str) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return distinct ports on which nothing listens now."""
-    probes = [socket.socket() for _ in range(count)]
+    """Return distinct ports on which nothing listens now.
+
+    They lie below those that systems hand out to clients' ends of connections: such a one could be
+    taken before a server listens.
+    """
+    probes: list[socket.socket] = []
     try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
+        while len(probes) < count:
+            probe = socket.socket()
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probes.append(probe)
+            while True:
+                try:
+                    probe.bind(("127.0.0.1", 10_000 + secrets.randbelow(22_000)))
+                    break
+                except OSError:
+                    continue
         return [probe.getsockname()[1] for probe in probes]
     finally:
         for probe in probes:

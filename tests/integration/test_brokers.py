@@ -126,16 +126,14 @@ def test_what_maven_cannot_fetch_is_told_in_its_own_words(
 
 
 def test_rabbitmq_comes_back_after_a_kill_and_leaves_no_process(tmp_path: Path) -> None:
-    before = set(psutil.pids())
+    def node_and_epmd() -> set[str]:
+        return {child.name() for child in psutil.Process().children()} & {"beam.smp", "epmd"}
+
+    shared = node_and_epmd()  # of the fixture, if a test before used it
     with RabbitMQ(tmp_path) as rabbitmq:
         rabbitmq.kill()
         rabbitmq.start()
         with amqp.Connection(host=f"127.0.0.1:{rabbitmq.port}") as connection:
             assert connection.server_properties["product"] == "RabbitMQ"
-        ours = {
-            process.pid
-            for process in psutil.process_iter(["name"])
-            if process.pid not in before and process.info["name"] in ("beam.smp", "epmd")
-        }
-        assert len(ours) == 2
-    assert not ours & set(psutil.pids())
+        assert node_and_epmd() == {"beam.smp", "epmd"}
+    assert node_and_epmd() == shared

@@ -37,17 +37,8 @@ def invoke(config: Path, *arguments: str) -> Result:
 def test_the_help_names_every_command_in_one_line_each() -> None:
     shown = CliRunner().invoke(main, ["--help"]).stdout
     commands = shown.partition("Commands:\n")[2].splitlines()
-    names = [line.split()[0] for line in commands]
-    assert names == [
-        "bridge",
-        "check",
-        "demo",
-        "kafka",
-        "publisher",
-        "replay",
-        "run",
-        "worker",
-    ]
+    names = {line.split()[0] for line in commands}
+    assert names >= {"bridge", "check", "demo", "kafka", "publisher", "replay", "run", "worker"}
     assert not [line for line in commands if line.endswith("...")]
 
 

@@ -194,7 +194,7 @@ def run_demo(config: Path) -> None:
 
 @main.group("dead-letter")
 def dead_letter_commands() -> None:
-    """What could not be handled: list it, show it, try it again or drop it.
+    """List, show, replay or drop what could not be handled.
 
     IDS are those that `list` prints, partition@offset. What is replayed or dropped is not listed
     any more; its bytes stay until the dead-letter topic's retention removes them.
