@@ -56,6 +56,7 @@ def assert_told_like_nova(outcome: Outcome, played: Played) -> None:
 
 def assert_ends_in_truth(outcome: Outcome, run: str) -> None:
     states = truth(run).states
+    assert outcome.rows.keys() == states.keys() | truth(run).unreachable
     assert {server: outcome.state(server) for server in states} == states
 
 
