@@ -1,0 +1,86 @@
+"""Subscriptions with several workers and several publishers."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import aiohttp
+
+from tests.e2e.stack import Stack, eventually
+from tests.topics import read_topic
+from tests.vm_events import vm_event, write_events
+from vimfed.local_kafka import LocalKafka
+from vimfed.ports import free_ports
+from vimfed.records import VmEvent
+
+EFFECTIVE_WITHIN = 2.0
+PATH = "/api/multicloud/v1/subscriptions/a"
+PUBLISHERS = ("publisher", "second-publisher")
+
+
+async def write(stack: Stack) -> set[str]:
+    """Write an event of each of many instances, so that every publisher gets some."""
+    events: list[VmEvent] = [vm_event(f"vm-{number}") for number in range(100)]
+    await asyncio.to_thread(write_events, stack.bootstrap, stack.prefix, events)
+    return {event.id for event in events}
+
+
+def published(stack: Stack) -> set[str]:
+    records = read_topic(stack.bootstrap, stack.dmaap_topic)
+    return {json.loads(record.value() or b"")["vim_event"]["id"] for record in records}
+
+
+async def metric_lines(stack: Stack, name: str, start: str) -> list[str]:
+    try:
+        text = await stack.text("/metrics", name)
+    except aiohttp.ClientConnectionError:
+        return []
+    return [line for line in text.splitlines() if line.startswith(start)]
+
+
+async def test_a_change_at_one_worker_is_effective_everywhere_within_two_seconds(
+    tmp_path: Path, kafka: LocalKafka
+) -> None:
+    async with Stack(tmp_path, kafka.bootstrap, [], "[filter]\nenabled = false\n") as stack:
+        stack.start_worker()
+        stack.start_worker("other")
+        (stack.ports[PUBLISHERS[1]],) = free_ports(1)
+        await stack.serving("worker", "other")
+        for name in PUBLISHERS:
+            stack.start(name, "publisher", "--port", str(stack.ports[name]))
+
+        async def shared() -> bool:
+            lags = [await metric_lines(stack, name, "vimfed_publisher_lag{") for name in PUBLISHERS]
+            return [len(lines) for lines in lags] == [4, 4]
+
+        await eventually(shared, within=60)
+
+        assert (await stack.put(PATH, {"kinds": ["PAUSE"]}, "worker"))[0] == 201
+        answered = asyncio.get_running_loop().time()
+        assert (await stack.get(PATH, "other"))[1]["kinds"] == ["PAUSE"]
+        await until(answered + EFFECTIVE_WITHIN)
+        wanted = await write(stack)
+
+        assert (await stack.delete(PATH, "other"))[0] == 200
+        answered = asyncio.get_running_loop().time()
+        assert (await stack.get(PATH, "worker"))[0] == 404
+        await until(answered + EFFECTIVE_WITHIN)
+        await write(stack)
+
+        assert (await stack.put(PATH, {}, "other"))[0] == 201
+        await until(asyncio.get_running_loop().time() + EFFECTIVE_WITHIN)
+        wanted |= await write(stack)
+
+        async def all_there() -> bool:
+            return wanted <= await asyncio.to_thread(published, stack)
+
+        await eventually(all_there, within=30)
+        assert published(stack) == wanted
+        for name in PUBLISHERS:
+            (line,) = await metric_lines(stack, name, "vimfed_publisher_published_total{")
+            assert float(line.split()[-1]) > 0
+
+
+async def until(moment: float) -> None:
+    """Sleep until a moment of the loop's clock: the promise is about time."""
+    await asyncio.sleep(max(0.0, moment - asyncio.get_running_loop().time()))
