@@ -127,7 +127,7 @@ def _output(settings: Settings, name: str | None) -> DmaapOutput:
 @main.command()
 @click.pass_obj
 def gateway(config: Path) -> None:
-    """Serve the Message Router's REST API in front of DMaaP's Kafka."""
+    """Serve the Message Router's REST API in front of Kafka."""
     settings = _settings(config, "gateway")
     from web import gateway as message_router_gateway
 
