@@ -14,12 +14,20 @@ from faust.types import EventT, StreamT
 from faust.types.auth import CredentialsT
 from faust.web.base import BlueprintManager
 
-from streams.batched_transport import BatchedConsumer, RecordBatch, use_batched_transport
+from streams.batched_transport import (
+    BatchedConsumer,
+    RecordBatch,
+    join,
+    use_batched_transport,
+)
 from vimfed.errors import OperatorError
 from vimfed.kafka import close_undelivered, ensure_topics, idempotent_producer, ssl_context
 from vimfed.settings import KafkaSettings, Settings
 
 LOG = logging.getLogger(__name__)
+
+MOST_WAITING = 16
+"""Batches that may wait for their partition's turn; what is behind them stays in Kafka."""
 
 BatchHandler = Callable[[RecordBatch, int], Awaitable[None]]
 """Takes a batch and its partition, and sets ``batch.done`` once all is durable."""
@@ -90,9 +98,9 @@ def consume(
 ) -> None:
     """Give every batch of ``source`` to a handler that is made for a started producer.
 
-    The batches of one partition come one after the other; while one waits for Kafka, those of
-    other partitions go on. What the handler raises ends the process: upstream would acknowledge
-    the event and go on.
+    The batches of one partition come one after the other, and those that had to wait are handled
+    as one; while a partition waits for Kafka, the others go on. What the handler raises ends the
+    process: upstream would acknowledge the event and go on.
     """
 
     async def handle_batches(stream: StreamT[Any]) -> None:
@@ -102,25 +110,36 @@ def consume(
         except Exception as error:
             await app.crash(error)
             raise
-        running: dict[int, asyncio.Task[None]] = {}
+        lanes: dict[int, asyncio.Queue[EventT[Any]]] = {}
+        tasks: list[asyncio.Task[None]] = []
+        room = asyncio.Semaphore(MOST_WAITING)
 
-        async def handle_one(event: EventT[Any]) -> None:
-            try:
-                batch = cast(RecordBatch, event.message.value)
-                await handle(batch, event.message.partition)
-            except Exception as error:
-                await app.crash(error)
-                raise
-            event.ack()
+        async def work_off(lane: asyncio.Queue[EventT[Any]]) -> None:
+            while True:
+                events = [await lane.get()]
+                while len(events) < MOST_WAITING and not lane.empty():
+                    events.append(lane.get_nowait())
+                batches = [cast(RecordBatch, event.message.value) for event in events]
+                try:
+                    for joined in join(batches, app.conf.broker_max_poll_records or 1):
+                        await handle(joined, events[0].message.partition)
+                except Exception as error:
+                    await app.crash(error)
+                    raise
+                for event in events:
+                    event.ack()
+                    room.release()
 
         try:
             async for event in cast(faust.Stream[Any], stream).noack().events():
+                await room.acquire()
                 partition = event.message.partition
-                if partition in running:
-                    await running[partition]
-                running[partition] = asyncio.create_task(handle_one(event))
+                if partition not in lanes:
+                    lanes[partition] = asyncio.Queue()
+                    tasks.append(asyncio.create_task(work_off(lanes[partition])))
+                lanes[partition].put_nowait(event)
         finally:
-            for task in running.values():
+            for task in tasks:
                 task.cancel()
 
     topic = app.topic(source, key_type=bytes, value_type=bytes)

@@ -14,6 +14,7 @@ from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
+from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import ConsumerRecord
 from faust.transport.consumer import ensure_TP
 from faust.transport.drivers import aiokafka as driver
@@ -25,20 +26,61 @@ from yarl import URL
 
 LOG = logging.getLogger(__name__)
 
+FETCH_MAX_WAIT_MS = 50
+"""How long the broker may hold a fetch that finds no records."""
+
 
 class RecordBatch:
     """The records that one fetch brought for one partition, in offset order."""
 
-    __slots__ = ("done", "generation", "next_offset", "records")
+    __slots__ = ("_done", "_parts", "generation", "next_offset", "records")
 
-    def __init__(self, records: Sequence[ConsumerRecord], generation: int) -> None:
+    def __init__(
+        self,
+        records: Sequence[ConsumerRecord],
+        generation: int,
+        parts: Sequence["RecordBatch"] = (),
+    ) -> None:
         self.records = records
         self.generation = generation
         """The consumer group's generation in which it was fetched."""
         self.next_offset: int = records[-1].offset + 1
         """What is committed once the batch is done."""
-        self.done = False
+        self._parts = parts
+        self._done = False
+
+    @property
+    def done(self) -> bool:
         """Set by the agent when everything that follows from the batch is durable."""
+        return self._done
+
+    @done.setter
+    def done(self, done: bool) -> None:
+        self._done = done
+        for part in self._parts:
+            part.done = done
+
+
+def join(batches: Sequence[RecordBatch], most: int) -> Iterator[RecordBatch]:
+    """Yield batches of up to ``most`` records, each made of neighbours of one generation.
+
+    A joined batch that is done makes its parts so. A batch that has more records stays as it is.
+    """
+    parts: list[RecordBatch] = []
+    for batch in batches:
+        size = sum(len(part.records) for part in parts)
+        if parts and (batch.generation != parts[0].generation or size + len(batch.records) > most):
+            yield _joined(parts)
+            parts = []
+        parts.append(batch)
+    if parts:
+        yield _joined(parts)
+
+
+def _joined(parts: Sequence[RecordBatch]) -> RecordBatch:
+    if len(parts) == 1:
+        return parts[0]
+    return RecordBatch([one for part in parts for one in part.records], parts[0].generation, parts)
 
 
 class Membership:
@@ -71,12 +113,20 @@ class Membership:
 class _ConsumerThread(driver.AIOKafkaConsumerThread):
     """The thread in which aiokafka's consumer lives.
 
+    Upstream lets the broker hold a fetch for 1.5 s. A partition whose last records were not taken
+    yet when that fetch began is not in it, so its next record would wait as long.
+
     Upstream keeps no note of when a heartbeat was answered. A process that was stopped for longer
     than the session cannot know otherwise that its partitions have new owners.
     """
 
     logger = driver.logger  # what upstream logs stays under upstream's name
     consumer: "BatchedConsumer"
+
+    def _create_consumer(self, loop: asyncio.AbstractEventLoop) -> AIOKafkaConsumer:
+        consumer = super()._create_consumer(loop)
+        consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
+        return consumer
 
     async def on_start(self) -> None:
         await super().on_start()

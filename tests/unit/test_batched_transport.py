@@ -9,7 +9,7 @@ from aiokafka.structs import ConsumerRecord
 from faust.types import TP, Message
 
 from streams.apps import consumer_of, new_app
-from streams.batched_transport import BatchedConsumer, RecordBatch
+from streams.batched_transport import BatchedConsumer, RecordBatch, join
 from vimfed.settings import Settings
 
 SOURCE = "source"
@@ -138,3 +138,22 @@ async def test_without_a_confirmed_membership_a_rebalance_ends_the_waiting(
 ) -> None:
     consumer.app.rebalancing = True
     assert not await consumer.owns(RecordBatch(records(0, 1), generation=0))
+
+
+def test_batches_that_waited_are_joined_and_done_together() -> None:
+    first, second, third = (RecordBatch(records(n, n + 3), generation=1) for n in (0, 4, 8))
+    one, two = join([first, second, third], most=8)
+    assert [record.offset for record in one.records] == list(range(8))
+    assert (one.next_offset, two) == (8, third)
+    one.done = True
+    assert (first.done, second.done, third.done) == (True, True, False)
+
+
+def test_batches_of_two_generations_are_not_joined() -> None:
+    old, new = RecordBatch(records(0, 3), generation=1), RecordBatch(records(4, 7), generation=2)
+    assert list(join([old, new], most=100)) == [old, new]
+
+
+def test_a_batch_larger_than_the_bound_stays_whole() -> None:
+    small, large = RecordBatch(records(0, 1), generation=1), RecordBatch(records(2, 99), 1)
+    assert list(join([small, large], most=10)) == [small, large]
