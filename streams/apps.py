@@ -59,9 +59,8 @@ def new_app(
         broker_request_timeout=max(20.0, session_timeout),
         broker_max_poll_records=settings.worker.poll_records,
         broker_max_poll_interval=max_poll_interval,
-        # These two count batches here, not records.
-        broker_commit_every=4,
-        stream_buffer_maxsize=16,
+        broker_commit_every=4 * settings.worker.poll_records,
+        stream_buffer_maxsize=16,  # counts batches here
         broker_commit_interval=0.5,
         stream_wait_empty=True,
         topic_partitions=settings.kafka.partitions,

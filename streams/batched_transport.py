@@ -288,7 +288,9 @@ class BatchedConsumer(driver.Consumer):
         with ack_lock:
             message.acked = True
             self._unacked_messages.discard(message)
-            self._n_acked += 1
+            # Upstream counts messages. Counted as one, batches of single records would have us
+            # commit for every few of them, and fetching waits for a commit.
+            self._n_acked += len(batch.records)
             notify(self._waiting_for_ack)
         return batch.done
 

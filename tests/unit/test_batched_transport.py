@@ -157,3 +157,9 @@ def test_batches_of_two_generations_are_not_joined() -> None:
 def test_a_batch_larger_than_the_bound_stays_whole() -> None:
     small, large = RecordBatch(records(0, 1), generation=1), RecordBatch(records(2, 99), 1)
     assert list(join([small, large], most=10)) == [small, large]
+
+
+async def test_commits_are_paced_by_records_and_not_by_batches(consumer: BatchedConsumer) -> None:
+    finish(consumer, *deliver(consumer, 10, 19))
+    finish(consumer, *deliver(consumer, 20, 20))
+    assert consumer._n_acked == 11
