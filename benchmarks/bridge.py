@@ -95,7 +95,7 @@ class Bench:
         return Rate(len(stamps) / seconds, count / cpu)
 
     def latencies(self) -> list[float]:
-        """Return milliseconds from Notifier.info to the record on Kafka."""
+        """Return milliseconds from Notifier.info to the record; the first second is a warm-up."""
         prefix = self._prefix()
         topic = f"{prefix}.notifications"
         count = RATE * SECONDS
@@ -107,10 +107,12 @@ class Bench:
                 check=True,
             )
             eventually(lambda: count_records(self._kafka.bootstrap, topic) >= count, "all", 60)
-        return [
-            record.timestamp()[1] - json.loads(record.value() or b"")["payload"]["sent_ms"]
-            for record in read_topic(self._kafka.bootstrap, topic)
-        ]
+        records = read_topic(self._kafka.bootstrap, topic)
+        times = sorted(
+            (json.loads(record.value() or b"")["payload"]["sent_ms"], record.timestamp()[1])
+            for record in records
+        )
+        return [stamp - sent for sent, stamp in times[RATE:]]
 
     def _prefix(self) -> str:
         self._bridges += 1
