@@ -26,6 +26,7 @@ from confluent_kafka import Producer
 
 from tests.brokers import new_kafka
 from tests.e2e.stack import Stack
+from tests.nova_messages import spec_example
 from vimfed.keys import instance_key, partition_of
 from vimfed.records import Notification
 
@@ -34,7 +35,7 @@ VIM_ID = f"{OWNER}_{REGION}"
 PARTITIONS = 8
 WORKERS = ("one", "two", "three")
 STATES = ("active", "paused", "stopped", "suspended")
-SPEC_EXAMPLE = json.loads(Path("tests/data/spec-example.json").read_text())
+SPEC_EXAMPLE = spec_example()
 
 Ask = Callable[[aiohttp.ClientSession, str], Awaitable[int]]
 

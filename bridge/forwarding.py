@@ -1,9 +1,8 @@
-"""What becomes of one notification body: a record for the notifications topic, or a dead letter."""
+"""What becomes of one notification body: a record for the notifications topic, or unusable."""
 
 from datetime import UTC, datetime
 
 from vimfed import oslo
-from vimfed.dead_letter import dead_letter_record
 from vimfed.kafka import OutgoingRecord
 from vimfed.notification_writer import RecordTooLargeError, notification_record
 from vimfed.settings import KafkaSettings
@@ -29,30 +28,6 @@ def forwarded(
         return notification_record(kafka, notification, decoded.instance_id)
     except (oslo.NotANotificationError, RecordTooLargeError) as error:
         raise UnusableBodyError(str(error)) from None
-
-
-def dead_lettered(
-    kafka: KafkaSettings,
-    body: bytes,
-    error: UnusableBodyError,
-    *,
-    vim_id: str,
-    source: str,
-    key: bytes | None = None,
-    partition: int | None = None,
-    offset: int | None = None,
-) -> OutgoingRecord:
-    """Return the record for the dead-letter topic; ``source`` is the queue or topic."""
-    return dead_letter_record(
-        kafka,
-        body,
-        str(error),
-        source=source,
-        key=key,
-        partition=partition,
-        offset=offset,
-        vim_id=vim_id,
-    )
 
 
 def arrival_time() -> str:

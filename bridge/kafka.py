@@ -15,8 +15,9 @@ from urllib.parse import unquote, urlsplit
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, KafkaError
 
-from bridge.forwarding import UnusableBodyError, arrival_time, dead_lettered, forwarded
+from bridge.forwarding import UnusableBodyError, arrival_time, forwarded
 from bridge.progress import STOP_TIMEOUT, Progress
+from vimfed.dead_letter import dead_letter_of
 from vimfed.kafka import OutgoingRecord, client_options
 from vimfed.oslo import PRIORITIES
 from vimfed.settings import KafkaSettings, VimSettings
@@ -148,16 +149,7 @@ class KafkaListener:
                     )
                 except UnusableBodyError as error:
                     dead += 1
-                    record = dead_lettered(
-                        self._kafka,
-                        body,
-                        error,
-                        vim_id=vim_id,
-                        source=tp.topic,
-                        key=message.key,
-                        partition=tp.partition,
-                        offset=message.offset,
-                    )
+                    record = dead_letter_of(self._kafka, message, str(error), vim_id=vim_id)
                 records.append(record)
         return records, dead
 

@@ -24,8 +24,9 @@ from oslo_config import cfg
 from oslo_messaging._drivers import impl_rabbit
 from oslo_messaging.notify.listener import BatchNotificationServer
 
-from bridge.forwarding import UnusableBodyError, arrival_time, dead_lettered, forwarded
+from bridge.forwarding import UnusableBodyError, arrival_time, forwarded
 from bridge.progress import STOP_TIMEOUT, Progress
+from vimfed.dead_letter import dead_letter_record
 from vimfed.kafka import OutgoingRecord
 from vimfed.oslo import PRIORITIES
 from vimfed.settings import KafkaSettings, VimSettings
@@ -295,7 +296,9 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
             except UnusableBodyError as error:
                 dead += 1
                 source = str(frame.delivery_info.get("routing_key", self._vim.pool))
-                record = dead_lettered(self._kafka, body, error, vim_id=vim_id, source=source)
+                record = dead_letter_record(
+                    self._kafka, body, str(error), vim_id=vim_id, source=source
+                )
             records.append(record)
         return records, dead
 

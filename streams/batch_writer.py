@@ -17,7 +17,7 @@ from streams.instance_index import InstanceIndex
 from streams.instances_table import InstancesTable
 from streams.transition import decode_row, has_outlived
 from vimfed.appending import Appended, append_all
-from vimfed.dead_letter import dead_letter_record
+from vimfed.dead_letter import dead_letter_of
 from vimfed.kafka import OutgoingRecord
 from vimfed.keys import split_instance_key
 from vimfed.records import InstanceState
@@ -137,15 +137,7 @@ class BatchWriter:
     def _dead_letter(self, record: ConsumerRecord, error: str) -> OutgoingRecord:
         place = f"{record.topic}-{record.partition}@{record.offset}"
         LOG.warning("dead letter: %s: %s", place, error)
-        return dead_letter_record(
-            self._kafka,
-            record.value or b"",
-            error,
-            source=record.topic,
-            key=record.key,
-            partition=record.partition,
-            offset=record.offset,
-        )
+        return dead_letter_of(self._kafka, record, error)
 
     def _overwritten_rows(self, partition: int) -> dict[bytes, bytes | None]:
         """Return the rows that the changelog must be told again (see InstancesTable)."""

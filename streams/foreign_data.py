@@ -9,18 +9,15 @@ import logging
 import time
 from pathlib import Path
 
-import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
+from streams.instances_table import is_older
 from streams.partition_stores import PartitionStore, PartitionStores
 from vimfed.kafka import client_options
-from vimfed.records import InstanceState
 from vimfed.settings import KafkaSettings
 
 LOG = logging.getLogger(__name__)
-
-_decode_row = msgspec.json.Decoder(InstanceState).decode
 
 
 async def set_foreign_data_aside(kafka: KafkaSettings, changelog: str, folder: Path) -> list[Path]:
@@ -67,10 +64,7 @@ def _holds(store: PartitionStore, record: ConsumerRecord) -> bool:
     row = store.get(record.key)
     if record.value is None or row is None:
         return row is None and record.value is None
-    return (
-        row == record.value
-        or _decode_row(row).source_offset > _decode_row(record.value).source_offset
-    )
+    return row == record.value or is_older(record.value, row)
 
 
 def _move_aside(path: Path) -> Path:

@@ -89,7 +89,7 @@ class _Store(base.Store[bytes, bytes]):
             for message in messages:
                 key, row = message.key, message.value
                 known = rows[key] if key in rows else store.get(key)
-                if row is not None and known is not None and _is_older(row, known):
+                if row is not None and known is not None and is_older(row, known):
                     LOG.warning("stale row ignored: %s-%s %r", *message.tp, key)
                     self.table.overwritten[partition].add(key)
                 else:
@@ -114,7 +114,8 @@ class _Store(base.Store[bytes, bytes]):
         raise NotImplementedError("rows are deleted by tombstones, one by one")
 
 
-def _is_older(row: bytes, known: bytes) -> bool:
+def is_older(row: bytes, known: bytes) -> bool:
+    """Return whether an encoded row was written from an earlier record than ``known``."""
     return _decode_source_offset(row).source_offset < _decode_source_offset(known).source_offset
 
 

@@ -23,7 +23,7 @@ from streams.message_router_output import MessageRouterOutput
 from streams.publisher_health import PublisherCounters, PublisherHealth
 from streams.subscription_log import SubscriptionLog
 from vimfed.appending import append_all
-from vimfed.dead_letter import ONLY_OUTPUT, dead_letter_record
+from vimfed.dead_letter import ONLY_OUTPUT, dead_letter_of
 from vimfed.keys import split_instance_key
 from vimfed.metrics import MonitoringServer, new_registry
 from vimfed.ports import refuse_port_in_use
@@ -183,14 +183,10 @@ async def _publishing(
         await append_all(
             producer,
             [
-                dead_letter_record(
+                dead_letter_of(
                     settings.kafka,
-                    message.source.value,
+                    message.source,
                     error,
-                    source=message.source.topic,
-                    key=message.key,
-                    partition=message.source.partition,
-                    offset=message.source.offset,
                     vim_id=split_instance_key(message.key)[0],
                     output=output.name,
                 )
@@ -199,9 +195,8 @@ async def _publishing(
         )
         counters.given_up(len(messages))
 
-    kinds_of_output: dict[bool, type[KafkaOutput] | type[MessageRouterOutput]]
-    kinds_of_output = {True: KafkaOutput, False: MessageRouterOutput}
-    place: Output = kinds_of_output[output.is_kafka](settings, output)
+    kind = KafkaOutput if output.is_kafka else MessageRouterOutput
+    place: Output = kind(settings, output)
     delivery = Delivery(
         output.name,
         place,

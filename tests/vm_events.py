@@ -4,18 +4,18 @@ import json
 import time
 import uuid
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import msgspec
 from confluent_kafka import Producer
 
+from tests.nova_messages import spec_example
 from vimfed.kafka import ensure_topics
 from vimfed.keys import instance_key, partition_of
 from vimfed.records import VmEvent
 from vimfed.settings import KafkaSettings
 
-SPEC_EXAMPLE = json.loads((Path(__file__).parent / "data" / "spec-example.json").read_text())
+SPEC_EXAMPLE = spec_example()
 VIM_ID = "CloudOwner_RegionOne"
 
 _encode = msgspec.json.Encoder().encode

@@ -1,5 +1,7 @@
 """The dead-letter topic: what could not be handled, as it came, with the reason in its headers."""
 
+from aiokafka.structs import ConsumerRecord
+
 from vimfed.kafka import MAX_RECORD_BYTES, OutgoingRecord
 from vimfed.keys import partition_of
 from vimfed.oslo import without_context
@@ -58,4 +60,26 @@ def dead_letter_record(
             for name, header in headers.items()
             if header is not None
         ),
+    )
+
+
+def dead_letter_of(
+    kafka: KafkaSettings,
+    record: ConsumerRecord,
+    error: str,
+    *,
+    vim_id: str = "",
+    output: str = "",
+) -> OutgoingRecord:
+    """Return the record that keeps a consumed one on the dead-letter topic."""
+    return dead_letter_record(
+        kafka,
+        record.value or b"",
+        error,
+        source=record.topic,
+        key=record.key,
+        partition=record.partition,
+        offset=record.offset,
+        vim_id=vim_id,
+        output=output,
     )

@@ -62,8 +62,7 @@ class Replica:
         partition = self.partition_of(vim_id, instance_id)
         if partition not in self._worker.table.active:
             raise UnavailableError("the partition has another owner", [partition])
-        row = self._worker.table.partition(partition).get(instance_key(vim_id, instance_id))
-        return None if row is None else decode_row(row)
+        return self._row(partition, vim_id, instance_id)
 
     def read_stale(self, vim_id: str, instance_id: str) -> tuple[InstanceState, int] | None:
         """Return an instance's row as a standby of ours knows it, and how far that is behind.
@@ -74,8 +73,8 @@ class Replica:
         lag = self._worker.copy_lag(partition)
         if lag is None:
             return None
-        row = self._worker.table.partition(partition).get(instance_key(vim_id, instance_id))
-        return None if row is None else (decode_row(row), lag)
+        row = self._row(partition, vim_id, instance_id)
+        return None if row is None else (row, lag)
 
     def status_part(self, query: StatusQuery) -> StatusPart:
         """Answer a status query for the partitions that we own. Raises UnavailableError."""
@@ -114,5 +113,9 @@ class Replica:
         partition = self.partition_of(vim_id, instance_id)
         if partition not in self._worker.table.active:
             return []
+        row = self._row(partition, vim_id, instance_id)
+        return [] if row is None else [row]
+
+    def _row(self, partition: int, vim_id: str, instance_id: str) -> InstanceState | None:
         row = self._worker.table.partition(partition).get(instance_key(vim_id, instance_id))
-        return [] if row is None else [decode_row(row)]
+        return None if row is None else decode_row(row)

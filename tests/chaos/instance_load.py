@@ -9,19 +9,19 @@ import time
 import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import NamedTuple, Self
 
 import msgspec
 from confluent_kafka import Producer
 
+from tests.nova_messages import spec_example
 from vimfed.keys import instance_key, partition_of
 from vimfed.records import Notification
 
 VIM_ID = "CloudOwner_RegionOne"
 INSTANCES = "/api/multicloud/v1/CloudOwner/RegionOne/instances"
 STATUS = f"/{VIM_ID}/check_vim_status"
-SPEC_EXAMPLE = json.loads((Path(__file__).parent.parent / "data" / "spec-example.json").read_text())
+SPEC_EXAMPLE = spec_example()
 EVENTS = (("compute.instance.pause.end", "paused"), ("compute.instance.unpause.end", "active"))
 
 

@@ -14,13 +14,14 @@ from msgspec.structs import replace
 from tests.brokers import RabbitMQ
 from tests.core_truth import Record, core_truth, records_on
 from tests.e2e.stack import Stack, eventually
+from tests.nova_messages import spec_example
 from vimfed.cli.replay import RecordedMessage, read_trace, replay
 from vimfed.local_kafka import LocalKafka
 
 DATA = Path(__file__).parent.parent / "data"
 TRACE = DATA / "nova-34-trace.jsonl.gz"
 TRUTH: dict[str, Any] = json.loads((DATA / "nova-34-truth.json").read_text())["servers"]
-SPEC_EXAMPLE: dict[str, Any] = json.loads((DATA / "spec-example.json").read_text())
+SPEC_EXAMPLE = spec_example()
 
 VIM_ID = "CloudOwner_RegionOne"
 INSTANCES = "/api/multicloud/v1/CloudOwner/RegionOne/instances"

@@ -13,6 +13,7 @@ from confluent_kafka import Producer
 
 from tests.core_truth import Record, newest_values, records_on
 from tests.e2e.stack import Stack, eventually
+from tests.nova_messages import spec_example
 from vimfed.kafka import MAX_RECORD_BYTES
 from vimfed.keys import instance_key, partition_of
 from vimfed.local_kafka import LocalKafka
@@ -21,7 +22,7 @@ from vimfed.records import Notification
 VIM_ID = "CloudOwner_RegionOne"
 INSTANCES = "/api/multicloud/v1/CloudOwner/RegionOne/instances"
 CLOUD = {"cloud_owner": "CloudOwner", "cloud_region_id": "RegionOne"}
-SPEC_EXAMPLE = json.loads((Path(__file__).parent.parent / "data" / "spec-example.json").read_text())
+SPEC_EXAMPLE = spec_example()
 PARTITIONS = 8
 
 

@@ -4,7 +4,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.forwarding import UnusableBodyError, dead_lettered, forwarded
+from bridge.forwarding import UnusableBodyError, forwarded
+from vimfed.dead_letter import dead_letter_record
 from vimfed.kafka import MAX_RECORD_BYTES, OutgoingRecord
 from vimfed.settings import KafkaSettings
 
@@ -55,7 +56,7 @@ def outcome(body: bytes) -> OutgoingRecord:
     try:
         return forward(body)
     except UnusableBodyError as error:
-        return dead_lettered(KAFKA, body, error, vim_id="o_r", source="queue")
+        return dead_letter_record(KAFKA, body, str(error), vim_id="o_r", source="queue")
 
 
 @given(JSON | MESSAGES)
