@@ -15,6 +15,24 @@ RETRY_AFTER = 2
 """Seconds after which asking again is worth it while partitions move."""
 
 
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of an answer that is an error."""
+
+    error: str
+    """A sentence that says how to mend it."""
+
+
+class Unavailable(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of a 503."""
+
+    error: str
+    reason: str
+    retry_after: int
+    """Seconds; the same as in the header ``Retry-After``, which ONAP's broker drops."""
+    partitions: list[int]
+    """Those that are missing."""
+
+
 class ApiError(Exception):
     """A request that is not answered as asked: the status, and what the body's ``error`` says."""
 
@@ -42,12 +60,12 @@ def json_response(value: object, status: int = 200, **headers: str) -> web.Respo
 
 def unavailable_response(error: UnavailableError) -> web.Response:
     """Return a 503 that says all of it in the body: ONAP's broker drops the headers."""
-    body = {
-        "error": f"no complete answer is possible now: {error.reason}; try again",
-        "reason": error.reason,
-        "retry_after": RETRY_AFTER,
-        "partitions": error.partitions,
-    }
+    body = Unavailable(
+        error=f"no complete answer is possible now: {error.reason}; try again",
+        reason=error.reason,
+        retry_after=RETRY_AFTER,
+        partitions=error.partitions,
+    )
     return json_response(body, 503, **{"Retry-After": str(RETRY_AFTER)})
 
 
@@ -57,20 +75,19 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
     try:
         return await handler(request)
     except ApiError as error:
-        return json_response({"error": error.error}, error.status)
+        return json_response(Problem(error=error.error), error.status)
     except UnavailableError as error:
         return unavailable_response(error)
     except web.HTTPRequestEntityTooLarge:
-        return json_response({"error": "the body is larger than 1 MiB"}, 413)
+        return json_response(Problem(error="the body is larger than 1 MiB"), 413)
     except web.HTTPMethodNotAllowed as error:
         allowed = ", ".join(sorted(error.allowed_methods))
-        return json_response(
-            {"error": f"{request.path} takes {allowed}, not {error.method}"}, 405, Allow=allowed
-        )
+        problem = Problem(error=f"{request.path} takes {allowed}, not {error.method}")
+        return json_response(problem, 405, Allow=allowed)
     except web.HTTPNotFound:
-        return json_response({"error": f"there is nothing at {request.path}"}, 404)
+        return json_response(Problem(error=f"there is nothing at {request.path}"), 404)
     except web.HTTPException as error:
-        return json_response({"error": error.reason}, error.status)
+        return json_response(Problem(error=error.reason), error.status)
     except Exception:
         LOG.exception("%s %s failed", request.method, request.path)
-        return json_response({"error": "an error of ours; the log says more"}, 500)
+        return json_response(Problem(error="an error of ours; the log says more"), 500)

@@ -12,6 +12,7 @@ from web.errors import errors_as_json
 from web.gather import Gather
 from web.replica import Replica
 from web.request_metrics import RequestMetrics
+from web.routes import add_routes
 from web.subscriptions import Subscriptions
 from web.views import Views
 
@@ -44,4 +45,4 @@ def serve(worker: StreamWorker) -> None:
     server.web_app.cleanup_ctx.append(peers_session)
     subscriptions = Subscriptions(worker.settings)
     server.web_app.cleanup_ctx.append(subscriptions.following)
-    server.web_app.add_routes(Views(worker, replica, gather).routes() + subscriptions.routes())
+    add_routes(server.web_app, [*Views(worker, replica, gather).routes(), *subscriptions.routes()])

@@ -6,11 +6,12 @@ specification "Event Federation"; the rest serves clients that want more.
 
 from collections.abc import Iterable, Sequence
 from heapq import nlargest
-from typing import Annotated, Any
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
+from streams.kinds import api_status
 from vimfed.records import InstanceState, Phase
 from web.errors import ApiError
 from web.state_names import ACCEPTED_NAMES, canonical
@@ -78,6 +79,35 @@ class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
     count: int
     next_marker: str | None
     instances: list[InstanceSummary]
+
+
+class InstanceParameters(msgspec.Struct, frozen=True, kw_only=True):
+    """The query string of a request for one instance."""
+
+    stale: Literal["ok", ""] = ""
+    """``ok``: where its owner cannot answer, what a standby here knows."""
+
+
+class InstanceAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that is known of one instance."""
+
+    vim_id: str
+    instance_id: str
+    vm_state: str
+    task_state: str | None
+    power_state: str | None
+    """None where no notification told it."""
+    status: str
+    """What nova's API calls the two states together."""
+    kind: str
+    phase: Phase
+    changed_at: str
+    payload: msgspec.Raw
+    """The specification's flat payload."""
+    stale: bool | msgspec.UnsetType = msgspec.UNSET
+    """True where a standby answered."""
+    lag: int | msgspec.UnsetType = msgspec.UNSET
+    """By so many changes it was behind."""
 
 
 class _Payload(msgspec.Struct, gc=False):
@@ -170,17 +200,19 @@ def _age(one: InstanceSummary) -> tuple[str, str]:
     return one.launched_at, one.instance_id
 
 
-def instance_answer(row: InstanceState, status: str) -> dict[str, Any]:
-    """Return everything that is known of one instance; ``status`` is its API status."""
-    return {
-        "vim_id": row.vim_id,
-        "instance_id": row.instance_id,
-        "vm_state": row.vm_state,
-        "task_state": row.task_state or None,
-        "power_state": row.power_state or None,
-        "status": status,
-        "kind": row.kind,
-        "phase": row.phase,
-        "changed_at": row.changed_at,
-        "payload": row.payload,
-    }
+def instance_answer(row: InstanceState, lag: int | None = None) -> InstanceAnswer:
+    """Return everything that is known of one instance; ``lag`` where a standby answers."""
+    return InstanceAnswer(
+        vim_id=row.vim_id,
+        instance_id=row.instance_id,
+        vm_state=row.vm_state,
+        task_state=row.task_state or None,
+        power_state=row.power_state or None,
+        status=api_status(row.vm_state, row.task_state),
+        kind=row.kind,
+        phase=row.phase,
+        changed_at=row.changed_at,
+        payload=row.payload,
+        stale=msgspec.UNSET if lag is None else True,
+        lag=msgspec.UNSET if lag is None else lag,
+    )

@@ -4,7 +4,6 @@ import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from time import monotonic
-from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -20,7 +19,8 @@ from streams.filters import (
 from streams.kinds import KINDS
 from streams.subscription_log import SubscriptionLog
 from vimfed.settings import Settings
-from web.errors import ApiError, UnavailableError, json_response
+from web.errors import ApiError, Problem, Unavailable, UnavailableError, json_response
+from web.routes import Route
 
 MOST = 1000
 """So many subscriptions there may be; two workers that are asked at once may exceed it by one."""
@@ -29,6 +29,27 @@ LARGEST = 100_000
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 _decode = msgspec.json.Decoder(Subscription).decode
+
+
+class ToldSubscription(Subscription, frozen=True, kw_only=True):
+    """A subscription in an answer."""
+
+    name: str
+    holds_from: str | msgspec.UnsetType = msgspec.UNSET
+    """When it has just been made or changed: the time from which it holds."""
+
+
+class SubscriptionList(msgspec.Struct, frozen=True, kw_only=True):
+    """All subscriptions, by name."""
+
+    subscriptions: list[ToldSubscription]
+
+
+class EndedSubscription(msgspec.Struct, frozen=True, kw_only=True):
+    """A subscription that was deleted."""
+
+    name: str
+    holds_until: str
 
 
 class Subscriptions:
@@ -45,21 +66,59 @@ class Subscriptions:
         async with self._log.followed():
             yield
 
-    def routes(self) -> list[web.RouteDef]:
+    def routes(self) -> list[Route]:
         """Return all routes."""
         base = f"{self._settings.web.prefix}/v1/subscriptions"
-        one = base + "/{name}{slash:/?}"
+        one = (base + "/{name}",)
         return [
-            web.get(base + "{slash:/?}", self.list_all),
-            web.get(one, self.get),
-            web.put(one, self.put),
-            web.delete(one, self.delete),
+            Route(
+                method="GET",
+                paths=(base,),
+                handler=self.list_all,
+                role="reader",
+                answers={200: SubscriptionList, 503: Unavailable},
+            ),
+            Route(
+                method="GET",
+                paths=one,
+                handler=self.get,
+                role="reader",
+                answers={200: ToldSubscription, 404: Problem, 503: Unavailable},
+            ),
+            Route(
+                method="PUT",
+                paths=one,
+                handler=self.put,
+                role="writer",
+                body=Subscription,
+                answers={
+                    200: ToldSubscription,
+                    201: ToldSubscription,
+                    400: Problem,
+                    409: Problem,
+                    503: Unavailable,
+                },
+            ),
+            Route(
+                method="DELETE",
+                paths=one,
+                handler=self.delete,
+                role="writer",
+                answers={
+                    200: EndedSubscription,
+                    400: Problem,
+                    404: Problem,
+                    409: Problem,
+                    503: Unavailable,
+                },
+            ),
         ]
 
     async def list_all(self, _request: web.Request) -> web.Response:
         """Tell all subscriptions, the settings' filter among them."""
         held = await self._held()
-        return json_response({"subscriptions": [_told(name, held[name]) for name in sorted(held)]})
+        told = [_told(name, held[name]) for name in sorted(held)]
+        return json_response(SubscriptionList(subscriptions=told))
 
     async def get(self, request: web.Request) -> web.Response:
         """Tell one subscription."""
@@ -76,15 +135,16 @@ class Subscriptions:
         if name not in held and len(held) >= MOST:
             raise ApiError(409, f"there are {MOST} subscriptions already: delete one first")
         holds_from = await self._write(name, subscription)
-        body = {**_told(name, subscription), "holds_from": holds_from}
-        return json_response(body, 200 if name in held else 201)
+        told = _told(name, subscription, holds_from)
+        return json_response(told, 200 if name in held else 201)
 
     async def delete(self, request: web.Request) -> web.Response:
         """End a subscription; the answer says until when it holds."""
         name = _writable_name(request)
         if name not in await self._held():
             raise ApiError(404, f"there is no subscription {name}")
-        return json_response({"name": name, "holds_until": await self._write(name, None)})
+        holds_until = await self._write(name, None)
+        return json_response(EndedSubscription(name=name, holds_until=holds_until))
 
     async def _held(self) -> dict[str, Subscription]:
         """Return what all workers have been told so far, by name."""
@@ -125,5 +185,10 @@ def _writable_name(request: web.Request) -> str:
     return name
 
 
-def _told(name: str, subscription: Subscription) -> dict[str, Any]:
-    return {"name": name, **msgspec.structs.asdict(subscription)}
+def _told(
+    name: str,
+    subscription: Subscription,
+    holds_from: str | msgspec.UnsetType = msgspec.UNSET,
+) -> ToldSubscription:
+    fields = msgspec.structs.asdict(subscription)
+    return ToldSubscription(name=name, holds_from=holds_from, **fields)

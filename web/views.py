@@ -1,16 +1,27 @@
 """The routes of the HTTP API and what each of them does."""
 
+from typing import Any
+
 import msgspec
 from aiohttp import web
 
-from streams.kinds import api_status
 from streams.worker import StreamWorker
 from vimfed.identity import vim_id_of
 from vimfed.metrics import health_response, metrics_response
-from web.errors import ApiError, UnavailableError, json_response
+from web.errors import ApiError, Problem, Unavailable, UnavailableError, json_response
 from web.gather import INSTANCE_PATH, STATUS_PATH, Gather, InstancePart, InstanceQuery
 from web.replica import Replica
-from web.status_query import StatusQuery, instance_answer, parse_request
+from web.routes import Route, parse_query
+from web.status_query import (
+    InstanceAnswer,
+    InstanceParameters,
+    StatusAnswer,
+    StatusPart,
+    StatusQuery,
+    StatusRequest,
+    instance_answer,
+    parse_request,
+)
 
 _decode_query = msgspec.json.Decoder(StatusQuery).decode
 _decode_instance_query = msgspec.json.Decoder(InstanceQuery).decode
@@ -26,23 +37,70 @@ class Views:
         self._replica = replica
         self._gather = gather
 
-    def routes(self) -> list[web.RouteDef]:
-        """Return all routes. A trailing slash is optional, as ONAP's clients differ in it."""
+    def routes(self) -> list[Route]:
+        """Return all routes."""
         v0, v1 = f"{self._prefix}/v0", f"{self._prefix}/v1"
-        public = [
-            web.post("/{vim_id}/check_vim_status{slash:/?}", self.check_vim_status),
-            web.post(v0 + "/{vim_id}/check_vim_status{slash:/?}", self.check_vim_status),
-            web.post(v1 + "/{owner}/{region}/check_vim_status{slash:/?}", self.check_vim_status),
-            web.get(v1 + "/{owner}/{region}/instances/{instance_id}{slash:/?}", self.instance),
-            web.get("/healthz", self.healthz),
-            web.get("/readyz", self.readyz),
-            web.get("/metrics", self.metrics),
+        return [
+            Route(
+                method="POST",
+                paths=(
+                    v1 + "/{owner}/{region}/check_vim_status",
+                    v0 + "/{vim_id}/check_vim_status",
+                    "/{vim_id}/check_vim_status",
+                ),
+                handler=self.check_vim_status,
+                role="reader",
+                headers={"Project": "instances of this tenant (a project id) alone"},
+                body=StatusRequest,
+                answers={200: StatusAnswer, 400: Problem, 404: Problem, 503: Unavailable},
+            ),
+            Route(
+                method="GET",
+                paths=(v1 + "/{owner}/{region}/instances/{instance_id}",),
+                handler=self.instance,
+                role="reader",
+                query=InstanceParameters,
+                answers={200: InstanceAnswer, 404: Problem, 503: Unavailable},
+            ),
+            Route(
+                method="GET",
+                paths=("/healthz",),
+                handler=self.healthz,
+                role="anyone",
+                answers={200: Any, 503: Any},
+            ),
+            Route(
+                method="GET",
+                paths=("/readyz",),
+                handler=self.readyz,
+                role="anyone",
+                answers={200: Any, 503: Any},
+            ),
+            Route(
+                method="GET",
+                paths=("/metrics",),
+                handler=self.metrics,
+                role="anyone",
+                answers={200: None},
+                media_type="text/plain",
+            ),
+            Route(
+                method="POST",
+                paths=(STATUS_PATH,),
+                handler=self.peer_status,
+                role="peer",
+                body=StatusQuery,
+                answers={200: StatusPart, 503: Unavailable},
+            ),
+            Route(
+                method="POST",
+                paths=(INSTANCE_PATH,),
+                handler=self.peer_instance,
+                role="peer",
+                body=InstanceQuery,
+                answers={200: InstancePart, 503: Unavailable},
+            ),
         ]
-        between_workers = [
-            web.post(STATUS_PATH, self.peer_status),
-            web.post(INSTANCE_PATH, self.peer_instance),
-        ]
-        return public + between_workers
 
     async def check_vim_status(self, request: web.Request) -> web.Response:
         """Tell which instances of a VIM are in one of the states asked for."""
@@ -60,20 +118,17 @@ class Views:
         changes it is behind.
         """
         vim_id, instance_id = _vim_id(request), request.match_info["instance_id"]
+        stale_is_ok = parse_query(request, InstanceParameters).stale == "ok"
         try:
-            row, stale = await self._gather.instance(vim_id, instance_id), {}
+            row = await self._gather.instance(vim_id, instance_id)
         except UnavailableError:
-            if request.query.get("stale") != "ok":
-                raise
-            held = self._replica.read_stale(vim_id, instance_id)
+            held = self._replica.read_stale(vim_id, instance_id) if stale_is_ok else None
             if held is None:
                 raise
-            row, lag = held
-            stale = {"stale": True, "lag": lag}
+            return json_response(instance_answer(*held))
         if row is None:
             raise ApiError(404, f"unknown instance {instance_id} of VIM {vim_id}")
-        status = api_status(row.vm_state, row.task_state)
-        return json_response({**instance_answer(row, status), **stale})
+        return json_response(instance_answer(row))
 
     async def peer_status(self, request: web.Request) -> web.Response:
         """Answer another worker's status query for the partitions that we own."""

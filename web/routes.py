@@ -1,0 +1,65 @@
+"""The table of routes: what each takes, answers and demands. Everything about routes follows from
+it: aiohttp's router, who may call what, and the OpenAPI document.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Literal, TypeVar
+
+import msgspec
+from aiohttp import web
+
+from web.errors import ApiError
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Role = Literal["anyone", "reader", "writer", "admin", "peer"]
+"""Who may call a route: ``anyone`` needs no login (probes), ``peer`` is another worker."""
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that the API does, under one path or several."""
+
+    method: Literal["GET", "POST", "PUT", "DELETE"]
+    paths: tuple[str, ...]
+    """Without the optional slash at the end, which every route takes."""
+    handler: Handler
+    """Its docstring is the route's description."""
+    role: Role
+    query: type[msgspec.Struct] | None = None
+    """The query string's parameters, each a field."""
+    headers: Mapping[str, str] = {}
+    """Request headers that mean something, and what."""
+    body: Any = None
+    """The type of the request's JSON body; None where it takes none."""
+    answers: Mapping[int, Any]
+    """The JSON body's type by status, without the errors that the access check and the framework
+    tell; None where the body is no JSON."""
+    media_type: str = "application/json"
+    """Of the answer."""
+
+
+ROUTES: web.AppKey[dict[web.AbstractRoute, Route]] = web.AppKey("routes", dict)
+"""Of an application: its routes by what aiohttp calls the one that a request matched."""
+
+
+def add_routes(app: web.Application, routes: Iterable[Route]) -> None:
+    """Serve ``routes``. A trailing slash is optional, as ONAP's clients differ in it."""
+    table = app.setdefault(ROUTES, {})
+    for route in routes:
+        for path in route.paths:
+            slash = "" if path.endswith("/") else "{slash:/?}"
+            table[app.router.add_route(route.method, path + slash, route.handler)] = route
+
+
+def parse_query(request: web.Request, query: type[S]) -> S:
+    """Read the query string. Raises ApiError (400)."""
+    try:
+        return msgspec.convert(dict(request.query), query, strict=False)
+    except msgspec.ValidationError as error:
+        raise ApiError(400, f"query: {error}") from None
+
+
+def route_of(request: web.Request) -> Route | None:
+    """Return the route that a request matched; None where it matched none."""
+    return request.app[ROUTES].get(request.match_info.route)
