@@ -2,6 +2,7 @@
 # make run     the whole job on this machine, fed with a recorded trace, until Ctrl-C
 # make test    everything that must be right before a change lands
 # make chaos   the long forms of the tests that break things: half an hour
+# make coverage  how much of the code the tests without chaos run: branches, child processes included
 # make bench   the benchmarks, whose tables stand in benchmarks/README.md: half an hour
 # make clean   removes the state of make run; make distclean removes the environment as well
 
@@ -9,7 +10,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DELETE_ON_ERROR:
-.PHONY: setup run test lint pytest chaos bench system-packages clean distclean
+.PHONY: setup run test lint pytest chaos coverage bench system-packages clean distclean
 
 setup: .venv/installed
 
@@ -42,6 +43,13 @@ pytest: setup
 
 chaos: system-packages setup
 	VIMFED_CHAOS=long $(BIN)/pytest tests/chaos
+
+coverage: system-packages setup
+	rm -rf .cache/coverage
+	mkdir -p .cache/coverage
+	$(BIN)/coverage run -m pytest tests/unit tests/integration tests/e2e
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 bench: setup
 	for benchmark in $(basename $(notdir $(wildcard benchmarks/[!_]*.py))); do \
