@@ -42,7 +42,7 @@ class Progress:
     def written(self, forwarded: int, dead_lettered: int) -> None:
         """Note that Kafka has acknowledged them."""
         self._counters.forwarded.labels(self.vim_id).inc(forwarded)
-        self._counters.dead_lettered.labels(self.vim_id).inc(dead_lettered)
+        self._counters.dead_letters.labels(self.vim_id).inc(dead_lettered)
         self.settled()
 
     def settled(self) -> None:
@@ -87,9 +87,7 @@ class Counters:
 
         self.received = counter("received", "messages received from the cloud")
         self.forwarded = counter("forwarded", "records acknowledged on the notifications topic")
-        self.dead_lettered = counter(
-            "dead_lettered", "records acknowledged on the dead-letter topic"
-        )
+        self.dead_letters = counter("dead_letters", "records acknowledged on the dead-letter topic")
         self.rejected = counter(
             "rejected", "messages that oslo.messaging refused, e.g. malformed JSON"
         )
@@ -100,7 +98,7 @@ class Counters:
         for counter in (
             self.received,
             self.forwarded,
-            self.dead_lettered,
+            self.dead_letters,
             self.rejected,
             self.retries,
         ):

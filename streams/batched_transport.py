@@ -190,10 +190,14 @@ class BatchedConsumer(driver.Consumer):
         batches = self._in_flight.get(tp)
         return batches[0].records[0].offset if batches else self._expected.get(tp)
 
-    def oldest_undone(self, tp: TP) -> ConsumerRecord | None:
-        """Return the first record that has been delivered to us and is not done."""
-        batches = self._in_flight.get(tp, ())
-        return next((batch.records[0] for batch in list(batches) if not batch.done), None)
+    def oldest_undone_seconds(self, tp: TP) -> float:
+        """Return since when, by Kafka's time, the first record waits that was delivered to us.
+
+        0 where all that was delivered is done.
+        """
+        batches = list(self._in_flight.get(tp, ()))
+        taken = next((batch.records[0].timestamp for batch in batches if not batch.done), None)
+        return 0.0 if taken is None else max(0.0, time.time() - taken / 1000)
 
     def lag(self, tp: TP) -> int:
         """Return how many records of a partition that we own are not done, as far as we know."""

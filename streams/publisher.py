@@ -93,6 +93,7 @@ class Publisher:
             LOG.warning("partition %s: batch abandoned, another publisher goes on", partition)
             return
         self._counters.passed(len(batch.records) - len(messages))
+        self._counters.took(time.time() - batch.records[0].timestamp / 1000)
         batch.done = True
 
     def _messages(self, records: Sequence[ConsumerRecord]) -> list[Message]:
@@ -204,7 +205,7 @@ async def _publishing(
         give_up_after=settings.dmaap.give_up_after,
         figures=counters,
     )
-    health = PublisherHealth(output.name, consumer, delivery, settings.worker.stuck_after)
+    health = PublisherHealth(output.name, consumer, delivery, settings.worker)
     registry.register(health)
     monitoring = MonitoringServer(registry, live=health.wrong, ready=health.ready)
     bound = await monitoring.start(settings.dmaap.host, port)

@@ -14,6 +14,8 @@ from prometheus_client.registry import Collector
 from streams.batched_transport import BatchedConsumer
 from streams.delivery import Delivery
 from streams.subscription_log import SubscriptionLog
+from vimfed.metrics import delay_histogram
+from vimfed.settings import WorkerSettings
 
 ENDS_EVERY = 1.0
 """Seconds between two questions where the partitions end."""
@@ -31,10 +33,20 @@ class PublisherCounters:
         self._passed = counter("passed", "events that no subscription wants")
         self._retries = counter("retries", "failed attempts that are to be made again")
         self._dead_letters = counter("dead_letters", "messages that were given up")
+        self._delays = delay_histogram(
+            registry,
+            "vimfed_publisher_delay_seconds",
+            "from when Kafka took the oldest event of a batch until the output had the batch",
+            "output",
+        ).labels(output)
 
     def delivered(self, count: int) -> None:
         """Count messages that DMaaP has."""
         self._published.inc(count)
+
+    def took(self, delay: float) -> None:
+        """Note for how long the oldest event of a batch has waited, in seconds."""
+        self._delays.observe(delay)
 
     def passed(self, count: int) -> None:
         """Count events that are not wanted."""
@@ -53,12 +65,13 @@ class PublisherHealth(Collector):
     """Gauges that are read when somebody asks, and the watch over progress."""
 
     def __init__(
-        self, output: str, consumer: BatchedConsumer, delivery: Delivery, stuck_after: float
+        self, output: str, consumer: BatchedConsumer, delivery: Delivery, worker: WorkerSettings
     ) -> None:
         self._output = output
         self._consumer = consumer
         self._delivery = delivery
-        self._stuck_after = stuck_after
+        self._stuck_after = worker.stuck_after
+        self._session_timeout = worker.session_timeout
         self._ends: Mapping[TopicPartition, int] = {}
         self._stood_since: dict[TP, tuple[int | None, float]] = {}
         """Per partition, the first undone offset and when it was first seen there (monotonic)."""
@@ -101,13 +114,17 @@ class PublisherHealth(Collector):
         yield gauge(
             "oldest_undelivered_seconds",
             "since Kafka took the oldest event that this process has read and not delivered",
-            self._oldest_undelivered(),
+            max(map(self._consumer.oldest_undone_seconds, self._partitions()), default=0.0),
         )
 
     def ready(self) -> dict[str, str]:
         """Return why nothing is delivered."""
-        failing = self._delivery.failing_since is not None
-        return {f"output {self._output}": self._delivery.failure} if failing else {}
+        wrong = {}
+        if self._consumer.membership.age > self._session_timeout:
+            wrong["kafka"] = "has not confirmed our membership of the consumer group"
+        if self._delivery.failing_since is not None:
+            wrong[f"output {self._output}"] = self._delivery.failure
+        return wrong
 
     def wrong(self) -> dict[str, str]:
         """Return why this publisher needs a restart: a partition stands, and not for DMaaP."""
@@ -141,11 +158,3 @@ class PublisherHealth(Collector):
     def _lag(self, tp: TP) -> int:
         undone, end = self._consumer.undone(tp), self._ends.get(TopicPartition(*tp))
         return 0 if undone is None or end is None else max(0, end - undone)
-
-    def _oldest_undelivered(self) -> float:
-        taken = [
-            record.timestamp
-            for tp in self._partitions()
-            if (record := self._consumer.oldest_undone(tp)) is not None
-        ]
-        return max(0.0, time.time() - min(taken) / 1000) if taken else 0.0

@@ -2,6 +2,7 @@
 
 import math
 import socket
+import time
 from typing import cast
 
 from aiokafka import AIOKafkaProducer
@@ -10,7 +11,7 @@ from faust.types import TP
 
 from streams.apps import BatchHandler, consume, consumer_of, new_app, run_app
 from streams.batch_writer import BatchWriter
-from streams.batched_transport import BatchedConsumer
+from streams.batched_transport import BatchedConsumer, RecordBatch
 from streams.foreign_data import set_foreign_data_aside
 from streams.instance_index import InstanceIndex
 from streams.instances_table import InstancesTable
@@ -74,7 +75,7 @@ class StreamWorker:
         return consumer_of(self.app)
 
     async def _new_writer(self, producer: AIOKafkaProducer) -> BatchHandler:
-        return BatchWriter(
+        writer = BatchWriter(
             kafka=self.settings.kafka,
             deleted_retention=self.settings.worker.deleted_retention,
             table=self.table,
@@ -82,7 +83,16 @@ class StreamWorker:
             consumer=self.consumer,
             producer=producer,
             on_done=self._counters.processed,
-        ).process
+        )
+
+        async def process(batch: RecordBatch, partition: int) -> None:
+            begun = time.monotonic()
+            await writer.process(batch, partition)
+            if batch.done:
+                took = time.monotonic() - begun
+                self._counters.took(took, time.time() - batch.records[0].timestamp / 1000)
+
+        return process
 
     # -- how it is doing
 
@@ -125,6 +135,10 @@ class StreamWorker:
     def lag(self, partition: int) -> int:
         """Return how many notifications of a partition that we own are not done."""
         return self.consumer.lag(TP(self._source, partition))
+
+    def oldest_undone_seconds(self, partition: int) -> float:
+        """Return since when the oldest notification that we have read waits; 0 where none does."""
+        return self.consumer.oldest_undone_seconds(TP(self._source, partition))
 
 
 def _own_url(web: WebSettings) -> str:

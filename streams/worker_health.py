@@ -5,15 +5,17 @@ from collections import Counter as Tally
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from streams.fold import FoldedBatch
+from vimfed.metrics import delay_histogram
 
 if TYPE_CHECKING:
     from streams.worker import StreamWorker
 
+BATCH_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 MOST_EVENT_TYPES = 200
 """So many event types that are passed over are counted by name; a cloud can make up any number."""
 
@@ -30,7 +32,23 @@ class WorkerCounters:
         self._rejected = counter("dead_letters", "records that went to the dead-letter topic")
         self._outcomes = counter("outcomes", "notifications by what came of them", "outcome")
         self._passed = counter("passed", "notifications passed over, by event type", "event_type")
+        self._seconds = Histogram(
+            "vimfed_worker_batch_seconds",
+            "from the start of a batch until all that follows from it was durable",
+            buckets=BATCH_BUCKETS,
+            registry=registry,
+        )
+        self._delays = delay_histogram(
+            registry,
+            "vimfed_worker_delay_seconds",
+            "from when Kafka took the oldest notification of a batch until its row was durable",
+        )
         self._named: set[str] = set()
+
+    def took(self, seconds: float, delay: float) -> None:
+        """Note how long a batch took, and how long its oldest notification has waited in all."""
+        self._seconds.observe(seconds)
+        self._delays.observe(delay)
 
     def processed(self, records: int, folded: FoldedBatch) -> None:
         """Count a batch whose consequences are durable."""
@@ -72,6 +90,11 @@ class WorkerHealth(Collector):
         def gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
             return GaugeMetricFamily(f"vimfed_worker_{name}", text, value=value)
 
+        yield gauge(
+            "oldest_unprocessed_seconds",
+            "since Kafka took the oldest notification that this process has read and not processed",
+            max(map(worker.oldest_undone_seconds, worker.table.active), default=0.0),
+        )
         yield gauge("partitions", "partitions that this worker owns", len(worker.table.active))
         yield gauge("rows", "rows in the partitions that it owns", len(worker.index))
         yield gauge("rebalances", "rebalances since the start", worker.app.rebalancing_count)

@@ -5,29 +5,69 @@ names begin with ``vimfed_<process>_``, counters end in ``_total``, times are se
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from importlib.metadata import version
 
 from aiohttp import web
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
+    Histogram,
+    Info,
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
 
+DELAY_BUCKETS = (
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    60.0,
+    600.0,
+    3600.0,
+    86400.0,
+)
 Check = Callable[[], dict[str, str]]
 """Returns what is wrong: the part's name and why; empty when all is well."""
 
 
 def new_registry() -> CollectorRegistry:
-    """Return a registry that holds the process's own figures (memory, CPU, open files)."""
+    """Return a registry that holds the process's own figures (memory, CPU, files) and version."""
     disable_created_metrics()  # type: ignore[no-untyped-call]
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
+    build = Info("vimfed_build", "the version that runs", registry=registry)
+    build.info({"version": version("vim-event-federation")})
     return registry
+
+
+def delay_histogram(registry: CollectorRegistry, name: str, text: str, *labels: str) -> Histogram:
+    """Return a histogram of seconds that a record has waited: milliseconds to days."""
+    return Histogram(name, text, labels, buckets=DELAY_BUCKETS, registry=registry)
+
+
+class Readiness(Collector):
+    """``vimfed_ready``, for alerts: 1 while ``/readyz`` answers 200."""
+
+    def __init__(self, check: Check) -> None:
+        self._check = check
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the gauge."""
+        ready = not self._check()
+        yield GaugeMetricFamily("vimfed_ready", "1 while /readyz answers 200", value=ready)
 
 
 def metrics_response(registry: CollectorRegistry) -> web.Response:
@@ -56,6 +96,7 @@ class MonitoringServer:
         self._registry = registry
         self._live = live
         self._ready = ready
+        registry.register(Readiness(ready))
         self._runner: web.AppRunner | None = None
 
     async def start(self, host: str, port: int) -> int:

@@ -23,14 +23,17 @@ from vimfed.appending import append_all
 from vimfed.errors import OperatorError
 from vimfed.kafka import OutgoingRecord, TopicMismatchError, client_options, ensure_topic
 from vimfed.keys import partition_of
+from vimfed.metrics import health_response, metrics_response, new_registry
 from vimfed.renewed_producer import RenewedProducer
 from vimfed.settings import KafkaSettings, Settings
 from vimfed.topics import TopicSpec, topic_specs
 from web.message_router import MessageRouterError, authorize, parse_body, parse_filter
+from web.request_metrics import RequestMetrics
 
 LOG = logging.getLogger(__name__)
 
 TIMEOUT = 20.0
+READY_TIMEOUT = 4.0
 IDLE = 300.0
 """Seconds after which a consumer that nobody asks for leaves its group."""
 MOST_EMPTY, EMPTY_WINDOW, EMPTY_PAUSE = 10, 60.0, 6.0
@@ -76,10 +79,12 @@ class Gateway:
         self._producers = RenewedProducer(self._kafka, TIMEOUT)
         self._consumers: dict[tuple[str, str, str], _Consumer] = {}
         self._admin = AIOKafkaAdminClient(**client_options(self._kafka))
+        self._registry = new_registry()
 
     def application(self) -> web.Application:
         """Return the aiohttp application."""
-        app = web.Application(client_max_size=64_000_000, middlewares=[_errors])
+        observe = RequestMetrics(self._registry, "vimfed_gateway_request_seconds").observe
+        app = web.Application(client_max_size=64_000_000, middlewares=[observe, _errors])
         app.add_routes(
             [
                 web.post("/events/{topic}", self.publish),
@@ -89,6 +94,9 @@ class Gateway:
                 web.get("/topics", self.topics),
                 web.get("/topics/listAll", self.list_all),
                 web.get("/topics/{topic}", self.topic),
+                web.get("/healthz", self.healthz),
+                web.get("/readyz", self.readyz),
+                web.get("/metrics", self.metrics),
             ]
         )
         return app
@@ -201,6 +209,24 @@ class Gateway:
         spec = TopicSpec(new.topic_name, new.partition_count, new.replication_count)
         await ensure_topic(self._kafka, spec)
         return _json({"topicName": new.topic_name, "partitionCount": new.partition_count})
+
+    async def healthz(self, _request: web.Request) -> web.Response:
+        """Say that the process answers: whatever else is wrong, a restart would not mend it."""
+        return health_response(dict)
+
+    async def readyz(self, _request: web.Request) -> web.Response:
+        """Say whether Kafka answers."""
+        wrong = {}
+        try:
+            async with asyncio.timeout(READY_TIMEOUT):
+                await self._admin.list_topics()
+        except (KafkaError, TimeoutError) as error:
+            wrong["kafka"] = f"does not answer: {error!r}"
+        return health_response(lambda: wrong)
+
+    async def metrics(self, _request: web.Request) -> web.Response:
+        """Show the metrics in Prometheus' format."""
+        return metrics_response(self._registry)
 
     def _is_hidden(self, topic: str) -> bool:
         """Return whether a topic is the job's own, Kafka's or Faust's."""

@@ -12,9 +12,9 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 class RequestMetrics:
     """Observes requests by route and status; the share of 503 follows from their counts."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, name: str) -> None:
         self._seconds = Histogram(
-            "vimfed_web_request_seconds",
+            name,
             "time from a request's head to its answer",
             ["route", "status"],
             buckets=BUCKETS,

@@ -7,6 +7,7 @@ from aiohttp import web
 from faust.web.drivers.aiohttp import Web
 
 from streams.worker import StreamWorker
+from vimfed.metrics import Readiness
 from vimfed.settings import Settings
 from web.errors import errors_as_json
 from web.gather import Gather
@@ -35,12 +36,15 @@ def serve(worker: StreamWorker) -> None:
         raise TypeError(f"Faust's web server is not aiohttp's, but {type(server)}")
     replica = Replica(worker)
     gather = Gather(replica)
+    worker.registry.register(Readiness(replica.not_ready))
 
     async def peers_session(_app: web.Application) -> AsyncIterator[None]:
         async with aiohttp.ClientSession() as gather.session:
             yield
 
-    server.web_app.middlewares.append(RequestMetrics(worker.registry).observe)
+    server.web_app.middlewares.append(
+        RequestMetrics(worker.registry, "vimfed_web_request_seconds").observe
+    )
     server.web_app.middlewares.append(errors_as_json)
     server.web_app.cleanup_ctx.append(peers_session)
     subscriptions = Subscriptions(worker.settings)

@@ -217,7 +217,7 @@ def test_what_cannot_be_forwarded_is_kept_with_the_reason_and_holds_nothing_up(
             assert int(headers["offset"]) in range(len(unusable))
             assert headers["partition"] == "0"
     eventually(lambda: setup.bridge.metric("in_flight", CLOUD) == 0, "nothing in flight")
-    assert setup.bridge.metric("dead_lettered_total", CLOUD) == len(letters)
+    assert setup.bridge.metric("dead_letters_total", CLOUD) == len(letters)
     assert setup.bridge.metric("forwarded_total", CLOUD) == 1
 
 
@@ -421,7 +421,7 @@ def test_the_metrics_tell_how_each_cloud_is_doing(setup: Setup) -> None:
         for name in (
             "received_total",
             "forwarded_total",
-            "dead_lettered_total",
+            "dead_letters_total",
             "rejected_total",
             "retries_total",
             "oldest_unacknowledged_seconds",
@@ -431,7 +431,7 @@ def test_the_metrics_tell_how_each_cloud_is_doing(setup: Setup) -> None:
     assert shown == {
         "received_total": 3,
         "forwarded_total": 3,
-        "dead_lettered_total": 0,
+        "dead_letters_total": 0,
         "rejected_total": 0,
         "retries_total": 0,
         "oldest_unacknowledged_seconds": 0,
