@@ -1,49 +1,52 @@
 """One answer out of the parts that the workers own: complete, or none.
 
 A worker asks the owners directly, in one hop: their peer routes answer for themselves and ask
-nobody else, so a query cannot go in circles.
+nobody else, so a query cannot go in circles. Every query takes this one way; what a new one needs
+is a question: what is asked, what is found, and how to find it among our own.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import aiohttp
 import msgspec
+from aiohttp import web
 
-from vimfed.records import InstanceState
-from web.errors import UnavailableError
+from web.errors import ApiError, Problem, Unavailable, UnavailableError, json_response
 from web.replica import Replica
-from web.status_query import StatusAnswer, StatusPart, StatusQuery, combine
+from web.routes import Route
 
 DEADLINE = 2.0
-"""Seconds that a peer has for its answer."""
+"""Seconds that a worker has for its part."""
 PAUSE = 0.2
 """Seconds before the one retry: ownership may just have moved."""
+PEER_PATH = "/peer/v1/"
 
-STATUS_PATH = "/peer/v1/status"
-INSTANCE_PATH = "/peer/v1/instance"
-
+Q = TypeVar("Q")
+F = TypeVar("F")
 T = TypeVar("T")
 
 _encode = msgspec.json.Encoder().encode
-_decode_part = msgspec.json.Decoder(StatusPart).decode
 
 
-class InstanceQuery(msgspec.Struct, frozen=True):
-    """What a worker asks the owner of an instance."""
+class Part(msgspec.Struct, Generic[F], frozen=True, kw_only=True):
+    """What one worker answers for the partitions that it owns."""
 
-    vim_id: str
-    instance_id: str
-
-
-class InstancePart(msgspec.Struct, frozen=True):
-    """The owner's answer; the row is None where there is no such instance."""
-
-    row: InstanceState | None
+    generation: int
+    """The consumer group's generation that it knows."""
+    partitions: list[int]
+    found: F
 
 
-_decode_instance = msgspec.json.Decoder(InstancePart).decode
+class Question(NamedTuple, Generic[Q, F]):
+    """Something that the owners can be asked."""
+
+    name: str
+    query: type[Q]
+    found: type[F]
+    find: Callable[[Q], Awaitable[F]]
+    """Finds it in the partitions that this worker owns."""
 
 
 class Gather:
@@ -55,46 +58,87 @@ class Gather:
     def __init__(self, replica: Replica) -> None:
         self._replica = replica
 
-    async def status(self, query: StatusQuery) -> tuple[StatusAnswer, bool]:
-        """Return the complete answer, and whether the VIM has rows. Raises UnavailableError."""
-        return await _twice(lambda: self._status(query))
+    async def ask(
+        self, question: Question[Q, F], query: Q, partition: int | None = None
+    ) -> list[F]:
+        """Ask the owners of all partitions, or of one, and return what each of them found.
 
-    async def instance(self, vim_id: str, instance_id: str) -> InstanceState | None:
-        """Return an instance's row from its owner. Raises UnavailableError."""
-        return await _twice(lambda: self._instance(InstanceQuery(vim_id, instance_id)))
+        Raises UnavailableError unless that is everything.
+        """
+        return await _twice(lambda: self._ask(question, query, partition))
 
-    async def _status(self, query: StatusQuery) -> tuple[StatusAnswer, bool]:
+    def routes(self, *questions: Question[Any, Any]) -> list[Route]:
+        """Return the routes by which other workers ask this one."""
+        return [
+            Route(
+                method="POST",
+                paths=(PEER_PATH + question.name,),
+                handler=self._peer_handler(question),
+                role="peer",
+                body=question.query,
+                answers={200: cast(Any, Part)[question.found], 400: Problem, 503: Unavailable},
+            )
+            for question in questions
+        ]
+
+    def _peer_handler(
+        self, question: Question[Q, F]
+    ) -> Callable[[web.Request], Awaitable[web.Response]]:
+        decode = msgspec.json.Decoder(question.query).decode
+
+        async def answer_peer(request: web.Request) -> web.Response:
+            """Answer another worker for the partitions that we own."""
+            try:
+                query = decode(await request.read())
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise ApiError(400, f"not a query of another worker: {error}") from None
+            return json_response(await self._own_part(question, query))
+
+        return answer_peer
+
+    async def _ask(self, question: Question[Q, F], query: Q, partition: int | None) -> list[F]:
         self._replica.check_ready()
         generation = self._replica.generation
-        owners = self._replica.owners()
-        body = _encode(query)
-
-        async def part_of(url: str) -> StatusPart:
-            if url == self._replica.url:
-                return self._replica.status_part(query)
-            return _decode_part(await self._ask(url + STATUS_PATH, body, owners[url]))
-
-        parts = await asyncio.gather(*map(part_of, owners))
+        owners = {
+            url: partitions
+            for url, partitions in self._replica.owners().items()
+            if partition is None or partition in partitions
+        }
+        parts = await asyncio.gather(
+            *(self._part_of(url, owners[url], question, query) for url in owners)
+        )
         if any(part.generation != generation for part in parts):
             raise UnavailableError("partitions are being assigned")
-        covered = [partition for part in parts for partition in part.partitions]
+        covered = [number for part in parts for number in part.partitions]
         wanted = set().union(*owners.values())
         if sorted(covered) != sorted(wanted):
             raise UnavailableError("partitions are moving", sorted(wanted.difference(covered)))
-        return combine(query, parts), any(part.known for part in parts)
+        return [part.found for part in parts]
 
-    async def _instance(self, query: InstanceQuery) -> InstanceState | None:
+    async def _part_of(
+        self, url: str, partitions: set[int], question: Question[Q, F], query: Q
+    ) -> Part[F]:
+        if url == self._replica.url:
+            return await self._own_part(question, query)
+        answer = await self._post(url + PEER_PATH + question.name, _encode(query), partitions)
+        part: Part[F] = msgspec.json.decode(answer, type=cast(Any, Part)[question.found])
+        return part
+
+    async def _own_part(self, question: Question[Q, F], query: Q) -> Part[F]:
+        """Find our part; nothing may have moved while we were at it."""
         self._replica.check_ready()
-        partition = self._replica.partition_of(query.vim_id, query.instance_id)
-        owner = next(
-            url for url, partitions in self._replica.owners().items() if partition in partitions
-        )
-        if owner == self._replica.url:
-            return self._replica.read(query.vim_id, query.instance_id)
-        answer = await self._ask(owner + INSTANCE_PATH, _encode(query), {partition})
-        return _decode_instance(answer).row
+        generation, partitions = self._replica.generation, self._replica.partitions()
+        try:
+            async with asyncio.timeout(DEADLINE):
+                found = await question.find(query)
+        except TimeoutError:
+            raise UnavailableError("the worker is too busy", partitions) from None
+        self._replica.check_ready()
+        if (generation, partitions) != (self._replica.generation, self._replica.partitions()):
+            raise UnavailableError("partitions are being assigned")
+        return Part(generation=generation, partitions=partitions, found=found)
 
-    async def _ask(self, url: str, body: bytes, partitions: set[int]) -> bytes:
+    async def _post(self, url: str, body: bytes, partitions: set[int]) -> bytes:
         try:
             timeout = aiohttp.ClientTimeout(total=DEADLINE)
             async with self.session.post(url, data=body, timeout=timeout) as response:

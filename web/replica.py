@@ -1,5 +1,6 @@
 """This worker as its HTTP views see it: what it may answer for, and who answers for the rest."""
 
+import msgspec
 from faust.assignor.partition_assignor import PartitionAssignor
 
 from streams.instance_index import StateGroup
@@ -8,8 +9,21 @@ from streams.worker import StreamWorker
 from vimfed.keys import instance_key, partition_of
 from vimfed.records import InstanceState
 from web.errors import UnavailableError
-from web.state_names import matcher
-from web.status_query import StatusPart, StatusQuery, summary
+from web.instance_search import FoundInstances, InstanceSearch, selection, summary
+from web.vims import FoundVims, VimsQuery
+
+
+class RowQuery(msgspec.Struct, frozen=True):
+    """What a worker asks the owner of an instance."""
+
+    vim_id: str
+    instance_id: str
+
+
+class FoundRow(msgspec.Struct, frozen=True):
+    """The owner's answer; None where there is no such instance."""
+
+    row: InstanceState | None
 
 
 class Replica:
@@ -71,13 +85,9 @@ class Replica:
         """Return the partition in which an instance's row lies."""
         return partition_of(instance_key(vim_id, instance_id), self._partitions)
 
-    def read(self, vim_id: str, instance_id: str) -> InstanceState | None:
-        """Return an instance's row. Raises UnavailableError where we do not own its partition."""
-        self.check_ready()
-        partition = self.partition_of(vim_id, instance_id)
-        if partition not in self._worker.table.active:
-            raise UnavailableError("the partition has another owner", [partition])
-        return self._row(partition, vim_id, instance_id)
+    def partitions(self) -> list[int]:
+        """Return the partitions that we own."""
+        return sorted(self._worker.table.active)
 
     def read_stale(self, vim_id: str, instance_id: str) -> tuple[InstanceState, int] | None:
         """Return an instance's row as a standby of ours knows it, and how far that is behind.
@@ -91,45 +101,37 @@ class Replica:
         row = self._row(partition, vim_id, instance_id)
         return None if row is None else (row, lag)
 
-    def status_part(self, query: StatusQuery) -> StatusPart:
-        """Answer a status query for the partitions that we own. Raises UnavailableError."""
-        self.check_ready()
-        matches = matcher(query.names)
-        if query.instance_id is not None:
-            rows = self._own_row(query.vim_id, query.instance_id)
-            rows = [
-                row
-                for row in rows
-                if matches(StateGroup(row.vm_state, row.task_state, row.kind))
-                and query.tenant_id in (None, summary(row).tenant_id)
-            ]
-            count = len(rows)
-        else:
-            count, entries = self._worker.index.query(
-                query.vim_id,
-                matches,
-                tenant_id=query.tenant_id,
-                before=query.before,
-                limit=query.limit,
-            )
-            rows = [
-                row for entry in entries for row in self._own_row(query.vim_id, entry.instance_id)
-            ]
-        return StatusPart(
-            generation=self.generation,
-            partitions=tuple(sorted(self._worker.table.active)),
-            known=query.vim_id in self._worker.index.vim_ids(),
-            count=count,
-            instances=[summary(row) for row in rows],
+    async def find_instances(self, search: InstanceSearch) -> FoundInstances:
+        """Return the instances that we own and that are searched for."""
+        wanted = selection(search)
+        page = await self._worker.index.query(wanted)
+        found = []
+        for position, entry in page.found:
+            row = self._own_row(search.vim_id, entry.instance_id)
+            # A long search gives way to the stream, which may have changed what was found.
+            if row and wanted.matches(StateGroup(row.vm_state, row.task_state, row.kind)):
+                found.append((position, summary(row)))
+        return FoundInstances(
+            known=search.vim_id in self._worker.index.vim_ids(),
+            count=page.total,
+            instances=found,
+            more=page.more,
         )
 
-    def _own_row(self, vim_id: str, instance_id: str) -> list[InstanceState]:
-        """Return the row of an instance, or none where it is not there or not ours."""
+    async def find_row(self, query: RowQuery) -> FoundRow:
+        """Return the row of an instance that we own."""
+        return FoundRow(self._own_row(query.vim_id, query.instance_id))
+
+    async def find_vims(self, _query: VimsQuery) -> FoundVims:
+        """Return the VIMs of which we own instances."""
+        return FoundVims(self._worker.index.counts())
+
+    def _own_row(self, vim_id: str, instance_id: str) -> InstanceState | None:
+        """Return the row of an instance; None where it is not there or not ours."""
         partition = self.partition_of(vim_id, instance_id)
         if partition not in self._worker.table.active:
-            return []
-        row = self._row(partition, vim_id, instance_id)
-        return [] if row is None else [row]
+            return None
+        return self._row(partition, vim_id, instance_id)
 
     def _row(self, partition: int, vim_id: str, instance_id: str) -> InstanceState | None:
         row = self._worker.table.partition(partition).get(instance_key(vim_id, instance_id))

@@ -3,7 +3,8 @@ it: aiohttp's router, who may call what, and the OpenAPI document.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Literal, TypeVar
+from functools import cache
+from typing import Any, Literal, TypeVar, get_origin, get_type_hints
 
 import msgspec
 from aiohttp import web
@@ -52,10 +53,30 @@ def add_routes(app: web.Application, routes: Iterable[Route]) -> None:
             table[app.router.add_route(route.method, path + slash, route.handler)] = route
 
 
+@cache
+def _list_fields(query: type[msgspec.Struct]) -> frozenset[str]:
+    """Return the names of a query's parameters that are lists."""
+    hints = get_type_hints(query)
+    return frozenset(name for name, hint in hints.items() if get_origin(hint) is list)
+
+
 def parse_query(request: web.Request, query: type[S]) -> S:
-    """Read the query string. Raises ApiError (400)."""
+    """Read the query string; a list's entries may be repeated, or have commas between them.
+
+    Raises ApiError (400).
+    """
+    lists = _list_fields(query)
+    given: dict[str, Any] = {}
+    for name in dict.fromkeys(request.query):
+        values = request.query.getall(name)
+        if name in lists:
+            given[name] = [part for value in values for part in value.split(",") if part]
+        elif len(values) == 1:
+            given[name] = values[0]
+        else:
+            raise ApiError(400, f"query: {name} is given {len(values)} times")
     try:
-        return msgspec.convert(dict(request.query), query, strict=False)
+        return msgspec.convert(given, query, strict=False)
     except msgspec.ValidationError as error:
         raise ApiError(400, f"query: {error}") from None
 

@@ -4,80 +4,47 @@ The request's ``states`` and the first two fields of the answer are those of ONA
 specification "Event Federation"; the rest serves clients that want more.
 """
 
-from collections.abc import Iterable, Sequence
-from heapq import nlargest
-from typing import Annotated, Literal
+from typing import Literal
 
 import msgspec
-from msgspec import Meta
 
 from streams.kinds import api_status
 from vimfed.records import InstanceState, Phase
 from web.errors import ApiError
-from web.state_names import ACCEPTED_NAMES, canonical
+from web.instance_search import (
+    InstancePage,
+    InstanceSearch,
+    InstanceSummary,
+    Limit,
+    parse_marker,
+    state_names,
+)
 
 
 class StatusRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The body of a check_vim_status request."""
 
     states: list[str]
+    """Names of states and kinds, any of which may match."""
     instance_id: str | None = None
     tenant_id: str | None = None
-    limit: Annotated[int, Meta(ge=1, le=1000)] = 100
+    limit: Limit = 100
     marker: str | None = None
-
-
-class StatusQuery(msgspec.Struct, frozen=True, kw_only=True):
-    """A request that has been checked; what the workers ask each other."""
-
-    vim_id: str
-    names: tuple[str, ...]
-    """Canonical names of states and kinds; any of them may match."""
-    instance_id: str | None
-    tenant_id: str | None
-    limit: int
-    before: tuple[str, str] | None
-    """The (changed_at, instance_id) of the last instance of the page before."""
-
-
-class InstanceSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """One instance in the answer."""
-
-    instance_id: str
-    display_name: str | None
-    tenant_id: str | None
-    kind: str
-    phase: Phase
-    state: str
-    """nova's vm_state."""
-    state_description: str
-    """nova's task_state, or the vm_state at rest."""
-    launched_at: str
-    """The time of the state change, as the specification says."""
-    instance_launched_at: str | None
-    """The time of the instance's launch, as nova spells it."""
-    host: str | None
-
-
-class StatusPart(msgspec.Struct, frozen=True, kw_only=True):
-    """What one worker answers for the partitions that it owns."""
-
-    generation: int
-    partitions: tuple[int, ...]
-    known: bool
-    """Whether the VIM has rows here."""
-    count: int
-    instances: list[InstanceSummary]
+    """The next_marker of the page before."""
 
 
 class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """The body of the answer."""
 
     state_description: str
+    """Of the newest match: its task_state, or its vm_state at rest; empty where none matches."""
     launched_at: str
+    """The time of the newest match's state change."""
     vim_id: str
     count: int
+    """How many match in all."""
     next_marker: str | None
+    """The marker of the next page; None on the last one."""
     instances: list[InstanceSummary]
 
 
@@ -110,94 +77,42 @@ class InstanceAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """By so many changes it was behind."""
 
 
-class _Payload(msgspec.Struct, gc=False):
-    display_name: str | None = None
-    tenant_id: str | None = None
-    launched_at: str | None = None
-    host: str | None = None
-
-
 _decode_request = msgspec.json.Decoder(StatusRequest).decode
-_decode_payload = msgspec.json.Decoder(_Payload).decode
 
 _EXAMPLE = 'e.g. {"states": ["POWER_OFF", "PAUSE"]}'
 
 
-def parse_request(vim_id: str, body: bytes, tenant_id: str | None) -> StatusQuery:
+def parse_request(vim_id: str, body: bytes, tenant_id: str | None) -> InstanceSearch:
     """Read a request's body. Raises ApiError (400)."""
     try:
         request = _decode_request(body)
     except msgspec.ValidationError as error:
         raise ApiError(400, f"{error}; {_EXAMPLE}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ApiError(400, f"the body is not JSON: {error}; {_EXAMPLE}") from None
     if not request.states:
-        raise ApiError(400, f"states is empty: name at least one of {_accepted()}")
-    names = tuple(dict.fromkeys(map(canonical, request.states)))
-    unknown = [name for name in request.states if canonical(name) not in ACCEPTED_NAMES]
-    if unknown:
-        raise ApiError(400, f"unknown states {unknown}: accepted, in any case, are {_accepted()}")
-    return StatusQuery(
+        raise ApiError(400, f"states is empty; {_EXAMPLE}")
+    return InstanceSearch(
         vim_id=vim_id,
-        names=names,
+        states=state_names("states", request.states),
         instance_id=request.instance_id,
         tenant_id=request.tenant_id or tenant_id,
         limit=request.limit,
-        before=_parse_marker(request.marker),
+        after=parse_marker(request.marker, "changed_at", "desc"),
     )
 
 
-def _accepted() -> str:
-    return ", ".join(sorted(ACCEPTED_NAMES))
-
-
-def _parse_marker(marker: str | None) -> tuple[str, str] | None:
-    if marker is None:
-        return None
-    changed_at, comma, instance_id = marker.partition(",")
-    if not comma:
-        raise ApiError(400, "marker must be the next_marker of an earlier answer")
-    return changed_at, instance_id
-
-
-def summary(row: InstanceState) -> InstanceSummary:
-    """Return what an answer says of an instance."""
-    payload = _decode_payload(row.payload)
-    return InstanceSummary(
-        instance_id=row.instance_id,
-        display_name=payload.display_name,
-        tenant_id=payload.tenant_id,
-        kind=row.kind,
-        phase=row.phase,
-        state=row.vm_state,
-        state_description=row.task_state or row.vm_state,
-        launched_at=row.changed_at,
-        instance_launched_at=payload.launched_at,
-        host=payload.host,
-    )
-
-
-def combine(query: StatusQuery, parts: Sequence[StatusPart]) -> StatusAnswer:
-    """Make the answer out of the parts that together cover every partition."""
-    count = sum(part.count for part in parts)
-    found: Iterable[InstanceSummary] = (one for part in parts for one in part.instances)
-    newest = nlargest(query.limit, found, key=_age)
-    more = sum(len(part.instances) for part in parts) > len(newest) or any(
-        len(part.instances) == query.limit for part in parts
-    )
-    first = newest[0] if newest else None
+def status_answer(page: InstancePage) -> StatusAnswer:
+    """Return a page, newest first, with the specification's two fields."""
+    newest = page.instances[0] if page.instances else None
     return StatusAnswer(
-        state_description=first.state_description if first else "",
-        launched_at=first.launched_at if first else "",
-        vim_id=query.vim_id,
-        count=count,
-        next_marker=",".join(_age(newest[-1])) if newest and more and count > query.limit else None,
-        instances=newest,
+        state_description=newest.state_description if newest else "",
+        launched_at=newest.launched_at if newest else "",
+        vim_id=page.vim_id,
+        count=page.count,
+        next_marker=page.next_marker,
+        instances=page.instances,
     )
-
-
-def _age(one: InstanceSummary) -> tuple[str, str]:
-    return one.launched_at, one.instance_id
 
 
 def instance_answer(row: InstanceState, lag: int | None = None) -> InstanceAnswer:

@@ -2,29 +2,34 @@
 
 from typing import Any
 
-import msgspec
 from aiohttp import web
 
 from streams.worker import StreamWorker
 from vimfed.identity import vim_id_of
 from vimfed.metrics import health_response, metrics_response
 from web.errors import ApiError, Problem, Unavailable, UnavailableError, json_response
-from web.gather import INSTANCE_PATH, STATUS_PATH, Gather, InstancePart, InstanceQuery
-from web.replica import Replica
+from web.gather import Gather, Question
+from web.instance_search import (
+    FoundInstances,
+    InstancePage,
+    InstanceSearch,
+    InstancesParameters,
+    combine,
+    parse_search,
+)
+from web.replica import FoundRow, Replica, RowQuery
 from web.routes import Route, parse_query
 from web.status_query import (
     InstanceAnswer,
     InstanceParameters,
     StatusAnswer,
-    StatusPart,
-    StatusQuery,
     StatusRequest,
     instance_answer,
     parse_request,
+    status_answer,
 )
-
-_decode_query = msgspec.json.Decoder(StatusQuery).decode
-_decode_instance_query = msgspec.json.Decoder(InstanceQuery).decode
+from web.vims import FoundVims, VimList, VimsQuery
+from web.vims import combine as combine_vims
 
 
 class Views:
@@ -36,6 +41,9 @@ class Views:
         self._configured = frozenset(vim.vim_id for vim in worker.settings.vims)
         self._replica = replica
         self._gather = gather
+        self._search = Question("instances", InstanceSearch, FoundInstances, replica.find_instances)
+        self._row = Question("instance", RowQuery, FoundRow, replica.find_row)
+        self._vims = Question("vims", VimsQuery, FoundVims, replica.find_vims)
 
     def routes(self) -> list[Route]:
         """Return all routes."""
@@ -56,11 +64,27 @@ class Views:
             ),
             Route(
                 method="GET",
+                paths=(v1 + "/vims",),
+                handler=self.vims,
+                role="reader",
+                answers={200: VimList, 503: Unavailable},
+            ),
+            Route(
+                method="GET",
+                paths=(v1 + "/{owner}/{region}/instances",),
+                handler=self.instances,
+                role="reader",
+                query=InstancesParameters,
+                headers={"Project": "the same as tenant_id"},
+                answers={200: InstancePage, 400: Problem, 404: Problem, 503: Unavailable},
+            ),
+            Route(
+                method="GET",
                 paths=(v1 + "/{owner}/{region}/instances/{instance_id}",),
                 handler=self.instance,
                 role="reader",
                 query=InstanceParameters,
-                answers={200: InstanceAnswer, 404: Problem, 503: Unavailable},
+                answers={200: InstanceAnswer, 400: Problem, 404: Problem, 503: Unavailable},
             ),
             Route(
                 method="GET",
@@ -84,32 +108,33 @@ class Views:
                 answers={200: None},
                 media_type="text/plain",
             ),
-            Route(
-                method="POST",
-                paths=(STATUS_PATH,),
-                handler=self.peer_status,
-                role="peer",
-                body=StatusQuery,
-                answers={200: StatusPart, 503: Unavailable},
-            ),
-            Route(
-                method="POST",
-                paths=(INSTANCE_PATH,),
-                handler=self.peer_instance,
-                role="peer",
-                body=InstanceQuery,
-                answers={200: InstancePart, 503: Unavailable},
-            ),
+            *self._gather.routes(self._search, self._row, self._vims),
         ]
 
     async def check_vim_status(self, request: web.Request) -> web.Response:
         """Tell which instances of a VIM are in one of the states asked for."""
         vim_id = _vim_id(request)
-        query = parse_request(vim_id, await request.read(), request.headers.get("Project"))
-        answer, has_rows = await self._gather.status(query)
-        if not has_rows and vim_id not in self._configured:
-            raise ApiError(404, f"unknown VIM {vim_id}: neither configured nor ever heard of")
-        return json_response(answer)
+        search = parse_request(vim_id, await request.read(), request.headers.get("Project"))
+        return json_response(status_answer(await self._page(search)))
+
+    async def vims(self, _request: web.Request) -> web.Response:
+        """Tell all VIMs, and how many of their instances are in which state."""
+        found = await self._gather.ask(self._vims, VimsQuery())
+        return json_response(combine_vims(self._configured, found))
+
+    async def instances(self, request: web.Request) -> web.Response:
+        """Tell a VIM's instances: those that pass every filter given, page by page."""
+        parameters = parse_query(request, InstancesParameters)
+        search = parse_search(_vim_id(request), parameters, request.headers.get("Project"))
+        return json_response(await self._page(search))
+
+    async def _page(self, search: InstanceSearch) -> InstancePage:
+        found = await self._gather.ask(self._search, search)
+        if search.vim_id not in self._configured and not any(part.known for part in found):
+            raise ApiError(
+                404, f"unknown VIM {search.vim_id}: neither configured nor ever heard of"
+            )
+        return combine(search, found)
 
     async def instance(self, request: web.Request) -> web.Response:
         """Tell everything that is known of one instance.
@@ -120,25 +145,16 @@ class Views:
         vim_id, instance_id = _vim_id(request), request.match_info["instance_id"]
         stale_is_ok = parse_query(request, InstanceParameters).stale == "ok"
         try:
-            row = await self._gather.instance(vim_id, instance_id)
+            partition = self._replica.partition_of(vim_id, instance_id)
+            (found,) = await self._gather.ask(self._row, RowQuery(vim_id, instance_id), partition)
         except UnavailableError:
             held = self._replica.read_stale(vim_id, instance_id) if stale_is_ok else None
             if held is None:
                 raise
             return json_response(instance_answer(*held))
-        if row is None:
+        if found.row is None:
             raise ApiError(404, f"unknown instance {instance_id} of VIM {vim_id}")
-        return json_response(instance_answer(row))
-
-    async def peer_status(self, request: web.Request) -> web.Response:
-        """Answer another worker's status query for the partitions that we own."""
-        return json_response(self._replica.status_part(_decode_query(await request.read())))
-
-    async def peer_instance(self, request: web.Request) -> web.Response:
-        """Answer another worker's query for an instance that we own."""
-        query = _decode_instance_query(await request.read())
-        row = self._replica.read(query.vim_id, query.instance_id)
-        return json_response(InstancePart(row))
+        return json_response(instance_answer(found.row))
 
     async def healthz(self, request: web.Request) -> web.Response:
         """Say whether this worker is alive, or needs a restart, and why."""

@@ -102,9 +102,9 @@ class Stack:
             (self.ports[name],) = free_ports(1)
         return self.start(name, "worker", "--port", str(self.ports[name]))
 
-    async def get(self, path: str, worker: str = "worker") -> tuple[int, Any]:
+    async def get(self, path: str, worker: str = "worker", **headers: str) -> tuple[int, Any]:
         """Return status and JSON of a GET, or (0, the error) where nobody answers."""
-        return await self._ask("GET", path, worker, None)
+        return await self._ask("GET", path, worker, None, **headers)
 
     async def post(
         self, path: str, body: bytes | object, worker: str = "worker", **headers: str

@@ -1,7 +1,6 @@
 """The worker process between real topics: bad input, foreign data, other workers, old rows."""
 
 import json
-import uuid
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
@@ -9,9 +8,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from confluent_kafka import Producer
 
 from tests.core_truth import Record, newest_values, records_on
+from tests.e2e.notifications_topic import PARTITIONS, NotificationsTopic
 from tests.e2e.stack import Stack, eventually
 from tests.nova_messages import spec_example
 from vimfed.kafka import MAX_RECORD_BYTES
@@ -23,7 +22,6 @@ VIM_ID = "CloudOwner_RegionOne"
 INSTANCES = "/api/multicloud/v1/CloudOwner/RegionOne/instances"
 CLOUD = {"cloud_owner": "CloudOwner", "cloud_region_id": "RegionOne"}
 SPEC_EXAMPLE = spec_example()
-PARTITIONS = 8
 
 
 @pytest.fixture
@@ -38,44 +36,8 @@ async def stack(tmp_path: Path, kafka: LocalKafka, sections: str) -> AsyncIterat
         yield stack
 
 
-class Topic:
-    """The notifications topic, written to as the bridge does."""
-
-    def __init__(self, stack: Stack) -> None:
-        self._name = stack.names.notifications
-        self._producer = Producer({"bootstrap.servers": stack.bootstrap, "log_level": 0})
-        self._sequence = 0
-
-    def write(self, key: bytes, value: bytes, partition: int | None = None) -> None:
-        if partition is None:
-            partition = partition_of(key, PARTITIONS)
-        self._producer.produce(self._name, value, key, partition)
-        assert self._producer.flush(30) == 0
-
-    def tell(
-        self,
-        instance_id: str,
-        event_type: str = "compute.instance.pause.end",
-        second: int = 0,
-        **payload: Any,
-    ) -> None:
-        """Write a notification of an instance, sent and received at a second of a minute."""
-        self._sequence += 1
-        fields = {"state": "paused", "state_description": "", **payload}
-        notification = Notification(
-            message_id=str(uuid.uuid4()),
-            event_type=event_type,
-            payload=msgspec.Raw(
-                json.dumps({**SPEC_EXAMPLE, "instance_id": instance_id, **fields}).encode()
-            ),
-            timestamp=f"2026-01-01 12:00:{second:02}.000000",
-            request_id=f"req-{self._sequence}",
-            vim_id=VIM_ID,
-            path="test",
-            sequence=self._sequence,
-            received_at=f"2026-01-01T12:00:{second:02}.000000Z",
-        )
-        self.write(instance_key(VIM_ID, instance_id), msgspec.json.encode(notification))
+def topic_of(stack: Stack) -> NotificationsTopic:
+    return NotificationsTopic(stack, VIM_ID)
 
 
 async def state_of(stack: Stack, instance_id: str, worker: str = "worker") -> Any:
@@ -101,7 +63,7 @@ async def test_what_cannot_be_handled_goes_to_the_dead_letters_and_its_batch_goe
 ) -> None:
     stack.start_worker()
     await stack.ready()
-    topic = Topic(stack)
+    topic = topic_of(stack)
     key = instance_key(VIM_ID, "the-good")
     place = partition_of(key, PARTITIONS)
     topic.tell("the-good", state="active")
@@ -143,7 +105,7 @@ async def test_a_database_of_another_history_is_moved_aside_and_rebuilt(
         old.start_worker()
         await old.ready()
         for number in range(50):
-            Topic(old).tell(f"old-{number}")
+            topic_of(old).tell(f"old-{number}")
         await eventually(partial(is_in, old, "old-49", "paused"), within=30)
         old.children["worker"].stop()
         ports = dict(old.ports)
@@ -152,7 +114,7 @@ async def test_a_database_of_another_history_is_moved_aside_and_rebuilt(
         new.start_worker()
         await new.ready()
         for number in range(50):
-            Topic(new).tell(f"new-{number}")
+            topic_of(new).tell(f"new-{number}")
         await eventually(partial(is_in, new, "new-49", "paused"), within=30)
         assert await state_of(new, "old-49") == 404
         data = tmp_path / "state" / f"worker-{ports['worker']}"
@@ -172,7 +134,7 @@ async def test_any_of_two_workers_answers_for_all_instances(stack: Stack) -> Non
         stack.start_worker(name)
         await stack.ready(name)
     await stack.serving("one", "two")
-    topic = Topic(stack)
+    topic = topic_of(stack)
     for number in range(20):
         topic.tell(f"vm-{number:02}", second=number)
     for worker in ("one", "two"):
@@ -207,7 +169,7 @@ async def test_while_an_owner_is_frozen_a_standby_answers_who_accepts_a_stale_an
         for name in map(str, range(1000))
         if partition_of(instance_key(VIM_ID, name), PARTITIONS) in owned
     )
-    Topic(stack).tell(name)
+    topic_of(stack).tell(name)
     await eventually(partial(is_in, stack, name, "paused", "one"), within=30)
     stack.children["two"].freeze()
     try:
@@ -223,7 +185,7 @@ async def test_while_an_owner_is_frozen_a_standby_answers_who_accepts_a_stale_an
 async def test_a_deleted_instance_is_swept_after_its_retention(stack: Stack) -> None:
     stack.start_worker()
     await stack.ready()
-    topic = Topic(stack)
+    topic = topic_of(stack)
     gone = {"state": "deleted", "deleted_at": "2026-01-01T12:00:01.000000"}
     topic.tell("gone", "compute.instance.delete.end", second=1, **gone)
     await eventually(partial(is_in, stack, "gone", "deleted"), within=30)
@@ -247,7 +209,7 @@ async def test_a_deleted_instance_is_swept_after_its_retention(stack: Stack) -> 
 async def test_rows_in_memory_come_back_from_the_changelog(stack: Stack, tmp_path: Path) -> None:
     stack.start_worker()
     await stack.ready()
-    Topic(stack).tell("kept")
+    topic_of(stack).tell("kept")
     await eventually(partial(is_in, stack, "kept", "paused"), within=30)
     stack.children["worker"].kill()
     stack.start_worker()
@@ -259,7 +221,7 @@ async def test_rows_in_memory_come_back_from_the_changelog(stack: Stack, tmp_pat
 async def test_fausts_own_pages_are_not_served_and_ours_are(stack: Stack) -> None:
     stack.start_worker()
     await stack.ready()
-    Topic(stack).tell("seen")
+    topic_of(stack).tell("seen")
     await eventually(partial(is_in, stack, "seen", "paused"), within=30)
     for path in ("/", "/router", "/table", "/router/instances/", "/table/instances/x", "/graph"):
         assert (await stack.get(path))[0] == 404, path

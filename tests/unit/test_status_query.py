@@ -3,59 +3,71 @@
 import pytest
 
 from web.errors import ApiError
-from web.status_query import InstanceSummary, StatusPart, StatusQuery, combine, parse_request
+from web.instance_search import FoundInstances, InstanceSearch, InstanceSummary, combine
+from web.status_query import StatusAnswer, parse_request, status_answer
 
 
-def part(*times: str, count: int | None = None) -> StatusPart:
-    return StatusPart(
-        generation=1,
-        partitions=(0,),
+def part(*times: str, count: int | None = None, more: bool = False) -> FoundInstances:
+    return FoundInstances(
         known=True,
         count=len(times) if count is None else count,
         instances=[
-            InstanceSummary(
-                instance_id=f"instance-{time}",
-                display_name=None,
-                tenant_id=None,
-                kind="PAUSE",
-                phase="end",
-                state="paused",
-                state_description="paused",
-                launched_at=time,
-                instance_launched_at=None,
-                host=None,
+            (
+                (time, f"instance-{time}"),
+                InstanceSummary(
+                    instance_id=f"instance-{time}",
+                    display_name=None,
+                    tenant_id=None,
+                    kind="PAUSE",
+                    phase="end",
+                    state="paused",
+                    state_description="paused",
+                    launched_at=time,
+                    instance_launched_at=None,
+                    host=None,
+                ),
             )
             for time in times
         ],
+        more=more,
     )
 
 
-def query(limit: int = 100) -> StatusQuery:
+def query(limit: int = 100) -> InstanceSearch:
     body = b'{"states": ["pause"], "limit": %d}' % limit
     return parse_request("Owner_Region", body, None)
 
 
+def answer(search: InstanceSearch, *parts: FoundInstances) -> StatusAnswer:
+    return status_answer(combine(search, parts))
+
+
 def test_the_newest_instance_of_all_parts_gives_the_specifications_answer() -> None:
-    answer = combine(query(), [part("3", "1"), part("4", "2")])
-    assert (answer.state_description, answer.launched_at) == ("paused", "4")
-    assert [one.launched_at for one in answer.instances] == ["4", "3", "2", "1"]
-    assert (answer.count, answer.next_marker) == (4, None)
+    told = answer(query(), part("3", "1"), part("4", "2"))
+    assert (told.state_description, told.launched_at) == ("paused", "4")
+    assert [one.launched_at for one in told.instances] == ["4", "3", "2", "1"]
+    assert (told.count, told.next_marker) == (4, None)
 
 
 def test_no_match_is_an_empty_answer() -> None:
-    answer = combine(query(), [part(), part()])
-    assert (answer.state_description, answer.launched_at, answer.count) == ("", "", 0)
+    told = answer(query(), part(), part())
+    assert (told.state_description, told.launched_at, told.count) == ("", "", 0)
 
 
 def test_the_marker_leads_from_page_to_page_and_ends() -> None:
-    first = combine(query(2), [part("3", "1"), part("4", "2")])
-    assert first.next_marker == "3,instance-3"
-    body = b'{"states": ["pause"], "limit": 2, "marker": "3,instance-3"}'
+    first = answer(query(2), part("3", "1"), part("4", "2"))
+    body = b'{"states": ["pause"], "limit": 2, "marker": "%s"}' % str(first.next_marker).encode()
     following = parse_request("Owner_Region", body, None)
-    assert following.before == ("3", "instance-3")
-    second = combine(following, [part("1", count=2), part("2", count=2)])
+    assert following.after == ("3", "instance-3")
+    second = answer(following, part("1", count=2), part("2", count=2))
     assert [one.launched_at for one in second.instances] == ["2", "1"]
     assert second.next_marker is None
+
+
+@pytest.mark.parametrize("marker", ["", "x", "WyJoIl0=", "é", "ÿÿÿÿ", "bnVsbA==", "3,instance-3"])
+def test_what_is_no_marker_is_refused(marker: str) -> None:
+    with pytest.raises(ApiError, match="marker must be the next_marker"):
+        parse_request("v", f'{{"states": ["pause"], "marker": "{marker}"}}'.encode(), None)
 
 
 def test_the_header_names_a_tenant_and_the_body_overrules_it() -> None:
@@ -66,10 +78,15 @@ def test_the_header_names_a_tenant_and_the_body_overrules_it() -> None:
 
 def test_states_are_named_once() -> None:
     body = b'{"states": ["pause", "PAUSE", "power-off"]}'
-    assert parse_request("v", body, None).names == ("PAUSE", "POWER_OFF")
+    assert parse_request("v", body, None).states == ("PAUSE", "POWER_OFF")
 
 
 def test_an_unknown_state_is_answered_with_the_accepted_ones() -> None:
-    with pytest.raises(ApiError, match=r"unknown states \['FLYING'\].*POWER_OFF") as refused:
+    with pytest.raises(ApiError, match=r"unknown \['FLYING'\].*POWER_OFF") as refused:
         parse_request("v", b'{"states": ["FLYING"]}', None)
     assert refused.value.status == 400
+
+
+def test_a_body_that_is_nested_too_deeply_is_refused() -> None:
+    with pytest.raises(ApiError, match="states"):
+        parse_request("v", b'{"states":' + b"[" * 100_000, None)
