@@ -126,17 +126,18 @@ class _VimIndex:
         self._changed: set[str] = set()
 
     def put(self, entry: IndexEntry) -> None:
-        self._forget(entry.instance_id)
+        old = self.latest.get(entry.instance_id)
         self.latest[entry.instance_id] = entry
-        self.counts[entry.group.vm_state] += 1
+        self._changed.add(entry.instance_id)
+        if old is None or old.group is not entry.group:
+            self.counts[entry.group.vm_state] += 1
+            if old is not None:
+                self.counts[old.group.vm_state] -= 1
 
     def remove(self, instance_id: str) -> None:
-        self._forget(instance_id)
-
-    def _forget(self, instance_id: str) -> None:
-        self._changed.add(instance_id)
         old = self.latest.pop(instance_id, None)
         if old is not None:
+            self._changed.add(instance_id)
             self.counts[old.group.vm_state] -= 1
 
     @property
