@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, KafkaError
 
 from bridge.forwarding import UnusableBodyError, arrival_time, forwarded
-from bridge.progress import STOP_TIMEOUT, Progress
+from bridge.progress import DEPTH_EVERY, STOP_TIMEOUT, Progress
 from vimfed.dead_letter import dead_letter_of
 from vimfed.kafka import OutgoingRecord, client_options
 from vimfed.oslo import PRIORITIES
@@ -91,10 +91,26 @@ class KafkaListener:
             LOG.info(
                 "cloud %s: listening as group %s", self._vim.vim_id, self._vim.pool, extra=known
             )
-            await self._consume(consumer)
+            watch = asyncio.create_task(self._watch_depth(consumer))
+            try:
+                await self._consume(consumer)
+            finally:
+                watch.cancel()
         finally:
             self._progress.connected = False
             await consumer.stop()
+
+    async def _watch_depth(self, consumer: AIOKafkaConsumer) -> None:
+        """Keep knowing how much is not committed yet."""
+        while True:
+            try:
+                depth = 0
+                for tp, end in (await consumer.end_offsets(list(consumer.assignment()))).items():
+                    depth += max(0, end - (await consumer.committed(tp) or 0))
+                self._progress.queue_depth = depth
+            except (KafkaError, OSError):
+                self._progress.queue_depth = None
+            await asyncio.sleep(DEPTH_EVERY)
 
     async def _consume(self, consumer: AIOKafkaConsumer) -> None:
         while not self._stopping.is_set():

@@ -7,6 +7,8 @@ from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+DEPTH_EVERY = 10.0
+"""Seconds between two looks how much waits in a cloud's queue."""
 STOP_TIMEOUT = 7.0
 """Seconds that a listener has to leave; the process has to be gone within ten."""
 
@@ -30,6 +32,8 @@ class Progress:
         """Messages received whose acknowledgement by Kafka is awaited."""
         self.waiting_since: float | None = None
         """When the oldest of them was received."""
+        self.queue_depth: int | None = None
+        """Messages that wait in the cloud's queue or topics; None while nobody knows."""
         self._counters = counters
 
     def received(self, count: int) -> None:
@@ -121,12 +125,17 @@ class ProgressCollector(Collector):
             "seconds since the cloud's last message (before the first: since the start)",
         )
         connected = _gauge("connected", "1 while the listener is connected to its cloud")
+        depth = _gauge(
+            "queue_depth", "messages that wait in the cloud's own queue, as far as it is known"
+        )
         for vim_id, progress in list(self._progresses.items()):
+            if progress.queue_depth is not None:
+                depth.add_metric([vim_id], progress.queue_depth)
             in_flight.add_metric([vim_id], progress.in_flight)
             oldest.add_metric([vim_id], progress.waiting_seconds)
             silence.add_metric([vim_id], now - progress.message_at)
             connected.add_metric([vim_id], progress.connected)
-        return [in_flight, oldest, silence, connected]
+        return [in_flight, oldest, silence, connected, depth]
 
 
 def _gauge(name: str, text: str) -> GaugeMetricFamily:

@@ -20,12 +20,13 @@ from typing import Any, NamedTuple
 
 import oslo_messaging
 import oslo_messaging.opts
+from amqp import AMQPError
 from oslo_config import cfg
 from oslo_messaging._drivers import impl_rabbit
 from oslo_messaging.notify.listener import BatchNotificationServer
 
 from bridge.forwarding import UnusableBodyError, arrival_time, forwarded
-from bridge.progress import STOP_TIMEOUT, Progress
+from bridge.progress import DEPTH_EVERY, STOP_TIMEOUT, Progress
 from vimfed.dead_letter import dead_letter_record
 from vimfed.kafka import OutgoingRecord
 from vimfed.oslo import PRIORITIES
@@ -41,6 +42,7 @@ GRACE = 4.0
 """Seconds that a batch on its way has left when the bridge is told to stop."""
 TICK = 0.5
 KNOCK_TIMEOUT = 3.0
+DEPTH_TIMEOUT = 3.0
 MAX_BACKOFF = 30.0
 
 
@@ -162,6 +164,7 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
         self._delivery: Delivery | None = None
         self._path = f"{vim.vim_id}/{vim.pool}/{uuid.uuid4().hex[:12]}"
         self._sequence = 0
+        self._depth_at = 0.0
         super().__init__(
             transport_of(vim),
             [oslo_messaging.Target(topic=topic, exchange=vim.exchange) for topic in vim.topics],
@@ -178,6 +181,9 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
         poller = self.listener._poll_style_listener
         self._progress.connected = bool(poller.conn.connection.connection.connected)
         poller._message_operations_handler.do(self._sign_of_life)
+        if time.monotonic() >= self._depth_at:
+            self._depth_at = time.monotonic() + DEPTH_EVERY
+            poller._message_operations_handler.do(self._look_at_queue)
 
     def leave(self, *, grace: float) -> Delivery | None:
         """End the session; what is not acknowledged goes back to the queue, in its order.
@@ -212,6 +218,21 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
 
     def _sign_of_life(self) -> None:
         self._progress.alive_at = time.monotonic()
+
+    def _look_at_queue(self) -> None:
+        """Note how many messages wait in the queue. Run by the polling thread, as all that talks.
+
+        A broker that does not answer is the poller's to deal with; here it must not hold it up.
+        """
+        connection = self.listener._poll_style_listener.conn.connection
+        try:
+            connection.set_transport_socket_timeout(DEPTH_TIMEOUT)
+            told = connection.channel.queue_declare(self._vim.pool, passive=True)
+            self._progress.queue_depth = told.message_count
+        except (AMQPError, OSError):
+            self._progress.queue_depth = None
+        finally:
+            connection.set_transport_socket_timeout()
 
     def _process_incoming(self, incoming: list[_Arrived]) -> None:
         """Take a batch from oslo's poller; acknowledge it if Kafka did, else leave it alone."""

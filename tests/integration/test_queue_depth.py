@@ -1,0 +1,83 @@
+"""How much waits in a cloud's own queue is known, also while Kafka takes nothing."""
+
+import asyncio
+import concurrent.futures
+import uuid
+from collections.abc import Sequence
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+import bridge.kafka
+import bridge.rabbit
+from bridge.kafka import KafkaListener
+from bridge.progress import Counters, Progress, ProgressCollector
+from bridge.rabbit import RabbitListener
+from tests.brokers import RabbitMQ
+from tests.e2e.stack import eventually
+from tests.notifications import body, rabbit_sender, send_to_kafka
+from vimfed.kafka import OutgoingRecord
+from vimfed.local_kafka import LocalKafka
+from vimfed.settings import KafkaSettings, VimSettings
+
+
+@pytest.fixture
+def progress(monkeypatch: pytest.MonkeyPatch) -> Progress:
+    monkeypatch.setattr(bridge.rabbit, "DEPTH_EVERY", 0.2)
+    monkeypatch.setattr(bridge.kafka, "DEPTH_EVERY", 0.2)
+    return Progress("Owner_Region", Counters(CollectorRegistry()))
+
+
+def cloud(url: str, name: str) -> VimSettings:
+    return VimSettings(
+        cloud_owner="Owner",
+        cloud_region_id="Region",
+        transport_url=url,
+        topics=(name,),
+        exchange=name,
+        pool=name,
+        prefetch=2,
+    )
+
+
+async def is_waiting(progress: Progress, count: int) -> None:
+    async def waits() -> bool:
+        return progress.queue_depth == count
+
+    await eventually(waits, within=20)
+
+
+async def test_of_a_rabbitmq_queue(rabbitmq: RabbitMQ, progress: Progress) -> None:
+    name = f"t{uuid.uuid4().hex[:10]}"
+    written = concurrent.futures.Future[None]()
+    vim = cloud(rabbitmq.url, name)
+    listener = RabbitListener(vim, KafkaSettings(), lambda *_: written, progress)
+    listener.start()
+    await is_waiting(progress, 0)
+    with rabbit_sender(rabbitmq.url, exchange=name) as sender:
+        for _ in range(7):
+            sender.send(body(), f"{name}.info")
+    await is_waiting(progress, 5)  # two are handed to us
+    written.set_result(None)
+    await is_waiting(progress, 0)
+    assert await listener.stop()
+
+
+async def test_of_a_clouds_kafka_topics(kafka: LocalKafka, progress: Progress) -> None:
+    name = f"t{uuid.uuid4().hex[:10]}"
+    vim = cloud(f"kafka://{kafka.bootstrap}", name)
+    goes_on = asyncio.Event()
+
+    async def write(_records: Sequence[OutgoingRecord], _progress: Progress) -> None:
+        await goes_on.wait()
+
+    send_to_kafka(kafka.bootstrap, f"{name}.info", [body()] * 7)
+    listener = KafkaListener(vim, KafkaSettings(), write, progress)
+    listener.start()
+    await is_waiting(progress, 7)  # nothing is committed
+    registry = CollectorRegistry()
+    registry.register(ProgressCollector({"Owner_Region": progress}))
+    assert registry.get_sample_value("vimfed_bridge_queue_depth", {"vim_id": "Owner_Region"}) == 7
+    goes_on.set()
+    await is_waiting(progress, 0)
+    await listener.stop()
