@@ -55,7 +55,7 @@ bench: setup
 	for benchmark in $(basename $(notdir $(wildcard benchmarks/[!_]*.py))); do \
 		echo "== $$benchmark"; $(BIN)/python -m benchmarks.$$benchmark || exit 1; done
 
-# What the tests need beside Python: Java and Maven for Kafka, and RabbitMQ.
+# What the tests need beside Python: Java and Maven for Kafka, RabbitMQ, and promtool.
 system-packages:
 	@deploy/install-test-packages
 

@@ -93,3 +93,12 @@ def test_event_types_are_counted_by_name_up_to_a_bound() -> None:
     assert value("vimfed_worker_passed_total", {"event_type": "other"}) == 50
     assert value("vimfed_worker_outcomes_total", {"outcome": "told"}) == 7
     assert value("vimfed_worker_records_total") == MOST_EVENT_TYPES + 50
+
+
+def test_the_time_of_a_batch_and_the_delay_of_its_oldest_notification_are_observed() -> None:
+    registry = CollectorRegistry()
+    WorkerCounters(registry).took(0.02, 7200.0)
+    value = registry.get_sample_value
+    assert value("vimfed_worker_batch_seconds_bucket", {"le": "0.025"}) == 1
+    assert value("vimfed_worker_delay_seconds_bucket", {"le": "3600.0"}) == 0
+    assert value("vimfed_worker_delay_seconds_bucket", {"le": "86400.0"}) == 1
