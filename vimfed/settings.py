@@ -234,8 +234,13 @@ class VimSettings(_Section, frozen=True, kw_only=True):
     ] = 1000
     batch_timeout: Annotated[
         float,
-        Meta(description="seconds that a message waits for others to share its batch", gt=0, le=5),
-    ] = 0.02
+        Meta(
+            description="seconds between two batches at least: what comes in quick succession "
+            "shares one",
+            gt=0,
+            le=5,
+        ),
+    ] = 0.005
     heartbeat: Annotated[
         int, Meta(description="seconds after which a silent RabbitMQ counts as dead", ge=2)
     ] = 60

@@ -1,4 +1,7 @@
-"""A listener that hangs is noticed; one that waits for a cloud or for Kafka is not blamed."""
+"""When a listener hands on what came, and how one is noticed that hangs.
+
+One that waits for a cloud or for Kafka is not blamed.
+"""
 
 import concurrent.futures
 import threading
@@ -18,6 +21,7 @@ from vimfed.settings import KafkaSettings, VimSettings
 
 STUCK_AFTER = 6.0
 """More than the 5 s that oslo's polling thread sleeps while nothing comes."""
+BATCH_TIMEOUT = 2.0
 
 
 class Listening:
@@ -29,19 +33,23 @@ class Listening:
         self.write_hangs = threading.Event()
         self.go_on = threading.Event()
         self.written = concurrent.futures.Future[None]()
+        self.batches: list[int] = []
+        """How many records each write had."""
         vim = VimSettings(
             cloud_owner="Owner",
             cloud_region_id="Region",
             transport_url=url,
             exchange=self.name,
             pool=self.name,
+            batch_timeout=BATCH_TIMEOUT,
         )
         self.listener = RabbitListener(vim, KafkaSettings(), self._write, self.progress)
         self.url = url
 
     def _write(
-        self, _records: Sequence[OutgoingRecord], _progress: Progress
+        self, records: Sequence[OutgoingRecord], _progress: Progress
     ) -> concurrent.futures.Future[None]:
+        self.batches.append(len(records))
         if self.write_hangs.is_set():
             self.go_on.wait(60)
         return self.written
@@ -64,6 +72,21 @@ async def listening(rabbitmq: RabbitMQ) -> AsyncIterator[Listening]:
     if not made.written.done():
         made.written.set_result(None)
     assert await made.listener.stop()
+
+
+async def test_a_message_that_comes_alone_goes_on_at_once_and_those_after_it_share_a_batch(
+    listening: Listening,
+) -> None:
+    listening.send_one()
+    eventually(lambda: listening.batches, "handed on without waiting", BATCH_TIMEOUT * 0.75)
+    for _message in range(3):
+        listening.send_one()
+    session = listening.listener.session
+    assert session is not None
+    incoming = session.listener._poll_style_listener.incoming
+    eventually(lambda: len(incoming) == 3, "they wait for the batch before")
+    listening.written.set_result(None)
+    eventually(lambda: listening.batches == [1, 3], "together")
 
 
 async def test_a_polling_thread_that_hangs_is_noticed(listening: Listening) -> None:
