@@ -1,7 +1,5 @@
 """What becomes of one notification body: a record for the notifications topic, or unusable."""
 
-from datetime import UTC, datetime
-
 from vimfed import oslo
 from vimfed.kafka import OutgoingRecord
 from vimfed.notification_writer import RecordTooLargeError, notification_record
@@ -28,8 +26,3 @@ def forwarded(
         return notification_record(kafka, notification, decoded.instance_id)
     except (oslo.NotANotificationError, RecordTooLargeError) as error:
         raise UnusableBodyError(str(error)) from None
-
-
-def arrival_time() -> str:
-    """Return the time now as notifications carry it: ISO 8601, UTC, microseconds, ``Z``."""
-    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -15,10 +15,11 @@ from urllib.parse import unquote, urlsplit
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, KafkaError
 
-from bridge.forwarding import UnusableBodyError, arrival_time, forwarded
+from bridge.forwarding import UnusableBodyError, forwarded
 from bridge.progress import DEPTH_EVERY, STOP_TIMEOUT, Progress
 from vimfed.dead_letter import dead_letter_of
 from vimfed.kafka import OutgoingRecord, client_options
+from vimfed.notification_writer import arrival_time
 from vimfed.oslo import PRIORITIES
 from vimfed.settings import KafkaSettings, VimSettings
 

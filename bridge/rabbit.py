@@ -27,10 +27,11 @@ from oslo_messaging._drivers import common as driver_common
 from oslo_messaging._drivers import impl_rabbit
 from oslo_messaging.notify.listener import BatchNotificationServer
 
-from bridge.forwarding import UnusableBodyError, arrival_time, forwarded
+from bridge.forwarding import UnusableBodyError, forwarded
 from bridge.progress import DEPTH_EVERY, STOP_TIMEOUT, Progress
 from vimfed.dead_letter import dead_letter_record
 from vimfed.kafka import OutgoingRecord
+from vimfed.notification_writer import arrival_time
 from vimfed.oslo import PRIORITIES
 from vimfed.settings import KafkaSettings, VimSettings
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 
 import msgspec
 from aiokafka import AIOKafkaProducer
@@ -29,6 +30,11 @@ _encode = msgspec.json.Encoder().encode
 
 class RecordTooLargeError(Exception):
     """A notification is larger than one record may be."""
+
+
+def arrival_time() -> str:
+    """Return the time now as notifications carry it: ISO 8601, UTC, microseconds, ``Z``."""
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def notification_record(

@@ -5,11 +5,12 @@ from collections.abc import AsyncIterator
 
 import click
 
-from bridge.forwarding import UnusableBodyError, arrival_time, forwarded
+from bridge.forwarding import UnusableBodyError, forwarded
 from vimfed.dead_letter import ONLY_OUTPUT
 from vimfed.dead_letters import DeadLetter, DeadLetterError, Wanted, find, settle, unsettled
 from vimfed.kafka import OutgoingRecord
 from vimfed.keys import partition_of
+from vimfed.notification_writer import arrival_time
 from vimfed.settings import KafkaSettings, Settings
 from vimfed.topics import TopicNames
 
