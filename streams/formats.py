@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from streams.kinds import DELETED
+from vimfed.nova_states import DELETED
 from vimfed.records import VmEvent
 from vimfed.settings import DmaapOutput, Format
 
@@ -39,7 +39,7 @@ def flat_payload(event: VmEvent, output: DmaapOutput) -> bytes:
     """Return the specification's flat payload as JSON.
 
     Unless the output leaves it out, one object ``vim_event`` is added: id, vim_id, kind, phase,
-    changed_at and late.
+    changed_at, late and inferred.
     """
     payload = bytes(event.payload)
     if not output.vim_event:
@@ -51,6 +51,7 @@ def flat_payload(event: VmEvent, output: DmaapOutput) -> bytes:
         "phase": event.phase,
         "changed_at": event.changed_at,
         "late": event.late,
+        "inferred": event.inferred,
     }
     # The payload's JSON text is an object, never empty: it gets one more key at its end.
     return b'%s,"vim_event":%s}' % (payload.rstrip()[:-1], _encode(about))
@@ -58,7 +59,7 @@ def flat_payload(event: VmEvent, output: DmaapOutput) -> bytes:
 
 def cloudevents_attributes(event: VmEvent) -> dict[str, str]:
     """Return the CloudEvents 1.0 context attributes of ``event``, extensions last."""
-    return {
+    attributes = {
         "specversion": "1.0",
         "id": event.id,
         "type": f"org.onap.multicloud.vm.{event.kind.lower()}.{event.phase}",
@@ -69,6 +70,9 @@ def cloudevents_attributes(event: VmEvent) -> dict[str, str]:
         "kind": event.kind,
         "phase": event.phase,
     }
+    if event.inferred:
+        attributes["inferred"] = "true"
+    return attributes
 
 
 def _headers(event: VmEvent) -> Headers:

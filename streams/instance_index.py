@@ -17,8 +17,8 @@ from typing import Literal, NamedTuple
 import msgspec
 from sortedcontainers import SortedList
 
-from streams.kinds import DELETED
 from vimfed.keys import instance_key
+from vimfed.nova_states import DELETED
 
 CHUNK = 1000
 """So many entries are put into order, or looked at, before others have their turn."""

@@ -7,76 +7,12 @@ actions in capitals, of which only SHUT_DOWN is spelled otherwise than nova does
 
 from typing import Literal, NamedTuple
 
+from vimfed.bare_state import BARE_STATE, EVENT_PREFIX
+from vimfed.nova_states import DELETED
 from vimfed.records import Phase
 
 STATE = "STATE"
 """The kind of a state change that an update alone tells: a reset, or an error found late."""
-
-DELETED = "deleted"
-
-VM_STATES = frozenset(
-    {
-        "active",
-        "building",
-        "paused",
-        "suspended",
-        "stopped",
-        "rescued",
-        "resized",
-        "soft-delete",
-        DELETED,
-        "error",
-        "shelved",
-        "shelved_offloaded",
-    }
-)
-
-TASK_STATES = frozenset(
-    {
-        "scheduling",
-        "block_device_mapping",
-        "networking",
-        "spawning",
-        "image_snapshot",
-        "image_snapshot_pending",
-        "image_pending_upload",
-        "image_uploading",
-        "image_backup",
-        "updating_password",
-        "resize_prep",
-        "resize_migrating",
-        "resize_migrated",
-        "resize_finish",
-        "resize_reverting",
-        "resize_confirming",
-        "rebooting",
-        "reboot_pending",
-        "reboot_started",
-        "rebooting_hard",
-        "reboot_pending_hard",
-        "reboot_started_hard",
-        "pausing",
-        "unpausing",
-        "suspending",
-        "resuming",
-        "powering-off",
-        "powering-on",
-        "rescuing",
-        "unrescuing",
-        "rebuilding",
-        "rebuild_block_device_mapping",
-        "rebuild_spawning",
-        "migrating",
-        "deleting",
-        "soft-deleting",
-        "restoring",
-        "shelving",
-        "shelving_image_pending_upload",
-        "shelving_image_uploading",
-        "shelving_offloading",
-        "unshelving",
-    }
-)
 
 _BUILD = ("scheduling", "block_device_mapping", "networking", "spawning")
 _REBOOT = (
@@ -195,8 +131,9 @@ ACTIONS: tuple[Action, ...] = (
 KINDS: dict[str, Action] = {action.kind: action for action in ACTIONS}
 """Every kind that an event can have."""
 
-Shape = Literal["legacy", "versioned", "legacy_task", "versioned_task"]
-"""How a payload is laid out; a ``task`` is one of the conductor's, which has failed."""
+Shape = Literal["legacy", "versioned", "legacy_task", "versioned_task", "report"]
+"""How a payload is laid out; a ``task`` is one of the conductor's, which has failed; a ``report``
+is a bare state or a found action (vimfed/bare_state.py)."""
 
 
 class EventType(NamedTuple):
@@ -215,7 +152,7 @@ class EventType(NamedTuple):
 AUDITS = frozenset({"compute.instance.exists", "instance.exists"})
 """Snapshots for accounting, sent around some actions and in floods: they tell no change."""
 
-INSTANCE_PREFIXES = ("compute.instance.", "instance.", "compute_task.")
+INSTANCE_PREFIXES = ("compute.instance.", "instance.", "compute_task.", EVENT_PREFIX)
 """How all event types begin that are about one instance."""
 
 FAILURES = "compute.exception"
@@ -234,6 +171,7 @@ def _event_types() -> dict[str, EventType]:
     types = {
         "compute.instance.update": EventType("legacy", STATE, "end", is_update=True),
         "instance.update": EventType("versioned", STATE, "end", is_update=True),
+        BARE_STATE: EventType("report", STATE, "end", is_update=True),
     }
     for task, kind in _TASKS.items():
         types[f"compute_task.{task}"] = EventType("legacy_task", kind, "error")
@@ -246,6 +184,10 @@ def _event_types() -> dict[str, EventType]:
                 types[f"compute.instance.{action.legacy}{suffix}"] = EventType("legacy", *meaning)
             if action.versioned:
                 types[f"instance.{action.versioned}{suffix}"] = EventType("versioned", *meaning)
+            if suffix and action.kind != STATE:
+                # Whoever found it out names its host as the publisher's.
+                found = EventType("report", action.kind, phase, host_from_publisher=True)
+                types[f"{EVENT_PREFIX}{action.kind.lower()}{suffix}"] = found
     return types
 
 
@@ -263,6 +205,57 @@ def only_actions_make(old_vm_state: str, vm_state: str) -> bool:
     return vm_state in (DELETED, "soft-delete") or (
         old_vm_state == "resized" and vm_state in ("active", "stopped")
     )
+
+
+_KIND_OF_TASK = {
+    **{task: action.kind for action in reversed(ACTIONS) for task in action.task_states},
+    **{action.task_states[0]: action.kind for action in reversed(ACTIONS) if action.task_states},
+}
+_KIND_OF_END = {action.end_vm_state: action.kind for action in reversed(ACTIONS)}
+_KIND_AFTER = {
+    "building": "CREATE",
+    "stopped": "POWER_ON",
+    "paused": "UNPAUSE",
+    "suspended": "RESUME",
+    "rescued": "UNRESCUE",
+    "soft-delete": "RESTORE",
+    "shelved": "UNSHELVE",
+    "shelved_offloaded": "UNSHELVE",
+}
+"""The action that makes an instance ``active`` again."""
+_LEAVING = frozenset({*_KIND_AFTER.values(), "RESIZE_CONFIRM", "RESIZE_REVERT"})
+"""Actions without a vm_state of their own that change it all the same."""
+_ENDS_EARLY = frozenset({"LIVE_MIGRATION_PRE", "RESIZE_PREP"})
+"""Actions that are over while others go on with their task."""
+
+
+def shown_kind(old: tuple[str, str], new: tuple[str, str]) -> tuple[str, Phase]:
+    """Return (kind, phase) of the action that a change of (vm_state, task_state) shows.
+
+    ``STATE`` where several actions, or none, can have made it.
+    """
+    (old_vm_state, old_task_state), (vm_state, task_state) = old, new
+    running = _running(old_vm_state, old_task_state)
+    if task_state or vm_state == "building":
+        kind = _running(vm_state, task_state)
+        return (STATE, "end") if kind in (STATE, running) else (kind, "start")
+    if running in _ENDS_EARLY:
+        running = STATE
+    if vm_state == "error":
+        return running, "end" if running == STATE else "error"
+    if KINDS[running].end_vm_state not in ("", vm_state) or (
+        running in _LEAVING and vm_state == old_vm_state
+    ):
+        running = STATE  # it did not do what it does
+    if running != STATE or vm_state == old_vm_state or old_vm_state == "resized":
+        return running, "end"
+    back = _KIND_AFTER.get(old_vm_state, STATE) if vm_state == "active" else STATE
+    return _KIND_OF_END.get(vm_state, back), "end"
+
+
+def _running(vm_state: str, task_state: str) -> str:
+    """Return the kind of the action that is under way; between its tasks a build has none."""
+    return "CREATE" if vm_state == "building" else _KIND_OF_TASK.get(task_state, STATE)
 
 
 _STATUS = {

@@ -10,7 +10,6 @@ import msgspec
 
 from streams.kinds import (
     AUDITS,
-    DELETED,
     EVENT_TYPES,
     FAILURES,
     INSTANCE_PREFIXES,
@@ -18,16 +17,18 @@ from streams.kinds import (
 )
 from streams.memory import MOST_MS
 from streams.payloads import (
-    FlatPayload,
     LegacyPayload,
+    Payload,
     StateUpdate,
     TaskData,
     TaskPayload,
-    VersionedData,
     VersionedPayload,
     flatten_legacy_task,
     flatten_versioned_task,
+    known_fields,
 )
+from vimfed.flat_payload import FlatPayload
+from vimfed.nova_states import DELETED
 from vimfed.records import Notification, Phase, Source
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -71,14 +72,20 @@ class InstanceNews(msgspec.Struct, frozen=True, gc=False):
     """The sender's clock: ISO 8601, UTC, microseconds, ``Z``; the arrival if it told no time."""
     timestamp_ms: int
     """The same in milliseconds since 1970."""
+    changed_at: str
+    """Since when it is so: for nova's own notifications the timestamp."""
     received_at: str
     path: str
     sequence: int
     source: Source
-    payload: FlatPayload | VersionedData
+    payload: Payload
     """As it came; streams.payloads.encode_flat makes it the specification's."""
     is_sparse: bool
     """The payload says little more than the state: better to keep what is known already."""
+    is_report: bool
+    """Not nova's notification, but what somebody found: it may say what is known already."""
+    is_inferred: bool
+    """Kind and phase follow from the states before and after."""
 
 
 class Passed(msgspec.Struct, frozen=True, gc=False):
@@ -88,9 +95,21 @@ class Passed(msgspec.Struct, frozen=True, gc=False):
     event_type: str
 
 
+class _Report(msgspec.Struct, gc=False):
+    """What decides in a bare state or a found action."""
+
+    instance_id: str = ""
+    state: str = ""
+    state_description: str = ""
+    host: str | None = None
+    power_state: str = ""
+    changed_at: str = ""
+
+
 _decode_notification = msgspec.json.Decoder(Notification).decode
 _decode_legacy = msgspec.json.Decoder(LegacyPayload).decode
 _decode_versioned = msgspec.json.Decoder(VersionedPayload).decode
+_decode_report = msgspec.json.Decoder(_Report).decode
 _decode_legacy_task = msgspec.json.Decoder(TaskData).decode
 _decode_versioned_task = msgspec.json.Decoder(TaskPayload).decode
 
@@ -195,12 +214,29 @@ def _task_news(
     )
 
 
+def _read_report(notification: Notification, meaning: EventType) -> InstanceNews | Passed:
+    report = _decode_report(notification.payload)
+    return _news(
+        notification,
+        meaning,
+        known_fields(notification.payload),
+        report.instance_id,
+        report.state,
+        report.state_description,
+        report.host or "",
+        power_state=report.power_state,
+        changed_at=report.changed_at,
+        is_report=True,
+    )
+
+
 _KNOWN_MAJORS = ("1.", "2.")
 _READERS = {
     "legacy": _read_legacy,
     "versioned": _read_versioned,
     "legacy_task": _read_legacy_task,
     "versioned_task": _read_versioned_task,
+    "report": _read_report,
 }
 
 
@@ -218,7 +254,7 @@ def _vm_state(state: str | None, deleted_at: str | None, terminated_at: str | No
 def _news(
     notification: Notification,
     meaning: EventType,
-    payload: FlatPayload | VersionedData,
+    payload: Payload,
     instance_id: str,
     vm_state: str,
     task_state: str,
@@ -229,6 +265,8 @@ def _news(
     power_state: str = "",
     request_id: str | None = None,
     is_sparse: bool = False,
+    changed_at: str = "",
+    is_report: bool = False,
 ) -> InstanceNews | Passed:
     if not instance_id:
         return Passed("malformed_payload", notification.event_type)
@@ -236,6 +274,7 @@ def _news(
     message_id = notification.message_id
     received_at = notification.received_at
     timestamp, timestamp_ms = _utc(notification.timestamp) or _utc(received_at) or ("", 0)
+    since, _ = (_utc(changed_at) if changed_at else None) or (timestamp, 0)
     return InstanceNews(
         notification.vim_id,
         instance_id,
@@ -254,12 +293,15 @@ def _news(
         publisher_id,
         timestamp,
         timestamp_ms,
+        since,
         received_at,
         notification.path,
         notification.sequence,
         notification.source,
         payload,
         is_sparse,
+        is_report,
+        False,
     )
 
 

@@ -6,57 +6,10 @@ them. What only some notifications carry (``fixed_ips``, ``old_state``, ...) doe
 specification's payload and is left out, whichever format told it.
 """
 
-from typing import Annotated
-
 import msgspec
-from msgspec import UNSET, Meta, Raw, Struct, UnsetType, field
+from msgspec import UNSET, Raw, Struct, UnsetType, field
 
-_NULL, _EMPTY, _ZERO, _OBJECT = Raw(b"null"), Raw(b'""'), Raw(b"0"), Raw(b"{}")
-
-Text = str | None
-Gigabytes = Annotated[int, Meta(ge=0, le=2**53)] | None
-
-
-class FlatPayload(Struct, gc=False):
-    """The specification's payload: all of its fields, absent ones as its empty values.
-
-    What decides is typed; the rest is JSON text that is only passed on.
-    """
-
-    state_description: Text = ""
-    availability_zone: Raw = _NULL
-    terminated_at: Text = ""
-    ephemeral_gb: Gigabytes = 0
-    instance_type_id: Raw = _NULL
-    deleted_at: Text = ""
-    reservation_id: Raw = _EMPTY
-    memory_mb: Raw = _ZERO
-    display_name: Raw = _EMPTY
-    hostname: Raw = _EMPTY
-    state: Text = ""
-    progress: Raw = _EMPTY
-    launched_at: Text = ""
-    metadata: Raw = _OBJECT
-    node: Raw = _NULL
-    ramdisk_id: Raw = _EMPTY
-    access_ip_v6: Raw = _NULL
-    disk_gb: Gigabytes = 0
-    access_ip_v4: Raw = _NULL
-    kernel_id: Raw = _EMPTY
-    host: Text = None
-    user_id: Raw = _EMPTY
-    image_ref_url: Text = ""
-    cell_name: Raw = _EMPTY
-    root_gb: Gigabytes = 0
-    tenant_id: Text = ""
-    created_at: Text = ""
-    instance_id: str = ""
-    instance_type: Raw = _EMPTY
-    vcpus: Raw = _ZERO
-    image_meta: Raw = _OBJECT
-    architecture: Raw = _NULL
-    os_type: Raw = _NULL
-    instance_flavor_id: Raw = _EMPTY
+from vimfed.flat_payload import EMPTY, NULL, OBJECT, ZERO, FlatPayload, Gigabytes, Text
 
 
 class LegacyPayload(FlatPayload, gc=False):
@@ -75,12 +28,12 @@ class LegacyPayload(FlatPayload, gc=False):
 class Flavor(Struct, gc=False):
     """What a versioned FlavorPayload shares with the flat payload."""
 
-    flavorid: Raw = _EMPTY
-    memory_mb: Raw = _ZERO
-    vcpus: Raw = _ZERO
+    flavorid: Raw = EMPTY
+    memory_mb: Raw = ZERO
+    vcpus: Raw = ZERO
     root_gb: Gigabytes = 0
     ephemeral_gb: Gigabytes = 0
-    name: Raw = _EMPTY
+    name: Raw = EMPTY
 
     def disk_gb(self) -> int:
         """Return the size of all disks, as legacy payloads say it."""
@@ -123,18 +76,18 @@ class VersionedData(Struct, gc=False):
     launched_at: Text = None
     created_at: Text = None
     image_uuid: Text = None
-    progress: Raw = _EMPTY
-    user_id: Raw = _EMPTY
-    reservation_id: Raw = _EMPTY
-    display_name: Raw = _EMPTY
-    host_name: Raw = _EMPTY
-    node: Raw = _NULL
-    os_type: Raw = _NULL
-    architecture: Raw = _NULL
-    availability_zone: Raw = _NULL
-    kernel_id: Raw = _EMPTY
-    ramdisk_id: Raw = _EMPTY
-    metadata: Raw = _OBJECT
+    progress: Raw = EMPTY
+    user_id: Raw = EMPTY
+    reservation_id: Raw = EMPTY
+    display_name: Raw = EMPTY
+    host_name: Raw = EMPTY
+    node: Raw = NULL
+    os_type: Raw = NULL
+    architecture: Raw = NULL
+    availability_zone: Raw = NULL
+    kernel_id: Raw = EMPTY
+    ramdisk_id: Raw = EMPTY
+    metadata: Raw = OBJECT
 
 
 class VersionedPayload(Struct, gc=False):
@@ -150,7 +103,7 @@ class TaskData(Struct, gc=False):
     instance_id: str = ""
     instance_uuid: str = ""
     state: Text = None
-    request_spec: Raw = _NULL
+    request_spec: Raw = NULL
 
 
 class TaskPayload(Struct, gc=False):
@@ -164,12 +117,12 @@ class _SpecProperties(Struct, gc=False):
     """A legacy request_spec's instance_properties."""
 
     project_id: Text = None
-    user_id: Raw = _EMPTY
-    availability_zone: Raw = _NULL
+    user_id: Raw = EMPTY
+    availability_zone: Raw = NULL
 
 
 class _LegacyFlavor(Flavor, gc=False):
-    id: Raw = _NULL
+    id: Raw = NULL
 
 
 class _LegacySpec(Struct, gc=False):
@@ -185,17 +138,25 @@ class _VersionedSpecObject(Struct, gc=False):
     data: _VersionedSpec = field(name="nova_object.data")
 
 
-_NO_PROGRESS = (_NULL, _ZERO)
+Payload = FlatPayload | VersionedData | dict[str, Raw]
+"""A payload as it came; a dict holds what a report knows of the flat one."""
+
+_NO_PROGRESS = (NULL, ZERO)
 """How a versioned payload says what a legacy one says by an empty string."""
 
 _encode = msgspec.json.Encoder().encode
 _decode_flat = msgspec.json.Decoder(FlatPayload).decode
+_decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
+_NAMES = frozenset(FlatPayload.__struct_fields__)
+_NOTHING = Raw(_encode(FlatPayload()))
 _decode_legacy_spec = msgspec.json.Decoder(_LegacySpec).decode
 _decode_versioned_spec = msgspec.json.Decoder(_VersionedSpecObject).decode
 
 
-def encode_flat(payload: FlatPayload | VersionedData) -> Raw:
+def encode_flat(payload: Payload) -> Raw:
     """Return the payload as the specification's, in JSON text."""
+    if isinstance(payload, dict):
+        return merged(_NOTHING, payload)
     return Raw(_encode(flatten(payload) if isinstance(payload, VersionedData) else payload))
 
 
@@ -205,6 +166,18 @@ def with_state(payload: Raw, vm_state: str, task_state: str) -> Raw:
     flat.state = vm_state
     flat.state_description = task_state
     return Raw(_encode(flat))
+
+
+def known_fields(report: Raw) -> dict[str, Raw]:
+    """Return what a report says of the flat payload. Raises msgspec.DecodeError."""
+    _decode_flat(report)
+    fields = _decode_fields(report)
+    return {name: fields[name] for name in fields.keys() & _NAMES}
+
+
+def merged(payload: Raw, fields: dict[str, Raw]) -> Raw:
+    """Return an encoded flat payload with ``fields`` in place of its own."""
+    return Raw(_encode({**_decode_fields(payload), **fields}))
 
 
 def flatten(data: VersionedData) -> FlatPayload:
@@ -219,33 +192,33 @@ def flatten(data: VersionedData) -> FlatPayload:
         data.availability_zone,
         data.terminated_at or "",
         flavor.ephemeral_gb,
-        _NULL,
+        NULL,
         data.deleted_at or "",
         data.reservation_id,
         flavor.memory_mb,
         data.display_name,
         data.host_name,
         data.state,
-        _EMPTY if data.progress in _NO_PROGRESS else data.progress,
+        EMPTY if data.progress in _NO_PROGRESS else data.progress,
         data.launched_at or "",
         data.metadata,
         data.node,
         data.ramdisk_id,
-        _NULL,
+        NULL,
         flavor.disk_gb(),
-        _NULL,
+        NULL,
         data.kernel_id,
         data.host,
         data.user_id,
         data.image_uuid or "",
-        _EMPTY,
+        EMPTY,
         flavor.root_gb,
         data.tenant_id,
         data.created_at or "",
         data.uuid,
         flavor.name,
         flavor.vcpus,
-        _OBJECT,
+        OBJECT,
         data.architecture,
         data.os_type,
         flavor.flavorid,
@@ -254,7 +227,7 @@ def flatten(data: VersionedData) -> FlatPayload:
 
 def flatten_legacy_task(task: TaskData) -> FlatPayload:
     """Return what a legacy failed task tells of its instance. Raises msgspec.DecodeError."""
-    spec = _decode_legacy_spec(task.request_spec) if task.request_spec != _NULL else _LegacySpec()
+    spec = _decode_legacy_spec(task.request_spec) if task.request_spec != NULL else _LegacySpec()
     return _flatten_task(
         task.instance_id,
         task.state,
@@ -267,10 +240,10 @@ def flatten_legacy_task(task: TaskData) -> FlatPayload:
 def flatten_versioned_task(task: TaskData) -> FlatPayload:
     """Return what a versioned failed task tells of its instance. Raises msgspec.DecodeError."""
     spec = _VersionedSpec()
-    if task.request_spec != _NULL:
+    if task.request_spec != NULL:
         spec = _decode_versioned_spec(task.request_spec).data
     flavor = Flavor() if spec.flavor is None else spec.flavor.data
-    return _flatten_task(task.instance_uuid, task.state, spec, flavor, _NULL)
+    return _flatten_task(task.instance_uuid, task.state, spec, flavor, NULL)
 
 
 def _flatten_task(

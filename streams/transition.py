@@ -10,16 +10,19 @@ Pure: no clock, no I/O; times are those of the notifications. The rules:
 5. A deleted instance stays deleted.
 6. An update tells an event only where no action can: its own old and new states say that the
    vm_state changed while no task was running.
+7. A report (a bare state, or a found action) that says nothing new leaves no trace. A state that it
+   shows, and that no action told, is told as the event of the action that it shows, marked
+   inferred; that action itself, if it is told after all, is then the same news.
 """
 
 import hashlib
 import math
 from datetime import datetime
-from typing import Literal
+from typing import Literal, cast
 
 import msgspec
 
-from streams.kinds import DELETED, STATE, only_actions_make
+from streams.kinds import KINDS, STATE, only_actions_make, shown_kind
 from streams.memory import (
     HASH,
     clock_and_time,
@@ -30,14 +33,24 @@ from streams.memory import (
     remember,
 )
 from streams.normalise import InstanceNews
-from streams.payloads import encode_flat, with_state
-from vimfed.records import InstanceState, Phase, Version, VmEvent
+from streams.payloads import encode_flat, merged, with_state
+from vimfed.nova_states import DELETED
+from vimfed.records import Inference, InstanceState, Phase, Version, VmEvent
 
 MOST_TOLD = 128
 """How many told identities a row remembers."""
 
 MOST_MESSAGES = 64
 """How many message ids a row remembers; older ones are known by their senders' clocks."""
+
+MOST_INFERENCES = 16
+"""How many inferred events a row keeps in mind, until their actions are told."""
+
+INFERENCE_SLACK = 5.0
+"""Seconds by which an action's notification may come after the state that it makes was seen."""
+
+HISTORY = 3600.0
+"""Seconds: what changed longer ago when an instance is first seen makes a row, but no event."""
 
 MOST_CLOCKS = 16
 """Of how many clocks a row knows how far it has forgotten their message ids."""
@@ -56,6 +69,7 @@ Result = Literal[
     "stale",  # a copy that tells an action, but no state
     "too_late",  # older than what the row remembers: nobody knows whether it has been told
     "unknown_deleted",  # of an instance whose row has been swept
+    "agrees",  # a report of what is known already: it leaves no trace
 ]
 
 
@@ -88,6 +102,7 @@ def transition(
 
     ``deleted_retention`` says for how many seconds the row of a deleted instance is kept.
     """
+    is_first = row is None
     if row is None:
         if news.vm_state == DELETED and _age(news.timestamp, news.received_at) > deleted_retention:
             return _tell_unknown_deleted(news)
@@ -98,24 +113,32 @@ def transition(
         return Outcome("duplicate")
     identity = _identity(news) if _tells_event(news) else b""
     is_known = identity != b"" and holds(row.told, identity[:HASH])
-    tells = identity != b"" and not is_known
-    if tells and news.timestamp_ms <= row.told_forgotten:
+    if identity and not is_known and news.timestamp_ms <= row.told_forgotten:
         return Outcome("too_late")
 
     clock = clock_tag(news.publisher_id)
     is_fresh = news.timestamp_ms > row.messages_forgotten.get(clock, -1)
     version = Version(news.path, news.sequence, news.timestamp, _rank(news))
-    acts = tells and _is_newer(
-        version, row.action_version, is_fresh, (news.kind, news.phase) >= (row.kind, row.phase)
-    )
     applies = news.tells_state and _is_newer(
         version,
         row.state_version,
         is_fresh,
         (news.vm_state, news.task_state) >= (row.vm_state, row.task_state),
     )
-    is_late = not (applies if news.tells_state else acts)
     changes = applies and (news.vm_state, news.task_state) != (row.vm_state, row.task_state)
+    if news.is_report and (is_known or news.is_update):
+        if not changes:
+            return Outcome(_result_of_report(row, news, applies=applies))
+        news = _infer(row, news)
+        is_known = False
+        identity = _identity(news) if _tells_inferred(row, news, is_first=is_first) else b""
+    is_new = identity != b"" and not is_known
+    inference = _inference_of(row, news) if is_new else None
+    tells = is_new and inference is None
+    acts = tells and _is_newer(
+        version, row.action_version, is_fresh, (news.kind, news.phase) >= (row.kind, row.phase)
+    )
+    is_late = not (applies if news.tells_state else acts)
 
     payload = row.payload
     if tells or (applies and (changes or not is_known)):
@@ -126,7 +149,7 @@ def transition(
         row.messages, entry_of(message, clock, news.timestamp_ms), MOST_MESSAGES
     )
     told, lost_told = row.told, b""
-    if tells:
+    if is_new:
         told, lost_told = remember(
             told, entry_of(identity[:HASH], clock, news.timestamp_ms), MOST_TOLD
         )
@@ -139,7 +162,7 @@ def transition(
         power_state=_power_state(row, news) if applies else row.power_state,
         kind=news.kind if acts else row.kind,
         phase=news.phase if acts else row.phase,
-        changed_at=news.timestamp if moves else row.changed_at,
+        changed_at=news.changed_at if moves else row.changed_at,
         source=news.source if applies else row.source,
         payload=payload if applies else row.payload,
         state_version=version if applies else row.state_version,
@@ -150,6 +173,7 @@ def transition(
             if lost_told
             else row.told_forgotten
         ),
+        inferences=_inferences(row, news, inference) if is_new else row.inferences,
         messages=messages,
         messages_forgotten=(
             _forget(row.messages_forgotten, *clock_and_time(lost_message))
@@ -234,7 +258,7 @@ def _event(
     elif is_late:
         old = ("", "")
     if not news.tells_state:
-        new = (row.vm_state, row.task_state)
+        new = _found_state(row, news) if news.is_report else (row.vm_state, row.task_state)
     return VmEvent(
         id=_uuid5(identity),
         vim_id=news.vim_id,
@@ -245,8 +269,9 @@ def _event(
         old_task_state=old[1],
         new_state=new[0],
         new_task_state=new[1],
-        changed_at=news.timestamp,
+        changed_at=news.changed_at,
         late=is_late,
+        inferred=news.is_inferred,
         source=news.source,
         payload=payload,
     )
@@ -254,9 +279,77 @@ def _event(
 
 def _payload(row: InstanceState, news: InstanceNews) -> msgspec.Raw:
     """Return the news' payload; where it says little, what is known with the state that it says."""
+    if news.is_report:
+        known = merged(row.payload, cast(dict[str, msgspec.Raw], news.payload))
+        return known if news.tells_state else with_state(known, *_found_state(row, news))
     if not news.is_sparse:
         return encode_flat(news.payload)
     return with_state(row.payload, news.vm_state or row.vm_state, news.task_state)
+
+
+def _found_state(row: InstanceState, news: InstanceNews) -> tuple[str, str]:
+    """Return the states that a found action had then, as far as its kind says so."""
+    action = KINDS[news.kind]
+    if news.phase == "start":
+        return row.vm_state, next(iter(action.task_states), "")
+    return (action.end_vm_state if news.phase == "end" else "") or row.vm_state, ""
+
+
+def _infer(row: InstanceState, news: InstanceNews) -> InstanceNews:
+    """Return a report as news of the action that its state shows."""
+    kind, phase = shown_kind((row.vm_state, row.task_state), (news.vm_state, news.task_state))
+    return msgspec.structs.replace(
+        news,
+        kind=kind,
+        phase=phase,
+        is_update=False,
+        operation=news.message_id,
+        host="",
+        is_inferred=True,
+    )
+
+
+def _tells_inferred(row: InstanceState, news: InstanceNews, *, is_first: bool) -> bool:
+    """Return whether an inferred action is to be told: the row's last one has been told already."""
+    if is_first and _age(news.changed_at, news.received_at) > HISTORY:
+        return False
+    if news.kind == STATE:
+        return news.vm_state != row.vm_state
+    return (news.kind, news.phase) != (row.kind, row.phase)
+
+
+def _inference_of(row: InstanceState, news: InstanceNews) -> Inference | None:
+    """Return the inference by which an action has been told already."""
+    if news.is_inferred:
+        return None
+    for inference in row.inferences:
+        if (
+            (inference.kind, inference.phase) == (news.kind, news.phase)
+            and _age(inference.after, news.timestamp) >= 0
+            and _age(inference.until, news.timestamp) <= INFERENCE_SLACK
+        ):
+            return inference
+    return None
+
+
+def _inferences(
+    row: InstanceState, news: InstanceNews, met: Inference | None
+) -> tuple[Inference, ...]:
+    """Return the row's inferences without the one that was met, and with a new one."""
+    kept = tuple(inference for inference in row.inferences if inference is not met)
+    if not news.is_inferred:
+        return kept
+    after = row.state_version.timestamp if row.state_version else ""
+    return (*kept, Inference(news.kind, news.phase, after, news.timestamp))[-MOST_INFERENCES:]
+
+
+def _result_of_report(row: InstanceState, news: InstanceNews, *, applies: bool) -> Result:
+    """Return the result of a report that tells and changes nothing."""
+    if (news.vm_state, news.task_state) == (row.vm_state, row.task_state):
+        return "agrees"
+    if not news.tells_state:
+        return "known"
+    return "after_deletion" if row.vm_state == DELETED else "late"
 
 
 def _power_state(row: InstanceState, news: InstanceNews) -> str:
@@ -273,7 +366,7 @@ def _blank_row(news: InstanceNews) -> InstanceState:
         task_state="",
         kind=STATE,
         phase="end",
-        changed_at=news.timestamp,
+        changed_at=news.changed_at,
         payload=encode_flat(news.payload),
     )
 

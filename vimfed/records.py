@@ -55,6 +55,17 @@ class Version(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """Order among equal timestamps of different paths: 0 start, 1 update, 2 end or error."""
 
 
+class Inference(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """An event that was told from a bare state: the real one, if it comes, is the same news."""
+
+    kind: str
+    phase: Phase
+    after: str
+    """The real one is not older than the state before; empty where none was known."""
+    until: str
+    """When the state was seen that it made."""
+
+
 class InstanceState(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """A row of the instances table: what is known of one instance, and what has been told of it."""
 
@@ -84,6 +95,8 @@ class InstanceState(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_de
     """What has been told: identities of the newest events, the newest last (streams/memory.py)."""
     told_forgotten: int = -1
     """Time of the newest identity that had to be forgotten, in ms since 1970; -1: none was."""
+    inferences: tuple[Inference, ...] = ()
+    """The newest events that were told without knowing the action, as long as it is not known."""
     messages: bytes = b""
     """The newest message ids, updates included (streams/memory.py)."""
     messages_forgotten: dict[int, int] = {}
@@ -113,6 +126,8 @@ class VmEvent(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """ISO 8601, UTC, microseconds, ``Z``."""
     late: bool
     """Told after newer news of the instance; the table's state was left alone."""
+    inferred: bool = False
+    """Seen in a state that was found or pushed; which action made it, nobody told."""
     source: Source
     payload: msgspec.Raw
     """The specification's flat payload as JSON text."""

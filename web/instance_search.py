@@ -15,7 +15,8 @@ import msgspec
 from msgspec import Meta
 
 from streams.instance_index import IndexEntry, Position, Selection, SortField, StateGroup
-from streams.kinds import DELETED, KINDS
+from streams.kinds import KINDS
+from vimfed.nova_states import DELETED
 from vimfed.records import InstanceState, Phase
 from web.errors import ApiError
 from web.state_names import ACCEPTED_NAMES, canonical, matcher

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable
 
 from streams.instance_index import StateGroup
-from streams.kinds import API_STATUSES, DELETED, KINDS, TASK_STATES, VM_STATES, api_status
+from streams.kinds import API_STATUSES, KINDS, api_status
+from vimfed.nova_states import DELETED, TASK_STATES, VM_STATES
 
 Matcher = Callable[[StateGroup], bool]
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from streams.kinds import DELETED
+from vimfed.nova_states import DELETED
 
 
 class VimsQuery(msgspec.Struct, frozen=True):

@@ -11,11 +11,10 @@ from streams.kinds import (
     EVENT_TYPES,
     KINDS,
     STATE,
-    TASK_STATES,
-    VM_STATES,
     api_status,
 )
 from tests.traces import PLAIN, ROUGH, notifications
+from vimfed.nova_states import TASK_STATES, VM_STATES
 
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "notifications.md"
 
