@@ -68,18 +68,26 @@ class Replica:
 
     def owners(self) -> dict[str, set[int]]:
         """Return which worker, by its URL, owns which partitions. Raises UnavailableError."""
+        missing = self.unowned()
+        if missing:
+            raise UnavailableError("some partitions have no owner", missing)
+        return self.known_owners()
+
+    def known_owners(self) -> dict[str, set[int]]:
+        """Return the owners as of the last assignment, complete or not."""
         assignor = self._worker.app.assignor
         assert isinstance(assignor, PartitionAssignor)  # noqa: S101 - for the type checker
         changelog = self._worker.table.changelog_topic_name
-        owners = {
+        return {
             url.rstrip("/"): set(topics[changelog])
             for url, topics in assignor.changelog_distribution.items()
             if topics.get(changelog)
         }
-        missing = set(range(self._partitions)).difference(*owners.values())
-        if missing:
-            raise UnavailableError("some partitions have no owner", sorted(missing))
-        return owners
+
+    def unowned(self) -> list[int]:
+        """Return the partitions that have no owner."""
+        owned = self.known_owners().values()
+        return sorted(set(range(self._partitions)).difference(*owned))
 
     def partition_of(self, vim_id: str, instance_id: str) -> int:
         """Return the partition in which an instance's row lies."""

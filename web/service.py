@@ -9,13 +9,16 @@ from faust.web.drivers.aiohttp import Web
 from streams.worker import StreamWorker
 from vimfed.metrics import Readiness
 from vimfed.settings import Settings
+from web.dashboard import Dashboard
 from web.errors import errors_as_json
 from web.gather import Gather
+from web.ingest import Ingest
 from web.replica import Replica
 from web.request_metrics import RequestMetrics
 from web.routes import add_routes
 from web.subscriptions import Subscriptions
 from web.views import Views
+from web.workers import Workers
 
 
 def run(settings: Settings) -> int:
@@ -49,4 +52,13 @@ def serve(worker: StreamWorker) -> None:
     server.web_app.cleanup_ctx.append(peers_session)
     subscriptions = Subscriptions(worker.settings)
     server.web_app.cleanup_ctx.append(subscriptions.following)
-    add_routes(server.web_app, [*Views(worker, replica, gather).routes(), *subscriptions.routes()])
+    ingest = Ingest(worker.settings)
+    server.web_app.cleanup_ctx.append(ingest.writing)
+    groups = (
+        Views(worker, replica, gather),
+        subscriptions,
+        ingest,
+        Workers(worker, replica, gather),
+        Dashboard(worker.settings.web.prefix),
+    )
+    add_routes(server.web_app, [route for group in groups for route in group.routes()])

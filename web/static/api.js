@@ -1,0 +1,76 @@
+// Requests to the API of the worker that served the page, with the login that the user has given.
+
+const BASE = document.documentElement.dataset.api;
+const KEY = "vimfed-login";
+
+// Tells "needed" when a request was answered 401, and "given" when there is a login to try.
+export const logins = new EventTarget();
+
+// A request that got no answer of use. `status` is 0 where nobody answered; `retryAfter` seconds.
+export class ApiError extends Error {
+  constructor(status, message, retryAfter = null) {
+    super(message);
+    this.status = status;
+    this.retryAfter = retryAfter;
+  }
+}
+
+// Keeps the login's headers as long as the tab is open; null forgets them.
+export function keepLogin(headers) {
+  if (headers) sessionStorage.setItem(KEY, JSON.stringify(headers));
+  else sessionStorage.removeItem(KEY);
+  logins.dispatchEvent(new Event("given"));
+}
+
+export const loginHeaders = () => JSON.parse(sessionStorage.getItem(KEY) ?? "{}");
+
+// Returns the response to a GET that succeeds. Throws ApiError.
+export async function open(path, { parameters = [], headers = {}, signal } = {}) {
+  const query = new URLSearchParams(parameters).toString();
+  let response;
+  try {
+    response = await fetch(query ? `${path}?${query}` : path, {
+      headers: { ...loginHeaders(), ...headers },
+      // Ours are the headers above; with others the browser would ask for a password itself.
+      credentials: "omit",
+      cache: "no-store",
+      signal,
+    });
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new ApiError(0, "the worker does not answer");
+  }
+  if (response.ok) return response;
+  let body = {};
+  try {
+    body = await response.json();
+  } catch {
+    // A proxy's error page: the status says enough.
+  }
+  const message = body.error ?? `the worker answered ${response.status}`;
+  if (response.status === 401) logins.dispatchEvent(new Event("needed"));
+  throw new ApiError(response.status, message, body.retry_after ?? null);
+}
+
+// Returns the JSON of a GET below the API's prefix. Throws ApiError.
+export async function get(path, parameters, signal) {
+  const response = await open(BASE + path, { parameters, signal });
+  return response.json();
+}
+
+// Returns the response to a GET of the stream of live events. Throws ApiError.
+export function openEvents(lastEventId, signal) {
+  const headers = { Accept: "text/event-stream" };
+  if (lastEventId) headers["Last-Event-ID"] = lastEventId;
+  return open(`${BASE}/v1/events`, { headers, signal });
+}
+
+// Returns the path of a cloud: a cloud_owner has no "_".
+export function cloudPath(vimId) {
+  const cut = vimId.indexOf("_");
+  const parts = [vimId.slice(0, cut), vimId.slice(cut + 1)];
+  return `/v1/${parts.map(encodeURIComponent).join("/")}`;
+}
+
+export const instancePath = (vimId, instanceId) =>
+  `${cloudPath(vimId)}/instances/${encodeURIComponent(instanceId)}`;
