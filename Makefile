@@ -55,7 +55,7 @@ bench: setup
 	for benchmark in $(basename $(notdir $(wildcard benchmarks/[!_]*.py))); do \
 		echo "== $$benchmark"; $(BIN)/python -m benchmarks.$$benchmark || exit 1; done
 
-# What the tests need beside Python: Java and Maven for Kafka, RabbitMQ, and promtool.
+# What the tests need beside Python: Java and Maven for Kafka, RabbitMQ, promtool and Chromium.
 system-packages:
 	@deploy/install-test-packages
 
