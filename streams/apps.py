@@ -10,27 +10,17 @@ from typing import Any, cast
 import faust
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError
-from faust.types import EventT, StreamT
+from faust.types import StreamT
 from faust.types.auth import CredentialsT
 from faust.web.base import BlueprintManager
 
-from streams.batched_transport import (
-    BatchedConsumer,
-    RecordBatch,
-    join,
-    use_batched_transport,
-)
+from streams.batched_transport import BatchedConsumer, use_batched_transport
+from streams.lanes import BatchHandler, Lanes
 from vimfed.errors import OperatorError
 from vimfed.kafka import close_undelivered, ensure_topics, idempotent_producer, ssl_context
 from vimfed.settings import KafkaSettings, Settings
 
 LOG = logging.getLogger(__name__)
-
-MOST_WAITING = 16
-"""Batches that may wait for their partition's turn; what is behind them stays in Kafka."""
-
-BatchHandler = Callable[[RecordBatch, int], Awaitable[None]]
-"""Takes a batch and its partition, and sets ``batch.done`` once all is durable."""
 
 
 def new_app(
@@ -97,9 +87,7 @@ def consume(
 ) -> None:
     """Give every batch of ``source`` to a handler that is made for a started producer.
 
-    The batches of one partition come one after the other, and those that had to wait are handled
-    as one; while a partition waits for Kafka, the others go on. What the handler raises ends the
-    process: upstream would acknowledge the event and go on.
+    What the handler raises ends the process: upstream would acknowledge the event and go on.
     """
 
     async def handle_batches(stream: StreamT[Any]) -> None:
@@ -109,37 +97,12 @@ def consume(
         except Exception as error:
             await app.crash(error)
             raise
-        lanes: dict[int, asyncio.Queue[EventT[Any]]] = {}
-        tasks: list[asyncio.Task[None]] = []
-        room = asyncio.Semaphore(MOST_WAITING)
-
-        async def work_off(lane: asyncio.Queue[EventT[Any]]) -> None:
-            while True:
-                events = [await lane.get()]
-                while len(events) < MOST_WAITING and not lane.empty():
-                    events.append(lane.get_nowait())
-                batches = [cast(RecordBatch, event.message.value) for event in events]
-                try:
-                    for joined in join(batches, app.conf.broker_max_poll_records or 1):
-                        await handle(joined, events[0].message.partition)
-                except Exception as error:
-                    await app.crash(error)
-                    raise
-                for event in events:
-                    event.ack()
-                    room.release()
-
+        lanes = Lanes(handle, app.conf.broker_max_poll_records or 1, app.crash)
         try:
             async for event in cast(faust.Stream[Any], stream).noack().events():
-                await room.acquire()
-                partition = event.message.partition
-                if partition not in lanes:
-                    lanes[partition] = asyncio.Queue()
-                    tasks.append(asyncio.create_task(work_off(lanes[partition])))
-                lanes[partition].put_nowait(event)
+                await lanes.put(event)
         finally:
-            for task in tasks:
-                task.cancel()
+            lanes.close()
 
     topic = app.topic(source, key_type=bytes, value_type=bytes)
     app.agent(topic, name=source, concurrency=1)(handle_batches)

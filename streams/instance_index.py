@@ -225,10 +225,6 @@ class InstanceIndex:
             if not vim.latest:
                 del self._partitions[partition][vim_id]
 
-    def partitions(self) -> set[int]:
-        """Return the partitions that the index covers."""
-        return set(self._partitions)
-
     def vim_ids(self) -> set[str]:
         """Return the VIMs that have rows here."""
         return {vim_id for vims in self._partitions.values() for vim_id in vims}

@@ -12,13 +12,14 @@ import msgspec
 from aiokafka import AIOKafkaProducer
 from aiokafka.structs import ConsumerRecord
 
-from streams.apps import BatchHandler, consume, consumer_of, new_app, run_app
+from streams.apps import consume, consumer_of, new_app, run_app
 from streams.batched_transport import BatchedConsumer, RecordBatch
 from streams.delivery import AbandonedError, Delivery, Message, Output
 from streams.filters import HOLDS_AFTER, SubscriptionHistory, default_subscription
 from streams.formats import FORMATS
 from streams.kafka_output import KafkaOutput
 from streams.kinds import KINDS
+from streams.lanes import BatchHandler
 from streams.message_router_output import MessageRouterOutput
 from streams.publisher_health import PublisherCounters, PublisherHealth
 from streams.subscription_log import SubscriptionLog

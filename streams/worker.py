@@ -9,12 +9,13 @@ from aiokafka import AIOKafkaProducer
 from faust.tables.manager import TableManager
 from faust.types import TP
 
-from streams.apps import BatchHandler, consume, consumer_of, new_app, run_app
+from streams.apps import consume, consumer_of, new_app, run_app
 from streams.batch_writer import BatchWriter
 from streams.batched_transport import BatchedConsumer, RecordBatch
 from streams.foreign_data import set_foreign_data_aside
 from streams.instance_index import InstanceIndex
 from streams.instances_table import InstancesTable
+from streams.lanes import BatchHandler
 from streams.worker_health import WorkerCounters, WorkerHealth
 from vimfed.metrics import new_registry
 from vimfed.settings import Settings, WebSettings

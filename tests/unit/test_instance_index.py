@@ -91,7 +91,6 @@ async def test_a_partition_that_is_gone_is_not_asked(index: InstanceIndex) -> No
     index.put(1, row("b", "active", "2026-01-01T00:00:01"))
     index.drop_partition(0)
     assert await found(index, "active") == (1, ["b"])
-    assert index.partitions() == {1}
 
 
 async def test_a_removed_instance_and_then_its_vim_are_forgotten(index: InstanceIndex) -> None:

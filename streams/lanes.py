@@ -1,0 +1,86 @@
+"""Batches by partition: one after the other in each, and no partition waits for another."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+from faust.types import EventT
+
+from streams.batched_transport import RecordBatch, join
+
+MOST_WAITING = 16
+"""Full batches, or as many records in smaller ones, that may wait for their partition's turn; what
+is behind them stays in Kafka."""
+
+BatchHandler = Callable[[RecordBatch, int], Awaitable[None]]
+"""Takes a batch and its partition, and sets ``batch.done`` once all is durable."""
+
+
+class Lanes:
+    """Gives each batch to a handler, and then lets its event go.
+
+    Batches that had to wait are handled as one. One that is not done was abandoned, because the
+    partition may have another owner: those of the same generation behind it are not handled, or
+    later events would go out before the earlier ones, which are read again.
+    """
+
+    def __init__(
+        self,
+        handle: BatchHandler,
+        most_records: int,
+        crash: Callable[[BaseException], Awaitable[None]],
+    ) -> None:
+        """``most_records`` is the size of a full batch; ``crash`` gets what the handler raises."""
+        self._handle = handle
+        self._most_records = most_records
+        self._crash = crash
+        self._lanes: dict[int, asyncio.Queue[EventT[Any]]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._waiting = 0
+        """Records that have entered and not left."""
+        self._left = asyncio.Event()
+
+    async def put(self, event: EventT[Any]) -> None:
+        """Put the event of a batch into its partition's lane; return once there is room for it."""
+        count = len(_batch_of(event).records)
+        while self._waiting and self._waiting + count > MOST_WAITING * self._most_records:
+            self._left.clear()
+            await self._left.wait()
+        self._waiting += count
+        partition = event.message.partition
+        if partition not in self._lanes:
+            self._lanes[partition] = asyncio.Queue()
+            self._tasks.append(asyncio.create_task(self._work_off(partition)))
+        self._lanes[partition].put_nowait(event)
+
+    def close(self) -> None:
+        """Handle nothing more."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def _work_off(self, partition: int) -> None:
+        lane = self._lanes[partition]
+        abandoned: int | None = None
+        while True:
+            events = [await lane.get()]
+            while not lane.empty():
+                events.append(lane.get_nowait())
+            batches = [_batch_of(event) for event in events]
+            try:
+                for batch in join(batches, self._most_records):
+                    if batch.generation == abandoned:
+                        continue
+                    await self._handle(batch, partition)
+                    if not batch.done:
+                        abandoned = batch.generation
+            except Exception as error:
+                await self._crash(error)
+                raise
+            for event in events:
+                event.ack()
+            self._waiting -= sum(len(batch.records) for batch in batches)
+            self._left.set()
+
+
+def _batch_of(event: EventT[Any]) -> RecordBatch:
+    return cast(RecordBatch, event.message.value)
