@@ -7,7 +7,8 @@ other field of the specification's flat payload that is known, and these of ours
 - ``changed_at``: when the state began, where that is known to be earlier than ``timestamp``, the
   time at which it held;
 - ``power_state``, in the words of nova's versioned notifications;
-- ``message_id``: by which a repetition is recognised; without one, by what it says.
+- ``message_id``: by which a repetition is recognised; without one, by what it says;
+- ``vim_id``: whoever receives it checks that it came to the right place.
 """
 
 import uuid
@@ -71,6 +72,7 @@ class _Entry(FlatPayload, forbid_unknown_fields=True):
     changed_at: str | None = None
     power_state: str | None = None
     message_id: str | None = None
+    vim_id: str | None = None
 
 
 _decode_entry = msgspec.json.Decoder(_Entry).decode

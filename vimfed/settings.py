@@ -344,6 +344,14 @@ class WebSettings(_Section, frozen=True, kw_only=True):
             "pod's own name"
         ),
     ] = ""
+    ingest_rate: Annotated[
+        float,
+        Meta(
+            description="notifications and bare states a second that one caller may push to one "
+            "worker",
+            gt=0,
+        ),
+    ] = 5000.0
 
 
 class GatewayUser(_Section, frozen=True, kw_only=True):

@@ -1,7 +1,7 @@
 """Errors as the HTTP API tells them: JSON, each with a sentence that says how to mend it."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from aiohttp import web
@@ -34,12 +34,15 @@ class Unavailable(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ApiError(Exception):
-    """A request that is not answered as asked: the status, and what the body's ``error`` says."""
+    """A request that is not answered as asked: the status, and the body or what it says."""
 
-    def __init__(self, status: int, error: str) -> None:
-        super().__init__(error)
+    def __init__(
+        self, status: int, problem: str | Problem, headers: Mapping[str, str] | None = None
+    ) -> None:
         self.status = status
-        self.error = error
+        self.problem = Problem(error=problem) if isinstance(problem, str) else problem
+        self.headers = dict(headers or {})
+        super().__init__(self.problem.error)
 
 
 class UnavailableError(Exception):
@@ -75,7 +78,7 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
     try:
         return await handler(request)
     except ApiError as error:
-        return json_response(Problem(error=error.error), error.status)
+        return json_response(error.problem, error.status, **error.headers)
     except UnavailableError as error:
         return unavailable_response(error)
     except web.HTTPRequestEntityTooLarge:

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar, get_origin, get_type_hints
 import msgspec
 from aiohttp import web
 
+from vimfed.identity import vim_id_of
 from web.errors import ApiError
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -79,6 +80,12 @@ def parse_query(request: web.Request, query: type[S]) -> S:
         return msgspec.convert(given, query, strict=False)
     except msgspec.ValidationError as error:
         raise ApiError(400, f"query: {error}") from None
+
+
+def vim_id_in(request: web.Request) -> str:
+    """Return the vim_id that a request's path names, whole or as owner and region."""
+    given = request.match_info
+    return given["vim_id"] if "vim_id" in given else vim_id_of(given["owner"], given["region"])
 
 
 def route_of(request: web.Request) -> Route | None:

@@ -12,6 +12,7 @@ from vimfed.settings import Settings
 from web.dashboard import Dashboard
 from web.errors import errors_as_json
 from web.gather import Gather
+from web.ingest import Ingest
 from web.replica import Replica
 from web.request_metrics import RequestMetrics
 from web.routes import add_routes
@@ -51,9 +52,12 @@ def serve(worker: StreamWorker) -> None:
     server.web_app.cleanup_ctx.append(peers_session)
     subscriptions = Subscriptions(worker.settings)
     server.web_app.cleanup_ctx.append(subscriptions.following)
+    ingest = Ingest(worker.settings)
+    server.web_app.cleanup_ctx.append(ingest.writing)
     groups = (
         Views(worker, replica, gather),
         subscriptions,
+        ingest,
         Workers(worker, replica, gather),
         Dashboard(worker.settings.web.prefix),
     )

@@ -5,7 +5,6 @@ from typing import Any
 from aiohttp import web
 
 from streams.worker import StreamWorker
-from vimfed.identity import vim_id_of
 from vimfed.metrics import health_response, metrics_response
 from web.errors import ApiError, Problem, Unavailable, UnavailableError, json_response
 from web.gather import Gather, Question
@@ -18,7 +17,7 @@ from web.instance_search import (
     parse_search,
 )
 from web.replica import FoundRow, Replica, RowQuery
-from web.routes import Route, parse_query
+from web.routes import Route, parse_query, vim_id_in
 from web.status_query import (
     InstanceAnswer,
     InstanceParameters,
@@ -113,7 +112,7 @@ class Views:
 
     async def check_vim_status(self, request: web.Request) -> web.Response:
         """Tell which instances of a VIM are in one of the states asked for."""
-        vim_id = _vim_id(request)
+        vim_id = vim_id_in(request)
         search = parse_request(vim_id, await request.read(), request.headers.get("Project"))
         return json_response(status_answer(await self._page(search)))
 
@@ -125,7 +124,7 @@ class Views:
     async def instances(self, request: web.Request) -> web.Response:
         """Tell a VIM's instances: those that pass every filter given, page by page."""
         parameters = parse_query(request, InstancesParameters)
-        search = parse_search(_vim_id(request), parameters, request.headers.get("Project"))
+        search = parse_search(vim_id_in(request), parameters, request.headers.get("Project"))
         return json_response(await self._page(search))
 
     async def _page(self, search: InstanceSearch) -> InstancePage:
@@ -142,7 +141,7 @@ class Views:
         With ``?stale=ok``, where its owner cannot answer, what a standby here knows, with how many
         changes it is behind.
         """
-        vim_id, instance_id = _vim_id(request), request.match_info["instance_id"]
+        vim_id, instance_id = vim_id_in(request), request.match_info["instance_id"]
         stale_is_ok = parse_query(request, InstanceParameters).stale == "ok"
         try:
             partition = self._replica.partition_of(vim_id, instance_id)
@@ -173,8 +172,3 @@ class Views:
         return json_response(
             {"status": "ready", "owners": {url: sorted(own) for url, own in owners.items()}}
         )
-
-
-def _vim_id(request: web.Request) -> str:
-    given = request.match_info
-    return given["vim_id"] if "vim_id" in given else vim_id_of(given["owner"], given["region"])
