@@ -129,7 +129,7 @@ def run(settings: Settings, output: DmaapOutput, port: int | None = None) -> int
     Raises OperatorError.
     """
     _check_kinds(settings, output)
-    port = monitoring_port(settings, output) if port is None else port
+    port = settings.publisher_port(output) if port is None else port
     refuse_port_in_use(port, f"publisher {output.name}", "dmaap.port")
     names = TopicNames(settings.kafka.topic_prefix)
     app = new_app(
@@ -150,12 +150,6 @@ def run(settings: Settings, output: DmaapOutput, port: int | None = None) -> int
 
     consume(app, names.events, settings.kafka, new_handler)
     return run_app(app, settings)
-
-
-def monitoring_port(settings: Settings, output: DmaapOutput) -> int:
-    """Return the port of the publisher of ``output``: they count upwards in the settings' order."""
-    names = [each.name for each in settings.outputs()]
-    return settings.dmaap.port and settings.dmaap.port + names.index(output.name)
 
 
 def _check_kinds(settings: Settings, output: DmaapOutput) -> None:

@@ -46,3 +46,9 @@ def free_ports(count: int) -> list[int]:
     finally:
         for probe in probes:
             probe.close()
+
+
+def own_url(host: str, port: int) -> str:
+    """Return the URL under which this machine reaches what listens on ``host`` and ``port``."""
+    everywhere = host in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
+    return f"http://{'127.0.0.1' if everywhere else host}:{port}"

@@ -416,6 +416,14 @@ class Settings(_Section, frozen=True, kw_only=True):
             DmaapOutput(url=f"kafka://{self.kafka.bootstrap}/{DEFAULT_DMAAP_TOPIC}")
         ]
 
+    def publisher_port(self, output: DmaapOutput) -> int:
+        """Return the port of the publisher of ``output``; 0: any free one.
+
+        They count upwards from dmaap.port in the order of the outputs.
+        """
+        names = [each.name for each in self.outputs()]
+        return self.dmaap.port and self.dmaap.port + names.index(output.name)
+
 
 def load_settings(path: Path | None, environ: Mapping[str, str] = os.environ) -> Settings:
     """Read, override by environment, resolve ``_file`` keys and validate.

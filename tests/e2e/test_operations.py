@@ -1,17 +1,29 @@
-"""What operators see: metrics and readiness of every process, and what is built upon them."""
+"""What operators see: the command line's views, metrics and readiness of every process.
 
+The tests share a running system; the last one freezes Kafka under it.
+"""
+
+import asyncio
+import contextlib
 import json
+import os
+import pty
 import re
+import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 import yaml
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.e2e.notifications_topic import NotificationsTopic
 from tests.e2e.stack import Stack, eventually
 from vimfed.local_kafka import LocalKafka
 from vimfed.ports import free_ports
@@ -20,12 +32,16 @@ PROJECT = Path(__file__).parent.parent.parent
 DASHBOARD: dict[str, Any] = json.loads(
     (PROJECT / "deploy" / "grafana" / "vim-event-federation.json").read_text()
 )
+VIM_ID = "CloudOwner_RegionOne"
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 PROCESSES = ("bridge", "worker", "publisher", "gateway")
 SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum")}
 
 
-@pytest.fixture
-async def stack(tmp_path: Path, kafka: LocalKafka) -> AsyncIterator[Stack]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stack(
+    tmp_path_factory: pytest.TempPathFactory, kafka: LocalKafka
+) -> AsyncIterator[Stack]:
     (port,) = free_ports(1)
     cloud = {
         "cloud_owner": "CloudOwner",
@@ -33,14 +49,166 @@ async def stack(tmp_path: Path, kafka: LocalKafka) -> AsyncIterator[Stack]:
         "transport_url": f"kafka://{kafka.bootstrap}",
         "pool": f"pool-{port}",
     }
-    async with Stack(tmp_path, kafka.bootstrap, [cloud], f"[gateway]\nport = {port}") as stack:
+    folder = tmp_path_factory.mktemp("operations")
+    async with Stack(folder, kafka.bootstrap, [cloud], f"[gateway]\nport = {port}") as stack:
         stack.ports["gateway"] = port
         stack.start_worker()
         for name in ("bridge", "publisher", "gateway"):
             stack.start(name)
         for name in PROCESSES:
             await stack.ready(name)
+        topic = NotificationsTopic(stack, VIM_ID)
+        topic.tell("vm-1", "compute.instance.pause.end", second=1)
+        topic.tell("vm-1", "compute.instance.unpause.end", second=2, state="active")
+        topic.tell("vm-2", "compute.instance.pause.end", second=3)
+        await eventually(partial(knows, stack, "vm-2", "paused"), within=30)
         yield stack
+
+
+async def knows(stack: Stack, instance_id: str, state: str) -> bool:
+    path = f"/api/multicloud/v1/CloudOwner/RegionOne/instances/{instance_id}"
+    status, answer = await stack.get(path)
+    return status == 200 and answer["vm_state"] == state
+
+
+def command(stack: Stack, *arguments: str) -> list[str]:
+    config = str(stack.folder / "vimfed.toml")
+    return [sys.executable, "-m", "vimfed", "--config", config, *arguments]
+
+
+async def vimfed(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
+    run = partial(subprocess.run, capture_output=True, text=True, check=False, timeout=60)
+    return await asyncio.to_thread(run, command(stack, *arguments))
+
+
+def at_worker(stack: Stack) -> tuple[str, ...]:
+    return ("--url", f"http://127.0.0.1:{stack.ports['worker']}")
+
+
+async def test_status_tells_programs_of_clouds_workers_bridge_and_outputs(stack: Stack) -> None:
+    told = await eventually(partial(status_without_lag, stack), within=30)
+    (vim,) = told["vims"]
+    assert (vim["vim_id"], vim["configured"], vim["instances"]) == (VIM_ID, True, 2)
+    assert vim["states"] == {"active": 1, "paused": 1}
+    assert vim["bridge"]["connected"] is True
+    (worker,) = told["workers"]
+    assert (worker["wrong"], worker["partitions"]) == ({}, list(range(8)))
+    assert worker["figures"]["rows"] == 2
+    bridge, publisher = told["processes"]
+    assert (bridge["name"], bridge["wrong"]) == ("bridge", {})
+    assert (publisher["name"], publisher["wrong"]) == ("publisher dmaap", {})
+
+
+async def status_without_lag(stack: Stack) -> Any:
+    done = await vimfed(stack, "status", "--json", *at_worker(stack))
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    return told if told["processes"][-1]["lag"] == 0 else None
+
+
+async def test_status_tells_people_in_tables_and_what_is_wrong_in_a_sentence(stack: Stack) -> None:
+    once = await vimfed(stack, "status", VIM_ID, *at_worker(stack))
+    assert once.returncode == 0, once.stderr
+    for word in (VIM_ID, "active", "paused", "publisher dmaap", "ready"):
+        assert word in once.stdout
+    unknown = await vimfed(stack, "status", "CloudOwner_None", *at_worker(stack))
+    assert unknown.returncode == 1
+    assert unknown.stderr == f"vimfed: there is no cloud CloudOwner_None, only {VIM_ID}\n"
+    nobody = await vimfed(stack, "status", "--url", "http://127.0.0.1:1")
+    assert nobody.returncode == 1
+    assert nobody.stderr.startswith("vimfed: no worker answers at http://127.0.0.1:1/")
+    assert nobody.stderr.count("\n") == 1
+
+
+async def test_on_a_terminal_the_status_is_kept_up_to_date_until_it_is_interrupted(
+    stack: Stack,
+) -> None:
+    master, slave = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "160", "LINES": "50"}
+    process = await asyncio.create_subprocess_exec(
+        *command(stack, "status", *at_worker(stack)),
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        env=environment,
+    )
+    os.close(slave)
+    os.set_blocking(master, False)
+    shown = bytearray()
+
+    async def shows(text: bytes) -> bool:
+        with contextlib.suppress(BlockingIOError):
+            shown.extend(os.read(master, 65536))
+        return text in shown
+
+    try:
+        await eventually(partial(shows, VIM_ID.encode()), within=30)
+        NotificationsTopic(stack, VIM_ID).tell(
+            "vm-3", "compute.instance.shelve.end", state="shelved"
+        )
+        await eventually(partial(shows, b"shelved"), within=30)
+        process.send_signal(signal.SIGINT)
+        assert await asyncio.wait_for(process.wait(), 10) == 0
+        await shows(b"")
+        assert b"Traceback" not in shown
+    finally:
+        if process.returncode is None:
+            process.kill()
+        os.close(master)
+
+
+async def test_events_are_lines_for_people_and_json_for_programs_as_chosen(stack: Stack) -> None:
+    lines = await vimfed(stack, "events", "--instance", "vm-1")
+    assert lines.returncode == 0, lines.stderr
+    first, second = lines.stdout.splitlines()
+    assert re.match(rf"2026-01-01 12:00:01.000  {VIM_ID}  PAUSE +end +VM1 vm-1  .*paused", first)
+    assert "UNPAUSE" in second
+    assert "paused -> active" in second
+    as_json = await vimfed(stack, "events", "--json", "--kind", "pause", "--vim", VIM_ID)
+    events = [json.loads(line) for line in as_json.stdout.splitlines()]
+    assert [(event["kind"], event["instance_id"]) for event in events] == [
+        ("PAUSE", "vm-1"),
+        ("PAUSE", "vm-2"),
+    ]
+    assert (await vimfed(stack, "events", "--from", "now")).stdout == ""
+    wrong = await vimfed(stack, "events", "--kind", "PAUS")
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (1, 1)
+    assert wrong.stderr.startswith("vimfed: PAUS is no kind; there are ")
+
+
+async def test_followed_events_come_as_they_are_told_until_it_is_interrupted(
+    stack: Stack,
+) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *command(stack, "events", "--follow", "--from", "beginning", "--instance", "vm-4"),
+        "--json",
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout
+    topic = NotificationsTopic(stack, VIM_ID)
+    for second, kind in enumerate(("pause", "unpause")):
+        topic.tell("vm-4", f"compute.instance.{kind}.end", second=second)
+        line = await asyncio.wait_for(process.stdout.readline(), 30)
+        assert json.loads(line)["kind"] == kind.upper()
+    process.send_signal(signal.SIGINT)
+    _, complaints = await asyncio.wait_for(process.communicate(), 10)
+    assert (process.returncode, complaints) == (0, b"")
+
+
+async def test_events_without_a_broker_or_a_topic_end_with_a_sentence(
+    stack: Stack, tmp_path: Path
+) -> None:
+    config = tmp_path / "vimfed.toml"
+    for bootstrap, said in (
+        ("127.0.0.1:1", "vimfed: no broker answers at 127.0.0.1:1: is kafka.bootstrap right?"),
+        (stack.bootstrap, "vimfed: there is no topic none.events: "),
+    ):
+        config.write_text(f'[kafka]\nbootstrap = "{bootstrap}"\ntopic_prefix = "none"\n')
+        done = await vimfed(stack, "--config", str(config), "events")
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[-1].startswith(said)
+        assert "Traceback" not in done.stderr
 
 
 def queries() -> list[str]:
@@ -93,25 +261,3 @@ async def test_processes_export_what_is_spoken_of_and_name_the_part_that_is_not_
 async def names_kafka(stack: Stack, name: str) -> bool:
     status, answer = await stack.get("/readyz", name)
     return status == 503 and answer["status"] == "failing" and list(answer["wrong"]) == ["kafka"]
-
-
-def test_the_dashboard_is_one_that_grafana_takes() -> None:
-    panels = DASHBOARD["panels"]
-    assert DASHBOARD["uid"]
-    assert DASHBOARD["schemaVersion"] >= 39
-    assert len({panel["id"] for panel in panels}) == len(panels)
-    taken: set[tuple[int, int]] = set()
-    for panel in panels:
-        at = panel["gridPos"]
-        cells = {
-            (x, y)
-            for x in range(at["x"], at["x"] + at["w"])
-            for y in range(at["y"], at["y"] + at["h"])
-        }
-        assert not cells & taken, f"{panel['title']} overlaps another panel"
-        taken |= cells
-        assert at["x"] + at["w"] <= 24
-        if panel["type"] != "row":
-            assert panel["targets"]
-            assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
-            assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])

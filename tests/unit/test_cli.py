@@ -1,5 +1,8 @@
 """The command line's own part: which commands there are, and what it makes of their options."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ import web.service
 from vimfed.cli import main
 from vimfed.settings import DmaapOutput, Settings
 
+PROJECT = Path(__file__).parent.parent.parent
 OUTPUTS = """
 [[dmaap.outputs]]
 name = "one"
@@ -38,7 +42,7 @@ def test_the_help_names_every_command_in_one_line_each() -> None:
     shown = CliRunner().invoke(main, ["--help"]).stdout
     commands = shown.partition("Commands:\n")[2].splitlines()
     names = {line.split()[0] for line in commands}
-    assert names >= {"bridge", "check", "demo", "kafka", "publisher", "replay", "run", "worker"}
+    assert names >= {"bridge", "check", "events", "kafka", "publisher", "run", "status", "worker"}
     assert not [line for line in commands if line.endswith("...")]
 
 
@@ -133,3 +137,45 @@ def test_the_demo_needs_a_cloud(config: Path) -> None:
     result = invoke(config, "demo")
     assert result.exit_code == 2
     assert result.stderr == "vimfed: the demo needs a cloud: keep a [[vims]] section\n"
+
+
+def test_bash_completes_commands_options_clouds_and_kinds(config: Path, tmp_path: Path) -> None:
+    config.write_text('[[vims]]\ncloud_owner = "Owner"\ncloud_region_id = "One"\n')
+    starter = tmp_path / "vimfed"
+    starter.write_text(
+        f'#!{sys.executable}\nimport sys\nsys.argv[0] = "vimfed"\n'
+        "from vimfed.cli import main\nmain()\n"
+    )
+    starter.chmod(0o755)
+    script = """
+        eval "$(vimfed completion bash)"
+        complete_words() {
+            COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=()
+            _vimfed_completion vimfed
+            echo "${COMPREPLY[*]}"
+        }
+        complete_words vimfed stat
+        complete_words vimfed events --fol
+        complete_words vimfed status ""
+        complete_words vimfed events --kind power
+    """
+    done = subprocess.run(
+        ["bash", "-c", script],
+        env={
+            **os.environ,
+            "PATH": f"{tmp_path}:{os.environ['PATH']}",
+            "PYTHONPATH": str(PROJECT),
+            "VIMFED_CONFIG": str(config),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.splitlines() == ["status", "--follow", "Owner_One", "POWER_OFF POWER_ON"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_every_shell_has_a_completion_script(shell: str) -> None:
+    shown = CliRunner().invoke(main, ["completion", shell])
+    assert shown.exit_code == 0
+    assert "_VIMFED_COMPLETE" in shown.stdout

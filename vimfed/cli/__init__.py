@@ -192,6 +192,90 @@ def run_demo(config: Path) -> None:
     sys.exit(demo.run(load_settings(config), config))
 
 
+def _vim_ids(ctx: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+    """Return the clouds of the settings file whose vim_id begins so, for the shell."""
+    try:
+        vims = load_settings(ctx.find_root().params["config"]).vims
+    except OperatorError:
+        return []
+    return [vim.vim_id for vim in vims if vim.vim_id.startswith(begun)]
+
+
+def _kinds(_ctx: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+    from streams.kinds import KINDS
+
+    return [kind for kind in sorted(KINDS) if kind.startswith(begun.upper())]
+
+
+@main.command("status")
+@click.argument("vim", required=False, shell_complete=_vim_ids)
+@click.option("--url", help="Ask the worker here, instead of at web.host and web.port.")
+@click.option("--once", is_flag=True, help="Print it once, also on a terminal.")
+@click.option("--json", "as_json", is_flag=True, help="Print it once, as JSON.")
+@click.pass_obj
+def show_status(config: Path, vim: str | None, url: str | None, once: bool, as_json: bool) -> None:
+    """Show clouds, workers, bridge and outputs.
+
+    On a terminal it is a table that is kept up to date until Ctrl-C. VIM is a vim_id: of that cloud
+    alone.
+    """
+    from vimfed.cli import status
+
+    status.run(load_settings(config), vim, url, once=once, as_json=as_json)
+
+
+@main.command("events")
+@click.option("--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
+@click.option("--vim", multiple=True, help="Of this cloud, a vim_id.", shell_complete=_vim_ids)
+@click.option("--kind", multiple=True, help="Of this kind, e.g. DELETE.", shell_complete=_kinds)
+@click.option("--instance", multiple=True, help="Of this instance.")
+@click.option("--json", "as_json", is_flag=True, help="Print each as a line of JSON.")
+@click.option(
+    "--from",
+    "start",
+    type=click.Choice(["beginning", "now"]),
+    help="By default from now on with --follow, else from the beginning.",
+)
+@click.pass_obj
+def print_events(
+    config: Path,
+    follow: bool,
+    vim: tuple[str, ...],
+    kind: tuple[str, ...],
+    instance: tuple[str, ...],
+    as_json: bool,
+    start: str | None,
+) -> None:
+    """Print the events that Kafka keeps.
+
+    They are read from the events topic, before any subscription is applied; those of an instance
+    come in their order. Each of the options that choose can be given several times.
+    """
+    from vimfed.cli import events
+
+    wanted = events.WantedEvents(
+        frozenset(vim), frozenset(map(str.upper, kind)), frozenset(instance)
+    )
+    beginning = start == "beginning" or (start is None and not follow)
+    settings = load_settings(config)
+    events.run(settings, wanted, beginning=beginning, follow=follow, as_json=as_json)
+
+
+@main.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print a shell's completion script.
+
+    For bash: eval "$(vimfed completion bash)", in ~/.bashrc to keep it.
+    """
+    from click.shell_completion import get_completion_class
+
+    complete = get_completion_class(shell)
+    if complete is None:
+        raise click.BadParameter(f"click knows no {shell}")
+    click.echo(complete(main, {}, "vimfed", "_VIMFED_COMPLETE").source())
+
+
 @main.group("dead-letter")
 def dead_letter_commands() -> None:
     """List, show, replay or drop what could not be handled.

@@ -14,7 +14,7 @@ from vimfed.child import Child
 from vimfed.cli.stop_signals import StopSignals
 from vimfed.errors import OperatorError
 from vimfed.local_kafka import answers
-from vimfed.ports import refuse_port_in_use
+from vimfed.ports import own_url, refuse_port_in_use
 from vimfed.settings import Settings, SettingsError
 
 LOG = logging.getLogger(__name__)
@@ -26,6 +26,7 @@ FIRST_DELAY = 0.5
 LAST_DELAY = 30.0
 STEADY_AFTER = 60.0
 """A process that lived so long, in seconds, is started again without delay."""
+HEALTH = "/healthz"
 HEALTH_INTERVAL = 5.0
 HEALTH_TIMEOUT = 2.0
 UNHEALTHY_AFTER = 60.0
@@ -63,26 +64,21 @@ def services_of(settings: Settings, workers: int = 1) -> list[Service]:
     Worker number n, counted from 0, serves HTTP at web.port + n, publisher n at dmaap.port + n.
     """
     bridge, web, dmaap = settings.bridge, settings.web, settings.dmaap
-    url = _health_url(bridge.host, bridge.port)
+    url = own_url(bridge.host, bridge.port) + HEALTH
     services = [Service("bridge", ("bridge",), health_url=url if bridge.port else None)]
     for number in range(workers):
         port = web.port + number
         name = f"worker-{number}" if number else "worker"
         arguments = ("worker", "--port", str(port)) if number else ("worker",)
-        services.append(Service(name, arguments, health_url=_health_url(web.host, port)))
+        services.append(Service(name, arguments, health_url=own_url(web.host, port) + HEALTH))
     outputs = settings.outputs()
-    for number, output in enumerate(outputs):
+    for output in outputs:
         several = len(outputs) > 1
         name = f"publisher-{output.name}" if several else "publisher"
         arguments = ("publisher", "--output", output.name) if several else ("publisher",)
-        url = _health_url(dmaap.host, dmaap.port + number)
+        url = own_url(dmaap.host, settings.publisher_port(output)) + HEALTH
         services.append(Service(name, arguments, health_url=url if dmaap.port else None))
     return services
-
-
-def _health_url(host: str, port: int) -> str:
-    everywhere = host in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
-    return f"http://{'127.0.0.1' if everywhere else host}:{port}/healthz"
 
 
 @dataclass
@@ -235,8 +231,8 @@ def refuse_taken_ports(settings: Settings, workers: int) -> None:
     refuse_port_in_use(settings.bridge.port, "the bridge", "bridge.port")
     for number in range(workers):
         refuse_port_in_use(settings.web.port + number, "a worker", "web.port")
-    for number, _ in enumerate(settings.outputs()):
-        refuse_port_in_use(settings.dmaap.port + number, "a publisher", "dmaap.port")
+    for output in settings.outputs():
+        refuse_port_in_use(settings.publisher_port(output), "a publisher", "dmaap.port")
 
 
 def start_kafka(settings: Settings, supervisor: Supervisor, stop: StopSignals) -> None:

@@ -1,0 +1,32 @@
+"""The Grafana dashboard as a file; tests/e2e/test_operations.py looks at its queries."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).parent.parent.parent
+DASHBOARD: dict[str, Any] = json.loads(
+    (PROJECT / "deploy" / "grafana" / "vim-event-federation.json").read_text()
+)
+
+
+def test_no_panel_overlaps_another_and_each_asks_the_chosen_data_source() -> None:
+    panels = DASHBOARD["panels"]
+    assert DASHBOARD["uid"]
+    assert DASHBOARD["schemaVersion"] >= 39
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    taken: set[tuple[int, int]] = set()
+    for panel in panels:
+        at = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(at["x"], at["x"] + at["w"])
+            for y in range(at["y"], at["y"] + at["h"])
+        }
+        assert not cells & taken, f"{panel['title']} overlaps another panel"
+        taken |= cells
+        assert at["x"] + at["w"] <= 24
+        if panel["type"] != "row":
+            assert panel["targets"]
+            assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+            assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])

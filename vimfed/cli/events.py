@@ -1,0 +1,174 @@
+"""``vimfed events``: what is on the events topic, as lines for people or as JSON for programs."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from typing import NamedTuple
+
+import click
+import msgspec
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaConnectionError
+from aiokafka.structs import ConsumerRecord
+
+from streams.kinds import KINDS
+from vimfed.errors import OperatorError
+from vimfed.kafka import client_options
+from vimfed.keys import instance_key, partition_of, split_instance_key
+from vimfed.records import VmEvent
+from vimfed.settings import KafkaSettings, Settings
+from vimfed.topics import TopicNames
+
+POLL_MS = 200
+COLOURS = {"start": "yellow", "end": "green", "error": "red"}
+
+
+class EventsError(OperatorError):
+    """The events cannot be read as asked."""
+
+
+class WantedEvents(NamedTuple):
+    """Which events are meant; what is empty means all."""
+
+    vim_ids: frozenset[str] = frozenset()
+    kinds: frozenset[str] = frozenset()
+    instance_ids: frozenset[str] = frozenset()
+
+    def wants_key(self, key: bytes) -> bool:
+        """Return whether the events of a record's key are meant."""
+        vim_id, instance_id = split_instance_key(key)
+        return (not self.vim_ids or vim_id in self.vim_ids) and (
+            not self.instance_ids or instance_id in self.instance_ids
+        )
+
+    def partitions(self, count: int) -> list[int]:
+        """Return in which of ``count`` partitions they lie."""
+        keys = [
+            instance_key(vim, instance) for vim in self.vim_ids for instance in self.instance_ids
+        ]
+        return sorted({partition_of(key, count) for key in keys}) or list(range(count))
+
+
+class _Payload(msgspec.Struct, gc=False):
+    display_name: str | None = None
+    host: str | None = None
+
+
+_decode_event = msgspec.json.Decoder(VmEvent).decode
+_decode_payload = msgspec.json.Decoder(_Payload).decode
+
+
+def check_kinds(kinds: frozenset[str]) -> None:
+    """Raise EventsError where one is no kind."""
+    for unknown in sorted(kinds - KINDS.keys()):
+        raise EventsError(f"{unknown} is no kind; there are {', '.join(sorted(KINDS))}")
+
+
+def run(
+    settings: Settings, wanted: WantedEvents, *, beginning: bool, follow: bool, as_json: bool
+) -> None:
+    """Print events until the topic's end, or with ``follow`` until SIGINT or SIGTERM.
+
+    ``beginning``: from the oldest that Kafka keeps, else from now on. Raises EventsError.
+    """
+    check_kinds(wanted.kinds)
+
+    async def work() -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        show = _show_json if as_json else _show_line
+        records = _records(settings.kafka, wanted, beginning, follow, stop.is_set)
+        async for record in records:
+            if record.key is not None and wanted.wants_key(record.key):
+                event = _decode_event(record.value)
+                if not wanted.kinds or event.kind in wanted.kinds:
+                    show(record.value, event)
+
+    asyncio.run(work())
+
+
+async def _records(
+    kafka: KafkaSettings,
+    wanted: WantedEvents,
+    beginning: bool,
+    follow: bool,
+    stopped: Callable[[], bool],
+) -> AsyncIterator[ConsumerRecord]:
+    """Yield records of the events topic, without a consumer group: nobody notices us."""
+    topic = TopicNames(kafka.topic_prefix).events
+    numbers = wanted.partitions(kafka.partitions)
+    partitions = [TopicPartition(topic, number) for number in numbers]
+    await _check_topic(kafka, topic)
+    consumer = AIOKafkaConsumer(
+        **client_options(kafka),
+        auto_offset_reset="earliest" if beginning else "latest",
+        enable_auto_commit=False,
+    )
+    await consumer.start()
+    try:
+        consumer.assign(partitions)
+        ends = await consumer.end_offsets(partitions)
+
+        async def at_the_end() -> bool:
+            for partition, end in ends.items():
+                if await consumer.position(partition) < end:
+                    return False
+            return True
+
+        while not stopped() and (follow or not await at_the_end()):
+            fetched = await consumer.getmany(timeout_ms=POLL_MS)
+            records = [record for batch in fetched.values() for record in batch]
+            for record in sorted(records, key=lambda record: record.timestamp):
+                yield record
+    finally:
+        await consumer.stop()
+
+
+async def _check_topic(kafka: KafkaSettings, topic: str) -> None:
+    """Raise EventsError where no broker answers or the topic is not there."""
+    admin = AIOKafkaAdminClient(**client_options(kafka))
+    try:
+        await admin.start()
+        topics = await admin.list_topics()
+    except KafkaConnectionError:
+        raise EventsError(
+            f"no broker answers at {kafka.bootstrap}: is kafka.bootstrap right?"
+        ) from None
+    finally:
+        await admin.close()
+    if topic not in topics:
+        raise EventsError(
+            f"there is no topic {topic}: a bridge or worker makes it when it is started; is "
+            "kafka.topic_prefix right?"
+        )
+
+
+def _show_json(value: bytes, _event: VmEvent) -> None:
+    click.echo(value)
+    sys.stdout.flush()
+
+
+def _show_line(_value: bytes, event: VmEvent) -> None:
+    payload = _decode_payload(event.payload)
+    old = _state(event.old_state, event.old_task_state)
+    new = _state(event.new_state, event.new_task_state)
+    words = [
+        event.changed_at.replace("T", " ")[:23],
+        event.vim_id,
+        click.style(f"{event.kind:<12} {event.phase:<5}", fg=COLOURS[event.phase]),
+        f"{payload.display_name or '-'} {event.instance_id}",
+        new if old == new else f"{old} -> {new}",
+    ]
+    if payload.host:
+        words.append(f"on {payload.host}")
+    if event.late:
+        words.append("(late)")
+    click.echo("  ".join(words))
+    sys.stdout.flush()
+
+
+def _state(vm_state: str, task_state: str) -> str:
+    return f"{vm_state or '?'}/{task_state}" if task_state else vm_state or "?"

@@ -1,0 +1,295 @@
+"""``vimfed status``: clouds, workers, bridge and outputs at a glance, asked over HTTP."""
+
+import asyncio
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+import aiohttp
+import click
+import msgspec
+from prometheus_client.parser import text_string_to_metric_families
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+
+from vimfed.cli.stop_signals import StopSignals
+from vimfed.errors import OperatorError
+from vimfed.ports import own_url
+from vimfed.settings import DmaapOutput, Settings
+
+TIMEOUT = 5.0
+EVERY = 2.0
+"""Seconds between two looks of the live table."""
+
+T = TypeVar("T")
+Sample = tuple[Mapping[str, str], float]
+
+
+class StatusError(OperatorError):
+    """Nobody can be asked, or there is no such cloud."""
+
+
+class BridgeCloud(msgspec.Struct, omit_defaults=True):
+    """A cloud as the bridge sees it."""
+
+    connected: bool = False
+    last_message_seconds: float | None = None
+    queue_depth: int | None = None
+
+
+class Vim(msgspec.Struct, kw_only=True):
+    """A cloud: what the workers count, and what the bridge tells."""
+
+    vim_id: str
+    configured: bool
+    instances: int
+    states: dict[str, int]
+    bridge: BridgeCloud | None = None
+    """None where the bridge does not answer, or does not listen to it."""
+
+
+class Figures(msgspec.Struct):
+    """What a worker measures of itself."""
+
+    lag: dict[int, int]
+    rows: int
+    oldest_undone_seconds: float
+
+
+class Worker(msgspec.Struct, kw_only=True):
+    """A worker."""
+
+    url: str
+    wrong: dict[str, str]
+    partitions: list[int]
+    figures: Figures | None = None
+
+
+class Process(msgspec.Struct, kw_only=True):
+    """A bridge, or the publisher of an output."""
+
+    name: str
+    url: str
+    wrong: dict[str, str]
+    lag: int | None = None
+    oldest_undelivered_seconds: float | None = None
+
+
+class Status(msgspec.Struct, kw_only=True):
+    """All of it; with ``--json`` this is what is printed."""
+
+    vims: list[Vim]
+    unavailable: str = ""
+    """Why the clouds cannot be told completely now; empty where they are."""
+    workers: list[Worker]
+    unowned: list[int]
+    """Partitions that have no owner."""
+    processes: list[Process]
+    """Bridge and publishers of this settings file, where they run on this machine."""
+
+
+class _Health(msgspec.Struct):
+    wrong: dict[str, str] = {}
+
+
+class _Unavailable(msgspec.Struct):
+    reason: str
+
+
+class _Vims(msgspec.Struct):
+    vims: list[Vim]
+
+
+class _Workers(msgspec.Struct):
+    workers: list[Worker]
+    unowned: list[int]
+
+
+def run(
+    settings: Settings, vim_id: str | None, url: str | None, *, once: bool, as_json: bool
+) -> None:
+    """Print the status once, or keep it on the terminal until SIGINT. Raises StatusError."""
+    url = (url or own_url(settings.web.host, settings.web.port)).rstrip("/")
+
+    def now() -> Status:
+        return asyncio.run(_ask(settings, url, vim_id))
+
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(now()), indent=2))
+    elif once or not sys.stdout.isatty():
+        Console().print(_shown(now()))
+    else:
+        stop = StopSignals()
+        with Live(_shown(now()), console=Console(), auto_refresh=False) as live:
+            while not stop.wait(EVERY):
+                live.update(_shown(now()), refresh=True)
+
+
+async def _ask(settings: Settings, url: str, vim_id: str | None) -> Status:
+    """Ask everybody. Raises StatusError where no worker answers, or there is no such cloud."""
+    timeout = aiohttp.ClientTimeout(total=TIMEOUT)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
+        api = f"{url}{settings.web.prefix}/v1"
+        vims = await _get(session, f"{api}/vims")
+        workers = await _get(session, f"{api}/workers")
+        bridge, clouds = await _ask_bridge(session, settings)
+        outputs = settings.outputs()
+        publishers = [await _ask_publisher(session, settings, output) for output in outputs]
+    status = Status(vims=[], workers=[], unowned=[], processes=[bridge, *publishers])
+    if vims[0] == 503:
+        status.unavailable = msgspec.json.decode(vims[1], type=_Unavailable).reason
+    else:
+        status.vims = _decoded(vims, _Vims).vims
+        known = [vim.vim_id for vim in status.vims]
+        if vim_id is not None and vim_id not in known:
+            raise StatusError(f"there is no cloud {vim_id}, only {', '.join(known) or 'none'}")
+    told = _decoded(workers, _Workers)
+    status.workers, status.unowned = told.workers, told.unowned
+    status.vims = [vim for vim in status.vims if vim_id in (None, vim.vim_id)]
+    for vim in status.vims:
+        vim.bridge = clouds.get(vim.vim_id)
+    return status
+
+
+async def _get(session: aiohttp.ClientSession, url: str) -> tuple[int, bytes]:
+    """Return status and body. Raises StatusError where nobody answers."""
+    try:
+        async with session.get(url) as response:
+            return response.status, await response.read()
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise StatusError(
+            f"no worker answers at {url}: {error or 'it takes too long'}; does one run? Its "
+            "address is web.host and web.port of the settings, or --url"
+        ) from None
+
+
+def _decoded(answer: tuple[int, bytes], kind: type[T]) -> T:
+    status, body = answer
+    if status in (401, 403):
+        raise StatusError(f"the worker refuses us ({status}): --url http://USER:PASSWORD@HOST:PORT")
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.DecodeError as error:
+        raise StatusError(
+            f"not a worker's answer ({status}): {error}; is web.prefix right?"
+        ) from None
+
+
+async def _ask_bridge(
+    session: aiohttp.ClientSession, settings: Settings
+) -> tuple[Process, dict[str, BridgeCloud]]:
+    url = own_url(settings.bridge.host, settings.bridge.port)
+    process, samples = await _ask_process(session, "bridge", url)
+
+    def of(name: str) -> dict[str, float]:
+        found = samples.get(f"vimfed_bridge_{name}", ())
+        return {labels["vim_id"]: value for labels, value in found}
+
+    connected, silence, depth = of("connected"), of("last_message_seconds"), of("queue_depth")
+    clouds = {
+        vim_id: BridgeCloud(
+            connected=bool(connected[vim_id]),
+            last_message_seconds=round(silence[vim_id], 1),
+            queue_depth=int(depth[vim_id]) if vim_id in depth else None,
+        )
+        for vim_id in connected
+    }
+    return process, clouds
+
+
+async def _ask_publisher(
+    session: aiohttp.ClientSession, settings: Settings, output: DmaapOutput
+) -> Process:
+    url = own_url(settings.dmaap.host, settings.publisher_port(output))
+    process, samples = await _ask_process(session, f"publisher {output.name}", url)
+    if samples:
+        process.lag = int(sum(value for _, value in samples["vimfed_publisher_lag"]))
+        ((_, oldest),) = samples["vimfed_publisher_oldest_undelivered_seconds"]
+        process.oldest_undelivered_seconds = round(oldest, 1)
+    return process
+
+
+async def _ask_process(
+    session: aiohttp.ClientSession, name: str, url: str
+) -> tuple[Process, dict[str, Sequence[Sample]]]:
+    """Return what a process says of itself, and its metrics by family; none where it is silent."""
+    try:
+        async with session.get(f"{url}/readyz") as response:
+            wrong = msgspec.json.decode(await response.read(), type=_Health).wrong
+        async with session.get(f"{url}/metrics") as response:
+            text = await response.text()
+    except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError):
+        return Process(name=name, url=url, wrong={"process": "does not answer"}), {}
+    families = text_string_to_metric_families(text)
+    return Process(name=name, url=url, wrong=wrong), {
+        family.name: [(sample.labels, sample.value) for sample in family.samples]
+        for family in families
+    }
+
+
+def _shown(status: Status) -> Group:
+    return Group(_clouds(status), _workers(status), _processes(status))
+
+
+def _clouds(status: Status) -> Table:
+    states = sorted({state for vim in status.vims for state in vim.states})
+    table = Table("cloud", "instances", *states, "last message", "queue", box=SIMPLE_HEAD)
+    if status.unavailable:
+        table.caption = f"[red]not known now: {escape(status.unavailable)}"
+    for vim in status.vims:
+        counts = [str(vim.states.get(state, "")) for state in states]
+        bridge = vim.bridge or BridgeCloud()
+        silence = _age(bridge.last_message_seconds)
+        heard = silence if vim.bridge is None or bridge.connected else "[red]disconnected"
+        depth = "-" if bridge.queue_depth is None else str(bridge.queue_depth)
+        name = vim.vim_id if vim.configured else f"{vim.vim_id} (not in the settings)"
+        table.add_row(name, str(vim.instances), *counts, heard, depth)
+    return table
+
+
+def _workers(status: Status) -> Table:
+    table = Table("worker", "partitions", "rows", "lag", "oldest", "health", box=SIMPLE_HEAD)
+    for worker in status.workers:
+        owned = ",".join(map(str, worker.partitions)) or "-"
+        figures = worker.figures
+        measured = (
+            ("-", "-", "-")
+            if figures is None
+            else (
+                str(figures.rows),
+                str(sum(figures.lag.values())),
+                _age(figures.oldest_undone_seconds),
+            )
+        )
+        table.add_row(worker.url, owned, *measured, _health(worker.wrong))
+    if status.unowned:
+        table.caption = f"[red]without an owner: {','.join(map(str, status.unowned))}"
+    return table
+
+
+def _processes(status: Status) -> Table:
+    table = Table("process", "address", "lag", "oldest", "health", box=SIMPLE_HEAD)
+    for process in status.processes:
+        lag = "" if process.lag is None else str(process.lag)
+        oldest = process.oldest_undelivered_seconds
+        age = "" if oldest is None else _age(oldest)
+        table.add_row(process.name, process.url, lag, age, _health(process.wrong))
+    return table
+
+
+def _health(wrong: Mapping[str, str]) -> str:
+    said = "; ".join(f"{part}: {why}" for part, why in wrong.items())
+    return f"[red]{escape(said)}" if said else "[green]ready"
+
+
+def _age(seconds: float | None) -> str:
+    """Return an age in the largest unit of which there are two."""
+    if seconds is None:
+        return "-"
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
