@@ -1,8 +1,8 @@
 """Notifications and bare states that plug-ins push: written into Kafka before they are answered.
 
 All or nothing: as long as one entry of a request is refused, none is written. What Kafka has not
-acknowledged in time may have been written in part; the same request, sent again, completes it,
-since repetitions are recognised by their message ids.
+acknowledged in time may be written all the same; the same request can be sent again, since
+repetitions are recognised by their message ids.
 """
 
 import asyncio
@@ -34,15 +34,12 @@ from vimfed.notification_writer import (
 )
 from vimfed.records import Notification
 from vimfed.settings import Settings
-from web.errors import ApiError, Problem, Unavailable, UnavailableError, json_response
+from web.errors import ApiError, Problem, Unavailable, json_response
+from web.group_commit import GroupCommit
 from web.routes import Route, vim_id_in
 
 MOST_ENTRIES = 1000
 """Entries of one request."""
-MOST_WAITING = 64
-"""Requests that wait for Kafka; each holds about 1 MiB at most."""
-ACKNOWLEDGEMENT_TIMEOUT = 10.0
-"""Seconds that a request waits for Kafka."""
 MOST_CALLERS = 1000
 """Callers whose rate is remembered."""
 CHUNK = 100
@@ -170,12 +167,13 @@ class Ingest:
         self._rates = Rates(settings.web.ingest_rate)
         self._session = f"ingest/{uuid.uuid4()}"
         self._sequence = count()
-        self._waiting = 0
         self._writer = NotificationWriter(settings.kafka)
+        self._commits = GroupCommit(self._writer.write)
 
     async def writing(self, _app: web.Application) -> AsyncIterator[None]:
         """Close the writer when the server ends."""
         yield
+        await self._commits.close()
         await self._writer.close()
 
     def routes(self) -> list[Route]:
@@ -216,14 +214,8 @@ class Ingest:
         entries = _entries(await request.read())
         self._check_rate(caller)
         self._rates.take(caller, len(entries), monotonic())
-        if self._waiting >= MOST_WAITING:
-            raise UnavailableError(f"{MOST_WAITING} requests wait for Kafka")
-        self._waiting += 1
-        try:
-            records = await self._records(vim_id, entries)
-            await self._write(records)
-        finally:
-            self._waiting -= 1
+        records = await self._records(vim_id, entries)
+        await self._commits.commit(records)
         return json_response(Accepted(accepted=len(records)))
 
     def _check_rate(self, caller: str) -> None:
@@ -260,15 +252,6 @@ class Ingest:
         if isinstance(told, Passed) and told.reason == "malformed_payload":
             raise EntryError(f"the payload of {told.event_type} is not understood")
         return notification, instance_id
-
-    async def _write(self, records: list[OutgoingRecord]) -> None:
-        try:
-            async with asyncio.timeout(ACKNOWLEDGEMENT_TIMEOUT):
-                await self._writer.write(records)
-        except TimeoutError:
-            raise UnavailableError(
-                "Kafka has not acknowledged it; send the same again, what was written is recognised"
-            ) from None
 
 
 def _entries(body: bytes) -> list[Raw]:
