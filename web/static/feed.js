@@ -8,6 +8,8 @@ import { clock, timeElement } from "./times.js";
 
 const KEPT = 2000;
 const SHOWN = 150;
+const FLUSH_EVERY = 250; // milliseconds between two changes of the list
+const MOST_MARKED = 20; // new entries at once that are marked as new
 
 export class Feed {
   #list = byId("events");
@@ -17,7 +19,8 @@ export class Feed {
   #ids = new Set();
   #fresh = []; // entries that are not shown yet
   #paused = false;
-  #frame = 0;
+  #timer = 0;
+  #flushed = 0; // when entries were last shown
   #matches = () => true;
   #since = new Date();
   #filtered = false;
@@ -30,7 +33,7 @@ export class Feed {
   // Shows events of one cloud ("" for all) that the filter lets through.
   show(cloud, filter) {
     this.#list.classList.toggle("of-one", cloud !== "");
-    this.#filtered = Boolean(cloud || filter.words.length || Object.keys(filter.fields).length);
+    this.#filtered = filter.words.length > 0 || Object.keys(filter.fields).length > 0;
     this.#matches = (entry) =>
       entry.gap || ((!cloud || entry.vim_id === cloud) && matchesEvent(filter, entry));
     this.#render();
@@ -54,17 +57,22 @@ export class Feed {
     if (this.#entries.length > KEPT) this.#ids.delete(this.#entries.shift().id);
     if (!this.#matches(entry)) return;
     this.#fresh.push(entry);
-    this.#frame ||= requestAnimationFrame(() => this.#flush());
+    if (this.#fresh.length > KEPT) this.#fresh.shift();
+    const wait = Math.max(0, this.#flushed + FLUSH_EVERY - performance.now());
+    this.#timer ||= setTimeout(() => this.#flush(), wait);
   }
 
   #flush() {
-    this.#frame = 0;
+    this.#timer = 0;
+    this.#flushed = performance.now();
     if (this.#paused) {
-      setText(this.#pause, `Resume · ${this.#fresh.length} new`);
+      const more = this.#fresh.length < KEPT ? "" : " or more";
+      setText(this.#pause, `Resume · ${this.#fresh.length}${more} new`);
       return;
     }
     const newest = this.#fresh.splice(0).slice(-SHOWN).reverse();
-    this.#list.prepend(...newest.map((entry) => item(entry, true)));
+    const isCalm = newest.length <= MOST_MARKED;
+    this.#list.prepend(...newest.map((entry) => item(entry, isCalm)));
     while (this.#list.children.length > SHOWN) this.#list.lastElementChild.remove();
     this.#describe();
   }

@@ -31,13 +31,13 @@ export function instanceParameters({ words, fields }) {
   return pairs;
 }
 
-// Returns whether an event is to be shown. It names no host, so `host:` leaves all of them.
+// Returns whether an event is to be shown. It names neither host nor tenant, so those fields leave
+// all of them.
 export function matchesEvent({ words, fields }, event) {
   const one = (name, ...values) =>
     !fields[name] || fields[name].some((wanted) => values.some((value) => same(value, wanted)));
   if (!one("state", event.new_state, event.new_task_state)) return false;
   if (!one("kind", event.kind) || !one("phase", event.phase)) return false;
-  if (event.tenant_id !== undefined && !one("tenant", event.tenant_id)) return false;
   if (!words.length) return true;
   const text = [event.display_name, event.instance_id, event.vim_id, event.kind, event.phase]
     .concat(event.new_state, event.new_task_state)

@@ -1,34 +1,39 @@
 // Asking again and again, one request at a time.
 
+const CLOSEST = 2; // seconds between the beginnings of two requests, whatever happens meanwhile
 const HIDDEN = 6; // so many times less often while nobody sees the page
 
-// Calls `refresh` now and every `seconds`; `soon` brings the next call forward, but not closer than
-// a second to the one before; `now` starts anew at once. `refresh` gets a signal that aborts when
-// it is superseded, and handles its own errors; it may return seconds after which to come again.
+// Calls `refresh` now and every `seconds`; `soon` brings the next call forward, `now` starts anew at
+// once. `refresh` gets a signal that aborts when it is superseded, and handles its own errors; it
+// may return seconds after which to come again.
 export function poll(refresh, seconds) {
   let timer = 0;
   let controller = null;
+  let begun = 0;
   let wanted = false;
 
   async function run() {
     clearTimeout(timer);
     controller?.abort();
     const own = (controller = new AbortController());
+    begun = performance.now();
     wanted = false;
-    const wait = await refresh(own.signal);
+    const wait = (await refresh(own.signal)) ?? seconds;
     if (own !== controller) return;
     controller = null;
-    const regular = (wait ?? seconds) * (document.hidden ? HIDDEN : 1);
-    timer = setTimeout(run, (wanted ? 1 : regular) * 1000);
+    if (wanted) bringForward();
+    else timer = setTimeout(run, wait * 1000 * (document.hidden ? HIDDEN : 1));
+  }
+
+  function bringForward() {
+    clearTimeout(timer);
+    timer = setTimeout(run, Math.max(200, begun + CLOSEST * 1000 - performance.now()));
   }
 
   function soon() {
     if (wanted) return;
     wanted = true;
-    if (!controller) {
-      clearTimeout(timer);
-      timer = setTimeout(run, 1000);
-    }
+    if (!controller) bringForward();
   }
 
   run();

@@ -73,24 +73,28 @@ export class Timeline {
     this.#request?.abort();
     const request = (this.#request = new AbortController());
     const path = instancePath(this.#vm.vimId, this.#vm.instanceId);
-    try {
-      const [vm, history] = await Promise.all([
-        get(path, [], request.signal),
-        get(`${path}/events`, [["limit", LIMIT]], request.signal),
-      ]);
-      this.#events = history.events;
-      this.#since = history.since;
-      this.#describe(vm);
+    const [vm, history] = await Promise.allSettled([
+      get(path, [], request.signal),
+      get(`${path}/events`, [["limit", LIMIT]], request.signal),
+    ]);
+    if (request.signal.aborted) return; // superseded
+    if (vm.value) this.#describe(vm.value);
+    if (history.value) {
+      this.#events = history.value.events;
+      this.#since = history.value.since;
       this.#draw();
-      notify(byId("vm-notice"), history.events.length ? "" : "No event of this VM is kept.");
-    } catch (error) {
-      if (!(error instanceof ApiError)) return; // superseded
-      const text = error.status === 401 ? "Log in to see this VM." : error.message;
-      notify(byId("vm-notice"), text, error.status === 401 ? "info" : "error");
-      if (error.status === 503 || error.status === 0) {
-        setTimeout(() => request === this.#request && this.#vm && this.#load(), 2000);
-      }
     }
+    const failed = [vm, history].find((each) => each.status === "rejected");
+    if (failed) this.#complain(failed.reason, request);
+    else notify(byId("vm-notice"), this.#events.length ? "" : "No event of this VM is kept.");
+  }
+
+  #complain(error, request) {
+    if (!(error instanceof ApiError)) throw error;
+    const text = error.status === 401 ? "Log in to see this VM." : error.message;
+    notify(byId("vm-notice"), text, error.status === 401 ? "info" : "error");
+    if (error.status !== 503 && error.status !== 0) return;
+    setTimeout(() => request === this.#request && this.#vm && this.#load(), 2000);
   }
 
   #describe(vm) {
