@@ -1,6 +1,6 @@
 """A local Kafka broker for demos and tests: one node, KRaft, loopback only.
 
-The jars come from Maven once, into the project's ``.cache``; without Java, Docker serves.
+The jars come from Maven once, into a cache; without Java, Docker serves.
 """
 
 import hashlib
@@ -20,11 +20,11 @@ from confluent_kafka.admin import AdminClient
 from vimfed.child import Child
 from vimfed.errors import OperatorError
 from vimfed.ports import refuse_port_in_use
+from vimfed.project_files import cache_dir, project_file
 
-PROJECT = Path(__file__).resolve().parent.parent
-POM = PROJECT / "deploy" / "kafka" / "pom.xml"
+POM = project_file("deploy/kafka/pom.xml")
 LOG4J = POM.with_name("log4j2.properties")
-CACHE = PROJECT / ".cache"
+CACHE = cache_dir()
 
 DOCKER_IMAGE = "apache/kafka:4.1.2"
 LEAST_JAVA = 17
@@ -294,13 +294,7 @@ def fetch_jars(cache: Path = CACHE) -> Path:
 
     Raises FetchError.
     """
-    try:
-        pom = POM.read_bytes()
-    except OSError:
-        raise FetchError(
-            f"there is no {POM}: a local Kafka runs from a checkout of the project only"
-        ) from None
-    jars = cache / f"kafka-{hashlib.sha256(pom).hexdigest()[:12]}"
+    jars = cache / f"kafka-{hashlib.sha256(POM.read_bytes()).hexdigest()[:12]}"
     if jars.exists():
         return jars
     maven = shutil.which("mvn")

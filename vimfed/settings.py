@@ -449,7 +449,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise SettingsError(
-            f"no settings file {path}: name one with --config, or copy vimfed.toml from the project"
+            f"no settings file {path}: name one with --config, or make one: vimfed sample-settings "
+            "> vimfed.toml"
         ) from None
     except OSError as error:
         raise SettingsError(f"cannot read {path}: {error.strerror}") from None

@@ -17,6 +17,7 @@ import msgspec
 from vimfed.errors import OperatorError
 from vimfed.log import configure_logging
 from vimfed.ports import free_ports
+from vimfed.project_files import project_file
 from vimfed.settings import DmaapOutput, Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
@@ -181,6 +182,12 @@ def check_connections(config: Path) -> None:
     from vimfed.cli import check
 
     sys.exit(check.run(load_settings(config)))
+
+
+@main.command("sample-settings")
+def sample_settings() -> None:
+    """Print a settings file with every option explained."""
+    click.echo(project_file("vimfed.toml").read_text(encoding="utf-8"), nl=False)
 
 
 @main.command("demo")

@@ -30,11 +30,11 @@ from vimfed.cli.supervisor import (
     vimfed_command,
 )
 from vimfed.errors import OperatorError
-from vimfed.local_kafka import PROJECT
+from vimfed.project_files import project_file
 from vimfed.settings import Settings, SettingsError
 
-TRACE = PROJECT / "tests" / "data" / "nova-34-trace.jsonl.gz"
-TRUTH = PROJECT / "tests" / "data" / "nova-34-truth.json"
+TRACE = project_file("tests/data/nova-34-trace.jsonl.gz")
+TRUTH = project_file("tests/data/nova-34-truth.json")
 """What nova's API said of each server when the trace had been recorded."""
 
 READY_TIMEOUT = 60.0
@@ -68,8 +68,6 @@ class _Event(msgspec.Struct, frozen=True):
 
 def run(settings: Settings, config: Path) -> int:
     """Run the demo until SIGTERM or SIGINT; return the exit code. Raises OperatorError."""
-    if not TRACE.exists():
-        raise DemoError(f"there is no {TRACE}: the demo runs from a checkout of the project only")
     if not settings.vims:
         raise SettingsError("the demo needs a cloud: keep a [[vims]] section")
     refuse_taken_ports(settings, workers=1)
