@@ -7,10 +7,11 @@ event that is processed again, however much later, is decided alike.
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import msgspec
 
-from vimfed.records import Phase, VmEvent
+from vimfed.records import Phase
 from vimfed.settings import FilterSettings, Format
 
 DEFAULT = "default"
@@ -35,6 +36,26 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     format: Format | None = None
 
 
+class Told(Protocol):
+    """What a subscription looks at in an event."""
+
+    @property
+    def vim_id(self) -> str:
+        """Its cloud."""
+
+    @property
+    def instance_id(self) -> str:
+        """Its instance."""
+
+    @property
+    def kind(self) -> str:
+        """What happened."""
+
+    @property
+    def phase(self) -> Phase:
+        """Whether it starts, has ended or failed."""
+
+
 class Matcher:
     """A subscription, ready to be asked often."""
 
@@ -47,7 +68,7 @@ class Matcher:
         self._tenants = frozenset(subscription.tenants) or None
         self._instances = frozenset(subscription.instances) or None
 
-    def wants(self, event: VmEvent, tenant_id: str) -> bool:
+    def wants(self, event: Told, tenant_id: str) -> bool:
         """Return whether the subscription wants ``event``, of an instance of ``tenant_id``."""
         return (
             (self._kinds is None or event.kind in self._kinds)

@@ -344,6 +344,9 @@ class WebSettings(_Section, frozen=True, kw_only=True):
             "pod's own name"
         ),
     ] = ""
+    live_clients: Annotated[
+        int, Meta(description="clients that may follow one worker's live events at once", ge=0)
+    ] = 2500
     ingest_rate: Annotated[
         float,
         Meta(

@@ -144,7 +144,7 @@ def parse_search(
     return InstanceSearch(
         vim_id=vim_id,
         states=state_names("state", parameters.state),
-        kinds=_kinds(parameters.kind),
+        kinds=kind_names(parameters.kind),
         tenant_id=parameters.tenant_id or tenant_id,
         host=parameters.host,
         name=parameters.name and parameters.name.casefold(),
@@ -161,7 +161,8 @@ def state_names(what: str, given: Sequence[str]) -> tuple[str, ...]:
     return _known_names(what, given, ACCEPTED_NAMES)
 
 
-def _kinds(given: Sequence[str]) -> tuple[str, ...]:
+def kind_names(given: Sequence[str]) -> tuple[str, ...]:
+    """Return the canonical names of kinds, each once. Raises ApiError (400)."""
     return _known_names("kind", given, KINDS.keys())
 
 

@@ -31,7 +31,9 @@ class RequestMetrics:
             response = await handler(request)
             resource = request.match_info.route.resource
             route = "unknown" if resource is None else resource.canonical
-            self._seconds.labels(route, str(response.status)).observe(time.monotonic() - begun)
+            if isinstance(response, web.Response):  # a stream takes as long as its client stays
+                seconds = time.monotonic() - begun
+                self._seconds.labels(route, str(response.status)).observe(seconds)
             return response
 
         return observe

@@ -13,6 +13,7 @@ from web.dashboard import Dashboard
 from web.errors import errors_as_json
 from web.gather import Gather
 from web.ingest import Ingest
+from web.live import LiveEvents
 from web.replica import Replica
 from web.request_metrics import RequestMetrics
 from web.routes import add_routes
@@ -54,10 +55,13 @@ def serve(worker: StreamWorker) -> None:
     server.web_app.cleanup_ctx.append(subscriptions.following)
     ingest = Ingest(worker.settings)
     server.web_app.cleanup_ctx.append(ingest.writing)
+    live = LiveEvents(worker.settings, worker.registry)
+    server.web_app.on_shutdown.append(live.stop)
     groups = (
         Views(worker, replica, gather),
         subscriptions,
         ingest,
+        live,
         Workers(worker, replica, gather),
         Dashboard(worker.settings.web.prefix),
     )

@@ -8,7 +8,7 @@ import pytest_asyncio
 from tests.e2e.stack import Stack
 from vimfed.local_kafka import LocalKafka
 
-REGIONS = ("queries", "ingest", "openapi", "robustness", "dashboard")
+REGIONS = ("queries", "ingest", "openapi", "robustness", "live", "dashboard")
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="package")

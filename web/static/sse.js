@@ -8,14 +8,14 @@ export class EventParser {
   #id = null;
 
   // Returns the events that are complete with this piece of text: {event, data, id}; `id` is null
-  // where none was sent with it.
+  // where none was sent with it. An id that came without data is a "message" without data.
   push(text) {
     const lines = (this.#rest + text).split(/\r\n|\n|\r(?!$)/);
     this.#rest = lines.pop();
     const events = [];
     for (const line of lines) {
       if (line === "") {
-        if (this.#data.length) {
+        if (this.#data.length || this.#id !== null) {
           events.push({ event: this.#event || "message", data: this.#data.join("\n"), id: this.#id });
         }
         this.#event = "";
