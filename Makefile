@@ -8,6 +8,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+HELM := .cache/bin/helm-3.18.6
 
 .DELETE_ON_ERROR:
 .PHONY: setup run test lint pytest chaos coverage bench system-packages clean distclean
@@ -29,7 +30,7 @@ setup: .venv/installed
 run: setup
 	@$(BIN)/vimfed demo
 
-test: system-packages setup
+test: system-packages setup $(HELM)
 	@$(MAKE) --no-print-directory lint pytest
 
 lint: setup
@@ -44,7 +45,7 @@ pytest: setup
 chaos: system-packages setup
 	VIMFED_CHAOS=long $(BIN)/pytest tests/chaos
 
-coverage: system-packages setup
+coverage: system-packages setup $(HELM)
 	rm -rf .cache/coverage
 	mkdir -p .cache/coverage
 	$(BIN)/coverage run -m pytest tests/unit tests/integration tests/e2e
@@ -58,6 +59,9 @@ bench: setup
 # What the tests need beside Python: Java and Maven for Kafka, RabbitMQ, promtool and Chromium.
 system-packages:
 	@deploy/install-test-packages
+
+$(HELM):
+	@deploy/build-helm $@
 
 clean:
 	rm -rf .vimfed
