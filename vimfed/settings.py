@@ -461,7 +461,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path} is not valid TOML: {error}") from None
 
 
-def _section_type(annotation: Any) -> type[_Section] | None:
+def section_type(annotation: Any) -> type[_Section] | None:
     """Return the section type in ``annotation``: itself, or that of a list's entries."""
     if typing.get_origin(annotation) is Annotated:
         annotation = typing.get_args(annotation)[0]
@@ -480,7 +480,7 @@ def _refuse_unknown_keys(tree: Any, section: type[_Section], where: str) -> None
         if key not in hints:
             near = difflib.get_close_matches(key, hints, n=1, cutoff=0)
             raise SettingsError(f"unknown key {where}{key}: did you mean {where}{near[0]}?")
-        inner = _section_type(hints[key])
+        inner = section_type(hints[key])
         for entry in value if isinstance(value, list) else [value]:
             if inner is not None:
                 _refuse_unknown_keys(entry, inner, f"{where}{key}.")

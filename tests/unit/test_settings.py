@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from vimfed import settings as settings_module
+from vimfed.cli.settings_reference import reference
 from vimfed.settings import Settings, SettingsError, load_settings
 
 SAMPLE = Path(__file__).parent.parent.parent / "vimfed.toml"
@@ -163,7 +164,7 @@ def options_of(section: type[msgspec.Struct], path: str = "") -> Iterator[tuple[
     """Yield (path, description, default) of every option, sections resolved."""
     hints = typing.get_type_hints(section, include_extras=True)
     for field in msgspec.structs.fields(section):
-        inner = settings_module._section_type(hints[field.name])
+        inner = settings_module.section_type(hints[field.name])
         if inner is not None:
             yield from options_of(inner, f"{path}{field.name}.")
             continue
@@ -202,3 +203,9 @@ def test_the_sample_explains_every_option_and_shows_its_default() -> None:
         if commented_out and default is not msgspec.NODEFAULT:
             wanted = list(default) if isinstance(default, tuple) else default
             assert tomllib.loads(f"value = {value}") == {"value": wanted}, path
+
+
+def test_the_page_of_all_settings_is_up_to_date() -> None:
+    page = SAMPLE.parent / "docs" / "configuration.md"
+    remedy = f"vimfed settings-reference > {page.relative_to(SAMPLE.parent)}"
+    assert page.read_text() == reference(), remedy

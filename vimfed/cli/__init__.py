@@ -190,6 +190,14 @@ def sample_settings() -> None:
     click.echo(project_file("vimfed.toml").read_text(encoding="utf-8"), nl=False)
 
 
+@main.command("settings-reference", hidden=True)
+def print_settings_reference() -> None:
+    """Print docs/configuration.md."""
+    from vimfed.cli import settings_reference
+
+    click.echo(settings_reference.reference(), nl=False)
+
+
 @main.command("demo")
 @click.pass_obj
 def run_demo(config: Path) -> None:

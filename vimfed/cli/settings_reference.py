@@ -1,0 +1,113 @@
+"""The reference of all settings as Markdown: docs/configuration.md is what this makes."""
+
+import types
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from vimfed.settings import Settings, section_type
+
+HEAD = """\
+# Configuration
+
+One TOML file, `vimfed.toml`; `--config` or `VIMFED_CONFIG` names another. `vimfed sample-settings`
+prints one with every option explained, `vimfed check` validates it and tries every connection. A
+key that is not known is an error that names the nearest one.
+
+Every key can be set by environment too, which goes before the file: `VIMFED_KAFKA__BOOTSTRAP` is
+`bootstrap` in `[kafka]`, `VIMFED_VIMS__CLOUDOWNER_REGIONONE__TRANSPORT_URL` is `transport_url` of
+that cloud, `VIMFED_DMAAP__OUTPUTS__ONAP__PASSWORD` is `password` of the output `onap`; other
+characters than letters and digits become `_`. A key that ends in `_file` names a file that holds
+the value without the suffix: for secrets.
+
+`SIGHUP` lets a bridge read `[[vims]]` again; everything else needs a restart.
+"""
+FOOT = """
+This page is made from the settings' types: `vimfed settings-reference > docs/configuration.md`.
+"""
+
+
+def reference() -> str:
+    """Return the page."""
+    return HEAD + "".join(_section(Settings, "", is_list=False)) + FOOT
+
+
+def _section(section: type[msgspec.Struct], name: str, *, is_list: bool) -> Iterator[str]:
+    """Yield a section's heading and table, and those of the sections in it."""
+    hints = typing.get_type_hints(section, include_extras=True)
+    scalars = {key: hint for key, hint in hints.items() if section_type(hint) is None}
+    if scalars:
+        title = f"[[{name}]]" if is_list else f"[{name}]" if name else "At the top"
+        said = (section.__doc__ or "").partition(": ")[2].strip()
+        yield f"\n## {title}\n\n"
+        if name and said:
+            yield f"{said[0].upper()}{said[1:]}\n\n"
+        yield "| key | type | default | |\n|---|---|---|---|\n"
+        defaults = dict(_defaults(section))
+        for key, hint in scalars.items():
+            kind, meta = _split(hint)
+            default = defaults.get(key)
+            shown = "required" if default is None else _code(default)
+            text = "; ".join(filter(None, [meta.description or "", _limits(meta)]))
+            yield f"| `{key}` | {_type(kind)} | {shown} | {_cell(text)} |\n"
+    for key, hint in hints.items():
+        inner = section_type(hint)
+        if inner is not None:
+            path = f"{name}.{key}" if name else key
+            is_list = typing.get_origin(_split(hint)[0]) is list
+            yield from _section(inner, path, is_list=is_list)
+
+
+def _defaults(section: type[msgspec.Struct]) -> Iterator[tuple[str, Any]]:
+    for field in msgspec.structs.fields(section):
+        if field.default is not msgspec.NODEFAULT:
+            yield field.name, field.default
+        elif field.default_factory is not msgspec.NODEFAULT:
+            yield field.name, field.default_factory()
+
+
+def _split(hint: Any) -> tuple[Any, Meta]:
+    if typing.get_origin(hint) is Annotated:
+        kind, meta = typing.get_args(hint)
+        return kind, meta
+    return hint, Meta()
+
+
+def _type(kind: Any) -> str:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal:
+        return "one of " + ", ".join(_code(argument) for argument in arguments)
+    if origin in (list, tuple):
+        return f"list of {_type(arguments[0])}"
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(_type(argument) for argument in arguments if argument is not type(None))
+    names = {str: "string", int: "integer", float: "number", bool: "boolean", Path: "path"}
+    return names[kind]
+
+
+def _limits(meta: Meta) -> str:
+    words = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+    told = [
+        f"{word} {value:g}"
+        for name, word in words.items()
+        if (value := getattr(meta, name)) is not None
+    ]
+    return ", ".join(told)
+
+
+def _code(value: object) -> str:
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, str | Path):
+        return f'`"{value}"`'
+    if isinstance(value, list | tuple):
+        return "`[" + ", ".join(_code(each).strip("`") for each in value) + "]`"
+    return f"`{value}`"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("*", "\\*").replace("_ and /", "`_` and `/`")
