@@ -9,9 +9,10 @@ import asyncio
 import math
 import uuid
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from itertools import count
 from time import monotonic
+from typing import Annotated, Any
 
 import msgspec
 from aiohttp import web
@@ -32,6 +33,7 @@ from vimfed.notification_writer import (
     arrival_time,
     notification_record,
 )
+from vimfed.nova_states import TASK_STATES, VM_STATES
 from vimfed.records import Notification
 from vimfed.settings import Settings
 from web.errors import ApiError, Problem, Unavailable, json_response
@@ -46,17 +48,25 @@ CHUNK = 100
 """Entries that are read before others have their turn."""
 
 
-class PushedState(Struct, frozen=True, kw_only=True):
-    """A bare state; any other field of the specification's flat payload may stand beside these."""
+def _one_of(names: Iterable[str]) -> msgspec.Meta:
+    return msgspec.Meta(extra_json_schema={"enum": sorted(names)})
 
-    instance_id: str
-    state: str
+
+Time = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
+
+
+class PushedState(Struct, frozen=True, kw_only=True):
+    """A bare state; other fields of the specification's flat payload may stand beside these."""
+
+    instance_id: Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+    """Without spaces and slashes."""
+    state: Annotated[str, _one_of(VM_STATES)]
     """nova's vm_state."""
-    state_description: str | None = None
+    state_description: Annotated[str, _one_of(TASK_STATES | {""})] | None = None
     """nova's task_state; empty, null or absent at rest."""
-    timestamp: str | None = None
+    timestamp: Time | None = None
     """When it was so (ISO 8601, UTC by default); by default now."""
-    changed_at: str | None = None
+    changed_at: Time | None = None
     """Since when it was so, where that is known."""
     power_state: str | None = None
     message_id: str | None = None
@@ -70,7 +80,7 @@ class PushedNotification(Struct, frozen=True, kw_only=True):
 
     message_id: str
     event_type: str
-    payload: dict[str, Raw]
+    payload: dict[str, Any]
     publisher_id: str | None = None
     priority: str | None = None
     timestamp: str | None = None

@@ -2,6 +2,7 @@
 it: aiohttp's router, who may call what, and the OpenAPI document.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import cache
 from typing import Any, Literal, TypeVar, get_origin, get_type_hints
@@ -15,6 +16,9 @@ from web.errors import ApiError
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Role = Literal["anyone", "reader", "writer", "admin", "peer"]
 """Who may call a route: ``anyone`` needs no login (probes), ``peer`` is another worker."""
+
+BODY_TIMEOUT = 20.0
+"""Seconds that a request's body may take."""
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -49,9 +53,26 @@ def add_routes(app: web.Application, routes: Iterable[Route]) -> None:
     """Serve ``routes``. A trailing slash is optional, as ONAP's clients differ in it."""
     table = app.setdefault(ROUTES, {})
     for route in routes:
+        handler = route.handler if route.body is None else _with_body(route.handler)
         for path in route.paths:
             slash = "" if path.endswith("/") else "{slash:/?}"
-            table[app.router.add_route(route.method, path + slash, route.handler)] = route
+            table[app.router.add_route(route.method, path + slash, handler)] = route
+
+
+def _with_body(handler: Handler) -> Handler:
+    """Return a handler that begins when the request's body is there."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT):
+                await request.read()
+        except TimeoutError:
+            raise ApiError(408, f"the body has not come within {BODY_TIMEOUT:.0f} s") from None
+        except (web.RequestPayloadError, ConnectionError) as error:
+            raise ApiError(400, f"the body is broken: {error}") from None
+        return await handler(request)
+
+    return handle
 
 
 @cache

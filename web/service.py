@@ -1,5 +1,6 @@
 """A stream worker with its HTTP API: what ``vimfed worker`` runs."""
 
+import resource
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -9,11 +10,13 @@ from faust.web.drivers.aiohttp import Web
 from streams.worker import StreamWorker
 from vimfed.metrics import Readiness
 from vimfed.settings import Settings
+from web.connections import ConnectionRunner
 from web.dashboard import Dashboard
 from web.errors import errors_as_json
 from web.gather import Gather
 from web.ingest import Ingest
 from web.live import LiveEvents
+from web.openapi import Documentation
 from web.replica import Replica
 from web.request_metrics import RequestMetrics
 from web.routes import add_routes
@@ -21,12 +24,23 @@ from web.subscriptions import Subscriptions
 from web.views import Views
 from web.workers import Workers
 
+MOST_FILES = 65_536
+
 
 def run(settings: Settings) -> int:
     """Process notifications and answer queries until SIGTERM or SIGINT; return the exit code."""
+    allow_many_connections()
     worker = StreamWorker(settings)
     serve(worker)
     return worker.run()
+
+
+def allow_many_connections() -> None:
+    """Raise the limit of open files: the usual 1024 are fewer than the clients that we allow."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY:
+        most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
 def serve(worker: StreamWorker) -> None:
@@ -38,6 +52,7 @@ def serve(worker: StreamWorker) -> None:
     server = worker.app.web
     if not isinstance(server, Web):
         raise TypeError(f"Faust's web server is not aiohttp's, but {type(server)}")
+    server._runner = ConnectionRunner(server.web_app)
     replica = Replica(worker)
     gather = Gather(replica)
     worker.registry.register(Readiness(replica.not_ready))
@@ -64,5 +79,8 @@ def serve(worker: StreamWorker) -> None:
         live,
         Workers(worker, replica, gather),
         Dashboard(worker.settings.web.prefix),
+        documentation := Documentation(worker.settings.web.prefix),
     )
-    add_routes(server.web_app, [route for group in groups for route in group.routes()])
+    routes = [route for group in groups for route in group.routes()]
+    documentation.describe(routes)
+    add_routes(server.web_app, routes)

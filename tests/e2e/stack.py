@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar
 
 import aiohttp
 
+from tests.described import Described
 from vimfed.child import Child
 from vimfed.ports import free_ports
 from vimfed.topics import TopicNames
@@ -49,6 +50,8 @@ class Stack:
         self.dmaap_topic = f"{self.prefix}.dmaap"
         self.children: dict[str, Child] = {}
         self.ports: dict[str, int] = {}
+        self._workers: set[str] = set()
+        self._described: Described | None = None
         config = folder / "vimfed.toml"
         config.write_text(self._settings(clouds, sections))
         self._vimfed = [sys.executable, "-m", "vimfed", "--config", str(config)]
@@ -100,6 +103,7 @@ class Stack:
         """Start a worker at a port of its own, the same one every time."""
         if name not in self.ports:
             (self.ports[name],) = free_ports(1)
+        self._workers.add(name)
         return self.start(name, "worker", "--port", str(self.ports[name]))
 
     async def get(self, path: str, worker: str = "worker", **headers: str) -> tuple[int, Any]:
@@ -134,9 +138,23 @@ class Stack:
         content = {"data": io.BytesIO(body)} if isinstance(body, bytes) else {"json": body}
         try:
             async with self._session.request(method, url, headers=headers, **content) as response:
-                return response.status, await response.json()
+                answer = await response.json()
+            if worker in self._workers:
+                described = self._described or await self._describe(worker)
+                request = None if isinstance(body, bytes) else body
+                described.check(
+                    method, path, request, response.status, response.content_type, answer
+                )
         except aiohttp.ClientConnectionError as error:
             return 0, repr(error)
+        return response.status, answer
+
+    async def _describe(self, worker: str) -> Described:
+        """Return the API as the workers describe it: whatever they answer is held against it."""
+        url = f"http://127.0.0.1:{self.ports[worker]}/openapi.json"
+        async with self._session.get(url, raise_for_status=True) as response:
+            self._described = Described(await response.json())
+        return self._described
 
     async def ready(self, worker: str = "worker", within: float = 60) -> None:
         """Wait until a worker answers queries."""
