@@ -4,9 +4,12 @@ Unlike the original it publishes durably, and commits only what a consumer has b
 """
 
 import asyncio
+import fcntl
 import logging
 import random
 import signal
+import struct
+import termios
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
@@ -38,6 +41,8 @@ IDLE = 300.0
 """Seconds after which a consumer that nobody asks for leaves its group."""
 MOST_EMPTY, EMPTY_WINDOW, EMPTY_PAUSE = 10, 60.0, 6.0
 DEFAULT_TIMEOUT_MS, DEFAULT_LIMIT = 10_000, 4096
+TAKEN_WITHIN = 5.0
+"""Seconds within which a client's machine must have taken the end of its answer."""
 
 
 class _NewTopic(msgspec.Struct, rename="camel"):
@@ -52,6 +57,10 @@ class _Consumer:
     def __init__(self, consumer: AIOKafkaConsumer) -> None:
         self.kafka = consumer
         self.lock = asyncio.Lock()
+        """Held until what was answered is committed."""
+        self.asked_by: web.Request | None = None
+        """The call that has not got its answer yet."""
+        self.started = False
         self.used_at = time.monotonic()
         self.empty: deque[float] = deque(maxlen=MOST_EMPTY + 1)
         self._pinned: set[TopicPartition] = set()
@@ -149,31 +158,49 @@ class Gateway:
         topic, group, member = (request.match_info[name] for name in ("topic", "group", "id"))
         authorize(self._users, topic, request.headers, publish=False)
         await self._known(topic)
+        key = (topic, group, member)
+        if key not in self._consumers:
+            self._consumers[key] = self._new_consumer(*key)
+        consumer = self._consumers[key]
+        if consumer.asked_by is not None:
+            raise MessageRouterError(409, 5012, "this consumer is being asked already")
+        consumer.asked_by = request
+        try:
+            # A client may ask again before what it has just got is committed.
+            async with consumer.lock:
+                if not consumer.started:
+                    await self._start(key, consumer)
+                return await self._answer(request, consumer)
+        finally:
+            if consumer.asked_by is request:
+                consumer.asked_by = None
+
+    async def _answer(self, request: web.Request, consumer: _Consumer) -> web.StreamResponse:
         passes = parse_filter(request.query.get("filter"))
         timeout = _number(request, "timeout", DEFAULT_TIMEOUT_MS) / 1000
         limit = max(1, _number(request, "limit", DEFAULT_LIMIT))
-        consumer = await self._consumer(topic, group, member)
-        if consumer.lock.locked():
-            raise MessageRouterError(409, 5012, "this consumer is being asked already")
-        async with consumer.lock:
-            consumer.used_at = time.monotonic()
-            if consumer.asks_too_often():
-                await asyncio.sleep(EMPTY_PAUSE)
-                consumer.empty.clear()
-                raise MessageRouterError(429, 5012, "too many calls that bring nothing")
-            messages, begin, end = await _fetch(consumer, passes, timeout, limit)
-            if not messages:
-                consumer.empty.append(time.monotonic())
+        consumer.used_at = time.monotonic()
+        if consumer.asks_too_often():
+            await asyncio.sleep(EMPTY_PAUSE)
+            consumer.empty.clear()
+            raise MessageRouterError(429, 5012, "too many calls that bring nothing")
+        messages, begin, end = await _fetch(consumer, passes, timeout, limit)
+        if not messages:
+            consumer.empty.append(time.monotonic())
+        try:
+            response = await _send(request, messages)
+            consumer.asked_by = None
+            await _taken(request.transport)
+        except (OSError, asyncio.CancelledError):
+            for partition, offset in begin.items():
+                consumer.kafka.seek(partition, offset)
+            raise
+        if end:
             try:
-                return await _send(request, messages)
-            except (OSError, asyncio.CancelledError):
-                for partition, offset in begin.items():
-                    consumer.kafka.seek(partition, offset)
-                end = {}
-                raise
-            finally:
-                if end:
-                    await consumer.kafka.commit(end)
+                await consumer.kafka.commit(end)
+            except KafkaError as error:
+                LOG.warning("%s: cannot commit, messages may come again: %r", request.path, error)
+        return response
 
     async def refuse_anonymous(self, _request: web.Request) -> web.Response:
         """Say what is missing."""
@@ -239,10 +266,9 @@ class Gateway:
         if topic not in await self._names():
             raise MessageRouterError(404, 3001, f"there is no topic {topic}")
 
-    async def _consumer(self, topic: str, group: str, member: str) -> _Consumer:
-        key = (topic, group, member)
-        if key not in self._consumers:
-            consumer = AIOKafkaConsumer(
+    def _new_consumer(self, topic: str, group: str, member: str) -> _Consumer:
+        return _Consumer(
+            AIOKafkaConsumer(
                 topic,
                 **client_options(self._kafka),
                 group_id=f"{group}--{topic}",
@@ -251,15 +277,16 @@ class Gateway:
                 auto_offset_reset="latest",
                 max_poll_interval_ms=int(2 * IDLE * 1000),
             )
-            self._consumers[key] = _Consumer(consumer)
-            async with self._consumers[key].lock:
-                try:
-                    await consumer.start()
-                except BaseException:
-                    del self._consumers[key]
-                    await consumer.stop()
-                    raise
-        return self._consumers[key]
+        )
+
+    async def _start(self, key: tuple[str, str, str], consumer: _Consumer) -> None:
+        try:
+            await consumer.kafka.start()
+        except BaseException:
+            del self._consumers[key]
+            await consumer.kafka.stop()
+            raise
+        consumer.started = True
 
     async def _sweep(self) -> None:
         while True:
@@ -338,16 +365,33 @@ async def _fetch(
 
 
 async def _send(request: web.Request, messages: list[str]) -> web.StreamResponse:
-    """Send the answer and return when it has left. Raises OSError where the client has."""
+    """Send the answer. Raises OSError where the client has gone."""
     response = web.StreamResponse(headers={"Content-Type": "application/json"})
     body = msgspec.json.encode(messages)
     response.content_length = len(body)
     await response.prepare(request)
     await response.write(body)
     await response.write_eof()
-    if request.transport is None or request.transport.is_closing():
-        raise ConnectionResetError("the consumer has gone")
     return response
+
+
+async def _taken(transport: asyncio.Transport | None) -> None:
+    """Return when the client's machine has acknowledged all that was sent. Raises OSError.
+
+    HTTP knows no acknowledgement. What the client's machine has, and the client did not read, shows
+    as a reset connection at most.
+    """
+    deadline = time.monotonic() + TAKEN_WITHIN
+    while transport is not None and not transport.is_closing():
+        connection = transport.get_extra_info("socket")
+        unsent = fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4))
+        if not transport.get_write_buffer_size() and struct.unpack("i", unsent) == (0,):
+            return
+        if time.monotonic() > deadline:
+            transport.abort()
+            break
+        await asyncio.sleep(0.005)
+    raise ConnectionResetError("the consumer has gone")
 
 
 def _number(request: web.Request, name: str, default: int) -> int:

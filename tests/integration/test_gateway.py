@@ -1,12 +1,18 @@
-"""The gateway over a real Kafka: its protocol, and ONAP's own client, unchanged."""
+"""The gateway over a real Kafka: its protocol, our publisher, and ONAP's own client, unchanged."""
 
 import asyncio
+import base64
 import gzip
+import hashlib
+import hmac
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +20,9 @@ import aiohttp
 import pytest
 
 from tests.e2e.stack import Stack, eventually
+from tests.topics import count_records, read_topic
+from tests.vm_events import create_topics, vm_event, write_events
+from vimfed.keys import instance_key
 from vimfed.local_kafka import CACHE, LocalKafka
 from vimfed.ports import free_ports
 
@@ -31,45 +40,72 @@ print(json.dumps([Dmaap.get_all_topics(auth), first, Dmaap.get_events_for_topic(
 
 
 class Client:
-    def __init__(self, session: aiohttp.ClientSession, url: str, topic: str) -> None:
-        self.session, self.url, self.topic = session, url, topic
+    """Talks to a gateway; ``topic`` is open, ``guarded`` is bob's alone."""
+
+    def __init__(self, session: aiohttp.ClientSession, stack: Stack, port: int) -> None:
+        self.session, self.stack, self.port = session, stack, port
+        self.url = f"http://127.0.0.1:{port}"
+        self.topic = f"unauthenticated.{stack.prefix}"
+        self.guarded = f"secret.{stack.prefix}"
 
     async def get(self, path: str, **options: Any) -> tuple[int, Any]:
         async with self.session.get(self.url + path, **options) as response:
             return response.status, await response.json()
 
-    async def post(self, path: str, body: bytes, content_type: str) -> tuple[int, Any]:
-        headers = {"Content-Type": content_type}
+    async def post(
+        self, path: str, body: bytes, content_type: str, **headers: str
+    ) -> tuple[int, Any]:
+        headers = {"Content-Type": content_type, **headers}
         async with self.session.post(self.url + path, data=body, headers=headers) as response:
             return response.status, await response.json()
+
+    async def start_gateway(self) -> None:
+        """Start it, also again, and wait until it answers."""
+        self.stack.start("gateway")
+
+        async def answers() -> bool:
+            gateway = self.stack.children["gateway"]
+            assert gateway.running, gateway.last_log_line()
+            try:
+                return (await self.get("/topics"))[0] == 200
+            except aiohttp.ClientConnectionError:
+                return False
+
+        await eventually(answers, within=30)
+
+    async def create(self, topic: str, **headers: str) -> None:
+        """Create a topic, and wait until it is listed."""
+        body = json.dumps({"topicName": topic, "partitionCount": 2}).encode()
+        assert (await self.post("/topics/create", body, "application/json", **headers))[0] == 200
+
+        async def created() -> bool:
+            return topic in (await self.get("/topics"))[1]["topics"]
+
+        await eventually(created, within=10)
+
+
+BOB = {"Authorization": aiohttp.encode_basic_auth("bob", "secret")}
+
+
+def signed_by_bob(date: str = "") -> dict[str, str]:
+    date = date or formatdate(usegmt=True)
+    signature = base64.b64encode(hmac.digest(b"secret", date.encode(), hashlib.sha1)).decode()
+    return {"X-CambriaAuth": f"bob:{signature}", "X-CambriaDate": date}
 
 
 @pytest.fixture
 async def client(tmp_path: Path, kafka: LocalKafka) -> AsyncIterator[Client]:
     (port,) = free_ports(1)
-    users = '[[gateway.users]]\nname = "bob"\npassword = "secret"\nsubscribe = ["secret.*"]\n'
-    sections = f"[gateway]\nport = {port}\n{users}"
-    async with Stack(tmp_path, kafka.bootstrap, [], sections) as stack:
-        stack.start("gateway")
-        async with aiohttp.ClientSession() as session:
-            client = Client(session, f"http://127.0.0.1:{port}", f"unauthenticated.{stack.prefix}")
-
-            async def answers() -> bool:
-                assert stack.children["gateway"].running, stack.children["gateway"].last_log_line()
-                try:
-                    return (await client.get("/topics"))[0] == 200
-                except aiohttp.ClientConnectionError:
-                    return False
-
-            await eventually(answers, within=30)
-            topic = json.dumps({"topicName": client.topic, "partitionCount": 2}).encode()
-            assert (await client.post("/topics/create", topic, "application/json"))[0] == 200
-
-            async def created() -> bool:
-                return client.topic in (await client.get("/topics"))[1]["topics"]
-
-            await eventually(created, within=10)
-            yield client
+    bob = 'name = "bob"\npassword = "secret"\npublish = ["secret.*"]\nsubscribe = ["secret.*"]\n'
+    sections = f"[gateway]\nport = {port}\n[[gateway.users]]\n{bob}"
+    async with (
+        Stack(tmp_path, kafka.bootstrap, [], sections) as stack,
+        aiohttp.ClientSession() as session,
+    ):
+        client = Client(session, stack, port)
+        await client.start_gateway()
+        await client.create(client.topic)
+        yield client
 
 
 async def test_a_consumer_gets_what_was_posted_in_every_content_type_and_only_once(
@@ -110,12 +146,132 @@ async def test_errors_are_the_message_routers(client: Client) -> None:
     assert await refusal(f"/events/{client.topic}") == (404, 5008)
     assert await refusal("/events/secret.topic/g/1") == (401, 5008)
     assert await refusal("/topics/none") == (404, 6002)
+    assert await refusal(f"/topics/{client.stack.names.events}") == (404, 6002)
     status, body = await client.post(f"/events/{client.topic}", b"5.9.x", "application/cambria")
     assert (status, body["mrstatus"]) == (400, 5007)
     slow = asyncio.create_task(client.get(f"/events/{client.topic}/g/2?timeout=4000"))
     await asyncio.sleep(1.5)
     assert await refusal(f"/events/{client.topic}/g/2") == (409, 5012)
     assert (await slow)[0] == 200
+    third = f"/events/{client.topic}/g/3?timeout=1"
+    for _call in range(11):
+        assert await client.get(third) == (200, [])
+    asked = time.monotonic()
+    assert await refusal(third) == (429, 5012)
+    assert time.monotonic() - asked >= 6
+    assert await client.get(third) == (200, [])
+
+
+async def test_a_guarded_topic_takes_basic_and_signed_requests_of_its_user_alone(
+    client: Client,
+) -> None:
+    body = json.dumps({"topicName": client.guarded}).encode()
+    status, answer = await client.post("/topics/create", body, "application/json")
+    assert (status, answer["mrstatus"]) == (401, 5009)
+    await client.create(client.guarded, **signed_by_bob())
+    events = f"/events/{client.guarded}"
+    assert await client.get(f"{events}/g/1?timeout=1", headers=BOB) == (200, [])
+    unsigned = {**signed_by_bob(), "X-CambriaDate": formatdate(time.time() - 60, usegmt=True)}
+    old = signed_by_bob(formatdate(time.time() - 3600, usegmt=True))
+    mistaken = {"Authorization": aiohttp.encode_basic_auth("bob", "no")}
+    nobody: dict[str, str] = {}
+    for headers in (nobody, mistaken, unsigned, old):
+        status, answer = await client.post(events, b"{}", "application/json", **headers)
+        assert (status, answer["mrstatus"]) == (401, 5009)
+        status, answer = await client.get(f"{events}/g/1?timeout=1", headers=headers)
+        assert (status, answer["mrstatus"]) == (401, 5008)
+    for headers in (BOB, signed_by_bob()):
+        status, _answer = await client.post(events, b"{}", "application/json", **headers)
+        assert status == 200
+        assert await client.get(f"{events}/g/1?timeout=5000", headers=headers) == (200, ["{}"])
+
+
+async def test_what_a_vanished_client_or_a_killed_gateway_did_not_deliver_comes_again(
+    client: Client,
+) -> None:
+    events = f"/events/{client.topic}"
+    assert await client.get(f"{events}/g/1?timeout=1") == (200, [])
+    sent = [f"{number:02}" + "x" * 900_000 for number in range(8)]
+    for message in sent:
+        assert (await client.post(events, message.encode(), "text/plain"))[0] == 200
+
+    def begin_to_read() -> socket.socket:
+        """Read the beginning of an answer, which is larger than what the machine takes ahead."""
+        connection = socket.socket()
+        connection.settimeout(10)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 10_000)
+        connection.connect(("127.0.0.1", client.port))
+        connection.sendall(f"GET {events}/g/1 HTTP/1.1\r\nHost: mr\r\n\r\n".encode())
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+        return connection
+
+    (await asyncio.to_thread(begin_to_read)).close()
+    status, got = await client.get(f"{events}/g/1?timeout=5000&limit=1")
+    assert (status, len(got)) == (200, 1)
+    with await asyncio.to_thread(begin_to_read):
+        client.stack.children["gateway"].kill()
+    await client.start_gateway()
+    while len(got) < len(sent):
+        # The killed gateway stays a member of the group for ten seconds.
+        status, answer = await client.get(f"{events}/g/1?timeout=20000")
+        assert status == 200
+        assert answer
+        got += answer
+    assert sorted(got) == sorted(sent)
+
+
+async def test_a_publisher_delivers_every_event_through_the_gateway_also_when_that_is_killed(
+    client: Client,
+) -> None:
+    stack = client.stack
+    topics = {name: f"{client.guarded}.{name}" for name in ("plain", "zipped")}
+    config = stack.folder / "vimfed.toml"
+    outputs = (
+        f'[[dmaap.outputs]]\nname = "{name}"\nurl = "{client.url}/events/{topic}"\n'
+        f'username = "bob"\npassword = "secret"\ngzip = {str(name == "zipped").lower()}\n'
+        for name, topic in topics.items()
+    )
+    config.write_text(config.read_text() + "".join(outputs))
+    await create_topics(stack.bootstrap, stack.prefix)
+    for name, topic in topics.items():
+        await client.create(topic, **BOB)
+        stack.start(name, "publisher", "--output", name, "--port", "0")
+    sent = [vm_event(f"vm-{number % 20}") for number in range(2000)]
+    writing = asyncio.create_task(
+        asyncio.to_thread(write_events, stack.bootstrap, stack.prefix, sent, rate=400)
+    )
+
+    async def come(count: int) -> bool:
+        there = [
+            await asyncio.to_thread(count_records, stack.bootstrap, t) for t in topics.values()
+        ]
+        return min(there) >= count
+
+    await eventually(lambda: come(200), within=40)
+    stack.children["gateway"].kill()
+    await client.start_gateway()
+    await writing
+    wanted = {event.id: event for event in sent}
+
+    async def all_there() -> bool:
+        there = [await asyncio.to_thread(ids_on, stack.bootstrap, t) for t in topics.values()]
+        return all(set(ids) == wanted.keys() for ids in there)
+
+    await eventually(all_there, within=60, every=0.5)
+    for topic in topics.values():
+        first = list(dict.fromkeys(ids_on(stack.bootstrap, topic)))
+        place = {event_id: number for number, event_id in enumerate(first)}
+        for instance in {event.instance_id for event in sent}:
+            places = [place[event.id] for event in sent if event.instance_id == instance]
+            assert places == sorted(places)
+        for record in read_topic(stack.bootstrap, topic):
+            event = wanted[json.loads(record.value() or b"")["vim_event"]["id"]]
+            assert record.key() == instance_key(event.vim_id, event.instance_id)
+
+
+def ids_on(bootstrap: str, topic: str) -> list[str]:
+    records = read_topic(bootstrap, topic)
+    return [json.loads(record.value() or b"")["vim_event"]["id"] for record in records]
 
 
 def onapsdk_python() -> Path:
