@@ -65,7 +65,7 @@ class InstanceNews(msgspec.Struct, frozen=True, gc=False):
     operation: str
     """The request id, the same in all notifications of one API call; else the message id."""
     host: str
-    """Tells apart the hosts on which one request tries the same action."""
+    """Tells apart the hosts on which one request may try the same action; else empty."""
     message_id: str
     publisher_id: str
     timestamp: str
@@ -101,7 +101,6 @@ class _Report(msgspec.Struct, gc=False):
     instance_id: str = ""
     state: str = ""
     state_description: str = ""
-    host: str | None = None
     power_state: str = ""
     changed_at: str = ""
 
@@ -159,7 +158,6 @@ def _read_legacy(notification: Notification, meaning: EventType) -> InstanceNews
         payload.instance_id,
         _vm_state(payload.state, payload.deleted_at, payload.terminated_at),
         payload.state_description or "",
-        payload.host or "",
         old_vm_state=old_vm_state,
         old_task_state=old_task_state,
     )
@@ -178,7 +176,6 @@ def _read_versioned(notification: Notification, meaning: EventType) -> InstanceN
         data.uuid,
         _vm_state(data.state, data.deleted_at, data.terminated_at),
         data.task_state or "",
-        data.host or "",
         old_vm_state=update.old_state or "",
         old_task_state=update.old_task_state or "",
         power_state=data.power_state or "",
@@ -209,7 +206,7 @@ def _task_news(
         payload.instance_id,
         payload.state or "",
         "",
-        "compute_task",
+        host="compute_task",
         is_sparse=True,
     )
 
@@ -223,7 +220,6 @@ def _read_report(notification: Notification, meaning: EventType) -> InstanceNews
         report.instance_id,
         report.state,
         report.state_description,
-        report.host or "",
         power_state=report.power_state,
         changed_at=report.changed_at,
         is_report=True,
@@ -258,8 +254,8 @@ def _news(
     instance_id: str,
     vm_state: str,
     task_state: str,
-    host: str,
     *,
+    host: str = "",
     old_vm_state: str = "",
     old_task_state: str = "",
     power_state: str = "",

@@ -114,7 +114,8 @@ def transition(
     identity = _identity(news) if _tells_event(news) else b""
     is_known = identity != b"" and holds(row.told, identity[:HASH])
     if identity and not is_known and news.timestamp_ms <= row.told_forgotten:
-        return Outcome("too_late")
+        # Who finds an action finds it again and again: it was told then.
+        return Outcome("known" if news.is_report else "too_late")
 
     clock = clock_tag(news.publisher_id)
     is_fresh = news.timestamp_ms > row.messages_forgotten.get(clock, -1)

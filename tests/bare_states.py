@@ -22,7 +22,7 @@ def bare(
     at: float,
     since: float | None = None,
     action: tuple[str, Phase, str] | None = None,
-    host: str = "compute01",
+    host: str = "",
     instance: str = INSTANCE,
     known: dict[str, Any] | None = None,
     source: Source = "poller",
