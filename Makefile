@@ -4,14 +4,17 @@
 # make chaos   the long forms of the tests that break things: half an hour
 # make coverage  how much of the code the tests without chaos run: branches, child processes included
 # make bench   the benchmarks, whose tables stand in benchmarks/README.md: half an hour
+# make sbom    what the locked dependencies are, as CycloneDX: dist/vim-event-federation.cdx.json
+# make audit   known vulnerabilities of the locked dependencies
 # make clean   removes the state of make run; make distclean removes the environment as well
 
 PYTHON ?= python3
 BIN := .venv/bin
 HELM := .cache/bin/helm-3.18.6
+AUDIT := .cache/audit
 
 .DELETE_ON_ERROR:
-.PHONY: setup run test lint pytest chaos coverage bench system-packages clean distclean
+.PHONY: setup run test lint pytest chaos coverage bench sbom audit system-packages clean distclean
 
 setup: .venv/installed
 
@@ -55,6 +58,23 @@ coverage: system-packages setup $(HELM)
 bench: setup
 	for benchmark in $(basename $(notdir $(wildcard benchmarks/[!_]*.py))); do \
 		echo "== $$benchmark"; $(BIN)/python -m benchmarks.$$benchmark || exit 1; done
+
+$(AUDIT)/installed: deploy/audit-tools.lock
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/pip install --quiet --require-hashes -r $<
+	@touch $@
+
+sbom: $(AUDIT)/installed
+	@mkdir -p dist
+	$(AUDIT)/bin/python -W ignore -m cyclonedx_py requirements requirements.lock \
+		--pyproject pyproject.toml --output-reproducible \
+		--output-file dist/vim-event-federation.cdx.json
+
+# --strict: a package that the data do not know is no package without vulnerabilities.
+audit: $(AUDIT)/installed
+	@$(AUDIT)/bin/pip-audit --strict --require-hashes --disable-pip --requirement requirements.lock || \
+		{ echo "make audit: a version above has a known vulnerability; or, where it says that packages" \
+		"are not found, the data of pypi.org cannot be reached from here: run it where they can" >&2; exit 1; }
 
 # What the tests need beside Python: Java and Maven for Kafka, RabbitMQ, promtool and Chromium.
 system-packages:
