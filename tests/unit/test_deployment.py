@@ -110,6 +110,14 @@ def test_the_image_does_not_run_as_root_and_holds_the_packages_of_the_wheel() ->
         assert f"!{source}" in ignored
 
 
+@pytest.mark.parametrize("name", OURS)
+def test_no_container_of_ours_may_do_more_than_it_needs(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+
+
 def test_kafka_is_the_same_version_everywhere() -> None:
     namespace = {"m": "http://maven.apache.org/POM/4.0.0"}
     version = ElementTree.parse(POM).findtext("m:properties/m:kafka.version", None, namespace)
