@@ -31,7 +31,7 @@ from web.routes import Route, parse_query, vim_id_in
 
 LOG = logging.getLogger(__name__)
 
-SHARE = 0.1
+SHARE = 0.05
 """Of the process's time, that reading and sending take at most."""
 PAUSE = 0.05
 """Seconds between two rounds at least: what comes in quick succession is sent at once."""
@@ -72,6 +72,15 @@ class EventsParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     phase: Annotated[list[Phase], Meta(description="events of these phases")] = []
     tenant_id: Annotated[list[str], Meta(description="of these tenants (project ids)")] = []
     instance_id: Annotated[list[str], Meta(description="of these instances")] = []
+    recent: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1000,
+            description="of so many of the newest events, those that pass are told at first; not "
+            "to who goes on where a connection broke off",
+        ),
+    ] = 0
 
 
 class RecentParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -200,7 +209,7 @@ class LiveEvents:
         ``vm_event`` is an event; a repetition has the same id in its data. ``resync`` says that
         events are missing which are not held any more, ``cut`` why the connection ends.
         """
-        subscription = _subscription(parse_query(request, EventsParameters))
+        parameters = parse_query(request, EventsParameters)
         await self._followed_ring()
         transport = request.transport
         if transport is None:
@@ -211,11 +220,11 @@ class LiveEvents:
         response.force_close()
         transport.set_write_buffer_limits(NEVER_PAUSE)
         transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_SNDBUF, SEND_BUFFER)
-        client = _Client(response, transport, subscription)
+        client = _Client(response, transport, _subscription(parameters))
         self._clients[client] = None
         try:
             await response.prepare(request)
-            await self._greet(client, request.headers.get("Last-Event-ID"))
+            await self._greet(client, request.headers.get("Last-Event-ID"), parameters.recent)
             await client.ended.wait()
         finally:
             self._clients.pop(client, None)
@@ -223,9 +232,10 @@ class LiveEvents:
             asyncio.get_running_loop().call_later(GRACE, transport.abort)
         return response
 
-    async def _greet(self, client: _Client, place: str | None) -> None:
+    async def _greet(self, client: _Client, place: str | None, recent: int) -> None:
         ring = await self._followed_ring()
-        found = ring.next if place is None else ring.resume(place)
+        newest = max(ring.first, ring.next - recent)
+        found = newest if place is None else ring.resume(place)
         await client.send(b"retry: 2000\n\n")
         if found is None:
             await self._resync(client, ring, "the id is too old, or of other events")
