@@ -7,12 +7,15 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+
 from tests.brokers import new_kafka
 from tests.chaos import LONG
 from tests.e2e.stack import Stack, eventually
 from tests.topics import read_topic
 from tests.vm_events import create_topics, vm_event, write_events
 from vimfed.local_kafka import LocalKafka
+from vimfed.ports import free_ports
 from vimfed.records import VmEvent
 
 KILLS = 20 if LONG else 3
@@ -92,6 +95,52 @@ async def test_nothing_is_lost_while_dmaap_is_away_and_publishers_are_killed(
             await writing
             duplicates = await assert_published(stack, dmaap.bootstrap, sent)
             print(f"{len(sent)} events, {KILLS} kills, {OUTAGE:.0f} s away: {duplicates} twice")
+
+
+async def test_of_two_publishers_that_share_an_output_one_goes_on_when_the_other_is_killed(
+    tmp_path: Path, kafka: LocalKafka
+) -> None:
+    names = ("publisher", "second")
+    async with Stack(tmp_path, kafka.bootstrap, []) as stack:
+        (stack.ports["second"],) = free_ports(1)
+        await create_topics(kafka.bootstrap, stack.prefix)
+        for name in names:
+            stack.start(name, "publisher", "--port", str(stack.ports[name]))
+
+        async def own(*counts: int) -> bool:
+            """Return whether the publishers own so many partitions each."""
+            return [len(await figures(stack, name, "lag")) for name in names] == list(counts)
+
+        await eventually(lambda: own(4, 4), within=60)
+        sent = load(20)
+        writing = asyncio.create_task(
+            asyncio.to_thread(write_events, kafka.bootstrap, stack.prefix, sent, rate=RATE)
+        )
+
+        async def both_deliver() -> bool:
+            told = [await figures(stack, name, "published_total") for name in names]
+            return all(sum(published) > RATE for published in told)
+
+        await eventually(both_deliver, within=30)
+        stack.children["publisher"].kill()
+        await eventually(lambda: own(0, 8), within=30)
+        stack.start("publisher")
+        await eventually(lambda: own(4, 4), within=30)
+        stack.children["second"].kill()
+        await eventually(lambda: own(8, 0), within=30)
+        await writing
+        duplicates = await assert_published(stack, kafka.bootstrap, sent)
+        print(f"{len(sent)} events, two publishers killed in turn: {duplicates} twice")
+
+
+async def figures(stack: Stack, publisher: str, metric: str) -> list[float]:
+    """Return a metric's values, or nothing where the publisher does not answer yet."""
+    try:
+        text = await stack.text("/metrics", publisher)
+    except aiohttp.ClientConnectionError:
+        return []
+    lines = [line for line in text.splitlines() if line.startswith(f"vimfed_publisher_{metric}{{")]
+    return [float(line.split()[-1]) for line in lines]
 
 
 async def test_a_changed_subscription_neither_loses_nor_doubles_also_across_a_kill(
