@@ -36,6 +36,8 @@ class GroupCommit:
         Raises UnavailableError where that takes too long; the records are written even so, as soon
         as Kafka takes them, unless the process ends before.
         """
+        if not records:
+            return
         if self._bytes > MOST_BYTES:
             raise UnavailableError("too much waits for Kafka already")
         self._bytes += _size(records)

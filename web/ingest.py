@@ -52,9 +52,6 @@ def _one_of(names: Iterable[str]) -> msgspec.Meta:
     return msgspec.Meta(extra_json_schema={"enum": sorted(names)})
 
 
-Time = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
-
-
 class PushedState(Struct, frozen=True, kw_only=True):
     """A bare state; other fields of the specification's flat payload may stand beside these."""
 
@@ -64,9 +61,9 @@ class PushedState(Struct, frozen=True, kw_only=True):
     """nova's vm_state."""
     state_description: Annotated[str, _one_of(TASK_STATES | {""})] | None = None
     """nova's task_state; empty, null or absent at rest."""
-    timestamp: Time | None = None
+    timestamp: str | None = None
     """When it was so (ISO 8601, UTC by default); by default now."""
-    changed_at: Time | None = None
+    changed_at: str | None = None
     """Since when it was so, where that is known."""
     power_state: str | None = None
     message_id: str | None = None

@@ -4,9 +4,10 @@ The request's ``states`` and the first two fields of the answer are those of ONA
 specification "Event Federation"; the rest serves clients that want more.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 from streams.kinds import api_status
 from vimfed.records import InstanceState, Phase
@@ -24,7 +25,7 @@ from web.instance_search import (
 class StatusRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The body of a check_vim_status request."""
 
-    states: list[str]
+    states: Annotated[list[str], Meta(min_length=1)]
     """Names of states and kinds, any of which may match."""
     instance_id: str | None = None
     tenant_id: str | None = None
@@ -90,8 +91,6 @@ def parse_request(vim_id: str, body: bytes, tenant_id: str | None) -> InstanceSe
         raise ApiError(400, f"{error}; {_EXAMPLE}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ApiError(400, f"the body is not JSON: {error}; {_EXAMPLE}") from None
-    if not request.states:
-        raise ApiError(400, f"states is empty; {_EXAMPLE}")
     return InstanceSearch(
         vim_id=vim_id,
         states=state_names("states", request.states),

@@ -56,6 +56,11 @@ async def test_what_comes_during_a_write_shares_the_next(
     assert kafka.writes[-1] == [b"4"]
 
 
+async def test_nothing_is_written_at_once(kafka: Kafka, commits: GroupCommit) -> None:
+    await commits.commit([])
+    assert kafka.writes == []
+
+
 async def test_who_waits_too_long_is_told_and_the_records_are_written_later(
     kafka: Kafka, commits: GroupCommit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
