@@ -1,14 +1,16 @@
-"""The bridge process: its clouds' listeners, the one writer they share, signals and monitoring."""
+"""The bridge process: its clouds' listeners and pollers, the one writer they share, monitoring."""
 
 import asyncio
 import logging
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from aiokafka.errors import KafkaError
 
 from bridge.kafka import KafkaListener
+from bridge.poller import Poller
+from bridge.poller_progress import PollerCollector, PollerCounters, PollerProgress
 from bridge.progress import Counters, Progress, ProgressCollector
 from bridge.rabbit import Delivery, RabbitListener, RejectionFilter
 from vimfed.errors import OperatorError
@@ -18,6 +20,8 @@ from vimfed.notification_writer import NotificationWriter
 from vimfed.settings import Settings, SettingsError, VimSettings
 
 LOG = logging.getLogger(__name__)
+
+Vims = Mapping[str, VimSettings]
 
 
 def run(settings: Settings, reload: Callable[[], Settings] | None = None) -> int:
@@ -39,11 +43,17 @@ class _Bridge:
         self._progresses: dict[str, Progress] = {}
         registry.register(ProgressCollector(self._progresses))
         self._listeners: dict[str, tuple[VimSettings, RabbitListener | KafkaListener]] = {}
+        self._poller_counters = PollerCounters(registry)
+        self._polled: dict[str, PollerProgress] = {}
+        registry.register(PollerCollector(self._polled))
+        self._pollers: dict[str, tuple[VimSettings, Poller]] = {}
         self._stop = asyncio.Event()
         self._failure: OperatorError | None = None
         self._topics_ready = asyncio.Event()
         self._writer = NotificationWriter(settings.kafka)
-        self._monitoring = MonitoringServer(registry, live=self._stuck, ready=self._waiting_for)
+        self._monitoring = MonitoringServer(
+            registry, live=self._stuck, ready=self._waiting_for, degraded=self._not_polled
+        )
 
     async def run(self) -> None:
         """Work until a signal ends it."""
@@ -120,17 +130,19 @@ class _Bridge:
             await self._apply(settings.vims)
 
     async def _apply(self, vims: Sequence[VimSettings]) -> None:
-        """Make the running listeners those of ``vims``; a changed cloud is stopped and started."""
-        wanted = {vim.vim_id: vim for vim in vims if vim.transport_url}
-        going = [
-            vim_id
-            for vim_id, (vim, _listener) in self._listeners.items()
-            if wanted.get(vim_id) != vim
-        ]
-        await asyncio.gather(*map(self._remove, going))
-        for vim_id, vim in wanted.items():
+        """Make what runs that of ``vims``; a changed cloud is stopped and started."""
+        listened = {vim.vim_id: vim for vim in vims if vim.transport_url}
+        polled = {vim.vim_id: vim for vim in vims if vim.auth_url}
+        await asyncio.gather(
+            *map(self._remove, _going(self._listeners, listened)),
+            *map(self._remove_poller, _going(self._pollers, polled)),
+        )
+        for vim_id, vim in listened.items():
             if vim_id not in self._listeners:
                 self._add(vim)
+        for vim_id, vim in polled.items():
+            if vim_id not in self._pollers:
+                self._add_poller(vim)
 
     def _add(self, vim: VimSettings) -> None:
         progress = self._progresses[vim.vim_id] = Progress(vim.vim_id, self._counters)
@@ -150,12 +162,35 @@ class _Bridge:
         del self._progresses[vim_id]
         LOG.info("cloud %s: stopped", vim_id, extra={"vim_id": vim_id})
 
+    def _add_poller(self, vim: VimSettings) -> None:
+        interval = vim.seconds_between_polls
+        progress = PollerProgress(vim.vim_id, interval, self._poller_counters)
+        self._polled[vim.vim_id] = progress
+        retention = self._settings.worker.deleted_retention
+        poller = Poller(vim, self._settings.kafka, retention, self._write_findings, progress)
+        self._pollers[vim.vim_id] = vim, poller
+        poller.start()
+
+    async def _remove_poller(self, vim_id: str) -> None:
+        _vim, poller = self._pollers.pop(vim_id)
+        if not await poller.stop():
+            LOG.warning("cloud %s: its API still does not answer, left alone", vim_id)
+        del self._polled[vim_id]
+        LOG.info("cloud %s: no longer polled", vim_id, extra={"vim_id": vim_id})
+
     async def _write(self, records: Sequence[OutgoingRecord], progress: Progress) -> None:
         await self._topics_ready.wait()
         await self._writer.write(records, progress.retried)
 
     def _write_from_thread(self, records: Sequence[OutgoingRecord], progress: Progress) -> Delivery:
         return asyncio.run_coroutine_threadsafe(self._write(records, progress), self._loop)
+
+    def _write_findings(self, records: Sequence[OutgoingRecord]) -> Delivery:
+        async def write() -> None:
+            await self._topics_ready.wait()
+            await self._writer.write(records)
+
+        return asyncio.run_coroutine_threadsafe(write(), self._loop)
 
     def _stuck(self) -> dict[str, str]:
         stuck_after = self._settings.bridge.stuck_after
@@ -167,6 +202,21 @@ class _Bridge:
         waiting = {}
         if not self._writer.available:
             waiting["kafka"] = "does not take records"
-        if self._progresses and not any(each.connected for each in self._progresses.values()):
+        flows = [each.connected for each in self._progresses.values()]
+        flows += [each.is_current for each in self._polled.values()]
+        if flows and not any(flows):
             waiting["clouds"] = "none is connected"
+            waiting |= self._not_polled()
         return waiting
+
+    def _not_polled(self) -> dict[str, str]:
+        """Return which clouds' states grow old, and why."""
+        return {
+            f"polling {vim_id}": each.failing
+            for vim_id, each in self._polled.items()
+            if each.failing
+        }
+
+
+def _going(running: Mapping[str, tuple[VimSettings, object]], wanted: Vims) -> list[str]:
+    return [vim_id for vim_id, (vim, _) in running.items() if wanted.get(vim_id) != vim]

@@ -77,11 +77,19 @@ def metrics_response(registry: CollectorRegistry) -> web.Response:
     )
 
 
-def health_response(check: Check) -> web.Response:
-    """Return 200 ``{"status": "ok"}``, or 503 with what is wrong."""
+def _nothing() -> dict[str, str]:
+    return {}
+
+
+def health_response(check: Check, degraded: Check = _nothing) -> web.Response:
+    """Return 200 ``{"status": "ok"}``, or 503 with what is wrong.
+
+    What is ``degraded`` does not keep the process from its work; a 200 names it, too.
+    """
     wrong = check()
     if not wrong:
-        return web.json_response({"status": "ok"})
+        lesser = degraded()
+        return web.json_response({"status": "ok", **({"degraded": lesser} if lesser else {})})
     text = json.dumps({"status": "failing", "wrong": wrong})
     return web.Response(status=503, text=text, content_type="application/json")
 
@@ -92,10 +100,13 @@ class MonitoringServer:
     It runs in the process's own event loop: where that hangs, nothing answers, as it should be.
     """
 
-    def __init__(self, registry: CollectorRegistry, *, live: Check, ready: Check) -> None:
+    def __init__(
+        self, registry: CollectorRegistry, *, live: Check, ready: Check, degraded: Check = _nothing
+    ) -> None:
         self._registry = registry
         self._live = live
         self._ready = ready
+        self._degraded = degraded
         registry.register(Readiness(ready))
         self._runner: web.AppRunner | None = None
 
@@ -109,7 +120,7 @@ class MonitoringServer:
             return health_response(self._live)
 
         async def ready(_request: web.Request) -> web.Response:
-            return health_response(self._ready)
+            return health_response(self._ready, self._degraded)
 
         app = web.Application()
         app.add_routes(

@@ -262,6 +262,62 @@ class VimSettings(_Section, frozen=True, kw_only=True):
         Literal["SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN"],
         Meta(description="SASL mechanism of a kafka:// URL that names a user"),
     ] = "SCRAM-SHA-512"
+    auth_url: Annotated[
+        str,
+        Meta(
+            description="the cloud's Keystone, https://keystone:5000/v3: nova's API is polled; empty: "
+            "it is not"
+        ),
+    ] = ""
+    username: Annotated[str, Meta(description="Keystone user that polls")] = ""
+    password: Annotated[str, Meta(description="its password (better: password_file)")] = ""
+    password_file: Annotated[str, Meta(description="file that holds the password")] = ""
+    project_name: Annotated[str, Meta(description="project to which the user logs in")] = ""
+    user_domain_name: Annotated[str, Meta(description="domain of the user")] = "Default"
+    project_domain_name: Annotated[str, Meta(description="domain of the project")] = "Default"
+    application_credential_id: Annotated[
+        str, Meta(description="application credential, in place of user and project")
+    ] = ""
+    application_credential_secret: Annotated[
+        str, Meta(description="its secret (better: application_credential_secret_file)")
+    ] = ""
+    application_credential_secret_file: Annotated[
+        str, Meta(description="file that holds the secret")
+    ] = ""
+    region_name: Annotated[
+        str, Meta(description="region of the compute endpoint; empty: the catalogue has but one")
+    ] = ""
+    interface: Annotated[
+        Literal["public", "internal", "admin"], Meta(description="which of its endpoints to use")
+    ] = "public"
+    api_ca_file: Annotated[
+        str,
+        Meta(
+            description="PEM file of the authority that signed Keystone's and nova's certificates; "
+            "empty: the system's authorities"
+        ),
+    ] = ""
+    all_projects: Annotated[
+        bool,
+        Meta(description="poll the servers of all projects, which takes an admin; false: its own"),
+    ] = True
+    poll_interval: Annotated[
+        float,
+        Meta(
+            description="seconds between two polls; 0: 30 without a transport_url, 600 with one, "
+            "where polling only finds what nova's senders lost",
+            ge=0,
+            le=86400,
+        ),
+    ] = 0.0
+    poll_timeout: Annotated[
+        float, Meta(description="seconds that the API has for an answer", gt=0, le=600)
+    ] = 30.0
+
+    @property
+    def seconds_between_polls(self) -> float:
+        """``poll_interval``, or what it is by default."""
+        return self.poll_interval or (600.0 if self.transport_url else 30.0)
 
     @property
     def vim_id(self) -> str:
@@ -589,7 +645,19 @@ def _check_vims(settings: Settings) -> Settings:
             raise SettingsError(
                 f"vims: {vim.vim_id}: transport_url must begin with rabbit:// or kafka://, not {scheme}://"
             )
+        if vim.auth_url:
+            _check_poller(vim)
     return settings
+
+
+def _check_poller(vim: VimSettings) -> None:
+    where = f"vims: {vim.vim_id}"
+    if urlsplit(vim.auth_url).scheme not in ("http", "https"):
+        raise SettingsError(f"{where}: auth_url must begin with http:// or https://")
+    if not (vim.username and vim.project_name) and not vim.application_credential_id:
+        raise SettingsError(
+            f"{where}: auth_url needs username and project_name, or application_credential_id"
+        )
 
 
 def _check_outputs(settings: Settings) -> Settings:

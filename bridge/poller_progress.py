@@ -1,0 +1,103 @@
+"""How each cloud's poller is doing: written by the poller, read by metrics and health."""
+
+import time
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+CYCLE_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+
+
+class PollerCounters:
+    """The pollers' counters, per cloud."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            labels = ("vim_id", *labels)
+            return Counter(f"vimfed_poller_{name}", text, labels, registry=registry)
+
+        self.requests = counter("requests", "requests to the compute API")
+        self.findings = counter("findings", "states and actions that Kafka has acknowledged")
+        self.failures = counter("failures", "cycles that failed, by why", "reason")
+        self.cycles = Histogram(
+            "vimfed_poller_cycle_seconds",
+            "what a cycle took that succeeded",
+            ["vim_id"],
+            buckets=CYCLE_BUCKETS,
+            registry=registry,
+        )
+
+
+class PollerProgress:
+    """One cloud's poller. Each attribute has one writer, so plain attributes do across threads."""
+
+    def __init__(self, vim_id: str, interval: float, counters: PollerCounters) -> None:
+        self.vim_id = vim_id
+        self.interval = interval
+        self.listed = 0
+        """Servers that the last cycle was shown."""
+        self.succeeded_at: float | None = None
+        """When the last good cycle ended, seconds since 1970."""
+        self.failing = ""
+        """Why the last cycle failed; empty where it succeeded."""
+        self._reason = ""
+        self._counters = counters
+        for each in (counters.requests, counters.findings, counters.cycles):
+            each.labels(vim_id)
+
+    def asked(self, requests: int) -> None:
+        """Note that the API was asked, whatever it answered."""
+        self._counters.requests.labels(self.vim_id).inc(requests)
+
+    def wrote(self, findings: int) -> None:
+        """Note that Kafka has acknowledged findings."""
+        self._counters.findings.labels(self.vim_id).inc(findings)
+
+    def succeeded(self, seconds: float) -> bool:
+        """Note a good cycle; return whether it is the first, or the first after a failure."""
+        self._counters.cycles.labels(self.vim_id).observe(seconds)
+        is_news = self.succeeded_at is None or self.failing != ""
+        self.succeeded_at = time.time()
+        self.failing = self._reason = ""
+        return is_news
+
+    def failed(self, reason: str, text: str) -> bool:
+        """Note a failed cycle; return whether the reason is another than before."""
+        self._counters.failures.labels(self.vim_id, reason).inc()
+        is_news = reason != self._reason
+        self._reason, self.failing = reason, f"{reason}: {text}"
+        return is_news
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the cloud's states are as new as they are to be."""
+        return self.succeeded_at is not None and not self.failing
+
+
+class PollerCollector(Collector):
+    """Gauges that are read from the pollers when somebody asks."""
+
+    def __init__(self, progresses: dict[str, PollerProgress]) -> None:
+        self._progresses = progresses
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the gauges of all polled clouds."""
+        success = _gauge(
+            "last_success_timestamp_seconds",
+            "when the cloud was last polled completely, since 1970: its states' age; 0: never yet",
+        )
+        failing = _gauge("failing", "1 while the last cycle failed")
+        listed = _gauge("servers", "servers that the last good cycle was shown")
+        interval = _gauge("interval_seconds", "seconds between two cycles")
+        for vim_id, progress in list(self._progresses.items()):
+            success.add_metric([vim_id], progress.succeeded_at or 0.0)
+            failing.add_metric([vim_id], bool(progress.failing))
+            listed.add_metric([vim_id], progress.listed)
+            interval.add_metric([vim_id], progress.interval)
+        return [success, failing, listed, interval]
+
+
+def _gauge(name: str, text: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"vimfed_poller_{name}", text, labels=["vim_id"])
