@@ -3,7 +3,8 @@
 const BASE = document.documentElement.dataset.api;
 const KEY = "vimfed-login";
 
-// Tells "needed" when a request was answered 401, and "given" when there is a login to try.
+// Tells "needed" when the present login, or the lack of one, was answered 401, and "given" when
+// there is another to try.
 export const logins = new EventTarget();
 
 // A request that got no answer of use. `status` is 0 where nobody answered; `retryAfter` seconds.
@@ -15,18 +16,27 @@ export class ApiError extends Error {
   }
 }
 
-// Keeps the login's headers as long as the tab is open; null forgets them.
-export function keepLogin(headers) {
-  if (headers) sessionStorage.setItem(KEY, JSON.stringify(headers));
-  else sessionStorage.removeItem(KEY);
+// Returns what a notice says of a request that failed: the text and its kind. Throws what is no
+// ApiError.
+export function complaint(error) {
+  if (!(error instanceof ApiError)) throw error;
+  return error.status === 401 ? ["Log in to see this.", "info"] : [error.message, "error"];
+}
+
+// Keeps the headers of a login as long as the tab is open.
+export function giveLogin(headers) {
+  sessionStorage.setItem(KEY, JSON.stringify(headers));
   logins.dispatchEvent(new Event("given"));
 }
+
+export const forgetLogin = () => sessionStorage.removeItem(KEY);
 
 export const loginHeaders = () => JSON.parse(sessionStorage.getItem(KEY) ?? "{}");
 
 // Returns the response to a GET that succeeds. Throws ApiError.
 export async function open(path, { parameters = [], headers = {}, signal } = {}) {
   const query = new URLSearchParams(parameters).toString();
+  const login = sessionStorage.getItem(KEY);
   let response;
   try {
     response = await fetch(query ? `${path}?${query}` : path, {
@@ -38,7 +48,7 @@ export async function open(path, { parameters = [], headers = {}, signal } = {})
     });
   } catch (error) {
     if (signal?.aborted) throw error;
-    throw new ApiError(0, "the worker does not answer");
+    throw new ApiError(0, "The worker does not answer. Trying again.");
   }
   if (response.ok) return response;
   let body = {};
@@ -47,8 +57,13 @@ export async function open(path, { parameters = [], headers = {}, signal } = {})
   } catch {
     // A proxy's error page: the status says enough.
   }
-  const message = body.error ?? `the worker answered ${response.status}`;
-  if (response.status === 401) logins.dispatchEvent(new Event("needed"));
+  const message = response.status === 503 && body.reason
+    ? `No complete answer now: ${body.reason}. Trying again.`
+    : (body.error ?? `The worker answered ${response.status}.`);
+  // Another login may have been given meanwhile.
+  if (response.status === 401 && login === sessionStorage.getItem(KEY)) {
+    logins.dispatchEvent(new Event("needed"));
+  }
   throw new ApiError(response.status, message, body.retry_after ?? null);
 }
 
@@ -58,11 +73,12 @@ export async function get(path, parameters, signal) {
   return response.json();
 }
 
-// Returns the response to a GET of the stream of live events. Throws ApiError.
-export function openEvents(lastEventId, signal) {
+// Returns the response to a GET of the stream of live events: from an id on, or first so many of
+// the newest. Throws ApiError.
+export function openEvents(lastEventId, recent, signal) {
   const headers = { Accept: "text/event-stream" };
   if (lastEventId) headers["Last-Event-ID"] = lastEventId;
-  return open(`${BASE}/v1/events`, { headers, signal });
+  return open(`${BASE}/v1/events`, { parameters: { recent }, headers, signal });
 }
 
 // Returns the path of a cloud: a cloud_owner has no "_".

@@ -1,7 +1,7 @@
 // The dashboard: puts the parts together. They meet in the place (cloud, filter, VM), in the counts
 // that are asked for every few seconds, and in the live events.
 
-import { ApiError, get, logins } from "./api.js";
+import { complaint, get, logins } from "./api.js";
 import { StateChart } from "./chart.js";
 import { markChosen, showClouds } from "./clouds.js";
 import { byId, notify, setText } from "./dom.js";
@@ -43,19 +43,16 @@ function show({ cloud, filter, vm }) {
 }
 
 async function count(signal) {
-  const notice = byId("clouds-notice");
-  try {
-    const { vims } = await get("/v1/vims", [], signal);
-    chart.add(vims);
-    showClouds(vims);
-    vms.know(vims.map((vim) => vim.vim_id));
-    return null;
-  } catch (error) {
-    if (!(error instanceof ApiError)) return null; // superseded
-    const text = error.status === 401 ? "Log in to see the clouds." : error.message;
-    notify(notice, text, error.status === 401 ? "info" : "error");
-    return error.retryAfter ?? COUNT_EVERY;
-  }
+  const { vims } = await get("/v1/vims", [], signal);
+  chart.add(vims);
+  showClouds(vims);
+  vms.know(vims.map((vim) => vim.vim_id));
+}
+
+function cannotCount(error) {
+  const notice = complaint(error);
+  notify(byId("clouds-notice"), ...notice);
+  vms.explain(...notice);
 }
 
 setUpLogin();
@@ -71,7 +68,7 @@ byId("filter-form").addEventListener("submit", (event) => event.preventDefault()
 onPlace(show);
 show(place());
 
-const counting = poll(count, COUNT_EVERY);
+const counting = poll(count, cannotCount, COUNT_EVERY);
 const workers = watchWorkers();
 setText(byId("zone"), `Times are in ${zone}.`);
 

@@ -2,7 +2,7 @@
 
 import { byId, h, reconcile, setText, svg } from "./dom.js";
 import { total } from "./clouds.js";
-import { go, place } from "./place.js";
+import { go } from "./place.js";
 import { toggled } from "./filter.js";
 import { grouped, STATES, stateClass } from "./states.js";
 import { clock } from "./times.js";
@@ -200,13 +200,16 @@ export class StateChart {
 }
 
 function newLegendItem(state) {
-  const toggle = () => go({ filter: toggled(place().filter, "state", state) }, { replace: true });
+  const toggle = () => {
+    go({ filter: toggled(byId("filter").value, "state", state) }, { replace: true });
+  };
   const button = h(
     "button",
     {
       type: "button",
       class: `legend-button ${stateClass(state)}`,
       "data-item": true,
+      disabled: state === "other",
       title: state === "deleted" ? "kept for a while for queries; not in the chart" : null,
       click: toggle,
     },

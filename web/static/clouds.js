@@ -10,7 +10,7 @@ const MOST_WORDS = 3;
 // Shows the clouds of `GET /v1/vims`.
 export function showClouds(vims) {
   const list = byId("clouds-list");
-  const chosen = place().cloud;
+  const chosen = place().cloud || (vims.length === 1 ? vims[0].vim_id : ALL);
   const rows = vims.map((vim) => ({ ...vim, states: grouped(vim.states) }));
   rows.sort((a, b) => a.vim_id.localeCompare(b.vim_id));
   if (rows.length > 1) rows.unshift({ vim_id: ALL, configured: true, ...total(rows) });

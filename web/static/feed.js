@@ -1,7 +1,7 @@
 // The list of live events, newest first.
 
 import { byId, h, notify, setText } from "./dom.js";
-import { matchesEvent } from "./filter.js";
+import { isNarrow, matchesEvent } from "./filter.js";
 import { vmLink } from "./place.js";
 import { actionLabel, stateLabel } from "./states.js";
 import { clock, timeElement } from "./times.js";
@@ -33,7 +33,7 @@ export class Feed {
   // Shows events of one cloud ("" for all) that the filter lets through.
   show(cloud, filter) {
     this.#list.classList.toggle("of-one", cloud !== "");
-    this.#filtered = filter.words.length > 0 || Object.keys(filter.fields).length > 0;
+    this.#filtered = isNarrow(filter);
     this.#matches = (entry) =>
       entry.gap || ((!cloud || entry.vim_id === cloud) && matchesEvent(filter, entry));
     this.#render();
@@ -114,14 +114,14 @@ function item(entry, isNew) {
       "div",
       { class: "what" },
       actionLabel(entry.kind, entry.phase),
-      entry.late ? h("span", { class: "mark" }, "late") : null,
-      entry.inferred ? h("span", { class: "mark" }, "inferred") : null,
       h("span", { class: "cloud" }, entry.vim_id),
     ),
     h(
       "div",
       { class: "about" },
       vmLink(entry.vim_id, entry.instance_id, entry.display_name),
+      entry.late ? h("span", { class: "mark" }, "late") : null,
+      entry.inferred ? h("span", { class: "mark" }, "inferred") : null,
       stateLabel(entry.new_state, entry.new_task_state),
     ),
   );

@@ -1,10 +1,13 @@
 // The connection over which events come: kept up, and resumed where it broke off.
 
-import { logins, openEvents } from "./api.js";
+import { ApiError, logins, openEvents } from "./api.js";
 import { EventParser } from "./sse.js";
 
 const FIRST_WAIT = 0.5; // seconds; doubled with every failure
 const LONGEST_WAIT = 8;
+const REFUSED_WAIT = 30;
+const STABLE = 5_000; // milliseconds after which a connection counts as one that works
+const RECENT = 100; // events that are shown when the page opens
 const SILENCE = 45_000; // milliseconds without even a keep-alive after which a connection is dead
 
 // Follows the live events as long as the page is open. `onEvent` gets each event, repetitions
@@ -13,6 +16,7 @@ const SILENCE = 45_000; // milliseconds without even a keep-alive after which a 
 export async function follow({ onEvent, onGap, onState }) {
   const connection = { lastId: null };
   let failures = 0;
+  let liveAt = Infinity;
   onState("connecting", "Connecting");
   for (;;) {
     try {
@@ -20,30 +24,31 @@ export async function follow({ onEvent, onGap, onState }) {
         onEvent,
         onGap,
         onLive() {
-          failures = 0;
+          liveAt = performance.now();
           onState("live", "Live");
         },
       });
-      onState("waiting", "Reconnecting");
-      await pause(FIRST_WAIT);
+      throw new ApiError(0, "The stream has ended.");
     } catch (error) {
+      if (performance.now() - liveAt > STABLE) failures = 0;
+      liveAt = Infinity;
       if (error.status === 401 || error.status === 403) {
         onState("refused", error.status === 401 ? "Log in to follow" : error.message);
-        await new Promise((given) => logins.addEventListener("given", given, { once: true }));
+        await pause(REFUSED_WAIT);
         continue;
       }
       const wait = error.retryAfter ?? Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** failures);
       failures += 1;
-      onState("waiting", `${waitingFor(error)}, trying again`);
+      onState("waiting", reason(error));
       // Not all pages at the same moment, when a worker comes back.
       await pause(wait * (0.75 + Math.random() / 2));
     }
   }
 }
 
-function waitingFor(error) {
-  if (error.status === 503) return "Worker not ready";
-  return error.status ? error.message : "Reconnecting";
+function reason({ status, message }) {
+  if (status === 503) return "Worker not ready";
+  return status ? message : "Reconnecting";
 }
 
 async function stream(connection, { onEvent, onGap, onLive }) {
@@ -55,7 +60,7 @@ async function stream(connection, { onEvent, onGap, onLive }) {
   };
   heard();
   try {
-    const response = await openEvents(connection.lastId, controller.signal);
+    const response = await openEvents(connection.lastId, RECENT, controller.signal);
     onLive();
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     const parser = new EventParser();
@@ -76,15 +81,17 @@ async function stream(connection, { onEvent, onGap, onLive }) {
   }
 }
 
-// Waits, or less where the network has come back.
+// Waits, or less where the network has come back, or there is another login.
 function pause(seconds) {
   return new Promise((resolve) => {
     const timer = setTimeout(end, seconds * 1000);
     function end() {
       clearTimeout(timer);
       window.removeEventListener("online", end);
+      logins.removeEventListener("given", end);
       resolve();
     }
     window.addEventListener("online", end);
+    logins.addEventListener("given", end);
   });
 }

@@ -1,6 +1,6 @@
 // The login: a user with a password, or a token. It is kept as long as the tab is open.
 
-import { keepLogin, loginHeaders, logins } from "./api.js";
+import { forgetLogin, giveLogin, loginHeaders, logins } from "./api.js";
 import { byId, notify } from "./dom.js";
 
 const SCHEMES = {
@@ -13,10 +13,13 @@ export function setUpLogin() {
   const dialog = byId("login");
   const form = byId("login-form");
   const button = byId("login-open");
+  let isDeclined = false;
+
+  const isGiven = () => Object.keys(loginHeaders()).length > 0;
 
   function show() {
     button.hidden = false;
-    button.textContent = Object.keys(loginHeaders()).length ? "Log out" : "Log in";
+    button.textContent = isGiven() ? "Log out" : "Log in";
   }
 
   function chooseScheme() {
@@ -26,18 +29,18 @@ export function setUpLogin() {
   }
 
   logins.addEventListener("needed", () => {
-    const refused = Object.keys(loginHeaders()).length > 0;
-    if (refused) {
-      sessionStorage.clear();
+    if (isGiven()) {
+      forgetLogin();
       notify(byId("login-notice"), "This login was not accepted.", "error");
+      isDeclined = false;
     }
     show();
-    if (!dialog.open) dialog.showModal();
+    if (!dialog.open && !isDeclined) dialog.showModal();
   });
   button.addEventListener("click", () => {
-    if (Object.keys(loginHeaders()).length) {
-      keepLogin(null);
-      show();
+    if (isGiven()) {
+      forgetLogin();
+      location.reload(); // nothing that was shown may stay
     } else dialog.showModal();
   });
   form.addEventListener("change", chooseScheme);
@@ -45,14 +48,17 @@ export function setUpLogin() {
     event.preventDefault();
     const given = Object.fromEntries(new FormData(form));
     notify(byId("login-notice"), "");
-    keepLogin(SCHEMES[given.scheme](given));
     form.reset();
     chooseScheme();
     dialog.close();
+    giveLogin(SCHEMES[given.scheme](given));
     show();
   });
+  dialog.addEventListener("close", () => {
+    isDeclined = !isGiven();
+  });
   byId("login-cancel").addEventListener("click", () => dialog.close());
-  if (Object.keys(loginHeaders()).length) show();
+  if (isGiven()) show();
 }
 
 function base64(text) {

@@ -1,16 +1,28 @@
 // Asking again and again, one request at a time.
 
 const CLOSEST = 2; // seconds between the beginnings of two requests, whatever happens meanwhile
+const RETRY = 3; // seconds after a failure, where the answer names none
 const HIDDEN = 6; // so many times less often while nobody sees the page
 
 // Calls `refresh` now and every `seconds`; `soon` brings the next call forward, `now` starts anew at
-// once. `refresh` gets a signal that aborts when it is superseded, and handles its own errors; it
-// may return seconds after which to come again.
-export function poll(refresh, seconds) {
+// once. `refresh` gets a signal that aborts when it is superseded; `failed` gets the ApiError that it
+// throws.
+export function poll(refresh, failed, seconds) {
   let timer = 0;
   let controller = null;
   let begun = 0;
   let wanted = false;
+
+  async function attempt(signal) {
+    try {
+      await refresh(signal);
+    } catch (error) {
+      if (signal.aborted) return seconds;
+      failed(error);
+      return error.retryAfter ?? RETRY;
+    }
+    return seconds;
+  }
 
   async function run() {
     clearTimeout(timer);
@@ -18,7 +30,7 @@ export function poll(refresh, seconds) {
     const own = (controller = new AbortController());
     begun = performance.now();
     wanted = false;
-    const wait = (await refresh(own.signal)) ?? seconds;
+    const wait = await attempt(own.signal);
     if (own !== controller) return;
     controller = null;
     if (wanted) bringForward();

@@ -1,6 +1,6 @@
 // One VM: what is known of it, and its history as a timeline.
 
-import { ApiError, get, instancePath } from "./api.js";
+import { complaint, get, instancePath } from "./api.js";
 import { byId, h, notify, reconcile, setText, svg } from "./dom.js";
 import { go } from "./place.js";
 import { actionLabel, stateClass, stateLabel } from "./states.js";
@@ -90,9 +90,7 @@ export class Timeline {
   }
 
   #complain(error, request) {
-    if (!(error instanceof ApiError)) throw error;
-    const text = error.status === 401 ? "Log in to see this VM." : error.message;
-    notify(byId("vm-notice"), text, error.status === 401 ? "info" : "error");
+    notify(byId("vm-notice"), ...complaint(error));
     if (error.status !== 503 && error.status !== 0) return;
     setTimeout(() => request === this.#request && this.#vm && this.#load(), 2000);
   }

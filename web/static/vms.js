@@ -1,13 +1,14 @@
 // The list of a cloud's VMs: filtered and sorted by the server, one page at a time.
 
-import { ApiError, cloudPath, get } from "./api.js";
+import { cloudPath, complaint, get } from "./api.js";
 import { byId, h, notify, reconcile, setText } from "./dom.js";
-import { instanceParameters } from "./filter.js";
+import { instanceParameters, isNarrow, parse } from "./filter.js";
 import { vmLink } from "./place.js";
 import { poll } from "./poll.js";
 import { actionLabel, stateLabel } from "./states.js";
 import { ago, timeElement } from "./times.js";
 
+const EVERY = 15; // seconds, where nothing happens
 const PAGE = 50;
 const MOST_CLOUDS = 8; // whose newest VMs are shown together
 
@@ -15,7 +16,7 @@ export class VmList {
   #rows = byId("vms-rows");
   #notice = byId("vms-notice");
   #clouds = []; // vim_ids whose VMs are listed
-  #filter = { words: [], fields: {} };
+  #filter = parse("");
   #sort = "changed_at";
   #order = "desc";
   #markers = [null]; // of the pages up to this one
@@ -43,7 +44,12 @@ export class VmList {
   know(vimIds) {
     if (vimIds.join("\n") === this.#all.join("\n")) return;
     this.#all = vimIds;
-    this.#restart();
+    if (!this.#chosen) this.#restart();
+  }
+
+  // Says why nothing is known yet.
+  explain(text, kind) {
+    if (!this.#poll) notify(this.#notice, text, kind);
   }
 
   // Asks again soon: something has happened in a cloud.
@@ -63,7 +69,15 @@ export class VmList {
     if (!this.#clouds.length) return;
     this.#setBusy(true);
     if (this.#poll) this.#poll.now();
-    else this.#poll = poll((signal) => this.#refresh(signal), 15);
+    else this.#poll = this.#newPoll();
+  }
+
+  #newPoll() {
+    return poll(
+      (signal) => this.#refresh(signal),
+      (error) => this.#failed(error),
+      EVERY,
+    );
   }
 
   // Says whether what is listed is still the answer to an earlier question.
@@ -94,27 +108,23 @@ export class VmList {
 
   async #refresh(signal) {
     if (this.#clouds.length > MOST_CLOUDS) {
-      this.#fill([], null, 0);
-      notify(this.#notice, "Choose a cloud to see its VMs.");
-      return null;
+      this.#fill([], null, 0, "Choose a cloud to see its VMs.");
+      return;
     }
-    try {
-      const pages = await Promise.all(this.#clouds.map((vimId) => this.#page(vimId, signal)));
-      this.#fill(
-        pages.flatMap((page) => page.instances.map((one) => ({ ...one, vim_id: page.vim_id }))),
-        pages.length === 1 ? pages[0].next_marker : null,
-        pages.reduce((sum, page) => sum + page.count, 0),
-      );
-      return null;
-    } catch (error) {
-      if (!(error instanceof ApiError)) return null; // superseded
-      const text = error.status === 401 ? "Log in to see the VMs." : error.message;
-      notify(this.#notice, text, error.status === 401 ? "info" : "error");
-      if (error.status === 400) this.#fill([], null, 0, true);
-      return error.retryAfter ?? 3;
-    } finally {
-      if (!signal.aborted) this.#setBusy(false);
-    }
+    const pages = await Promise.all(this.#clouds.map((vimId) => this.#page(vimId, signal)));
+    this.#fill(
+      pages.flatMap((page) => page.instances.map((one) => ({ ...one, vim_id: page.vim_id }))),
+      pages.length === 1 ? pages[0].next_marker : null,
+      pages.reduce((sum, page) => sum + page.count, 0),
+      isNarrow(this.#filter) ? "No VM that the filter lets through." : "No VM heard of yet.",
+    );
+  }
+
+  #failed(error) {
+    // What is not understood is answered by nothing; what fails for a while leaves what is shown.
+    if (error.status === 400) this.#fill([], null, 0, "");
+    this.#setBusy(false);
+    notify(this.#notice, ...complaint(error));
   }
 
   #page(vimId, signal) {
@@ -129,7 +139,8 @@ export class VmList {
     return get(`${cloudPath(vimId)}/instances`, parameters, signal);
   }
 
-  #fill(instances, next, count, keepNotice = false) {
+  // Shows a page; `none` says why it is empty.
+  #fill(instances, next, count, none) {
     const several = this.#clouds.length > 1;
     if (several) {
       const field = { changed_at: "launched_at" }[this.#sort] ?? this.#sort;
@@ -153,10 +164,8 @@ export class VmList {
       newRow,
       (row, one) => fillRow(row, one, several),
     );
-    if (keepNotice) return;
-    const filtered = this.#filter.words.length || Object.keys(this.#filter.fields).length;
-    const none = filtered ? "No VM that the filter lets through." : "No VM heard of yet.";
     notify(this.#notice, instances.length ? "" : none);
+    this.#setBusy(false);
   }
 }
 
@@ -178,7 +187,7 @@ function newRow(one) {
 
 function fillRow(row, one, several) {
   const [name, state, changed, host] = row.children;
-  const told = JSON.stringify(one);
+  const told = JSON.stringify([one, several]);
   if (row.dataset.told === told) return;
   row.dataset.told = told;
   const task = one.state_description === one.state ? "" : one.state_description;

@@ -1,6 +1,6 @@
 // The workers: what each owns, how far it is behind, and how it is.
 
-import { ApiError, get } from "./api.js";
+import { complaint, get } from "./api.js";
 import { sparkline } from "./chart.js";
 import { byId, h, notify, reconcile, setText } from "./dom.js";
 import { poll } from "./poll.js";
@@ -13,29 +13,22 @@ const lags = new Map(); // by URL, the newest last
 
 // Shows the workers from now on; returns the poll.
 export function watchWorkers() {
-  return poll(refresh, EVERY);
+  const failed = (error) => notify(byId("workers-notice"), ...complaint(error));
+  return poll(refresh, failed, EVERY);
 }
 
 async function refresh(signal) {
-  try {
-    const { asked, workers, unowned } = await get("/v1/workers", [], signal);
-    for (const { url, figures } of workers) if (figures) remember(url, behind(figures));
-    reconcile(
-      byId("workers-list"),
-      workers,
-      (worker) => worker.url,
-      newWorker,
-      (child, worker) => fill(child, worker, worker.url === asked),
-    );
-    const missing = unowned.length ? `No worker owns the partitions ${ranges(unowned)}.` : "";
-    notify(byId("workers-notice"), missing, "error");
-    return null;
-  } catch (error) {
-    if (!(error instanceof ApiError)) return null; // superseded
-    const text = error.status === 401 ? "Log in to see the workers." : error.message;
-    notify(byId("workers-notice"), text, error.status === 401 ? "info" : "error");
-    return error.retryAfter ?? EVERY;
-  }
+  const { asked, workers, unowned } = await get("/v1/workers", [], signal);
+  for (const { url, figures } of workers) if (figures) remember(url, behind(figures));
+  reconcile(
+    byId("workers-list"),
+    workers,
+    (worker) => worker.url,
+    newWorker,
+    (child, worker) => fill(child, worker, worker.url === asked),
+  );
+  const missing = unowned.length ? `No worker owns the partitions ${ranges(unowned)}.` : "";
+  notify(byId("workers-notice"), missing, "error");
 }
 
 function remember(url, lag) {
