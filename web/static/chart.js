@@ -11,6 +11,7 @@ const MOST_SAMPLES = 720;
 const SHORTEST = 60_000; // milliseconds that the time axis shows at least
 const HEIGHT = 200;
 const MARGIN = { top: 8, left: 44, bottom: 22 };
+const TIME_WIDTH = 56; // pixels of "23:59:59"
 const LABELS = 112; // pixels for the states' names at the right, where there is room
 const STACKED = STATES.filter((state) => state !== "deleted");
 const LEGEND = [...STACKED].reverse().concat("deleted");
@@ -115,7 +116,8 @@ export class StateChart {
         svg("text", { x: left - 6, y: at + 4, "text-anchor": "end" }, tick.toLocaleString("en")),
       );
     }
-    for (const tick of timeTicks(begin, end, (right - left) / 90)) {
+    for (const tick of timeTicks(begin, end, (right - left) / (1.6 * TIME_WIDTH))) {
+      if (x(tick) + TIME_WIDTH / 2 > this.#width) continue;
       const text = clock(new Date(tick));
       const anchor = { x: x(tick), y: HEIGHT - 6, "text-anchor": "middle" };
       grid.append(svg("text", anchor, text.slice(text.lastIndexOf(" ") + 1)));
