@@ -44,7 +44,12 @@ podAnnotations: {a: b}
 nodeSelector: {disk: ssd}
 tolerations: [{operator: Exists}]
 """
-VALUES = {"default": "", "everything": EVERYTHING}
+(GUIDE,) = re.findall(
+    r"```yaml\n(# my-values.yaml\n.*?)```",
+    (PROJECT / "docs" / "kubernetes.md").read_text(),
+    re.DOTALL,
+)
+VALUES = {"default": "", "everything": EVERYTHING, "guide": GUIDE}
 
 
 def helm(*arguments: str, stdin: str = "") -> str:
@@ -108,13 +113,18 @@ def test_every_process_can_use_its_settings_and_is_asked_where_it_listens(
 ) -> None:
     (config,) = of_kind("ConfigMap", values)
     file = tmp_path / "vimfed.toml"
-    file.write_text(config["data"]["vimfed.toml"])
+    secret = tmp_path / "secret"
+    secret.write_text("rabbit://host/")
+    text = config["data"]["vimfed.toml"]
+    file.write_text(text.replace("/etc/vimfed/secrets/region-one/transport_url", str(secret)))
     components = dict(pods(values))
     assert {"bridge", "worker"} <= components.keys()
     for template in components.values():
         (container,) = template["spec"]["containers"]
         environment = {one["name"]: one.get("value", "secret") for one in container["env"]}
         environment.pop("POD_NAME", None)
+        mounts = [mount["mountPath"] for mount in container["volumeMounts"]]
+        assert ("/etc/vimfed/secrets/region-one" in mounts) == (values != "default")
         settings = load_settings(file, environment)
         assert str(settings.state_dir) == "/var/lib/vimfed"
         command, *options = container["args"]
