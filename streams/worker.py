@@ -2,6 +2,7 @@
 
 import math
 import socket
+import ssl
 import time
 from typing import cast
 
@@ -18,7 +19,7 @@ from streams.instances_table import InstancesTable
 from streams.lanes import BatchHandler
 from streams.worker_health import WorkerCounters, WorkerHealth
 from vimfed.metrics import new_registry
-from vimfed.settings import Settings, WebSettings
+from vimfed.settings import Settings, SettingsError, WebSettings
 from vimfed.topics import TopicNames
 
 
@@ -47,6 +48,7 @@ class StreamWorker:
             web_bind=settings.web.host,
             web_port=settings.web.port,
             canonical_url=_own_url(settings.web),
+            web_ssl_context=_server_context(settings.web),
         )
         self.table = InstancesTable(
             self.app,
@@ -149,4 +151,18 @@ def _own_url(web: WebSettings) -> str:
     everywhere = web.host in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
     # In a container the own name leads to the address that the others see.
     host = socket.gethostbyname(socket.gethostname()) if everywhere else web.host
-    return f"http://{host}:{web.port}"
+    return f"{web.scheme}://{host}:{web.port}"
+
+
+def _server_context(web: WebSettings) -> ssl.SSLContext | None:
+    """Return what HTTPS is served with; None where HTTP is. Raises SettingsError."""
+    if not web.cert_file:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(web.cert_file, web.key_file or None)
+    except OSError as error:  # ssl.SSLError is one
+        raise SettingsError(
+            f"web.cert_file and web.key_file cannot be used: {error.strerror or error}"
+        ) from None
+    return context

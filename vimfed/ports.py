@@ -48,7 +48,7 @@ def free_ports(count: int) -> list[int]:
             probe.close()
 
 
-def own_url(host: str, port: int) -> str:
+def own_url(host: str, port: int, scheme: str = "http") -> str:
     """Return the URL under which this machine reaches what listens on ``host`` and ``port``."""
     everywhere = host in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
-    return f"http://{'127.0.0.1' if everywhere else host}:{port}"
+    return f"{scheme}://{'127.0.0.1' if everywhere else host}:{port}"

@@ -13,9 +13,9 @@ import re
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -25,7 +25,11 @@ from vimfed.errors import OperatorError
 from vimfed.identity import vim_id_of
 
 ENV_PREFIX = "VIMFED_"
+NO_SETTINGS = frozenset({"VIMFED_CONFIG"})
+"""Variables that begin so and are no settings."""
 DEFAULT_DMAAP_TOPIC = "unauthenticated.VIM_VM_EVENTS"
+SHORTEST_SECRET = 16
+"""Characters that a token or a secret of the HTTP API has at least."""
 EVENTS_RETENTION = 7 * 24 * 3600
 """Seconds for which the events topic keeps a record."""
 
@@ -40,6 +44,9 @@ class SettingsError(OperatorError):
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A table of the settings file."""
+
+
+S = TypeVar("S", bound=_Section)
 
 
 class KafkaSettings(_Section, frozen=True, kw_only=True):
@@ -265,8 +272,8 @@ class VimSettings(_Section, frozen=True, kw_only=True):
     auth_url: Annotated[
         str,
         Meta(
-            description="the cloud's Keystone, https://keystone:5000/v3: nova's API is polled; empty: "
-            "it is not"
+            description="the cloud's Keystone, https://keystone:5000/v3: nova's API is polled; "
+            "empty: it is not"
         ),
     ] = ""
     username: Annotated[str, Meta(description="Keystone user that polls")] = ""
@@ -384,6 +391,114 @@ class WorkerSettings(_Section, frozen=True, kw_only=True):
     ] = 60.0
 
 
+class WebUser(_Section, frozen=True, kw_only=True):
+    """``[[web.auth.users]]``: who may log in, by a password (Basic) or by a bearer token."""
+
+    name: Annotated[str, Meta(description="user name, without a colon", pattern=r"^[^:]+$")]
+    password: Annotated[
+        str,
+        Meta(
+            description="password, or its hash as vimfed hash-password makes it (better: "
+            "password_file)"
+        ),
+    ] = ""
+    password_file: Annotated[str, Meta(description="file that holds the password")] = ""
+    token: Annotated[
+        str,
+        Meta(description="bearer token, 16 characters at least, random (better: token_file)"),
+    ] = ""
+    token_file: Annotated[str, Meta(description="file that holds the token")] = ""
+    role: Annotated[
+        Literal["reader", "writer", "admin"],
+        Meta(
+            description="reader: queries and live events; writer: subscriptions and notifications, "
+            "too; admin: everything"
+        ),
+    ] = "reader"
+    clouds: Annotated[
+        list[str],
+        Meta(
+            description="vim_ids of the clouds that the user may see, * matches anything; empty: "
+            "every cloud"
+        ),
+    ] = []
+
+
+class KeystoneSettings(_Section, frozen=True, kw_only=True):
+    """``[web.auth.keystone]``: tokens of OpenStack's Keystone, sent as X-Auth-Token."""
+
+    url: Annotated[
+        str, Meta(description="Keystone's URL, without /v3; empty: its tokens are not accepted")
+    ] = ""
+    ca_file: Annotated[
+        str, Meta(description="PEM file of the authority that signed its certificate")
+    ] = ""
+    username: Annotated[
+        str,
+        Meta(
+            description="account that validates the tokens; empty: each token validates itself, "
+            "which Keystone's policy allows by default"
+        ),
+    ] = ""
+    password: Annotated[str, Meta(description="its password (better: password_file)")] = ""
+    password_file: Annotated[str, Meta(description="file that holds the password")] = ""
+    user_domain: Annotated[str, Meta(description="name of the account's domain")] = "Default"
+    project: Annotated[str, Meta(description="name of the account's project")] = "service"
+    project_domain: Annotated[str, Meta(description="name of the project's domain")] = "Default"
+    reader_roles: Annotated[
+        tuple[str, ...], Meta(description="Keystone's roles that make a reader here")
+    ] = ()
+    writer_roles: Annotated[tuple[str, ...], Meta(description="those that make a writer")] = ()
+    admin_roles: Annotated[tuple[str, ...], Meta(description="those that make an admin")] = (
+        "admin",
+    )
+    clouds: Annotated[
+        list[str],
+        Meta(
+            description="vim_ids of the clouds whose Keystone it is, the only ones that its users "
+            "may see; * matches anything; empty: every cloud"
+        ),
+    ] = []
+    timeout: Annotated[float, Meta(description="seconds that Keystone has for an answer", gt=0)] = (
+        5.0
+    )
+    cache_seconds: Annotated[
+        float,
+        Meta(
+            description="seconds for which Keystone's word on a token holds, if it does not expire "
+            "before: as long, a token that was revoked is accepted",
+            ge=0,
+        ),
+    ] = 60.0
+
+
+class WebAuthSettings(_Section, frozen=True, kw_only=True):
+    """``[web.auth]``: who may use the HTTP API; without users and Keystone: who reaches it."""
+
+    allow_anonymous: Annotated[
+        bool,
+        Meta(
+            description="let whoever reaches it do everything, although it listens on more than "
+            "loopback: where the network keeps strangers out"
+        ),
+    ] = False
+    peer_secret: Annotated[
+        str,
+        Meta(
+            description="by which the workers know each other, the same for all, 16 characters at "
+            "least; needed with users or Keystone (better: peer_secret_file)"
+        ),
+    ] = ""
+    peer_secret_file: Annotated[str, Meta(description="file that holds the secret")] = ""
+    users: Annotated[list[WebUser], Meta(description="who may log in")] = []
+    keystone: KeystoneSettings = KeystoneSettings()
+
+    @property
+    def is_on(self) -> bool:
+        """Whether callers have to log in."""
+        return bool(self.users or self.keystone.url)
+
+
 class WebSettings(_Section, frozen=True, kw_only=True):
     """``[web]``: the HTTP API of each worker."""
 
@@ -396,8 +511,8 @@ class WebSettings(_Section, frozen=True, kw_only=True):
         str,
         Meta(
             description="URL under which the other workers reach this one; empty: "
-            "http://host:port, for host 0.0.0.0 with the address of this machine's, container's or "
-            "pod's own name"
+            "http(s)://host:port, for host 0.0.0.0 with the address of this machine's, container's "
+            "or pod's own name"
         ),
     ] = ""
     live_clients: Annotated[
@@ -411,6 +526,23 @@ class WebSettings(_Section, frozen=True, kw_only=True):
             gt=0,
         ),
     ] = 5000.0
+    cert_file: Annotated[
+        str, Meta(description="PEM file of the server's certificate; with it, HTTPS is served")
+    ] = ""
+    key_file: Annotated[str, Meta(description="PEM file of its key; empty: in cert_file")] = ""
+    ca_file: Annotated[
+        str,
+        Meta(
+            description="PEM file of the authority that signed the workers' certificates, by which "
+            "they know each other"
+        ),
+    ] = ""
+    auth: WebAuthSettings = WebAuthSettings()
+
+    @property
+    def scheme(self) -> str:
+        """Of its URLs: http or https."""
+        return "https" if self.cert_file else "http"
 
 
 class GatewayUser(_Section, frozen=True, kw_only=True):
@@ -496,7 +628,7 @@ def load_settings(path: Path | None, environ: Mapping[str, str] = os.environ) ->
         settings = msgspec.convert(tree, Settings, strict=False, dec_hook=_decode_path)
     except msgspec.ValidationError as error:
         raise SettingsError(f"{path or 'environment'}: {error}") from None
-    return _check_outputs(_check_vims(_resolve_secret_files(settings)))
+    return _check_web(_check_outputs(_check_vims(_resolve_secret_files(settings))))
 
 
 def _decode_path(_type: type[Path], value: str) -> Path:
@@ -546,79 +678,86 @@ def _environment_name(vim_id: str) -> str:
     return re.sub(r"[^A-Z0-9]", "_", vim_id.upper())
 
 
+class _Entries(typing.NamedTuple):
+    """A list of sections, whose entries the environment reaches by name."""
+
+    section: type[_Section]
+    name_of: Callable[[Mapping[str, Any]], str]
+    unknown: str
+
+
+_LISTS = {
+    "VIMS": _Entries(
+        VimSettings,
+        lambda vim: vim_id_of(vim.get("cloud_owner", ""), vim.get("cloud_region_id", "")),
+        "no cloud in [[vims]] has that vim_id",
+    ),
+    "DMAAP__OUTPUTS": _Entries(
+        DmaapOutput, lambda output: output.get("name", "dmaap"), "no output has that name"
+    ),
+    "WEB__AUTH__USERS": _Entries(
+        WebUser, lambda user: user.get("name", ""), "no user has that name"
+    ),
+}
+
+
 def _apply_environment(tree: dict[str, Any], environ: Mapping[str, str]) -> None:
     """Write each ``VIMFED_SECTION__KEY`` of ``environ`` into ``tree``."""
     for name, value in environ.items():
-        if not name.startswith(ENV_PREFIX) or name == "VIMFED_CONFIG":
+        if not name.startswith(ENV_PREFIX) or name in NO_SETTINGS:
             continue
-        head, _, rest = name.removeprefix(ENV_PREFIX).partition("__")
-        if head == "VIMS":
-            _apply_vim_environment(tree, name, rest, value)
-            continue
-        if head == "DMAAP" and rest.startswith("OUTPUTS__"):
-            _apply_output_environment(tree, name, rest.removeprefix("OUTPUTS__"), value)
-            continue
-        override: dict[str, Any] = {head.lower(): {rest.lower(): value} if rest else value}
+        path = name.removeprefix(ENV_PREFIX)
         try:
-            _refuse_unknown_keys(override, Settings, "")
+            of_list = next((head for head in _LISTS if path.startswith(f"{head}__")), None)
+            if of_list is not None:
+                _apply_to_entry(tree, of_list, path.removeprefix(f"{of_list}__"), value)
+            else:
+                _apply_to_section(tree, path.lower().split("__"), value)
         except SettingsError as error:
             raise SettingsError(f"environment variable {name}: {error}") from None
-        if rest:
-            tree.setdefault(head.lower(), {})[rest.lower()] = value
-        else:
-            tree[head.lower()] = value
 
 
-def _apply_vim_environment(tree: dict[str, Any], name: str, rest: str, value: str) -> None:
-    vim_name, _, key = rest.rpartition("__")
-    if key.lower() not in VimSettings.__struct_fields__:
-        raise SettingsError(f"environment variable {name}: no such key of [[vims]]: {key.lower()}")
-    for vim in tree.get("vims", []):
-        vim_id = vim_id_of(vim.get("cloud_owner", ""), vim.get("cloud_region_id", ""))
-        if _environment_name(vim_id) == vim_name:
-            vim[key.lower()] = value
+def _apply_to_section(tree: dict[str, Any], keys: Sequence[str], value: str) -> None:
+    override: Any = value
+    for key in reversed(keys):
+        override = {key: override}
+    _refuse_unknown_keys(override, Settings, "")
+    for key in keys[:-1]:
+        tree = tree.setdefault(key, {})
+    tree[keys[-1]] = value
+
+
+def _apply_to_entry(tree: dict[str, Any], head: str, rest: str, value: str) -> None:
+    entries, keys = _LISTS[head], head.lower().split("__")
+    entry_name, _, key = rest.rpartition("__")
+    if key.lower() not in entries.section.__struct_fields__:
+        raise SettingsError(f"no such key of [[{'.'.join(keys)}]]: {key.lower()}")
+    found: Any = tree
+    for each in keys:
+        found = found.get(each, {})
+    for entry in found:
+        if _environment_name(entries.name_of(entry)) == entry_name:
+            entry[key.lower()] = value
             return
-    raise SettingsError(f"environment variable {name}: no cloud in [[vims]] has that vim_id")
+    raise SettingsError(entries.unknown)
 
 
-def _apply_output_environment(tree: dict[str, Any], name: str, rest: str, value: str) -> None:
-    output_name, _, key = rest.rpartition("__")
-    if key.lower() not in DmaapOutput.__struct_fields__:
-        raise SettingsError(
-            f"environment variable {name}: no such key of [[dmaap.outputs]]: {key.lower()}"
-        )
-    for output in tree.get("dmaap", {}).get("outputs", []):
-        if _environment_name(output.get("name", "dmaap")) == output_name:
-            output[key.lower()] = value
-            return
-    raise SettingsError(f"environment variable {name}: no output has that name")
-
-
-def _resolve_secret_files(settings: Settings) -> Settings:
-    kafka = settings.kafka
-    if kafka.password_file:
-        kafka = msgspec.structs.replace(kafka, password=_read_secret(kafka.password_file))
-    vims = [
-        msgspec.structs.replace(vim, transport_url=_read_secret(vim.transport_url_file))
-        if vim.transport_url_file
-        else vim
-        for vim in settings.vims
-    ]
-    outputs = [
-        msgspec.structs.replace(output, password=_read_secret(output.password_file))
-        if output.password_file
-        else output
-        for output in settings.dmaap.outputs
-    ]
-    dmaap = msgspec.structs.replace(settings.dmaap, outputs=outputs)
-    users = [
-        msgspec.structs.replace(user, password=_read_secret(user.password_file))
-        if user.password_file
-        else user
-        for user in settings.gateway.users
-    ]
-    gateway = msgspec.structs.replace(settings.gateway, users=users)
-    return msgspec.structs.replace(settings, kafka=kafka, vims=vims, dmaap=dmaap, gateway=gateway)
+def _resolve_secret_files(section: S) -> S:
+    """Read the file of each key that another key with the suffix ``_file`` names."""
+    resolved: dict[str, Any] = {}
+    for name in section.__struct_fields__:
+        value = getattr(section, name)
+        secret = name.removesuffix("_file")
+        if value and secret != name and secret in section.__struct_fields__:
+            resolved[secret] = _read_secret(value)
+        elif isinstance(value, _Section):
+            resolved[name] = _resolve_secret_files(value)
+        elif isinstance(value, list):
+            resolved[name] = [
+                _resolve_secret_files(each) if isinstance(each, _Section) else each
+                for each in value
+            ]
+    return msgspec.structs.replace(section, **resolved)
 
 
 def _read_secret(path: str) -> str:
@@ -682,4 +821,35 @@ def _check_outputs(settings: Settings) -> Settings:
         output.name for output in settings.outputs()
     }:
         raise SettingsError(f"filter.output: there is no output {settings.filter.output!r}")
+    return settings
+
+
+def _check_web(settings: Settings) -> Settings:
+    auth = settings.web.auth
+    if settings.web.key_file and not settings.web.cert_file:
+        raise SettingsError("web: key_file needs cert_file")
+    seen: set[str] = set()
+    for user in auth.users:
+        where = f"web.auth.users: {user.name}"
+        if user.name in seen:
+            raise SettingsError(f"{where} stands there twice")
+        seen.add(user.name)
+        if bool(user.password) == bool(user.token):
+            raise SettingsError(f"{where} needs either a password or a token")
+        if user.token and len(user.token) < SHORTEST_SECRET:
+            raise SettingsError(f"{where}: a token has {SHORTEST_SECRET} characters at least")
+    if auth.is_on and auth.allow_anonymous:
+        raise SettingsError("web.auth: allow_anonymous contradicts users and keystone")
+    if auth.is_on and not auth.peer_secret:
+        raise SettingsError(
+            "web.auth: with users or keystone the workers need peer_secret, or peer_secret_file, "
+            "to know each other: the same random text for all of them"
+        )
+    if auth.peer_secret and len(auth.peer_secret) < SHORTEST_SECRET:
+        raise SettingsError(f"web.auth: peer_secret has {SHORTEST_SECRET} characters at least")
+    keystone = auth.keystone
+    if keystone.url and urlsplit(keystone.url).scheme not in ("http", "https"):
+        raise SettingsError("web.auth.keystone: url must begin with http:// or https://")
+    if bool(keystone.username) != bool(keystone.password):
+        raise SettingsError("web.auth.keystone: username and password go together")
     return settings

@@ -23,7 +23,8 @@ from streams.filters import Matcher, Subscription
 from vimfed.keys import instance_key, partition_of
 from vimfed.records import Phase
 from vimfed.settings import Settings
-from web.errors import Problem, Unavailable, UnavailableError, json_response
+from web.access import CALLER, Caller
+from web.errors import ApiError, Problem, Unavailable, UnavailableError, json_response
 from web.event_ring import EventRing, LiveEvent, RingEntry
 from web.event_tail import LeftBehindError, followed
 from web.instance_search import kind_names
@@ -107,11 +108,14 @@ class _Client:
         response: web.StreamResponse,
         transport: asyncio.Transport,
         subscription: Subscription,
+        caller: Caller,
     ) -> None:
         self.response = response
         self.transport = transport
-        self.filter: Hashable = subscription
+        self.filter: Hashable = (subscription, caller.clouds)
+        """Whoever has the same is told the same."""
         self._matcher = Matcher(subscription)
+        self.caller = caller
         self.next: int | None = None
         """Number of the ring's entry that comes next; None until the client has been greeted."""
         self.sent_at = time.monotonic()
@@ -120,7 +124,9 @@ class _Client:
 
     def wants(self, entry: RingEntry) -> bool:
         """Return whether the client is told of an event."""
-        return self._matcher.wants(entry.event, entry.tenant_id)
+        return self._matcher.wants(entry.event, entry.tenant_id) and self.caller.may_see(
+            entry.event.vim_id
+        )
 
     async def send(self, text: bytes) -> None:
         """Hand over what is to be sent, without waiting for the client. Raises OSError."""
@@ -155,7 +161,7 @@ class LiveEvents:
             return Counter(f"vimfed_web_live_{name}", text, registry=registry)
 
         self._sent = counter("events", "events sent, to each client that wants them")
-        self._cut = counter("cut", "clients cut off because they read too slowly")
+        self._slow = counter("cut", "clients cut off because they read too slowly")
         self._resyncs = counter("resyncs", "times that a client was told that events are missing")
 
     def routes(self) -> list[Route]:
@@ -210,6 +216,10 @@ class LiveEvents:
         events are missing which are not held any more, ``cut`` why the connection ends.
         """
         parameters = parse_query(request, EventsParameters)
+        caller = request[CALLER]
+        for vim_id in parameters.vim_id:
+            if not caller.may_see(vim_id):
+                raise ApiError(403, f"{caller.name} may not see the cloud {vim_id}")
         await self._followed_ring()
         transport = request.transport
         if transport is None:
@@ -220,7 +230,7 @@ class LiveEvents:
         response.force_close()
         transport.set_write_buffer_limits(NEVER_PAUSE)
         transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_SNDBUF, SEND_BUFFER)
-        client = _Client(response, transport, _subscription(parameters))
+        client = _Client(response, transport, _subscription(parameters), caller)
         self._clients[client] = None
         try:
             await response.prepare(request)
@@ -327,11 +337,15 @@ class LiveEvents:
             client.ended.set()
         if client.next is None or client.ended.is_set():
             return
+        if time.time() > client.caller.until:
+            await self._cut_off(client, "the login has expired")
+            return
         now = time.monotonic()
         if client.transport.get_write_buffer_size():
             client.stuck_since = client.stuck_since or now
             if client.next < ring.first or now - client.stuck_since > SLOW_AFTER:
-                await self._cut_off(client)
+                self._slow.inc()
+                await self._cut_off(client, "this client reads too slowly")
             return
         client.stuck_since = None
         if client.next < ring.first:
@@ -354,11 +368,10 @@ class LiveEvents:
         client.next = ring.next
         await client.send(_told("resync", reason) + _place(ring, ring.next))
 
-    async def _cut_off(self, client: _Client) -> None:
-        self._cut.inc()
-        LOG.info("a client reads the live events too slowly: cut off")
+    async def _cut_off(self, client: _Client, reason: str) -> None:
+        LOG.info("the live events of %s end: %s", client.caller.name, reason)
         client.ended.set()
-        await client.send(_told("cut", "this client reads too slowly") + b"\n")
+        await client.send(_told("cut", reason) + b"\n")
 
 
 def _subscription(parameters: EventsParameters) -> Subscription:

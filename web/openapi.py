@@ -162,7 +162,7 @@ def document(routes: Iterable[Route]) -> Schema:
     }
 
 
-ACCESS_ANSWERS: dict[int, Any] = {401: Problem, 403: Problem}
+ACCESS_ANSWERS: dict[int, Any] = {401: Problem, 403: Problem, 429: Problem}
 """What the access check tells of every route that needs a login."""
 BODY_ANSWERS: dict[int, Any] = {408: Problem, 413: Problem}
 """What is told before the handler has the request's body."""
@@ -171,6 +171,7 @@ DESCRIPTIONS = {
     403: "The login does not allow this.",
     408: "The body did not come in time.",
     413: "The body is larger than 1 MiB.",
+    429: "Too much from this address, or too many failed logins; `Retry-After` says when to go on.",
     503: "No complete answer is possible now; the header `Retry-After` says when to ask again.",
 }
 SECURITY: list[dict[str, list[str]]] = [{}, {"basic": []}, {"bearer": []}, {"keystone": []}]

@@ -8,8 +8,10 @@ from aiohttp import web
 from faust.web.drivers.aiohttp import Web
 
 from streams.worker import StreamWorker
+from vimfed.kafka import tls_context
 from vimfed.metrics import Readiness
 from vimfed.settings import Settings
+from web.access import Access, peer_headers, refuse_open_door
 from web.connections import ConnectionRunner
 from web.dashboard import Dashboard
 from web.errors import errors_as_json
@@ -29,6 +31,7 @@ MOST_FILES = 65_536
 
 def run(settings: Settings) -> int:
     """Process notifications and answer queries until SIGTERM or SIGINT; return the exit code."""
+    refuse_open_door(settings.web)
     allow_many_connections()
     worker = StreamWorker(settings)
     serve(worker)
@@ -57,14 +60,22 @@ def serve(worker: StreamWorker) -> None:
     gather = Gather(replica)
     worker.registry.register(Readiness(replica.not_ready))
 
+    access = Access(worker.settings.web.auth)
+
     async def peers_session(_app: web.Application) -> AsyncIterator[None]:
-        async with aiohttp.ClientSession() as gather.session:
+        settings = worker.settings.web
+        connector = aiohttp.TCPConnector(ssl=tls_context(settings.ca_file, "", ""))
+        async with aiohttp.ClientSession(
+            connector=connector, headers=peer_headers(settings.auth)
+        ) as gather.session:
             yield
 
     server.web_app.middlewares.append(
         RequestMetrics(worker.registry, "vimfed_web_request_seconds").observe
     )
     server.web_app.middlewares.append(errors_as_json)
+    server.web_app.middlewares.append(access.check)
+    server.web_app.cleanup_ctx.append(access.running)
     server.web_app.cleanup_ctx.append(peers_session)
     subscriptions = Subscriptions(worker.settings)
     server.web_app.cleanup_ctx.append(subscriptions.following)

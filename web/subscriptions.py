@@ -19,6 +19,7 @@ from streams.filters import (
 from streams.kinds import KINDS
 from streams.subscription_log import SubscriptionLog
 from vimfed.settings import Settings
+from web.access import CALLER
 from web.errors import ApiError, Problem, Unavailable, UnavailableError, json_response
 from web.routes import Route
 
@@ -114,10 +115,17 @@ class Subscriptions:
             ),
         ]
 
-    async def list_all(self, _request: web.Request) -> web.Response:
-        """Tell all subscriptions, the settings' filter among them."""
+    async def list_all(self, request: web.Request) -> web.Response:
+        """Tell all subscriptions, the settings' filter among them.
+
+        Who may not see all clouds is told those that name none but clouds that it may see.
+        """
         held = await self._held()
-        told = [_told(name, held[name]) for name in sorted(held)]
+        told = [
+            _told(name, held[name])
+            for name in sorted(held)
+            if request[CALLER].may_see_all(held[name].clouds)
+        ]
         return json_response(SubscriptionList(subscriptions=told))
 
     async def get(self, request: web.Request) -> web.Response:
@@ -125,6 +133,7 @@ class Subscriptions:
         name, held = request.match_info["name"], await self._held()
         if name not in held:
             raise ApiError(404, f"there is no subscription {name}")
+        _check_clouds(request, held[name])
         return json_response(_told(name, held[name]))
 
     async def put(self, request: web.Request) -> web.Response:
@@ -132,6 +141,8 @@ class Subscriptions:
         name = _writable_name(request)
         subscription = self._parsed(await request.read())
         held = await self._held()
+        for concerned in (subscription, held.get(name, subscription)):
+            _check_clouds(request, concerned)
         if name not in held and len(held) >= MOST:
             raise ApiError(409, f"there are {MOST} subscriptions already: delete one first")
         holds_from = await self._write(name, subscription)
@@ -141,8 +152,10 @@ class Subscriptions:
     async def delete(self, request: web.Request) -> web.Response:
         """End a subscription; the answer says until when it holds."""
         name = _writable_name(request)
-        if name not in await self._held():
+        held = await self._held()
+        if name not in held:
             raise ApiError(404, f"there is no subscription {name}")
+        _check_clouds(request, held[name])
         holds_until = await self._write(name, None)
         return json_response(EndedSubscription(name=name, holds_until=holds_until))
 
@@ -183,6 +196,14 @@ def _writable_name(request: web.Request) -> str:
     if name == DEFAULT:
         raise ApiError(409, f"{DEFAULT} is the settings' [filter]: change it there")
     return name
+
+
+def _check_clouds(request: web.Request, subscription: Subscription) -> None:
+    """Raise ApiError (403) where it concerns clouds that the caller may not see."""
+    caller = request[CALLER]
+    if not caller.may_see_all(subscription.clouds):
+        seen = ", ".join(caller.clouds)
+        raise ApiError(403, f"{caller.name} may see {seen} alone: name such clouds in clouds")
 
 
 def _told(

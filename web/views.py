@@ -6,6 +6,7 @@ from aiohttp import web
 
 from streams.worker import StreamWorker
 from vimfed.metrics import health_response, metrics_response
+from web.access import CALLER
 from web.errors import ApiError, Problem, Unavailable, UnavailableError, json_response
 from web.gather import Gather, Question
 from web.instance_search import (
@@ -116,10 +117,11 @@ class Views:
         search = parse_request(vim_id, await request.read(), request.headers.get("Project"))
         return json_response(status_answer(await self._page(search)))
 
-    async def vims(self, _request: web.Request) -> web.Response:
-        """Tell all VIMs, and how many of their instances are in which state."""
+    async def vims(self, request: web.Request) -> web.Response:
+        """Tell all VIMs that the caller may see, and how many instances are in which state."""
         found = await self._gather.ask(self._vims, VimsQuery())
-        return json_response(combine_vims(self._configured, found))
+        told = combine_vims(self._configured, found).vims
+        return json_response(VimList([vim for vim in told if request[CALLER].may_see(vim.vim_id)]))
 
     async def instances(self, request: web.Request) -> web.Response:
         """Tell a VIM's instances: those that pass every filter given, page by page."""
@@ -164,10 +166,15 @@ class Views:
         return metrics_response(self._worker.registry)
 
     async def readyz(self, request: web.Request) -> web.Response:
-        """Say whether this worker answers queries, and which workers own what; if not, why."""
+        """Say whether this worker answers queries; if not, which part is not ready, and why.
+
+        Who has logged in, where that is asked for, is told which workers own what.
+        """
         wrong = self._replica.not_ready()
         if wrong:
             return health_response(lambda: wrong)
+        if request[CALLER].role == "anyone":
+            return json_response({"status": "ready"})
         owners = self._replica.owners()
         return json_response(
             {"status": "ready", "owners": {url: sorted(own) for url, own in owners.items()}}

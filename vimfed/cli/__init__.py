@@ -198,6 +198,23 @@ def print_settings_reference() -> None:
     click.echo(settings_reference.reference(), nl=False)
 
 
+@main.command("hash-password")
+def print_password_hash() -> None:
+    """Print a password's hash, for web.auth.users.
+
+    The password is asked for, or read from standard input.
+    """
+    from web.passwords import hash_password
+
+    if sys.stdin.isatty():
+        password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    else:
+        password = sys.stdin.readline().rstrip("\n")
+    if not password:
+        raise click.UsageError("an empty password protects nothing")
+    click.echo(hash_password(password))
+
+
 @main.command("demo")
 @click.pass_obj
 def run_demo(config: Path) -> None:

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from vimfed.cli.own_login import client_context, login_headers
 from vimfed.cli.replay import Sender, read_trace
 from vimfed.cli.stop_signals import StopSignals
 from vimfed.cli.supervisor import (
@@ -30,6 +31,7 @@ from vimfed.cli.supervisor import (
     vimfed_command,
 )
 from vimfed.errors import OperatorError
+from vimfed.ports import own_url
 from vimfed.project_files import project_file
 from vimfed.settings import Settings, SettingsError
 
@@ -104,7 +106,9 @@ class _Story:
         self._console = console
         self._stop = stop
         self._vim = settings.vims[0]
-        self._api = f"http://{settings.web.host}:{settings.web.port}"
+        self._api = own_url(settings.web.host, settings.web.port, settings.web.scheme)
+        self._login = login_headers(settings.web)
+        self._context = client_context(settings.web)
         self._path = f"{settings.web.prefix}/v1/{self._vim.cloud_owner}/{self._vim.cloud_region_id}"
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="demo", daemon=True)
@@ -211,7 +215,10 @@ class _Story:
     def _get(self, path: str) -> bytes | None:
         """Return the body of a 200, else None."""
         try:
-            with urllib.request.urlopen(self._api + path, timeout=5) as response:  # noqa: S310
+            request = urllib.request.Request(self._api + path, headers=self._login)  # noqa: S310
+            with urllib.request.urlopen(  # noqa: S310
+                request, timeout=5, context=self._context
+            ) as response:
                 body: bytes = response.read()
                 return body
         except OSError:  # HTTPError, a 404 or a 503, is one too

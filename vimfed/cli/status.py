@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
+from vimfed.cli.own_login import client_context, login_headers
 from vimfed.cli.stop_signals import StopSignals
 from vimfed.errors import OperatorError
 from vimfed.ports import own_url
@@ -112,10 +113,12 @@ def run(
     settings: Settings, vim_id: str | None, url: str | None, *, once: bool, as_json: bool
 ) -> None:
     """Print the status once, or keep it on the terminal until SIGINT. Raises StatusError."""
-    url = (url or own_url(settings.web.host, settings.web.port)).rstrip("/")
+    login = {} if url else login_headers(settings.web)  # no secret of ours for somebody else's URL
+    own = own_url(settings.web.host, settings.web.port, settings.web.scheme)
+    asked = (url or own).rstrip("/")
 
     def now() -> Status:
-        return asyncio.run(_ask(settings, url, vim_id))
+        return asyncio.run(_ask(settings, asked, login, vim_id))
 
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(now()), indent=2))
@@ -128,10 +131,15 @@ def run(
                 live.update(_shown(now()), refresh=True)
 
 
-async def _ask(settings: Settings, url: str, vim_id: str | None) -> Status:
+async def _ask(
+    settings: Settings, url: str, login: Mapping[str, str], vim_id: str | None
+) -> Status:
     """Ask everybody. Raises StatusError where no worker answers, or there is no such cloud."""
     timeout = aiohttp.ClientTimeout(total=TIMEOUT)
-    async with aiohttp.ClientSession(timeout=timeout) as session:
+    connector = aiohttp.TCPConnector(ssl=client_context(settings.web))
+    async with aiohttp.ClientSession(
+        timeout=timeout, connector=connector, headers=login
+    ) as session:
         api = f"{url}{settings.web.prefix}/v1"
         vims = await _get(session, f"{api}/vims")
         workers = await _get(session, f"{api}/workers")

@@ -2,6 +2,7 @@
 
 import http.client
 import logging
+import ssl
 import sys
 import time
 import urllib.error
@@ -32,6 +33,9 @@ HEALTH_TIMEOUT = 2.0
 UNHEALTHY_AFTER = 60.0
 """Seconds without a good word on its health after which a process is killed and started again."""
 TICK = 0.1
+
+_OWN = ssl._create_unverified_context()  # noqa: S323
+"""For our own children on this machine, whose certificates name other hosts."""
 
 
 class SupervisorError(OperatorError):
@@ -70,7 +74,9 @@ def services_of(settings: Settings, workers: int = 1) -> list[Service]:
         port = web.port + number
         name = f"worker-{number}" if number else "worker"
         arguments = ("worker", "--port", str(port)) if number else ("worker",)
-        services.append(Service(name, arguments, health_url=own_url(web.host, port) + HEALTH))
+        services.append(
+            Service(name, arguments, health_url=own_url(web.host, port, web.scheme) + HEALTH)
+        )
     outputs = settings.outputs()
     for output in outputs:
         several = len(outputs) > 1
@@ -200,7 +206,7 @@ class Supervisor:
 def _health(url: str) -> str | None:
     """Return None where ``url`` answers 200 in time, else what it says instead."""
     try:
-        with urllib.request.urlopen(url, timeout=HEALTH_TIMEOUT):  # noqa: S310 - one of our own
+        with urllib.request.urlopen(url, timeout=HEALTH_TIMEOUT, context=_OWN):  # noqa: S310
             return None
     except urllib.error.HTTPError as error:
         with error:

@@ -1,0 +1,426 @@
+"""Two workers that demand a login, over TLS: who may call what, and what becomes of the others."""
+
+import asyncio
+import base64
+import json
+import ssl
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+import trustme
+
+from streams.worker import StreamWorker
+from tests.e2e.notifications_topic import NotificationsTopic
+from tests.e2e.stack import Stack, eventually
+from tests.keystone import Keystone
+from tests.server_sent import event_stream
+from vimfed.local_kafka import LocalKafka
+from vimfed.ports import free_ports
+from vimfed.settings import Settings, SettingsError
+from web.passwords import hash_password
+from web.routes import ROUTES, Route
+from web.service import serve
+
+pytestmark = pytest.mark.asyncio(loop_scope="package")
+
+PREFIX = "/api/multicloud"
+CLOUDS = ("Owner_one", "Owner_two")
+READER, WRITER = "token-of-the-reader", "token-of-the-writer"
+ADMIN, LIMITED = "token-of-the-admin", "token-of-the-limited-writer"
+SECRET = "the secret of the peers"
+PASSWORD = "correct horse: battery"
+HASHED = "staple"
+
+ROLES = {
+    "GET /": "anyone",
+    "GET /static/{name}": "anyone",
+    "GET /docs": "anyone",
+    "GET /docs/{name}": "anyone",
+    "GET /openapi.json": "anyone",
+    f"GET {PREFIX}/v0/swagger.json": "anyone",
+    f"GET {PREFIX}/v1/swagger.json": "anyone",
+    "GET /healthz": "anyone",
+    "GET /readyz": "anyone",
+    "GET /metrics": "anyone",
+    "POST /{vim_id}/check_vim_status": "reader",
+    f"POST {PREFIX}/v0/{{vim_id}}/check_vim_status": "reader",
+    f"POST {PREFIX}/v1/{{owner}}/{{region}}/check_vim_status": "reader",
+    f"GET {PREFIX}/v1/vims": "reader",
+    f"GET {PREFIX}/v1/{{owner}}/{{region}}/instances": "reader",
+    f"GET {PREFIX}/v1/{{owner}}/{{region}}/instances/{{instance_id}}": "reader",
+    f"GET {PREFIX}/v1/{{owner}}/{{region}}/instances/{{instance_id}}/events": "reader",
+    f"GET {PREFIX}/v1/events": "reader",
+    f"GET {PREFIX}/v1/workers": "reader",
+    f"GET {PREFIX}/v1/subscriptions": "reader",
+    f"GET {PREFIX}/v1/subscriptions/{{name}}": "reader",
+    f"PUT {PREFIX}/v1/subscriptions/{{name}}": "writer",
+    f"DELETE {PREFIX}/v1/subscriptions/{{name}}": "writer",
+    f"POST {PREFIX}/v0/{{vim_id}}/notifications": "writer",
+    f"POST {PREFIX}/v1/{{owner}}/{{region}}/notifications": "writer",
+    "POST /peer/v1/instances": "peer",
+    "POST /peer/v1/instance": "peer",
+    "POST /peer/v1/vims": "peer",
+    "GET /peer/v1/worker": "peer",
+}
+"""The authorisation matrix: who may call which route at least."""
+MAY_CALL = {
+    "": {"anyone"},
+    READER: {"anyone", "reader"},
+    LIMITED: {"anyone", "reader", "writer"},
+    WRITER: {"anyone", "reader", "writer"},
+    ADMIN: {"anyone", "reader", "writer"},
+    SECRET: {"anyone", "peer"},
+}
+"""By the bearer token, the matrix' other side."""
+
+
+NUMBERS = count(2)
+
+
+class Guarded:
+    """The workers, a session that trusts them, and the Keystone behind."""
+
+    def __init__(self, stack: Stack, session: aiohttp.ClientSession, keystone: Keystone) -> None:
+        self.stack = stack
+        self.session = session
+        self.keystone = keystone
+
+    def url(self, path: str, worker: str = "one") -> str:
+        return f"https://127.0.0.1:{self.stack.ports[worker]}{path}"
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        login: str | Mapping[str, str] = "",
+        worker: str = "one",
+        body: bytes | None = None,
+        session: aiohttp.ClientSession | None = None,
+    ) -> tuple[int, Any, Mapping[str, str]]:
+        """Return status, JSON (None where the answer is none) and headers.
+
+        ``login`` is a bearer token, or headers.
+        """
+        headers = bearer(login) if isinstance(login, str) else login
+        async with (session or self.session).request(
+            method, self.url(path, worker), headers=headers, data=body
+        ) as answer:
+            is_json = answer.content_type == "application/json"
+            return answer.status, await answer.json() if is_json else None, answer.headers
+
+    async def get(self, path: str, login: str | Mapping[str, str] = "") -> tuple[int, Any]:
+        status, body, _ = await self.ask("GET", path, login)
+        return status, body
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def basic(name: str, password: str) -> dict[str, str]:
+    encoded = base64.b64encode(f"{name}:{password}".encode()).decode()
+    return {"Authorization": f"Basic {encoded}"}
+
+
+def keystone_token(token: str) -> dict[str, str]:
+    return {"X-Auth-Token": token}
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def trusting(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="package")
+async def guarded(
+    tmp_path_factory: pytest.TempPathFactory,
+    kafka: LocalKafka,
+    authority: trustme.CA,
+    trusting: ssl.SSLContext,
+) -> AsyncIterator[Guarded]:
+    folder = tmp_path_factory.mktemp("guarded")
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(
+        str(folder / "worker.pem")
+    )
+    (folder / "secret").write_text(SECRET + "\n")
+    users: list[dict[str, Any]] = [
+        {"name": "reader", "token": READER},
+        {"name": "writer", "token": WRITER, "role": "writer"},
+        {"name": "admin", "token": ADMIN, "role": "admin"},
+        {"name": "limited", "token": LIMITED, "role": "writer", "clouds": ["Owner_o*"]},
+        {"name": "plain", "password": PASSWORD},
+        {"name": "hashed", "password": hash_password(HASHED)},
+    ]
+    async with (
+        Keystone(free_ports(1)[0]) as keystone,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trusting)) as session,
+    ):
+        lines = [
+            "[web]",
+            f'cert_file = "{folder}/worker.pem"',
+            f'ca_file = "{folder}/ca.pem"',
+            "[web.auth]",
+            f'peer_secret_file = "{folder}/secret"',
+            "[web.auth.keystone]",
+            f'url = "{keystone.url}"',
+            'reader_roles = ["member"]',
+            "timeout = 1.0",
+            "cache_seconds = 2.0",
+        ]
+        for user in users:
+            lines.append("[[web.auth.users]]")
+            lines.extend(f"{key} = {json.dumps(value)}" for key, value in user.items())
+        clouds = [{"cloud_owner": "Owner", "cloud_region_id": one} for one in ("one", "two")]
+        async with Stack(folder, kafka.bootstrap, clouds, "\n".join(lines)) as stack:
+            guarded = Guarded(stack, session, keystone)
+            for worker in ("one", "two"):
+                stack.start_worker(worker)
+
+            async def are_serving() -> bool:
+                try:
+                    answers = [
+                        await guarded.ask("GET", "/readyz", ADMIN, worker)
+                        for worker in ("one", "two")
+                    ]
+                except aiohttp.ClientConnectionError:
+                    return False
+                return all(
+                    status == 200 and len(body["owners"]) == 2 for status, body, _ in answers
+                )
+
+            await eventually(are_serving, within=60)
+            yield guarded
+
+
+@pytest_asyncio.fixture(loop_scope="package")
+async def elsewhere(trusting: ssl.SSLContext) -> AsyncIterator[aiohttp.ClientSession]:
+    """A session of a client at another address, whose failed logins do not count for others."""
+    connector = aiohttp.TCPConnector(ssl=trusting, local_addr=(f"127.0.0.{next(NUMBERS)}", 0))
+    async with aiohttp.ClientSession(connector=connector) as session:
+        yield session
+
+
+def routes(folder: Path) -> Iterator[tuple[str, Route]]:
+    """Yield each route as the matrix names it."""
+    worker = StreamWorker(Settings(state_dir=folder))
+    serve(worker)
+    for route in worker.app.web.web_app[ROUTES].values():  # type: ignore[attr-defined]
+        for path in route.paths:
+            yield f"{route.method} {path}", route
+
+
+async def test_every_route_is_in_the_matrix_with_its_role(tmp_path: Path) -> None:
+    assert {name: route.role for name, route in routes(tmp_path)} == ROLES
+
+
+@pytest.mark.parametrize("token", MAY_CALL)
+async def test_a_caller_is_let_into_the_routes_of_its_role_and_its_clouds(
+    guarded: Guarded, token: str
+) -> None:
+    for name, role in ROLES.items():
+        method, path = name.split()
+        allowed = role in MAY_CALL[token]
+        for region in ("one", "two"):
+            filled = path.format(
+                vim_id=f"Owner_{region}", owner="Owner", region=region, instance_id="x", name="x"
+            )
+            # An empty body is none of what any of them takes: nothing is written.
+            async with guarded.session.request(
+                method,
+                guarded.url(filled),
+                headers=bearer(token),
+            ) as answer:
+                status = answer.status
+            is_foreign = (
+                token == LIMITED and region == "two" and ("vim_id" in path or "owner" in path)
+            )
+            if allowed and not is_foreign:
+                assert status not in (401, 403), (name, region)
+            else:
+                assert status == (403 if token else 401), (name, region)
+
+
+async def test_without_a_login_nobody_learns_which_routes_there_are(guarded: Guarded) -> None:
+    for path in ("/nothing", f"{PREFIX}/v1/nothing", f"{PREFIX}/v1/vims/x"):
+        status, body, headers = await guarded.ask("GET", path)
+        assert (status, body["error"]) == (401, "log in: this needs a user or a token")
+        for scheme in ("Basic", "Bearer", "Keystone uri="):
+            assert scheme in headers["WWW-Authenticate"]
+        assert (await guarded.get(path, READER))[0] == 404
+    assert (await guarded.ask("DELETE", f"{PREFIX}/v1/vims"))[0] == 401
+    assert (await guarded.ask("DELETE", f"{PREFIX}/v1/vims", READER))[0] == 405
+
+
+async def test_probes_need_no_login_and_tell_others_addresses_to_users_alone(
+    guarded: Guarded,
+) -> None:
+    assert await guarded.get("/readyz") == (200, {"status": "ready"})
+    assert len((await guarded.get("/readyz", READER))[1]["owners"]) == 2
+    assert (await guarded.get("/healthz"))[0] == 200
+
+
+async def test_the_workers_know_each_other_over_tls(guarded: Guarded) -> None:
+    topic = NotificationsTopic(guarded.stack, "Owner_one")
+    for number in range(20):
+        topic.tell(f"vm-{number}")
+
+    async def all_counted(worker: str) -> bool:
+        status, body, _ = await guarded.ask("GET", f"{PREFIX}/v1/vims", READER, worker)
+        return status == 200 and body["vims"][0]["instances"] == 20
+
+    for worker in ("one", "two"):
+        await eventually(partial(all_counted, worker), within=30)
+        _, body, _ = await guarded.ask("GET", f"{PREFIX}/v1/workers", READER, worker)
+        assert [each["wrong"] for each in body["workers"]] == [{}, {}]
+        assert all(each["url"].startswith("https://") for each in body["workers"])
+
+
+async def test_a_user_of_one_cloud_sees_nothing_of_another(guarded: Guarded) -> None:
+    _, body = await guarded.get(f"{PREFIX}/v1/vims", LIMITED)
+    assert [vim["vim_id"] for vim in body["vims"]] == ["Owner_one"]
+    status, body = await guarded.get(f"{PREFIX}/v1/events?vim_id=Owner_one,Owner_two", LIMITED)
+    assert (status, "Owner_two" in body["error"]) == (403, True)
+    url = guarded.url(f"{PREFIX}/v1/events")
+    async with event_stream(guarded.session, url, **bearer(LIMITED)) as stream:
+        NotificationsTopic(guarded.stack, "Owner_two").tell("vm-1")
+        NotificationsTopic(guarded.stack, "Owner_one").tell("vm-1", second=7, state="active")
+        assert [each["vim_id"] for each in await stream.take(1)] == ["Owner_one"]
+
+
+async def test_a_writer_of_one_cloud_subscribes_to_that_alone(guarded: Guarded) -> None:
+    base = f"{PREFIX}/v1/subscriptions"
+
+    async def put(name: str, token: str, **fields: Any) -> int:
+        body = json.dumps(fields).encode()
+        return (await guarded.ask("PUT", f"{base}/{name}", token, body=body))[0]
+
+    assert await put("own", LIMITED, clouds=["Owner_one"]) == 201
+    assert await put("all", LIMITED) == 403
+    assert await put("foreign", LIMITED, clouds=["Owner_one", "Owner_two"]) == 403
+    assert await put("all", WRITER) == 201
+    assert await put("all", LIMITED, clouds=["Owner_one"]) == 403
+    assert (await guarded.ask("DELETE", f"{base}/all", LIMITED))[0] == 403
+    assert (await guarded.get(f"{base}/all", LIMITED))[0] == 403
+    _, body = await guarded.get(base, LIMITED)
+    assert [each["name"] for each in body["subscriptions"]] == ["own"]
+    for name in ("own", "all"):
+        assert (await guarded.ask("DELETE", f"{base}/{name}", WRITER))[0] == 200
+
+
+async def test_failed_logins_are_logged_without_the_secret_and_slowed(
+    guarded: Guarded, elsewhere: aiohttp.ClientSession
+) -> None:
+    ask = partial(guarded.ask, "GET", f"{PREFIX}/v1/vims", session=elsewhere)
+    for login in (basic("plain", PASSWORD), basic("hashed", HASHED)):
+        assert (await ask(login))[0] == 200
+    wrong = [
+        basic("plain", "wr0ng"),
+        basic("hashed", "wr0ng"),
+        basic("wr0ng", HASHED),
+        {"Authorization": "Basic wr0ng"},
+        bearer("wr0ng"),
+        {"Authorization": "Digest wr0ng"},
+        keystone_token("wr0ng"),
+    ]
+    statuses = []
+    for login in wrong:
+        status, body, headers = await ask(login)
+        statuses.append(status)
+        if status == 429:
+            assert int(headers["Retry-After"]) >= 1
+            assert "try again in" in body["error"]
+    assert statuses == [401] * 5 + [429] * 2
+    # Who has logged in before is not held up, and neither is anybody elsewhere.
+    assert (await ask(basic("plain", PASSWORD)))[0] == 200
+    assert (await guarded.get(f"{PREFIX}/v1/vims", basic("hashed", HASHED)))[0] == 200
+
+    async def is_let_in_again() -> bool:
+        return (await ask(keystone_token(guarded.keystone.give("x", "member"))))[0] == 200
+
+    await eventually(is_let_in_again, within=5)
+    log = guarded.stack.children["one"].log.read_text()  # type: ignore[union-attr]
+    assert "login failed: user 'plain' from 127.0.0." in log
+    assert "login failed: an unknown user from 127.0.0." in log
+    for secret in ("wr0ng", PASSWORD, HASHED, READER, ADMIN, SECRET, "gAAAAA"):
+        assert secret not in log
+
+
+async def test_keystones_word_on_a_token_is_kept_for_a_while(
+    guarded: Guarded, elsewhere: aiohttp.ClientSession
+) -> None:
+    keystone = guarded.keystone
+    ask = partial(guarded.ask, "GET", f"{PREFIX}/v1/vims", session=elsewhere)
+    token = keystone.give("alice", "member")
+    answers = await asyncio.gather(*(ask(keystone_token(token)) for _ in range(30)))
+    assert {status for status, _, _ in answers} == {200}
+    assert keystone.asked.count(token) == 1
+    for unlike, status in ((keystone.give("bob"), 403), (keystone.give("c", "guest"), 403)):
+        assert (await ask(keystone_token(unlike)))[0] == status
+    expired = keystone.give("dave", "member", seconds=-1)
+    assert (await ask(keystone_token(expired)))[0] == 401
+    for keystone.answer in (500, 0):
+        other = keystone.give("eve", "member")
+        began = time.monotonic()
+        status, body, _ = await ask(keystone_token(other))
+        assert (status, "Keystone" in body["error"]) == (503, True)
+        assert time.monotonic() - began < 3
+        assert (await ask(keystone_token(token)))[0] in (200, 503)
+    keystone.answer = None
+    keystone.revoke(token)
+
+    async def is_refused() -> bool:
+        return (await ask(keystone_token(token)))[0] == 401
+
+    await eventually(is_refused, within=10)
+
+
+async def test_live_events_end_with_a_reason_when_the_login_expires(guarded: Guarded) -> None:
+    token = guarded.keystone.give("alice", "member", seconds=2)
+    url = guarded.url(f"{PREFIX}/v1/events?vim_id=Owner_nowhere")
+    async with event_stream(guarded.session, url, **keystone_token(token)) as stream:
+        told = await stream.next(within=10)
+        assert (told.event, told.data) == ("cut", {"reason": "the login has expired"})
+        with pytest.raises(EOFError):
+            await stream.next()
+
+
+async def test_the_command_line_logs_in_by_its_settings_file(guarded: Guarded) -> None:
+    stack = guarded.stack
+    process = await asyncio.create_subprocess_exec(
+        *stack.children["one"].command[:-3],
+        "status",
+        "--json",
+        env={"VIMFED_WEB__PORT": str(stack.ports["one"])},
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await process.communicate()
+    assert [vim["vim_id"] for vim in json.loads(output)["vims"]] == list(CLOUDS)
+
+
+async def test_nothing_is_told_without_tls(guarded: Guarded) -> None:
+    assert (await guarded.stack.get("/healthz", "one"))[0] in (0, 400)
+
+
+async def test_a_worker_that_would_let_everybody_in_does_not_start(
+    tmp_path: Path, kafka: LocalKafka
+) -> None:
+    async with Stack(tmp_path, kafka.bootstrap, [], '[web]\nhost = "0.0.0.0"') as stack:
+        worker = stack.start_worker()
+        assert worker.wait(30)
+        assert worker.returncode == SettingsError.exit_code
+        assert "set web.auth.allow_anonymous = true where the network" in worker.last_log_line()

@@ -1,0 +1,32 @@
+"""How the command line logs in to the workers of its own settings file."""
+
+import base64
+import ssl
+
+from vimfed.kafka import tls_context
+from vimfed.settings import WebSettings
+from web import passwords
+
+_ROLES = ("reader", "writer", "admin")
+
+
+def login_headers(web: WebSettings) -> dict[str, str]:
+    """Return the headers of the settings' user who may do most, of those who may see all clouds.
+
+    Empty where nobody has to log in, or a password is known as a hash alone.
+    """
+    users = [
+        user for user in web.auth.users if not user.clouds and not passwords.is_hash(user.password)
+    ]
+    if not users:
+        return {}
+    user = max(users, key=lambda user: _ROLES.index(user.role))
+    if user.token:
+        return {"Authorization": f"Bearer {user.token}"}
+    encoded = base64.b64encode(f"{user.name}:{user.password}".encode()).decode()
+    return {"Authorization": f"Basic {encoded}"}
+
+
+def client_context(web: WebSettings) -> ssl.SSLContext:
+    """Return what the workers' certificates are checked with."""
+    return tls_context(web.ca_file, "", "")

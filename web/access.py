@@ -1,0 +1,293 @@
+"""Who calls, and what they may: one middleware in front of every route.
+
+Without users and Keystone in the settings, whoever reaches the API may do everything, and the
+worker listens on loopback alone unless it is told otherwise.
+"""
+
+import asyncio
+import base64
+import binascii
+import fnmatch
+import hashlib
+import hmac
+import ipaddress
+import logging
+import math
+import os
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import msgspec
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from vimfed.settings import (
+    KeystoneSettings,
+    SettingsError,
+    WebAuthSettings,
+    WebSettings,
+    WebUser,
+)
+from web import passwords
+from web.errors import ApiError, UnavailableError
+from web.failed_logins import FailedLogins
+from web.keystone import Keystone, TokenOwner
+from web.routes import Role, route_of, vim_id_in
+
+LOG = logging.getLogger(__name__)
+
+MOST_KNOWN = 2000
+"""Logins that are remembered."""
+MOST_HASHING = 16
+"""Passwords that wait to be compared with a hash, one after the other."""
+
+_GRANTS: dict[Role, frozenset[Role]] = {
+    "anyone": frozenset({"anyone"}),
+    "reader": frozenset({"anyone", "reader"}),
+    "writer": frozenset({"anyone", "reader", "writer"}),
+    "admin": frozenset({"anyone", "reader", "writer", "admin"}),
+    "peer": frozenset({"anyone", "peer"}),
+}
+"""By a caller's role, those of the routes that it may call."""
+
+
+class Caller(msgspec.Struct, frozen=True, kw_only=True):
+    """Who calls."""
+
+    name: str
+    role: Role
+    clouds: tuple[str, ...] = ()
+    """Patterns of the vim_ids that it may see; empty: all."""
+    until: float = math.inf
+    """When the login ends, in seconds since 1970."""
+
+    def may_see(self, vim_id: str) -> bool:
+        """Return whether it may see a cloud, and what is in it."""
+        return not self.clouds or any(
+            fnmatch.fnmatchcase(vim_id, pattern) for pattern in self.clouds
+        )
+
+    def may_see_all(self, vim_ids: Sequence[str]) -> bool:
+        """Return whether it may see all of these clouds; none means every cloud there is."""
+        return not self.clouds or (bool(vim_ids) and all(map(self.may_see, vim_ids)))
+
+
+CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
+"""Of a request: who calls."""
+EVERYBODY = Caller(name="everybody", role="admin")
+NOBODY = Caller(name="nobody", role="anyone")
+PEER = Caller(name="peer", role="peer")
+
+
+def refuse_open_door(settings: WebSettings) -> None:
+    """Raise SettingsError where anybody could do anything from another machine."""
+    auth = settings.auth
+    if auth.is_on or auth.allow_anonymous or is_loopback(settings.host):
+        return
+    raise SettingsError(
+        f"web.host = {settings.host!r} lets everybody who reaches this machine read and change "
+        "everything: add [[web.auth.users]] or [web.auth.keystone], listen on 127.0.0.1, or set "
+        "web.auth.allow_anonymous = true where the network keeps strangers out"
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches what listens there."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def peer_headers(auth: WebAuthSettings) -> dict[str, str]:
+    """Return the headers by which other workers know this one."""
+    return {"Authorization": f"Bearer {auth.peer_secret}"} if auth.peer_secret else {}
+
+
+class _Known(NamedTuple):
+    caller: Caller
+    until: float
+    """Seconds since 1970; then it is checked again."""
+
+
+class Access:
+    """Finds out who calls; see :attr:`check`."""
+
+    def __init__(self, auth: WebAuthSettings) -> None:
+        self._auth = auth
+        self._failed = FailedLogins()
+        self._keystone = Keystone(auth.keystone) if auth.keystone.url else None
+        self._known: OrderedDict[bytes, _Known] = OrderedDict()
+        self._key = os.urandom(32)
+        self._hashing = asyncio.Semaphore()
+        self._waiting = 0
+        self._challenges = _challenges(auth)
+        # Whoever names no user of ours must wait for the answer as long as one who does.
+        hashed = any(passwords.is_hash(user.password) for user in auth.users)
+        self._nobodys_password = passwords.hash_password("") if hashed else os.urandom(16).hex()
+
+    async def running(self, _app: web.Application) -> AsyncIterator[None]:
+        """Keep the connection to Keystone while the server runs."""
+        if self._keystone is None:
+            yield
+            return
+        async with self._keystone.connected() as self._keystone.session:
+            yield
+
+    @property
+    def check(self) -> Middleware:
+        """Return the middleware, which puts the caller into ``request[CALLER]``.
+
+        It answers 401 without a login, also where there is no such route, 403 to who may not, and
+        429 to an address from which too many logins failed.
+        """
+
+        @web.middleware
+        async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+            route = route_of(request)
+            request[CALLER] = await self._admitted(request, route.role if route else "reader")
+            return await handler(request)
+
+        return check
+
+    async def _admitted(self, request: web.Request, role: Role) -> Caller:
+        """Return who calls. Raises ApiError unless they may call routes of ``role``."""
+        if not self._auth.is_on and not (role == "peer" and self._auth.peer_secret):
+            return EVERYBODY
+        caller = await self._logged_in(request)
+        if caller is None:
+            if role != "anyone":
+                raise self._refusal("log in: this needs a user or a token")
+            return NOBODY
+        if role not in _GRANTS[caller.role]:
+            raise ApiError(403, f"{caller.name} has the role {caller.role}, this needs {role}")
+        if role != "peer" and {"vim_id", "owner"} & request.match_info.keys():
+            vim_id = vim_id_in(request)
+            if not caller.may_see(vim_id):
+                raise ApiError(403, f"{caller.name} may not see the cloud {vim_id}")
+        return caller
+
+    async def _logged_in(self, request: web.Request) -> Caller | None:
+        """Return who has logged in; None where nobody tries. Raises ApiError (401, 429)."""
+        authorization = request.headers.get("Authorization")
+        token = request.headers.get("X-Auth-Token")
+        if authorization is None and token is None:
+            return None
+        shown = f"a {authorization}" if authorization is not None else f"t {token}"
+        fingerprint = hmac.new(
+            self._key, shown.encode(errors="surrogateescape"), hashlib.sha256
+        ).digest()
+        known = self._known.get(fingerprint)
+        if known is not None and time.time() < known.until:
+            return known.caller
+        address = request.remote or ""
+        wait = math.ceil(self._failed.wait(address, time.monotonic()))
+        if wait:
+            raise ApiError(
+                429,
+                f"too many logins from this address have failed: try again in {wait} s",
+                {"Retry-After": str(wait)},
+            )
+        if authorization is not None:
+            who, caller = await self._authorized(authorization)
+        else:
+            who, caller = "a Keystone token", await self._by_keystone(token or "")
+        if caller is None:
+            self._failed.note(address, time.monotonic())
+            LOG.warning("login failed: %s from %s at %s", who, address, request.path[:100])
+            raise self._refusal("this login is not accepted")
+        kept = self._auth.keystone.cache_seconds if authorization is None else math.inf
+        self._remember(fingerprint, _Known(caller, min(time.time() + kept, caller.until)))
+        return caller
+
+    def _remember(self, fingerprint: bytes, known: _Known) -> None:
+        self._known[fingerprint] = known
+        self._known.move_to_end(fingerprint)
+        if len(self._known) > MOST_KNOWN:
+            self._known.popitem(last=False)
+
+    def _refusal(self, error: str) -> ApiError:
+        return ApiError(401, error, {"WWW-Authenticate": ", ".join(self._challenges)})
+
+    async def _authorized(self, authorization: str) -> tuple[str, Caller | None]:
+        """Return what is said of the one who tries, for the log, and the caller if it is one."""
+        scheme, _, given = authorization.partition(" ")
+        match scheme.lower():
+            case "bearer":
+                return "a bearer token", self._by_token(given.strip())
+            case "basic":
+                return await self._by_password(given.strip())
+        return "an unknown scheme", None
+
+    def _by_token(self, given: str) -> Caller | None:
+        """Compare with each token, whichever it is: time tells nothing."""
+        found = None
+        for user in self._auth.users:
+            if user.token and passwords.same(given, user.token):
+                found = _caller(user)
+        secret = self._auth.peer_secret
+        return PEER if secret and passwords.same(given, secret) else found
+
+    async def _by_password(self, encoded: str) -> tuple[str, Caller | None]:
+        try:
+            name, colon, given = base64.b64decode(encoded, validate=True).decode().partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            return "malformed credentials", None
+        users = (user for user in self._auth.users if user.password and user.name == name)
+        user = next(users, None)
+        password = user.password if user else self._nobodys_password
+        matches = await self._matches(given, password)
+        if user is None or not colon or not matches:
+            # An unknown name may be a password that was typed into the wrong field.
+            return f"user {user.name!r}" if user else "an unknown user", None
+        return f"user {user.name!r}", _caller(user)
+
+    async def _matches(self, given: str, password: str) -> bool:
+        if not passwords.is_hash(password):
+            return passwords.matches(given, password)
+        if self._waiting >= MOST_HASHING:
+            raise UnavailableError("too many log in at once")
+        self._waiting += 1
+        try:
+            async with self._hashing:
+                check = partial(passwords.matches, given, password)
+                return await asyncio.get_running_loop().run_in_executor(None, check)
+        finally:
+            self._waiting -= 1
+
+    async def _by_keystone(self, token: str) -> Caller | None:
+        if self._keystone is None or not token:
+            return None
+        owner = await self._keystone.owner_of(token)
+        return None if owner is None else caller_of(owner, self._auth.keystone)
+
+
+def _caller(user: WebUser) -> Caller:
+    return Caller(name=user.name, role=user.role, clouds=tuple(user.clouds))
+
+
+def caller_of(owner: TokenOwner, settings: KeystoneSettings) -> Caller:
+    """Return what the owner of a Keystone token may, which is nothing without a role of ours."""
+    roles: Sequence[tuple[Role, Sequence[str]]] = (
+        ("admin", settings.admin_roles),
+        ("writer", settings.writer_roles),
+        ("reader", settings.reader_roles),
+    )
+    held = set(owner.roles)
+    role: Role = next((ours for ours, theirs in roles if held.intersection(theirs)), "anyone")
+    return Caller(name=owner.name, role=role, clouds=tuple(settings.clouds), until=owner.until)
+
+
+def _challenges(auth: WebAuthSettings) -> list[str]:
+    """Return the ways to log in, for WWW-Authenticate (RFC 9110, 11.6.1)."""
+    challenges = []
+    if any(user.password for user in auth.users):
+        challenges.append('Basic realm="vim-event-federation", charset="UTF-8"')
+    if any(user.token for user in auth.users):
+        challenges.append('Bearer realm="vim-event-federation"')
+    if auth.keystone.url:
+        challenges.append(f'Keystone uri="{auth.keystone.url}"')
+    return challenges or ['Bearer realm="vim-event-federation"']
