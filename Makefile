@@ -3,6 +3,7 @@
 # make test    everything that must be right before a change lands
 # make chaos   the long forms of the tests that break things: half an hour
 # make coverage  how much of the code the tests without chaos run: branches, child processes included
+# make soak    a long run under load and chaos: 20 minutes, or SOAK_MINUTES=3 make soak
 # make bench   the benchmarks, whose tables stand in benchmarks/README.md: half an hour
 # make sbom    what the locked dependencies are, as CycloneDX: dist/vim-event-federation.cdx.json
 # make audit   known vulnerabilities of the locked dependencies
@@ -54,6 +55,9 @@ coverage: system-packages setup $(HELM)
 	$(BIN)/coverage run -m pytest tests/unit tests/integration tests/e2e
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+soak: system-packages setup
+	$(BIN)/python -W ignore -m tests.soak --minutes $(or $(SOAK_MINUTES),20)
 
 bench: setup
 	for benchmark in $(basename $(notdir $(wildcard benchmarks/[!_]*.py))); do \

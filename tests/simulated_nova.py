@@ -137,7 +137,9 @@ def delete(server: Server) -> None:
     server.tell("delete", ".end")
 
 
-def _over_one_task(action: str, task: str, end: str) -> Callable[[Server], None]:
+def over_one_task(action: str, task: str, end: str) -> Callable[[Server], None]:
+    """Return the operation ``action``, which leads over one task_state to the vm_state ``end``."""
+
     def operate(server: Server) -> None:
         server.update(task=task)
         server.tell(action, ".start")
@@ -240,22 +242,22 @@ def late_error(server: Server) -> None:
 OPERATIONS: tuple[tuple[frozenset[str], Callable[[Server], None]], ...] = tuple(
     (frozenset(states.split()), operate)
     for states, operate in (
-        ("active", _over_one_task("power_off", "powering-off", "stopped")),
-        ("stopped", _over_one_task("power_on", "powering-on", "active")),
-        ("active", _over_one_task("pause", "pausing", "paused")),
-        ("paused", _over_one_task("unpause", "unpausing", "active")),
-        ("active", _over_one_task("suspend", "suspending", "suspended")),
-        ("suspended", _over_one_task("resume", "resuming", "active")),
-        ("active stopped error", _over_one_task("reboot", "rebooting_hard", "active")),
-        ("active error", _over_one_task("rebuild", "rebuilding", "active")),
-        ("active stopped", _over_one_task("rescue", "rescuing", "rescued")),
-        ("rescued", _over_one_task("unrescue", "unrescuing", "active")),
-        ("active stopped", _over_one_task("shelve", "shelving", "shelved")),
-        ("shelved", _over_one_task("shelve_offload", "shelving_offloading", "shelved_offloaded")),
-        ("shelved shelved_offloaded", _over_one_task("unshelve", "unshelving", "active")),
-        ("active", _over_one_task("snapshot", "image_snapshot", "active")),
-        ("active error", _over_one_task("soft_delete", "soft-deleting", "soft-delete")),
-        ("soft-delete", _over_one_task("restore", "restoring", "active")),
+        ("active", over_one_task("power_off", "powering-off", "stopped")),
+        ("stopped", over_one_task("power_on", "powering-on", "active")),
+        ("active", over_one_task("pause", "pausing", "paused")),
+        ("paused", over_one_task("unpause", "unpausing", "active")),
+        ("active", over_one_task("suspend", "suspending", "suspended")),
+        ("suspended", over_one_task("resume", "resuming", "active")),
+        ("active stopped error", over_one_task("reboot", "rebooting_hard", "active")),
+        ("active error", over_one_task("rebuild", "rebuilding", "active")),
+        ("active stopped", over_one_task("rescue", "rescuing", "rescued")),
+        ("rescued", over_one_task("unrescue", "unrescuing", "active")),
+        ("active stopped", over_one_task("shelve", "shelving", "shelved")),
+        ("shelved", over_one_task("shelve_offload", "shelving_offloading", "shelved_offloaded")),
+        ("shelved shelved_offloaded", over_one_task("unshelve", "unshelving", "active")),
+        ("active", over_one_task("snapshot", "image_snapshot", "active")),
+        ("active error", over_one_task("soft_delete", "soft-deleting", "soft-delete")),
+        ("soft-delete", over_one_task("restore", "restoring", "active")),
         ("active", reboot_fails),
         ("active stopped paused", set_metadata),
         ("active error", lock),

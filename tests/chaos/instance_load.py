@@ -7,9 +7,9 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple, Self
+from typing import NamedTuple, Protocol, Self
 
 import msgspec
 from confluent_kafka import Producer
@@ -100,6 +100,14 @@ class Load:
         self.count += 1
 
 
+class Told(Protocol):
+    """What a client needs to know of a load."""
+
+    instance_ids: list[str]
+    sent: dict[tuple[str, str], str]
+    """(instance id, time of a notification) → the vm_state that it told."""
+
+
 ENDED = "ended by the test"
 
 
@@ -116,11 +124,24 @@ class Answer(NamedTuple):
 class Client:
     """Asks running workers in turn; notes what they answer, and whatever they must not."""
 
-    def __init__(self, load: Load, workers: dict[str, int], seed: int) -> None:
+    def __init__(
+        self,
+        load: Told,
+        workers: dict[str, int],
+        seed: int,
+        *,
+        region: str = "RegionOne",
+        states: Sequence[str] = ("active", "paused"),
+        pause: float = 0.01,
+    ) -> None:
+        """``states`` are all that the instances of ``region`` are in, ``pause`` is in seconds."""
         self.answers: list[Answer] = []
         self.wrong: list[str] = []
         self._load, self._workers = load, workers
         """The workers that are meant to answer, by name, with their ports; changed by the test."""
+        self._instances = INSTANCES.replace("RegionOne", region)
+        self._status = STATUS.replace("RegionOne", region)
+        self._states, self._pause = list(states), pause
         self._seen: dict[str, str] = {}
         self._chance = random.Random(seed)
         self._stopping = threading.Event()
@@ -136,18 +157,18 @@ class Client:
 
     def _run(self) -> None:
         asked: set[str] = set()
-        while not self._stopping.wait(0.01):
+        while not self._stopping.wait(self._pause):
             workers = dict(self._workers)
             for name in asked - workers.keys():
                 self.answers.append(Answer(time.monotonic(), name, ENDED))
             asked = set(workers)
             for name, port in workers.items():
                 if self._chance.random() < 0.2:
-                    body = json.dumps({"states": ["active", "paused"], "limit": 1000})
-                    refusal = self._ask(port, "POST", STATUS, body)
+                    body = json.dumps({"states": self._states, "limit": 1000})
+                    refusal = self._ask(port, "POST", self._status, body)
                 else:
                     instance_id = self._chance.choice(self._load.instance_ids)
-                    refusal = self._ask(port, "GET", f"{INSTANCES}/{instance_id}", None)
+                    refusal = self._ask(port, "GET", f"{self._instances}/{instance_id}", None)
                 if name in self._workers:  # else it was ended while we asked
                     self.answers.append(Answer(time.monotonic(), name, refusal))
 
