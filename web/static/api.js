@@ -3,8 +3,8 @@
 const BASE = document.documentElement.dataset.api;
 const KEY = "vimfed-login";
 
-// Tells "needed" when the present login, or the lack of one, was answered 401, and "given" when
-// there is another to try.
+// Tells "needed" when the present login, or the lack of one, was answered 401 (`detail` is the
+// challenge, which names the ways to log in), and "given" when there is another.
 export const logins = new EventTarget();
 
 // A request that got no answer of use. `status` is 0 where nobody answered; `retryAfter` seconds.
@@ -23,8 +23,9 @@ export function complaint(error) {
   return error.status === 401 ? ["Log in to see this.", "info"] : [error.message, "error"];
 }
 
-// Keeps the headers of a login as long as the tab is open.
-export function giveLogin(headers) {
+// Tries a login and keeps its headers as long as the tab is open. Throws ApiError.
+export async function giveLogin(headers) {
+  await open(`${BASE}/v1/workers`, { headers });
   sessionStorage.setItem(KEY, JSON.stringify(headers));
   logins.dispatchEvent(new Event("given"));
 }
@@ -62,9 +63,11 @@ export async function open(path, { parameters = [], headers = {}, signal } = {})
     : (body.error ?? `The worker answered ${response.status}.`);
   // Another login may have been given meanwhile.
   if (response.status === 401 && login === sessionStorage.getItem(KEY)) {
-    logins.dispatchEvent(new Event("needed"));
+    const detail = response.headers.get("WWW-Authenticate") ?? "";
+    logins.dispatchEvent(new CustomEvent("needed", { detail }));
   }
-  throw new ApiError(response.status, message, body.retry_after ?? null);
+  const retryAfter = Number(response.headers.get("Retry-After") ?? body.retry_after);
+  throw new ApiError(response.status, message, retryAfter || null);
 }
 
 // Returns the JSON of a GET below the API's prefix. Throws ApiError.

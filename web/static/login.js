@@ -3,10 +3,11 @@
 import { forgetLogin, giveLogin, loginHeaders, logins } from "./api.js";
 import { byId, notify } from "./dom.js";
 
+// By the name that a challenge has for it (WWW-Authenticate): the headers of a login.
 const SCHEMES = {
-  basic: ({ user, password }) => ({ Authorization: `Basic ${base64(`${user}:${password}`)}` }),
-  bearer: ({ token }) => ({ Authorization: `Bearer ${token}` }),
-  keystone: ({ token }) => ({ "X-Auth-Token": token }),
+  Basic: ({ user, password }) => ({ Authorization: `Basic ${base64(`${user}:${password}`)}` }),
+  Bearer: ({ token }) => ({ Authorization: `Bearer ${token}` }),
+  Keystone: ({ token }) => ({ "X-Auth-Token": token }),
 };
 
 export function setUpLogin() {
@@ -22,37 +23,64 @@ export function setUpLogin() {
     button.textContent = isGiven() ? "Log out" : "Log in";
   }
 
+  function offer(challenge) {
+    const offered = Object.keys(SCHEMES).filter((scheme) => challenge.includes(`${scheme} `));
+    for (const radio of form.elements.scheme) {
+      radio.parentElement.hidden = offered.length > 0 && !offered.includes(radio.value);
+    }
+    byId("login-schemes").hidden = offered.length === 1;
+    if (offered.length && !offered.includes(form.elements.scheme.value)) {
+      form.elements.scheme.value = offered[0];
+    }
+    chooseScheme();
+  }
+
   function chooseScheme() {
-    const isBasic = form.elements.scheme.value === "basic";
+    const isBasic = form.elements.scheme.value === "Basic";
     byId("login-basic").hidden = !isBasic;
     byId("login-token").hidden = isBasic;
   }
 
-  logins.addEventListener("needed", () => {
+  function ask() {
+    dialog.showModal();
+    form.querySelector("div:not([hidden]) > input").focus();
+  }
+
+  async function logIn() {
+    const given = Object.fromEntries(new FormData(form));
+    try {
+      await giveLogin(SCHEMES[given.scheme](given));
+    } catch (error) {
+      notify(byId("login-notice"), error.message, "error");
+      return;
+    }
+    form.elements.password.value = form.elements.token.value = "";
+    notify(byId("login-notice"), "");
+    dialog.close();
+    show();
+  }
+
+  logins.addEventListener("needed", ({ detail }) => {
     if (isGiven()) {
       forgetLogin();
-      notify(byId("login-notice"), "This login was not accepted.", "error");
       isDeclined = false;
+      notify(byId("login-notice"), "This login is not accepted any more.", "error");
     }
     show();
-    if (!dialog.open && !isDeclined) dialog.showModal();
+    if (dialog.open || isDeclined) return;
+    offer(detail);
+    ask();
   });
   button.addEventListener("click", () => {
     if (isGiven()) {
       forgetLogin();
       location.reload(); // nothing that was shown may stay
-    } else dialog.showModal();
+    } else ask();
   });
   form.addEventListener("change", chooseScheme);
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    const given = Object.fromEntries(new FormData(form));
-    notify(byId("login-notice"), "");
-    form.reset();
-    chooseScheme();
-    dialog.close();
-    giveLogin(SCHEMES[given.scheme](given));
-    show();
+    logIn();
   });
   dialog.addEventListener("close", () => {
     isDeclined = !isGiven();
