@@ -15,7 +15,7 @@ HELM := .cache/bin/helm-3.18.6
 AUDIT := .cache/audit
 
 .DELETE_ON_ERROR:
-.PHONY: setup run test lint pytest chaos coverage bench sbom audit system-packages clean distclean
+.PHONY: setup run test lint pytest chaos soak coverage bench sbom audit system-packages clean distclean
 
 setup: .venv/installed
 

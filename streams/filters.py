@@ -18,6 +18,8 @@ DEFAULT = "default"
 """Name of the subscription that the settings' filter is."""
 HOLDS_AFTER = 1.0
 """Seconds from Kafka's taking a change to the first event that is matched against it."""
+MOST = 1000
+"""So many subscriptions there may be, the default one among them."""
 
 
 class Subscription(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -100,6 +102,7 @@ class SubscriptionHistory:
 
     def __init__(self, default: Subscription | None) -> None:
         self._default = default
+        self._current = {} if default is None else {DEFAULT: default}
         self._holds_from: list[int] = []
         """When each change begins to hold, in ms since 1970; never falls."""
         self._changes: list[tuple[str, Subscription | None]] = []
@@ -107,7 +110,17 @@ class SubscriptionHistory:
         """By output and number of changes that hold."""
 
     def add(self, name: str, subscription: Subscription | None, timestamp: int) -> None:
-        """Note that Kafka took ``subscription`` (None: its deletion) at ``timestamp``, in ms."""
+        """Note that Kafka took ``subscription`` (None: its deletion) at ``timestamp``, in ms.
+
+        One too many is passed over: whoever reads the topic decides so alike, however many writers
+        there were at once.
+        """
+        if subscription is None:
+            self._current.pop(name, None)
+        elif name in self._current or len(self._current) < MOST:
+            self._current[name] = subscription
+        else:
+            return
         holds_from = timestamp + int(HOLDS_AFTER * 1000)
         # Kafka's clock may step back when another broker takes the lead; a change does not.
         self._holds_from.append(max(holds_from, *self._holds_from[-1:], 0))
@@ -115,7 +128,7 @@ class SubscriptionHistory:
 
     def current(self) -> Mapping[str, Subscription]:
         """Return by name the subscriptions as last told, held back or not, the default first."""
-        return self._after(len(self._changes))
+        return self._current
 
     def matchers(self, output: str, timestamp: int) -> Sequence[Matcher]:
         """Return those that hold for ``output`` and an event of ``timestamp`` (ms), by name."""

@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError
 from streams.filters import (
     DEFAULT,
     HOLDS_AFTER,
+    MOST,
     Subscription,
     SubscriptionHistory,
     default_subscription,
@@ -23,8 +24,6 @@ from web.access import CALLER
 from web.errors import ApiError, Problem, Unavailable, UnavailableError, json_response
 from web.routes import Route
 
-MOST = 1000
-"""So many subscriptions there may be; two workers that are asked at once may exceed it by one."""
 LARGEST = 100_000
 """Bytes of JSON that one may take."""
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -143,9 +142,14 @@ class Subscriptions:
         held = await self._held()
         for concerned in (subscription, held.get(name, subscription)):
             _check_clouds(request, concerned)
+        full = ApiError(409, f"there are {MOST} subscriptions already: delete one first")
         if name not in held and len(held) >= MOST:
-            raise ApiError(409, f"there are {MOST} subscriptions already: delete one first")
+            raise full
         holds_from = await self._write(name, subscription)
+        if name not in held and len(held) + 1 >= MOST and name not in await self._held():
+            # Another worker was faster: nobody heeds ours, and it must not come to life later.
+            await self._write(name, None)
+            raise full
         told = _told(name, subscription, holds_from)
         return json_response(told, 200 if name in held else 201)
 

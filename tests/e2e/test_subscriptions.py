@@ -5,7 +5,9 @@ import json
 from pathlib import Path
 
 import aiohttp
+from confluent_kafka import Producer
 
+from streams.filters import MOST
 from tests.e2e.stack import Stack, eventually
 from tests.topics import read_topic
 from tests.vm_events import vm_event, write_events
@@ -84,3 +86,24 @@ async def test_a_change_at_one_worker_is_effective_everywhere_within_two_seconds
 async def until(moment: float) -> None:
     """Sleep until a moment of the loop's clock: the promise is about time."""
     await asyncio.sleep(max(0.0, moment - asyncio.get_running_loop().time()))
+
+
+async def test_two_workers_that_are_asked_at_once_make_no_subscription_too_many(
+    tmp_path: Path, kafka: LocalKafka
+) -> None:
+    names = ("worker", "other")
+    async with Stack(tmp_path, kafka.bootstrap, []) as stack:
+        for name in names:
+            stack.start_worker(name)
+        await stack.serving(*names)
+        producer = Producer({"bootstrap.servers": kafka.bootstrap})
+        for number in range(MOST - 2):  # room for one, beside the default one
+            producer.produce(stack.names.subscriptions, b"{}", f"s{number}".encode())
+        assert producer.flush(30) == 0
+        path = PATH.removesuffix("/a")
+        answers = await asyncio.gather(
+            *(stack.put(f"{path}/{name}-{number}", {}, name) for number in (1, 2) for name in names)
+        )
+        assert sorted(status for status, _answer in answers) == [201, 409, 409, 409]
+        for name in names:
+            assert len((await stack.get(path, name))[1]["subscriptions"]) == MOST

@@ -2,7 +2,7 @@
 
 import pytest
 
-from streams.filters import Matcher, Subscription, SubscriptionHistory
+from streams.filters import MOST, Matcher, Subscription, SubscriptionHistory
 from tests.vm_events import VIM_ID, vm_event
 
 TENANT = "943ecb804cdf4103976b8a02cea12fdb"
@@ -56,3 +56,17 @@ def test_a_subscription_holds_for_its_output_or_for_all() -> None:
     history.add("all", Subscription(), 0)
     history.add("y", Subscription(output="y"), 0)
     assert [wanted_by(history, output, 5000) for output in ("x", "y", "z")] == [2, 2, 1]
+
+
+def test_one_subscription_too_many_is_passed_over_until_there_is_room() -> None:
+    history = SubscriptionHistory(Subscription())
+    for number in range(MOST):
+        history.add(f"s{number}", Subscription(output=f"o{number}"), number)
+    assert len(history.current()) == MOST
+    assert f"s{MOST - 1}" not in history.current()
+    assert len(history.matchers(f"o{MOST - 1}", 10**6)) == 1  # the default one
+    history.add("s0", Subscription(kinds=("DELETE",)), 2000)
+    assert history.current()["s0"].kinds == ("DELETE",)
+    history.add("s0", None, 3000)
+    history.add("late", Subscription(), 4000)
+    assert "late" in history.current()
