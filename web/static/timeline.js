@@ -7,6 +7,7 @@ import { actionLabel, stateClass, stateLabel } from "./states.js";
 import { ago, clock, duration, exactClock, timeElement } from "./times.js";
 
 const LIMIT = 200;
+const SOON = 200; // milliseconds in which more events may come before all is asked for again
 const STRIP = { width: 600, height: 34 };
 const LONG = 60_000; // milliseconds between two events that are shown as a pause
 
@@ -27,6 +28,7 @@ export class Timeline {
   #events = []; // newest first
   #since = "";
   #request = null;
+  #timer = 0;
 
   constructor() {
     this.#dialog.addEventListener("close", () => {
@@ -61,7 +63,7 @@ export class Timeline {
   // Takes a live event.
   add(event) {
     if (event.vim_id !== this.#vm?.vimId || event.instance_id !== this.#vm.instanceId) return;
-    this.#load();
+    this.#loadIn(SOON);
   }
 
   // Asks again, after a login.
@@ -70,6 +72,8 @@ export class Timeline {
   }
 
   async #load() {
+    clearTimeout(this.#timer);
+    this.#timer = 0;
     this.#request?.abort();
     const request = (this.#request = new AbortController());
     const path = instancePath(this.#vm.vimId, this.#vm.instanceId);
@@ -85,14 +89,17 @@ export class Timeline {
       this.#draw();
     }
     const failed = [vm, history].find((each) => each.status === "rejected");
-    if (failed) this.#complain(failed.reason, request);
+    if (failed) this.#complain(failed.reason);
     else notify(byId("vm-notice"), this.#events.length ? "" : "No event of this VM is kept.");
   }
 
-  #complain(error, request) {
+  #complain(error) {
     notify(byId("vm-notice"), ...complaint(error));
-    if (error.status !== 503 && error.status !== 0) return;
-    setTimeout(() => request === this.#request && this.#vm && this.#load(), 2000);
+    if (error.status === 503 || error.status === 0) this.#loadIn((error.retryAfter ?? 2) * 1000);
+  }
+
+  #loadIn(milliseconds) {
+    this.#timer ||= setTimeout(() => this.#vm && this.#load(), milliseconds);
   }
 
   #describe(vm) {
