@@ -562,6 +562,9 @@ class GatewayUser(_Section, frozen=True, kw_only=True):
 class GatewaySettings(_Section, frozen=True, kw_only=True):
     """``[gateway]``: the Message Router's REST API in front of Kafka."""
 
+    enabled: Annotated[
+        bool, Meta(description="vimfed run starts a gateway beside the other processes")
+    ] = False
     host: Annotated[str, Meta(description="address to listen on")] = "127.0.0.1"
     port: Annotated[int, Meta(description="port to listen on", ge=1, le=65535)] = 3904
     output: Annotated[

@@ -13,13 +13,14 @@ import yaml
 
 from vimfed.cli.supervisor import services_of
 from vimfed.local_kafka import DOCKER_IMAGE, POM
-from vimfed.settings import Settings, load_settings
+from vimfed.settings import GatewaySettings, Settings, load_settings
 
 PROJECT = Path(__file__).parent.parent.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DOCKERFILE = (PROJECT / "deploy" / "Dockerfile").read_text()
-OURS = [service.name for service in services_of(Settings())]
+ALL = Settings(gateway=GatewaySettings(enabled=True))
+OURS = [service.name for service in services_of(ALL)]
 
 
 def settings_of(service: str) -> Settings:
@@ -32,8 +33,10 @@ def test_the_compose_file_is_one_by_the_specification() -> None:
 
 
 def test_the_containers_run_exactly_what_the_supervisor_runs() -> None:
-    for service in services_of(Settings()):
+    for service in services_of(ALL):
         assert SERVICES[service.name]["command"] == list(service.arguments)
+    optional = {name for name, service in SERVICES.items() if "profiles" in service}
+    assert optional == set(OURS) - {service.name for service in services_of(Settings())}
     others = set(SERVICES) - set(OURS)
     assert others == {"kafka", "rabbitmq", "proxy"}
 
@@ -43,7 +46,8 @@ def test_every_process_finds_its_brokers_and_is_found_by_the_others(name: str) -
     settings = settings_of(name)
     assert settings.kafka.bootstrap == "kafka:9092"
     assert [vim.transport_url for vim in settings.vims] == ["rabbit://guest:guest@rabbitmq:5672/"]
-    assert {settings.web.host, settings.bridge.host, settings.dmaap.host} == {"0.0.0.0"}
+    hosts = settings.web.host, settings.bridge.host, settings.dmaap.host, settings.gateway.host
+    assert set(hosts) == {"0.0.0.0"}
     assert not settings.kafka.local
 
 

@@ -19,6 +19,7 @@ from vimfed.settings import (
     BridgeSettings,
     DmaapOutput,
     DmaapSettings,
+    GatewaySettings,
     Settings,
     SettingsError,
     WebSettings,
@@ -47,6 +48,13 @@ def test_the_job_is_a_bridge_a_worker_and_a_publisher() -> None:
         Service("worker", ("worker",), health_url="http://127.0.0.1:6066/healthz"),
         Service("publisher", ("publisher",), health_url="http://127.0.0.1:6070/healthz"),
     ]
+
+
+def test_a_gateway_runs_beside_them_where_it_is_enabled() -> None:
+    settings = Settings(gateway=GatewaySettings(enabled=True, host="0.0.0.0", port=7004))
+    assert services_of(settings)[-1] == Service(
+        "gateway", ("gateway",), health_url="http://127.0.0.1:7004/healthz"
+    )
 
 
 def test_more_workers_serve_the_ports_above_the_first() -> None:

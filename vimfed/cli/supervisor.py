@@ -63,7 +63,7 @@ def vimfed_command(config: Path) -> Sequence[str]:
 
 
 def services_of(settings: Settings, workers: int = 1) -> list[Service]:
-    """Return the job's processes: a bridge, the workers, and a publisher for each output.
+    """Return the job's processes: a bridge, the workers, a publisher for each output, the gateway.
 
     Worker number n, counted from 0, serves HTTP at web.port + n, publisher n at dmaap.port + n.
     """
@@ -84,6 +84,10 @@ def services_of(settings: Settings, workers: int = 1) -> list[Service]:
         arguments = ("publisher", "--output", output.name) if several else ("publisher",)
         url = own_url(dmaap.host, settings.publisher_port(output)) + HEALTH
         services.append(Service(name, arguments, health_url=url if dmaap.port else None))
+    gateway = settings.gateway
+    if gateway.enabled:
+        url = own_url(gateway.host, gateway.port) + HEALTH
+        services.append(Service("gateway", ("gateway",), health_url=url))
     return services
 
 
@@ -239,6 +243,8 @@ def refuse_taken_ports(settings: Settings, workers: int) -> None:
         refuse_port_in_use(settings.web.port + number, "a worker", "web.port")
     for output in settings.outputs():
         refuse_port_in_use(settings.publisher_port(output), "a publisher", "dmaap.port")
+    if settings.gateway.enabled:
+        refuse_port_in_use(settings.gateway.port, "the gateway", "gateway.port")
 
 
 def start_kafka(settings: Settings, supervisor: Supervisor, stop: StopSignals) -> None:
