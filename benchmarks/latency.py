@@ -1,6 +1,6 @@
-"""From nova to DMaaP: the latency of the whole path, and how fast a publisher alone is.
+"""From nova to DMaaP: the latency of the whole path, beside the predecessor's.
 
-    python -m benchmarks.latency [--seconds 30] [--rate 500] [--events 100000]
+    python -m benchmarks.latency [--seconds 30] [--rate 500]
 
 RabbitMQ and one Kafka, the job's and DMaaP's at once, are started for the run. First oslo's own
 Notifier sends VM actions at a steady rate through bridge, worker and publisher, one process of
@@ -9,9 +9,6 @@ record to each topic on the way, by the broker's own clock (in whole millisecond
 predecessor's path: a listener that posts each notification to an HTTP sink on this machine before
 it takes the next, until the sink has it. The first seconds of both, in which everything is new, do
 not count.
-
-Then a publisher that was not running finds all of ``--events`` waiting; its CPU time includes its
-start.
 """
 
 import argparse
@@ -28,7 +25,6 @@ from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
-import psutil
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -37,13 +33,11 @@ from tests.brokers import RabbitMQ, new_kafka
 from tests.e2e.stack import Stack, eventually
 from tests.notifications import rabbit_sender
 from tests.topics import count_records, read_topic
-from tests.vm_events import create_topics, vm_event, write_events
 from vimfed.local_kafka import LocalKafka
 
 WARM_UP = 5
 """Seconds of sending that do not count."""
 PARTITIONS = 8
-INSTANCES = 1000
 
 
 def cloud(rabbitmq: RabbitMQ) -> dict[str, Any]:
@@ -169,20 +163,6 @@ async def as_the_predecessor(rabbitmq: RabbitMQ, seconds: int, rate: int) -> lis
     return counted(sink.sent_and_arrived)
 
 
-async def publisher_alone(folder: Path, kafka: LocalKafka, count: int) -> tuple[float, float]:
-    """Return events per second, first to last record on DMaaP, and per second of CPU time."""
-    async with Stack(folder, kafka.bootstrap, []) as stack:
-        create_dmaap_topic(stack)
-        await create_topics(kafka.bootstrap, stack.prefix)
-        events = (vm_event(f"vm-{number % INSTANCES}") for number in range(count))
-        await asyncio.to_thread(write_events, kafka.bootstrap, stack.prefix, events)
-        publisher = stack.start("publisher")
-        await arrived(stack, count, 300)
-        cpu = sum(psutil.Process(publisher.pid).cpu_times()[:2])
-        stamps = [r.timestamp()[1] for r in read_topic(kafka.bootstrap, stack.dmaap_topic)]
-    return count * 1000 / (max(stamps) - min(stamps)), count / cpu
-
-
 def row(name: str, latencies: list[float]) -> str:
     """Return a line of the table."""
     cuts = quantiles(latencies, n=1000)
@@ -191,25 +171,17 @@ def row(name: str, latencies: list[float]) -> str:
     )
 
 
-async def measure(folder: Path, seconds: int, rate: int, events: int) -> None:
+async def measure(folder: Path, seconds: int, rate: int) -> None:
     """Run everything and print what came of it."""
-    for name in ("job", "publisher"):
-        (folder / name).mkdir()
-    with new_kafka(folder / "kafka") as kafka:
-        with RabbitMQ(folder / "rabbitmq") as rabbitmq:
-            load = os.getloadavg()[0]
-            ours = await through_the_job(folder / "job", kafka, rabbitmq, seconds, rate)
-            theirs = await as_the_predecessor(rabbitmq, seconds, rate)
-        print(f"{rate} notifications a second for {seconds} s; load average before it: {load:.1f}")
-        print(
-            "| from Notifier.info | p50 ms | p99 ms | p99.9 ms | most ms |\n|---|---|---|---|---|"
-        )
-        for name, latencies in {**ours, "predecessor: to the HTTP sink": theirs}.items():
-            print(row(name, latencies))
-        per_second, per_cpu_second = await publisher_alone(folder / "publisher", kafka, events)
-        print(
-            f"\nA publisher alone: {per_second:,.0f} events/s, {per_cpu_second:,.0f} per CPU second"
-        )
+    (folder / "job").mkdir()
+    load = os.getloadavg()[0]
+    with new_kafka(folder / "kafka") as kafka, RabbitMQ(folder / "rabbitmq") as rabbitmq:
+        ours = await through_the_job(folder / "job", kafka, rabbitmq, seconds, rate)
+        theirs = await as_the_predecessor(rabbitmq, seconds, rate)
+    print(f"{rate} notifications a second for {seconds} s; load average before it: {load:.1f}")
+    print("| from Notifier.info | p50 ms | p99 ms | p99.9 ms | most ms |\n|---|---|---|---|---|")
+    for name, latencies in {**ours, "predecessor: to the HTTP sink": theirs}.items():
+        print(row(name, latencies))
 
 
 def main() -> None:
@@ -217,10 +189,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seconds", type=int, default=30)
     parser.add_argument("--rate", type=int, default=500)
-    parser.add_argument("--events", type=int, default=100_000)
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        asyncio.run(measure(Path(name), chosen.seconds, chosen.rate, chosen.events))
+        asyncio.run(measure(Path(name), chosen.seconds, chosen.rate))
 
 
 if __name__ == "__main__":
