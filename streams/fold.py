@@ -36,6 +36,8 @@ class FoldedBatch:
     """How many notifications had which outcome."""
     passed: Counter[str] = field(default_factory=Counter)
     """Event types that were passed over, by name."""
+    reconciled: Counter[str] = field(default_factory=Counter)
+    """By cloud, how many of the events a poller has found before any notification told of them."""
     received_at: str = ""
     """When the bridge received the newest of them."""
 
@@ -85,5 +87,7 @@ def fold(
             row = changed[key] = outcome.row
         known[key] = row
         folded.events.extend((key, encode_event(event)) for event in outcome.events)
+        if notification.source == "poller" and outcome.events:
+            folded.reconciled[news.vim_id] += len(outcome.events)
     folded.rows = {key: encode_row(row) for key, row in changed.items()}
     return folded

@@ -30,6 +30,11 @@ class WorkerCounters:
         self._records = counter("records", "notification records processed")
         self._events = counter("events", "events told")
         self._rejected = counter("dead_letters", "records that went to the dead-letter topic")
+        self._reconciled = counter(
+            "reconciled",
+            "events that a poller found before any notification told of them",
+            "vim_id",
+        )
         self._outcomes = counter("outcomes", "notifications by what came of them", "outcome")
         self._passed = counter("passed", "notifications passed over, by event type", "event_type")
         self._seconds = Histogram(
@@ -55,6 +60,8 @@ class WorkerCounters:
         self._records.inc(records)
         self._events.inc(len(folded.events))
         self._rejected.inc(len(folded.rejected))
+        for vim_id, count in folded.reconciled.items():
+            self._reconciled.labels(vim_id).inc(count)
         for outcome, count in folded.outcomes.items():
             self._outcomes.labels(outcome).inc(count)
         for event_type, count in self._bounded(folded.passed).items():

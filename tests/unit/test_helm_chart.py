@@ -28,6 +28,7 @@ settings:
       - {name: onap, url: "kafka://onap:9092/unauthenticated.VIM_VM_EVENTS"}
       - {name: mr.two, url: "http://mr:3904/events/t", format: ves}
   vims: [{cloud_owner: CloudOwner, cloud_region_id: RegionOne}]
+  web: {cert_file: /etc/vimfed/secrets/region-one/tls.crt, auth: {allow_anonymous: true}}
 secretEnv:
   VIMFED_KAFKA__PASSWORD: {name: vimfed-kafka, key: password}
 secretFiles: {region-one: nova-region-one}
@@ -134,8 +135,14 @@ def test_every_process_can_use_its_settings_and_is_asked_where_it_listens(
         assert getattr(settings, section).host == "0.0.0.0"
         ((port),) = container["ports"]
         assert port["containerPort"] == int(given.get("--port", getattr(settings, section).port))
-        assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": port["name"]}
-        assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": port["name"]}
+        scheme = settings.web.scheme.upper() if command == "worker" else "HTTP"
+        for probe, path in (
+            ("readinessProbe", "/readyz"),
+            ("livenessProbe", "/healthz"),
+            ("startupProbe", "/healthz"),
+        ):
+            asked = {"path": path, "port": port["name"], "scheme": scheme}
+            assert container[probe]["httpGet"] == asked
         if command == "publisher":
             assert given["--output"] in {output.name for output in settings.outputs()}
 
@@ -158,7 +165,7 @@ def test_workers_keep_their_tables_and_find_each_other_by_the_names_of_their_pod
     assert mounts[claim["metadata"]["name"]] == "/var/lib/vimfed"
     service = worker["spec"]["serviceName"]
     environment = {one["name"]: one.get("value") for one in container["env"]}
-    assert environment["VIMFED_WEB__CANONICAL_URL"] == f"http://$(POD_NAME).{service}:6066"
+    assert environment["VIMFED_WEB__CANONICAL_URL"] == f"https://$(POD_NAME).{service}:6066"
     names = [one["name"] for one in container["env"]]
     assert names.index("POD_NAME") < names.index("VIMFED_WEB__CANONICAL_URL")
     (headless,) = [each for each in of_kind("Service") if each["metadata"]["name"] == service]

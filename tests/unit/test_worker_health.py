@@ -4,12 +4,16 @@ from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
 from streams import worker_health
-from streams.fold import FoldedBatch
+from streams.fold import FoldedBatch, fold
 from streams.worker_health import MOST_EVENT_TYPES, WorkerCounters, WorkerHealth
+from tests.bare_states import bare
+from tests.nova_messages import INSTANCE, VIM
+from vimfed.keys import instance_key
 
 
 class Clock:
@@ -87,11 +91,15 @@ def test_event_types_are_counted_by_name_up_to_a_bound() -> None:
     registry = CollectorRegistry()
     counters = WorkerCounters(registry)
     made_up = Counter({f"made.up.{number}": 1 for number in range(MOST_EVENT_TYPES + 50)})
-    counters.processed(len(made_up), FoldedBatch(passed=made_up, outcomes=Counter(told=7)))
+    counters.processed(
+        len(made_up),
+        FoldedBatch(passed=made_up, outcomes=Counter(told=7), reconciled=Counter(A_B=2)),
+    )
     value = registry.get_sample_value
     assert value("vimfed_worker_passed_total", {"event_type": "made.up.0"}) == 1
     assert value("vimfed_worker_passed_total", {"event_type": "other"}) == 50
     assert value("vimfed_worker_outcomes_total", {"outcome": "told"}) == 7
+    assert value("vimfed_worker_reconciled_total", {"vim_id": "A_B"}) == 2
     assert value("vimfed_worker_records_total") == MOST_EVENT_TYPES + 50
 
 
@@ -102,3 +110,22 @@ def test_the_time_of_a_batch_and_the_delay_of_its_oldest_notification_are_observ
     assert value("vimfed_worker_batch_seconds_bucket", {"le": "0.025"}) == 1
     assert value("vimfed_worker_delay_seconds_bucket", {"le": "3600.0"}) == 0
     assert value("vimfed_worker_delay_seconds_bucket", {"le": "86400.0"}) == 1
+
+
+def test_what_a_poller_found_first_is_counted_by_cloud_and_what_was_pushed_or_known_is_not() -> (
+    None
+):
+    notifications = [
+        bare("active", at=1, sequence=1, source="poller"),
+        bare("paused", at=2, source="ingest", path="ingest"),
+        bare("paused", at=3, sequence=2, source="poller"),
+        bare("stopped", at=4, sequence=3, source="poller"),
+    ]
+    key = instance_key(VIM, INSTANCE)
+    records: list[Any] = [
+        SimpleNamespace(key=key, value=msgspec.json.encode(each), offset=offset)
+        for offset, each in enumerate(notifications)
+    ]
+    folded = fold(records, lambda _key: None)
+    assert len(folded.events) == 3
+    assert folded.reconciled == {VIM: 2}

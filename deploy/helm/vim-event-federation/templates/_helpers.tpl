@@ -30,10 +30,15 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- toJson (default (list "dmaap") $names) -}}
 {{- end -}}
 
+{{/* What the workers speak: HTTPS where they have a certificate. */}}
+{{- define "vimfed.scheme" -}}
+{{- ternary "HTTPS" "HTTP" (ne "" (dig "web" "cert_file" "" .Values.settings)) -}}
+{{- end -}}
+
 {{/*
 The pod of one process:
 (dict "root" $ "component" "bridge" "job" "vimfed-bridge" "args" (list "bridge") "port" 6065
-"values" .Values.bridge "env" (list) "stateVolume" "emptyDir" or "claim")
+"values" .Values.bridge "env" (list) "stateVolume" "emptyDir" or "claim" "scheme" "HTTP" or "HTTPS")
 */}}
 {{- define "vimfed.pod" -}}
 metadata:
@@ -102,17 +107,17 @@ spec:
         - name: http
           containerPort: {{ .port }}
       startupProbe:
-        httpGet: {path: /healthz, port: http}
+        httpGet: {path: /healthz, port: http, scheme: {{ default "HTTP" .scheme }}}
         periodSeconds: 2
         timeoutSeconds: 5
         failureThreshold: 90
       livenessProbe:
-        httpGet: {path: /healthz, port: http}
+        httpGet: {path: /healthz, port: http, scheme: {{ default "HTTP" .scheme }}}
         periodSeconds: 10
         timeoutSeconds: 5
         failureThreshold: 6
       readinessProbe:
-        httpGet: {path: /readyz, port: http}
+        httpGet: {path: /readyz, port: http, scheme: {{ default "HTTP" .scheme }}}
         periodSeconds: 5
         timeoutSeconds: 5
         failureThreshold: 2
