@@ -60,6 +60,9 @@ class Connection(RequestHandler):
         self, request: BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         """Send the rest of an answer; who does not take it in time is cut off."""
+        if isinstance(resp, web.HTTPException):
+            # Of what comes before the handlers of errors: an expectation that is not understood.
+            resp = json_response(Problem(error=resp.reason), resp.status)
         try:
             async with asyncio.timeout(SEND_TIMEOUT):
                 return await super().finish_response(request, resp, start_time)
@@ -105,7 +108,14 @@ class ConnectionRunner(web.AppRunner):
     """Runs an application with these limits."""
 
     def __init__(self, app: web.Application, **options: Any) -> None:
-        super().__init__(app, access_log=None, keepalive_timeout=KEEP_ALIVE, **options)
+        super().__init__(
+            app,
+            access_log=None,
+            keepalive_timeout=KEEP_ALIVE,
+            # What expands a thousandfold would hold up everything, even after it has been refused.
+            auto_decompress=False,
+            **options,
+        )
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()

@@ -164,7 +164,7 @@ def document(routes: Iterable[Route]) -> Schema:
 
 ACCESS_ANSWERS: dict[int, Any] = {401: Problem, 403: Problem, 429: Problem}
 """What the access check tells of every route that needs a login."""
-BODY_ANSWERS: dict[int, Any] = {408: Problem, 413: Problem}
+BODY_ANSWERS: dict[int, Any] = {408: Problem, 413: Problem, 415: Problem}
 """What is told before the handler has the request's body."""
 DESCRIPTIONS = {
     401: "No login, or a wrong one; `WWW-Authenticate` names the ways that are open.",
@@ -172,6 +172,7 @@ DESCRIPTIONS = {
     408: "The body did not come in time.",
     413: "The body is larger than 1 MiB.",
     429: "Too much from this address, or too many failed logins; `Retry-After` says when to go on.",
+    415: "The body has a `Content-Encoding`.",
     503: "No complete answer is possible now; the header `Retry-After` says when to ask again.",
 }
 SECURITY: list[dict[str, list[str]]] = [{}, {"basic": []}, {"bearer": []}, {"keystone": []}]

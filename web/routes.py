@@ -53,26 +53,38 @@ def add_routes(app: web.Application, routes: Iterable[Route]) -> None:
     """Serve ``routes``. A trailing slash is optional, as ONAP's clients differ in it."""
     table = app.setdefault(ROUTES, {})
     for route in routes:
-        handler = route.handler if route.body is None else _with_body(route.handler)
+        handler = _prepared(route)
         for path in route.paths:
             slash = "" if path.endswith("/") else "{slash:/?}"
             table[app.router.add_route(route.method, path + slash, handler)] = route
 
 
-def _with_body(handler: Handler) -> Handler:
-    """Return a handler that begins when the request's body is there."""
+def _prepared(route: Route) -> Handler:
+    """Return a handler that begins when what it needs of the request is there, and readable."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        try:
-            async with asyncio.timeout(BODY_TIMEOUT):
-                await request.read()
-        except TimeoutError:
-            raise ApiError(408, f"the body has not come within {BODY_TIMEOUT:.0f} s") from None
-        except (web.RequestPayloadError, ConnectionError) as error:
-            raise ApiError(400, f"the body is broken: {error}") from None
-        return await handler(request)
+        for name in route.headers:
+            try:
+                request.headers.get(name, "").encode()
+            except UnicodeEncodeError:
+                raise ApiError(400, f"the header {name} is not UTF-8") from None
+        if route.body is not None:
+            await _read_body(request)
+        return await route.handler(request)
 
     return handle
+
+
+async def _read_body(request: web.Request) -> None:
+    if request.headers.get("Content-Encoding", "identity") != "identity":
+        raise ApiError(415, "a body is taken as it is, without a Content-Encoding")
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT):
+            await request.read()
+    except TimeoutError:
+        raise ApiError(408, f"the body has not come within {BODY_TIMEOUT:.0f} s") from None
+    except (web.RequestPayloadError, ConnectionError) as error:
+        raise ApiError(400, f"the body is broken: {error}") from None
 
 
 @cache
