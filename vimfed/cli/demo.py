@@ -262,6 +262,7 @@ class _Story:
             highlight=False,
             markup=False,
         )
+        self._console.print(f"\nThe dashboard is at {self._api}/", soft_wrap=True)
         self._console.print("\nCtrl-C stops everything; another run goes on from here.")
 
 
