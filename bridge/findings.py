@@ -8,6 +8,7 @@ messages of each action carry the action's request id).
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import msgspec
@@ -257,14 +258,28 @@ def found_phases(server: Server, actions: Sequence[ServerAction]) -> list[FoundA
             phases += [_phase(action, "DELETE", phase, action.start_time) for phase in _BOTH]
         for event in sorted(action.events, key=lambda event: event.start_time or ""):
             phases += _phases_of(action, event)
-    last = ordered[-1].events if ordered else []
-    shelved = next((each for each in last if each.event == "compute_shelve_instance"), None)
-    if server.vm_state == "shelved_offloaded" and shelved and shelved.finish_time:
-        # With nova's default, a shelved server is offloaded by the same method.
-        time = shelved.finish_time
-        phases += [_phase(ordered[-1], "SHELVE_OFFLOAD", phase, time) for phase in _BOTH]
+    for action, following in zip_longest(ordered, ordered[1:]):
+        phases += _offload(server, action, following)
     # Where the API tells whole seconds, equal times keep the order of actions and events.
     return [phase for _time, phase in sorted(phases, key=lambda entry: entry[0])]
+
+
+def _offload(
+    server: Server, action: ServerAction, following: ServerAction | None
+) -> list[tuple[str, FoundAction]]:
+    """Return the offloading that nova, by default, does at the end of a shelving."""
+    shelved = next((one for one in action.events if one.event == "compute_shelve_instance"), None)
+    if shelved is None or not shelved.finish_time:
+        return []
+    if following is None:
+        is_offloaded = server.vm_state == "shelved_offloaded"
+    elif following.action == "unshelve":
+        is_offloaded = any(one.event == "compute_unshelve_instance" for one in following.events)
+    else:
+        is_offloaded = following.action == "delete" and not following.events
+    time = shelved.finish_time
+    phases = _BOTH if is_offloaded else ()
+    return [_phase(action, "SHELVE_OFFLOAD", phase, time) for phase in phases]
 
 
 def _phases_of(action: ServerAction, event: ActionEvent) -> list[tuple[str, FoundAction]]:

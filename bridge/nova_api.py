@@ -12,11 +12,15 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Literal, NamedTuple
 
 import msgspec
-import openstack
 import requests
 from keystoneauth1 import exceptions as ksa
+from keystoneauth1.identity import generic, v3
+from keystoneauth1.plugin import BaseAuthPlugin
+from keystoneauth1.session import Session
 from msgspec import Struct, field
 from openstack import exceptions as sdk
+from openstack.config import cloud_region
+from openstack.connection import Connection
 
 from bridge.findings import ActionEvent, Server, ServerAction
 from vimfed.settings import VimSettings
@@ -94,7 +98,7 @@ class NovaApi:
 
     def __init__(self, vim: VimSettings) -> None:
         self._vim = vim
-        self._connection: Any = None
+        self._connection: Connection | None = None
         self._microversion: tuple[int, int] | None = None
         self._requests = 0
 
@@ -195,7 +199,8 @@ class NovaApi:
             try:
                 # What is wrong shows here, where openstacksdk itself would only warn.
                 connection.session.get_token()
-                newest = connection.compute.get_endpoint_data().max_microversion
+                endpoint: Any = connection.compute.get_endpoint_data()
+                newest = endpoint.max_microversion
             except BaseException:
                 connection.close()
                 raise
@@ -204,34 +209,33 @@ class NovaApi:
         return self._connection.compute
 
 
-def _connect(vim: VimSettings) -> Any:
-    login: dict[str, Any] = {"auth_url": vim.auth_url}
+def _connect(vim: VimSettings) -> Connection:
+    auth: BaseAuthPlugin
     if vim.application_credential_id:
-        auth_type = "v3applicationcredential"
-        login |= {
-            "application_credential_id": vim.application_credential_id,
-            "application_credential_secret": vim.application_credential_secret,
-        }
+        auth = v3.ApplicationCredential(
+            auth_url=vim.auth_url,
+            application_credential_id=vim.application_credential_id,
+            application_credential_secret=vim.application_credential_secret,
+        )
     else:
-        auth_type = "password"
-        login |= {
-            "username": vim.username,
-            "password": vim.password,
-            "project_name": vim.project_name,
-            "user_domain_name": vim.user_domain_name,
-            "project_domain_name": vim.project_domain_name,
-        }
-    return openstack.connect(
-        load_yaml_config=False,
-        load_envvars=False,
-        auth_type=auth_type,
-        auth=login,
-        region_name=vim.region_name or None,
-        interface=vim.interface,
-        cacert=vim.api_ca_file or None,
-        api_timeout=vim.poll_timeout,
+        auth = generic.Password(
+            auth_url=vim.auth_url,
+            username=vim.username,
+            password=vim.password,
+            project_name=vim.project_name,
+            user_domain_name=vim.user_domain_name,
+            project_domain_name=vim.project_domain_name,
+        )
+    session = Session(
+        auth=auth,
+        verify=vim.api_ca_file or True,
+        timeout=vim.poll_timeout,
         app_name="vim-event-federation",
     )
+    region = cloud_region.from_session(
+        session, region_name=vim.region_name or None, interface=vim.interface
+    )
+    return Connection(config=region)
 
 
 _STUMBLES = (ValueError, KeyError, TypeError, AttributeError)

@@ -17,7 +17,7 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import NamedTuple, TypeVar
@@ -57,7 +57,7 @@ OVERLAP = timedelta(seconds=60)
 LOOKBACK = timedelta(hours=1)
 """How far back the first cycle reads actions: what is older is history, whoever asks."""
 ROUNDS = 3
-"""So often a server is read again that came to rest while its actions were read."""
+"""So often a server is read at most whose state changes while its actions are read."""
 JITTER = 0.1
 MIN_BACKOFF = 1.0
 MAX_BACKOFF = 300.0
@@ -185,7 +185,7 @@ class Poller:
             ask = partial(self._api.page, since=since, deleted=deleted, marker=marker)
             page = self._asked(ask)
             if deleted:  # whoever is no admin is shown the others, too
-                gone = [server for server in page.servers if server.vm_state == DELETED]
+                gone = [one for one in page.servers if one.vm_state in (DELETED, "soft-delete")]
                 page = page._replace(servers=gone)
             yield page
             marker = page.next_marker
@@ -213,8 +213,9 @@ class Poller:
         self._seen |= seen
 
     def _look(self, listed: Server, listed_at: str, since: datetime, before: _Seen | None) -> _Seen:
-        """Read a server's actions, and then its state."""
+        """Read a server's actions, and its state until it stays the same meanwhile."""
         actions = dict(before.actions) if before else {}
+        server, seen_at = listed, listed_at
         for _round in range(ROUNDS):
             for action in self._asked(partial(self._api.actions, listed.id, since)):
                 read = actions.get(action.request_id)
@@ -225,15 +226,13 @@ class Poller:
                 ):
                     read = self._asked(partial(self._api.with_events, listed.id, action))
                 actions[action.request_id] = read
-            server, seen_at = listed, listed_at
-            if listed.vm_state != DELETED:
+            last, now = server, None
+            if last.vm_state != DELETED:
                 now, asked_at = self._asked(partial(self._api.server, listed.id))
-                if now is not None:
-                    server, seen_at = now, _text(asked_at)
-            running = any(
-                not event.finish_time for each in actions.values() for event in each.events
-            )
-            if server.task_state or not running:
+            if now is None:  # it is gone: the list of the next cycle shows how
+                break
+            server, seen_at = now, _text(asked_at)
+            if _same(server, last) and (server.task_state or not _is_running(actions)):
                 break
         return _Seen(server, seen_at, actions)
 
@@ -289,6 +288,10 @@ class Poller:
             for server_id, seen in self._seen.items()
             if api_time(seen.server.updated) >= oldest
         }
+
+
+def _is_running(actions: Mapping[str, ServerAction]) -> bool:
+    return any(not event.finish_time for each in actions.values() for event in each.events)
 
 
 def _same(one: Server, other: Server) -> bool:

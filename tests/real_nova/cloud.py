@@ -1,0 +1,165 @@
+"""A real nova as a child process: what the tests do to it, and its own word on what came of it."""
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import requests
+from keystoneauth1.identity.generic import Password
+from keystoneauth1.session import Session
+from openstack.config import cloud_region
+from openstack.connection import Connection
+
+from tests.waiting import eventually
+from vimfed import oslo
+from vimfed.child import Child
+from vimfed.records import Notification
+
+IMAGE = "155d900f-4e14-4e4c-a73d-069cbf4541e6"
+START_TIMEOUT = 90.0
+MICROVERSION = "2.90"
+
+STATES_AFTER: dict[str, tuple[object, str]] = {
+    "stop": ({"os-stop": None}, "stopped"),
+    "start": ({"os-start": None}, "active"),
+    "pause": ({"pause": None}, "paused"),
+    "unpause": ({"unpause": None}, "active"),
+    "rebuild": ({"rebuild": {"imageRef": IMAGE}}, "active"),
+    "resize": ({"resize": {"flavorRef": "2"}}, "resized"),
+    "confirm": ({"confirmResize": None}, "active"),
+    "shelve": ({"shelve": None}, "shelved_offloaded"),
+    "unshelve": ({"unshelve": None}, "active"),
+    "rescue": ({"rescue": {}}, "rescued"),
+    "unrescue": ({"unrescue": None}, "active"),
+    "reboot": ({"reboot": {"type": "HARD"}}, "active"),
+}
+"""Each operation's request and the vm_state in which it ends."""
+
+
+class RealNova:
+    """nova's services with an API and a Keystone of their own; ``with`` ends them."""
+
+    def __init__(self, python: Path, folder: Path, transport_url: str = "") -> None:
+        self._folder = folder
+        server = Path(__file__).with_name("server.py")
+        self.child = Child(
+            [str(python), str(server), str(folder), *([transport_url] if transport_url else [])],
+            env={"PATH": "/usr/bin:/bin", "OS_TEST_TIMEOUT": "0", "LANG": "C.UTF-8"},
+            log=folder / "nova.log",
+            cwd=folder,
+        )
+
+    def __enter__(self) -> Self:
+        self.child.spawn()
+        try:
+            address = self._folder / "address"
+            eventually(lambda: address.exists() or not self.child.running, START_TIMEOUT)
+            assert address.exists(), self.child.last_log_line()
+            self.url = address.read_text()
+            self._connection = self._connect()
+        except BaseException:
+            self.child.stop()
+            raise
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._connection.close()
+        self.child.stop()
+
+    @property
+    def login(self) -> dict[str, Any]:
+        """The keys of ``[[vims]]`` by which the poller logs in."""
+        return {
+            "auth_url": f"{self.url}/identity/v3",
+            "username": "admin",
+            "password": "secret",
+            "project_name": "admin",
+            "region_name": "RegionOne",
+        }
+
+    def control(self, **order: bool | int | str) -> None:
+        """Give the server an order (see server.py)."""
+        requests.post(f"{self.url}/control", json=order, timeout=30).raise_for_status()
+        if "expire_tokens" in order:
+            self._connection.close()
+            self._connection = self._connect()
+
+    def create(self, name: str, flavor: str = "1") -> str:
+        """Return the id of a new server, when it is built or has failed."""
+        wanted = {"name": name, "imageRef": IMAGE, "flavorRef": flavor, "networks": "none"}
+        server: str = self._post("/servers", {"server": wanted})["server"]["id"]
+        eventually(lambda: self.truth(server)[1] == "" and self.truth(server)[0] != "building", 30)
+        return server
+
+    def do(self, server: str, *operations: str) -> None:
+        """Do operations one after the other; each is over before the next begins."""
+        for operation in operations:
+            request, state = STATES_AFTER[operation]
+            self._post(f"/servers/{server}/action", request)
+            wanted = (state, "")
+            eventually(lambda wanted=wanted: self.truth(server) == wanted, 30)  # type: ignore[misc]
+
+    def delete(self, server: str, *, soft: bool = False) -> None:
+        """Delete a server, for good or so that it can be restored."""
+        self.control(soft_delete=soft)
+        self._connection.compute.delete(f"/servers/{server}")
+        gone = ("soft-delete" if soft else "deleted", "")
+        eventually(lambda: self.truth(server) == gone, 30)
+
+    def truth(self, server: str) -> tuple[str, str]:
+        """Return nova's own word: (vm_state, task_state or nothing)."""
+        path = f"/servers/{server}"
+        answer = self._connection.compute.get(path, microversion=MICROVERSION, raise_exc=False)
+        if answer.status_code == 404:
+            return "deleted", ""
+        found = answer.json()["server"]
+        return found["OS-EXT-STS:vm_state"], found["OS-EXT-STS:task_state"] or ""
+
+    def notifications(self, vim_id: str, servers: Sequence[str]) -> list[Notification]:
+        """Return all that nova notified of these servers, those that it was not let send too."""
+        told = []
+        lines = (self._folder / "notifications.jsonl").read_bytes().splitlines()
+        for sequence, line in enumerate(lines):
+            message = oslo.decode(json.dumps(json.loads(line)["message"]).encode())
+            if message.instance_id in servers:
+                sent = message.timestamp.replace(" ", "T") + "Z"
+                told.append(
+                    oslo.stamp(
+                        message, vim_id=vim_id, path="nova", sequence=sequence, received_at=sent
+                    )
+                )
+        return told
+
+    def dropped(self, servers: Sequence[str]) -> int:
+        """Return how many notifications of these servers were not sent."""
+        lines = (self._folder / "notifications.jsonl").read_bytes().splitlines()
+        return sum(
+            each["dropped"]
+            for each in map(json.loads, lines)
+            if each["message"]["payload"].get("instance_id") in servers
+        )
+
+    def _connect(self) -> Connection:
+        login = Password(
+            auth_url=f"{self.url}/identity/v3",
+            username="admin",
+            password="secret",
+            project_name="admin",
+            user_domain_id="default",
+            project_domain_id="default",
+        )
+        return Connection(config=cloud_region.from_session(Session(login)))
+
+    def _post(self, path: str, body: object) -> Any:
+        for _attempt in range(50):
+            answer = self._connection.compute.post(
+                path, json=body, microversion=MICROVERSION, raise_exc=False
+            )
+            # An action is refused as long as what came before is not quite over.
+            if answer.status_code != 409:
+                break
+            time.sleep(0.1)
+        assert answer.status_code < 400, answer.text
+        return answer.json() if answer.content else None
