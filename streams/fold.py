@@ -13,7 +13,7 @@ from streams.normalise import (
     decode_notification,
     normalise,
 )
-from streams.transition import encode_event, encode_row, transition
+from streams.transition import Outcome, encode_event, encode_row, transition
 from vimfed.kafka import MAX_RECORD_BYTES
 from vimfed.keys import instance_key
 from vimfed.records import InstanceState
@@ -38,6 +38,8 @@ class FoldedBatch:
     """Event types that were passed over, by name."""
     reconciled: Counter[str] = field(default_factory=Counter)
     """By cloud, how many of the events a poller has found before any notification told of them."""
+    repaired: list[str] = field(default_factory=list)
+    """What polling found of instances of which notifications had told last: instance and news."""
     received_at: str = ""
     """When the bridge received the newest of them."""
 
@@ -83,6 +85,8 @@ def fold(
         folded.outcomes[outcome.result] += 1
         if outcome.result == "too_late":
             folded.rejected.append((record, "too late to know whether it was told before"))
+        if news.source == "poller" and row is not None and row.source == "oslo":
+            folded.repaired += _repaired(key, outcome)
         if outcome.row is not None:
             row = changed[key] = outcome.row
         known[key] = row
@@ -91,3 +95,10 @@ def fold(
             folded.reconciled[news.vim_id] += len(outcome.events)
     folded.rows = {key: encode_row(row) for key, row in changed.items()}
     return folded
+
+
+def _repaired(key: bytes, outcome: Outcome) -> list[str]:
+    news = [f"{event.kind} {event.phase}" for event in outcome.events]
+    if not news and outcome.result == "changed" and outcome.row is not None:
+        news = [f"now {outcome.row.vm_state} {outcome.row.task_state}".rstrip()]
+    return [f"{key.decode()}: {each}" for each in news]

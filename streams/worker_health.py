@@ -1,5 +1,6 @@
 """How a worker is doing, as metrics, and whether only a restart can help it."""
 
+import logging
 import time
 from collections import Counter as Tally
 from collections.abc import Iterable
@@ -14,6 +15,8 @@ from vimfed.metrics import delay_histogram
 
 if TYPE_CHECKING:
     from streams.worker import StreamWorker
+
+LOG = logging.getLogger(__name__)
 
 BATCH_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 MOST_EVENT_TYPES = 200
@@ -62,6 +65,8 @@ class WorkerCounters:
         self._rejected.inc(len(folded.rejected))
         for vim_id, count in folded.reconciled.items():
             self._reconciled.labels(vim_id).inc(count)
+        for repaired in folded.repaired:
+            LOG.info("polling found what no notification had told: %s", repaired)
         for outcome, count in folded.outcomes.items():
             self._outcomes.labels(outcome).inc(count)
         for event_type, count in self._bounded(folded.passed).items():

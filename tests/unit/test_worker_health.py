@@ -1,5 +1,6 @@
 """When only a restart can help a worker, and how notifications are counted."""
 
+import logging
 from collections import Counter
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ from streams import worker_health
 from streams.fold import FoldedBatch, fold
 from streams.worker_health import MOST_EVENT_TYPES, WorkerCounters, WorkerHealth
 from tests.bare_states import bare
-from tests.nova_messages import INSTANCE, VIM
+from tests.nova_messages import INSTANCE, VIM, legacy
 from vimfed.keys import instance_key
 
 
@@ -129,3 +130,21 @@ def test_what_a_poller_found_first_is_counted_by_cloud_and_what_was_pushed_or_kn
     folded = fold(records, lambda _key: None)
     assert len(folded.events) == 3
     assert folded.reconciled == {VIM: 2}
+    assert folded.repaired == []
+
+
+def test_what_notifications_lost_is_logged_with_its_instance(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    lost = bare("stopped", at=30, since=12, action=("POWER_OFF", "end", "req-1"))
+    notifications = [legacy("power_on.end", at=1), lost, lost, bare("paused", at=40, sequence=1)]
+    key = instance_key(VIM, INSTANCE)
+    records: list[Any] = [
+        SimpleNamespace(key=key, value=msgspec.json.encode(each), offset=offset)
+        for offset, each in enumerate(notifications)
+    ]
+    with caplog.at_level(logging.INFO):
+        WorkerCounters(CollectorRegistry()).processed(4, fold(records, lambda _key: None))
+    assert [line.getMessage() for line in caplog.records] == [
+        f"polling found what no notification had told: {VIM}/{INSTANCE}: POWER_OFF end"
+    ]
