@@ -36,6 +36,7 @@ from vimfed.notification_writer import (
 from vimfed.nova_states import TASK_STATES, VM_STATES
 from vimfed.records import Notification
 from vimfed.settings import Settings
+from web.access import CALLER, EVERYBODY
 from web.errors import ApiError, Problem, Unavailable, json_response
 from web.group_commit import GroupCommit
 from web.routes import Route, vim_id_in
@@ -216,7 +217,7 @@ class Ingest:
         vim_id = vim_id_in(request)
         if vim_id not in self._vims:
             raise ApiError(404, f"unknown VIM {vim_id}: it must be configured in [[vims]]")
-        caller = request.remote or ""
+        caller = request[CALLER].name if request[CALLER] is not EVERYBODY else request.remote or ""
         self._check_rate(caller)
         entries = _entries(await request.read())
         self._check_rate(caller)

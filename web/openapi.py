@@ -213,10 +213,11 @@ def _parameter(where: str, name: str, schema: Schema, *, required: bool = False)
 
 def _responses(route: Route, schemas: "_Schemas") -> Schema:
     answers = dict(route.answers)
-    if route.role != "anyone":
-        answers = ACCESS_ANSWERS | answers
+    others = ACCESS_ANSWERS if route.role != "anyone" else {}
     if route.body is not None:
-        answers = BODY_ANSWERS | answers
+        others = others | BODY_ANSWERS
+    for status, answer in others.items():
+        answers[status] = answers.get(status, answer) | answer
     return {
         str(status): _response(route, status, answers[status], schemas)
         for status in sorted(answers)

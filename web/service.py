@@ -19,11 +19,12 @@ from web.gather import Gather
 from web.ingest import Ingest
 from web.live import LiveEvents
 from web.openapi import Documentation
+from web.probes import Probes
+from web.queries import Queries
 from web.replica import Replica
 from web.request_metrics import RequestMetrics
 from web.routes import add_routes
 from web.subscriptions import Subscriptions
-from web.views import Views
 from web.workers import Workers
 
 MOST_FILES = 65_536
@@ -84,7 +85,8 @@ def serve(worker: StreamWorker) -> None:
     live = LiveEvents(worker.settings, worker.registry)
     server.web_app.on_shutdown.append(live.stop)
     groups = (
-        Views(worker, replica, gather),
+        Queries(worker, replica, gather),
+        Probes(worker, replica),
         subscriptions,
         ingest,
         live,

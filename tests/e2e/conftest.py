@@ -8,6 +8,7 @@ import pytest_asyncio
 from tests.e2e.stack import Stack
 from vimfed.local_kafka import LocalKafka
 
+INGEST_RATE = 500
 REGIONS = ("queries", "ingest", "openapi", "robustness", "live", "dashboard")
 
 
@@ -18,7 +19,8 @@ async def served(
     """The workers ``one`` and ``two``; the clouds are ``Owner_`` and one of REGIONS."""
     folder = tmp_path_factory.mktemp("served")
     clouds = [{"cloud_owner": "Owner", "cloud_region_id": region} for region in REGIONS]
-    async with Stack(folder, kafka.bootstrap, clouds) as stack:
+    sections = f"[web]\ningest_rate = {INGEST_RATE}"
+    async with Stack(folder, kafka.bootstrap, clouds, sections) as stack:
         for name in ("one", "two"):
             stack.start_worker(name)
         for name in ("one", "two"):

@@ -1,11 +1,8 @@
-"""The routes of the HTTP API and what each of them does."""
-
-from typing import Any
+"""The routes that answer from the instances table: clouds, their instances, check_vim_status."""
 
 from aiohttp import web
 
 from streams.worker import StreamWorker
-from vimfed.metrics import health_response, metrics_response
 from web.access import CALLER
 from web.errors import ApiError, Problem, Unavailable, UnavailableError, json_response
 from web.gather import Gather, Question
@@ -32,11 +29,10 @@ from web.vims import FoundVims, VimList, VimsQuery
 from web.vims import combine as combine_vims
 
 
-class Views:
+class Queries:
     """The handlers; each takes a request and returns a response or raises an ApiError."""
 
     def __init__(self, worker: StreamWorker, replica: Replica, gather: Gather) -> None:
-        self._worker = worker
         self._prefix = worker.settings.web.prefix
         self._configured = frozenset(vim.vim_id for vim in worker.settings.vims)
         self._replica = replica
@@ -86,28 +82,6 @@ class Views:
                 query=InstanceParameters,
                 answers={200: InstanceAnswer, 400: Problem, 404: Problem, 503: Unavailable},
             ),
-            Route(
-                method="GET",
-                paths=("/healthz",),
-                handler=self.healthz,
-                role="anyone",
-                answers={200: Any, 503: Any},
-            ),
-            Route(
-                method="GET",
-                paths=("/readyz",),
-                handler=self.readyz,
-                role="anyone",
-                answers={200: Any, 503: Any},
-            ),
-            Route(
-                method="GET",
-                paths=("/metrics",),
-                handler=self.metrics,
-                role="anyone",
-                answers={200: None},
-                media_type="text/plain",
-            ),
             *self._gather.routes(self._search, self._row, self._vims),
         ]
 
@@ -156,26 +130,3 @@ class Views:
         if found.row is None:
             raise ApiError(404, f"unknown instance {instance_id} of VIM {vim_id}")
         return json_response(instance_answer(found.row))
-
-    async def healthz(self, request: web.Request) -> web.Response:
-        """Say whether this worker is alive, or needs a restart, and why."""
-        return health_response(self._worker.health.wrong)
-
-    async def metrics(self, request: web.Request) -> web.Response:
-        """Show the metrics in Prometheus' format."""
-        return metrics_response(self._worker.registry)
-
-    async def readyz(self, request: web.Request) -> web.Response:
-        """Say whether this worker answers queries; if not, which part is not ready, and why.
-
-        Who has logged in, where that is asked for, is told which workers own what.
-        """
-        wrong = self._replica.not_ready()
-        if wrong:
-            return health_response(lambda: wrong)
-        if request[CALLER].role == "anyone":
-            return json_response({"status": "ready"})
-        owners = self._replica.owners()
-        return json_response(
-            {"status": "ready", "owners": {url: sorted(own) for url, own in owners.items()}}
-        )

@@ -1,0 +1,89 @@
+"""What supervisors and Prometheus ask a worker, without a login."""
+
+import msgspec
+from aiohttp import web
+
+from streams.worker import StreamWorker
+from vimfed.metrics import health_response, metrics_response
+from web.access import CALLER
+from web.errors import json_response
+from web.replica import Replica
+from web.routes import Route
+
+
+class Healthy(msgspec.Struct, frozen=True, kw_only=True):
+    """All is well."""
+
+    status: str = "ok"
+
+
+class Ready(msgspec.Struct, frozen=True, kw_only=True):
+    """Queries are answered."""
+
+    status: str = "ready"
+    owners: dict[str, list[int]] | msgspec.UnsetType = msgspec.UNSET
+    """The partitions of each worker, by its URL; only who has logged in is told, where one must."""
+
+
+class Failing(msgspec.Struct, frozen=True, kw_only=True):
+    """Something is wrong."""
+
+    status: str = "failing"
+    wrong: dict[str, str]
+    """Which part, and why."""
+
+
+class Probes:
+    """The handlers of ``/healthz``, ``/readyz`` and ``/metrics``."""
+
+    def __init__(self, worker: StreamWorker, replica: Replica) -> None:
+        self._worker = worker
+        self._replica = replica
+
+    def routes(self) -> list[Route]:
+        """Return all routes."""
+        return [
+            Route(
+                method="GET",
+                paths=("/healthz",),
+                handler=self.healthz,
+                role="anyone",
+                answers={200: Healthy, 503: Failing},
+            ),
+            Route(
+                method="GET",
+                paths=("/readyz",),
+                handler=self.readyz,
+                role="anyone",
+                answers={200: Ready, 503: Failing},
+            ),
+            Route(
+                method="GET",
+                paths=("/metrics",),
+                handler=self.metrics,
+                role="anyone",
+                answers={200: None},
+                media_type="text/plain",
+            ),
+        ]
+
+    async def healthz(self, _request: web.Request) -> web.Response:
+        """Say whether this worker is alive, or needs a restart, and why."""
+        return health_response(self._worker.health.wrong)
+
+    async def metrics(self, _request: web.Request) -> web.Response:
+        """Show the metrics in Prometheus' format."""
+        return metrics_response(self._worker.registry)
+
+    async def readyz(self, request: web.Request) -> web.Response:
+        """Say whether this worker answers queries; if not, which part is not ready, and why.
+
+        Who has logged in, where that is asked for, is told which workers own what.
+        """
+        wrong = self._replica.not_ready()
+        if wrong:
+            return health_response(lambda: wrong)
+        if request[CALLER].role == "anyone":
+            return json_response(Ready())
+        owners = self._replica.owners()
+        return json_response(Ready(owners={url: sorted(own) for url, own in owners.items()}))
