@@ -49,8 +49,16 @@ async def stack(
         "transport_url": f"kafka://{kafka.bootstrap}",
         "pool": f"pool-{port}",
     }
+    away = {
+        "cloud_owner": "CloudOwner",
+        "cloud_region_id": "Polled",
+        "auth_url": "http://127.0.0.1:1/v3",
+        "username": "vimfed",
+        "password": "secret",
+        "project_name": "admin",
+    }
     folder = tmp_path_factory.mktemp("operations")
-    async with Stack(folder, kafka.bootstrap, [cloud], f"[gateway]\nport = {port}") as stack:
+    async with Stack(folder, kafka.bootstrap, [cloud, away], f"[gateway]\nport = {port}") as stack:
         stack.ports["gateway"] = port
         stack.start_worker()
         for name in ("bridge", "publisher", "gateway"):
@@ -87,7 +95,8 @@ def at_worker(stack: Stack) -> tuple[str, ...]:
 
 async def test_status_tells_programs_of_clouds_workers_bridge_and_outputs(stack: Stack) -> None:
     told = await eventually(partial(status_without_lag, stack), within=30)
-    (vim,) = told["vims"]
+    polled, vim = told["vims"]
+    assert polled["bridge"] == {"polling_fails": True}
     assert (vim["vim_id"], vim["configured"], vim["instances"]) == (VIM_ID, True, 2)
     assert vim["states"] == {"active": 1, "paused": 1}
     assert vim["bridge"]["connected"] is True
@@ -111,9 +120,13 @@ async def test_status_tells_people_in_tables_and_what_is_wrong_in_a_sentence(sta
     assert once.returncode == 0, once.stderr
     for word in (VIM_ID, "active", "paused", "publisher dmaap", "ready"):
         assert word in once.stdout
+    assert "CloudOwner_Polled" not in once.stdout
+    everything = await vimfed(stack, "status", "--once", *at_worker(stack))
+    assert re.search(r"CloudOwner_Polled .* fails, -", everything.stdout)
     unknown = await vimfed(stack, "status", "CloudOwner_None", *at_worker(stack))
     assert unknown.returncode == 1
-    assert unknown.stderr == f"vimfed: there is no cloud CloudOwner_None, only {VIM_ID}\n"
+    known = f"CloudOwner_Polled, {VIM_ID}"
+    assert unknown.stderr == f"vimfed: there is no cloud CloudOwner_None, only {known}\n"
     nobody = await vimfed(stack, "status", "--url", "http://127.0.0.1:1")
     assert nobody.returncode == 1
     assert nobody.stderr.startswith("vimfed: no worker answers at http://127.0.0.1:1/")

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
@@ -13,7 +14,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from vimfed.cli.own_login import client_context, login_headers
 from vimfed.cli.stop_signals import StopSignals
@@ -26,6 +27,8 @@ EVERY = 2.0
 """Seconds between two looks of the live table."""
 
 T = TypeVar("T")
+FILE_WIDTH = 160
+"""Columns of a table that is printed into a file or pipe."""
 Sample = tuple[Mapping[str, str], float]
 
 
@@ -36,9 +39,14 @@ class StatusError(OperatorError):
 class BridgeCloud(msgspec.Struct, omit_defaults=True):
     """A cloud as the bridge sees it."""
 
-    connected: bool = False
+    connected: bool | None = None
+    """None where it is not listened to."""
     last_message_seconds: float | None = None
     queue_depth: int | None = None
+    polled_seconds: float | None = None
+    """Since it was last polled completely; None where it is not polled, or never was."""
+    polling_fails: bool | None = None
+    """None where it is not polled."""
 
 
 class Vim(msgspec.Struct, kw_only=True):
@@ -70,7 +78,7 @@ class Worker(msgspec.Struct, kw_only=True):
 
 
 class Process(msgspec.Struct, kw_only=True):
-    """A bridge, or the publisher of an output."""
+    """A bridge, the publisher of an output, or a gateway."""
 
     name: str
     url: str
@@ -89,7 +97,7 @@ class Status(msgspec.Struct, kw_only=True):
     unowned: list[int]
     """Partitions that have no owner."""
     processes: list[Process]
-    """Bridge and publishers of this settings file, where they run on this machine."""
+    """Bridge, publishers and gateway of this settings file, where they run on this machine."""
 
 
 class _Health(msgspec.Struct):
@@ -123,7 +131,8 @@ def run(
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(now()), indent=2))
     elif once or not sys.stdout.isatty():
-        Console().print(_shown(now()))
+        width = None if sys.stdout.isatty() else FILE_WIDTH
+        Console(width=width).print(_shown(now()))
     else:
         stop = StopSignals()
         with Live(_shown(now()), console=Console(), auto_refresh=False) as live:
@@ -145,8 +154,11 @@ async def _ask(
         workers = await _get(session, f"{api}/workers")
         bridge, clouds = await _ask_bridge(session, settings)
         outputs = settings.outputs()
-        publishers = [await _ask_publisher(session, settings, output) for output in outputs]
-    status = Status(vims=[], workers=[], unowned=[], processes=[bridge, *publishers])
+        others = [await _ask_publisher(session, settings, output) for output in outputs]
+        if settings.gateway.enabled:
+            gateway = own_url(settings.gateway.host, settings.gateway.port)
+            others.append((await _ask_process(session, "gateway", gateway))[0])
+    status = Status(vims=[], workers=[], unowned=[], processes=[bridge, *others])
     if vims[0] == 503:
         status.unavailable = msgspec.json.decode(vims[1], type=_Unavailable).reason
     else:
@@ -193,18 +205,23 @@ async def _ask_bridge(
     process, samples = await _ask_process(session, "bridge", url)
 
     def of(name: str) -> dict[str, float]:
-        found = samples.get(f"vimfed_bridge_{name}", ())
-        return {labels["vim_id"]: value for labels, value in found}
+        return {labels["vim_id"]: value for labels, value in samples.get(f"vimfed_{name}", ())}
 
-    connected, silence, depth = of("connected"), of("last_message_seconds"), of("queue_depth")
-    clouds = {
-        vim_id: BridgeCloud(
-            connected=bool(connected[vim_id]),
-            last_message_seconds=round(silence[vim_id], 1),
-            queue_depth=int(depth[vim_id]) if vim_id in depth else None,
-        )
-        for vim_id in connected
-    }
+    connected, silence = of("bridge_connected"), of("bridge_last_message_seconds")
+    depth = of("bridge_queue_depth")
+    fails, polled = of("poller_failing"), of("poller_last_success_timestamp_seconds")
+    clouds = {vim_id: BridgeCloud() for vim_id in connected.keys() | fails.keys()}
+    for vim_id, cloud in clouds.items():
+        if vim_id in connected:
+            cloud.connected = bool(connected[vim_id])
+            cloud.last_message_seconds = round(silence[vim_id], 1)
+        if vim_id in depth:
+            cloud.queue_depth = int(depth[vim_id])
+        if vim_id in fails:
+            cloud.polling_fails = bool(fails[vim_id])
+            cloud.polled_seconds = (
+                round(time.time() - polled[vim_id], 1) if polled[vim_id] else None
+            )
     return process, clouds
 
 
@@ -244,22 +261,32 @@ def _shown(status: Status) -> Group:
 
 def _clouds(status: Status) -> Table:
     states = sorted({state for vim in status.vims for state in vim.states})
-    table = Table("cloud", "instances", *states, "last message", "queue", box=SIMPLE_HEAD)
+    known = ("last message", "queue", "polled")
+    table = Table(Column("cloud", overflow="fold"), "instances", *states, *known, box=SIMPLE_HEAD)
     if status.unavailable:
         table.caption = f"[red]not known now: {escape(status.unavailable)}"
     for vim in status.vims:
         counts = [str(vim.states.get(state, "")) for state in states]
         bridge = vim.bridge or BridgeCloud()
-        silence = _age(bridge.last_message_seconds)
-        heard = silence if vim.bridge is None or bridge.connected else "[red]disconnected"
+        silence, age = _age(bridge.last_message_seconds), _age(bridge.polled_seconds)
+        heard = "[red]disconnected" if bridge.connected is False else silence
+        polled = f"[red]fails, {age}" if bridge.polling_fails else age
         depth = "-" if bridge.queue_depth is None else str(bridge.queue_depth)
         name = vim.vim_id if vim.configured else f"{vim.vim_id} (not in the settings)"
-        table.add_row(name, str(vim.instances), *counts, heard, depth)
+        table.add_row(name, str(vim.instances), *counts, heard, depth, polled)
     return table
 
 
 def _workers(status: Status) -> Table:
-    table = Table("worker", "partitions", "rows", "lag", "oldest", "health", box=SIMPLE_HEAD)
+    table = Table(
+        Column("worker", overflow="fold"),
+        "partitions",
+        "rows",
+        "lag",
+        "oldest",
+        "health",
+        box=SIMPLE_HEAD,
+    )
     for worker in status.workers:
         owned = ",".join(map(str, worker.partitions)) or "-"
         figures = worker.figures
