@@ -28,10 +28,10 @@ export async function follow({ onEvent, onGap, onState }) {
           onState("live", "Live");
         },
       });
-      throw new ApiError(0, "The stream has ended.");
     } catch (error) {
       if (performance.now() - liveAt > STABLE) failures = 0;
       liveAt = Infinity;
+      if (!(error instanceof ApiError)) reportError(error); // one of ours: told, and lived with
       if (error.status === 401 || error.status === 403) {
         onState("refused", error.status === 401 ? "Log in to follow" : error.message);
         await pause(REFUSED_WAIT);
@@ -51,6 +51,11 @@ function reason({ status, message }) {
   return status ? message : "Reconnecting";
 }
 
+// Throws an ApiError for whatever ends a connection.
+function lost(error) {
+  throw error instanceof ApiError ? error : new ApiError(0, "The stream has ended.");
+}
+
 async function stream(connection, { onEvent, onGap, onLive }) {
   const controller = new AbortController();
   let watch = 0;
@@ -60,13 +65,13 @@ async function stream(connection, { onEvent, onGap, onLive }) {
   };
   heard();
   try {
-    const response = await openEvents(connection.lastId, RECENT, controller.signal);
+    const response = await openEvents(connection.lastId, RECENT, controller.signal).catch(lost);
     onLive();
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     const parser = new EventParser();
     for (;;) {
-      const { value, done } = await reader.read();
-      if (done) return;
+      const { value, done } = await reader.read().catch(lost);
+      if (done) lost();
       heard();
       for (const { event, data, id } of parser.push(value)) {
         if (event === "vm_event") onEvent(JSON.parse(data));

@@ -2,6 +2,7 @@
 
 const CLOSEST = 2; // seconds between the beginnings of two requests, whatever happens meanwhile
 const RETRY = 3; // seconds after a failure, where the answer names none
+const REFUSED = 30; // seconds without a login; `now` follows one
 const HIDDEN = 6; // so many times less often while nobody sees the page
 
 // Calls `refresh` now and every `seconds`; `soon` brings the next call forward, `now` starts anew at
@@ -19,7 +20,7 @@ export function poll(refresh, failed, seconds) {
     } catch (error) {
       if (signal.aborted) return seconds;
       failed(error);
-      return error.retryAfter ?? RETRY;
+      return error.retryAfter ?? (error.status === 401 ? REFUSED : RETRY);
     }
     return seconds;
   }
@@ -30,11 +31,16 @@ export function poll(refresh, failed, seconds) {
     const own = (controller = new AbortController());
     begun = performance.now();
     wanted = false;
-    const wait = await attempt(own.signal);
-    if (own !== controller) return;
-    controller = null;
-    if (wanted) bringForward();
-    else timer = setTimeout(run, wait * 1000 * (document.hidden ? HIDDEN : 1));
+    let wait = RETRY;
+    try {
+      wait = await attempt(own.signal);
+    } finally {
+      if (own === controller) {
+        controller = null;
+        if (wanted) bringForward();
+        else timer = setTimeout(run, wait * 1000 * (document.hidden ? HIDDEN : 1));
+      }
+    }
   }
 
   function bringForward() {
