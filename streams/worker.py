@@ -22,6 +22,9 @@ from vimfed.metrics import new_registry
 from vimfed.settings import Settings, SettingsError, WebSettings
 from vimfed.topics import TopicNames
 
+BEHIND = 0.5
+"""Seconds that a notification waits in a worker that does not keep up."""
+
 
 class StreamWorker:
     """One replica: the Faust app with its table, and what its HTTP views need to answer."""
@@ -120,6 +123,11 @@ class StreamWorker:
         if recovery._recovery_started_at is None or recovery._recovery_ended_at is None:
             return 0.0
         return max(0.0, recovery._recovery_ended_at - recovery._recovery_started_at)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether a notification waits for longer than it would in a worker that keeps up."""
+        return any(self.oldest_undone_seconds(each) > BEHIND for each in self.table.active)
 
     def copy_lag(self, partition: int) -> int | None:
         """Return how many changes our copy of a partition is behind; None where we have none."""

@@ -141,12 +141,14 @@ class Access:
     def check(self) -> Middleware:
         """Return the middleware, which puts the caller into ``request[CALLER]``.
 
-        It answers 401 without a login, also where there is no such route, 403 to who may not, and
-        429 to an address from which too many logins failed.
+        It answers 401 without a login, also where there is no such route, 403 to who may not and to
+        a browser that acts for another site, 429 to an address from which too many logins failed.
         """
 
         @web.middleware
         async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+            if _is_of_another_site(request):
+                raise ApiError(403, "a page of another site may not change anything here")
             route = route_of(request)
             request[CALLER] = await self._admitted(request, route.role if route else "reader")
             return await handler(request)
@@ -263,6 +265,15 @@ class Access:
             return None
         owner = await self._keystone.owner_of(token)
         return None if owner is None else caller_of(owner, self._auth.keystone)
+
+
+def _is_of_another_site(request: web.Request) -> bool:
+    """Return whether a browser sends it for a page that is not ours, with what it knows of us.
+
+    That is a login that it remembers, or the way to a loopback that nobody else reaches.
+    """
+    changes = request.method not in ("GET", "HEAD", "OPTIONS")
+    return changes and request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site")
 
 
 def _caller(user: WebUser) -> Caller:

@@ -27,13 +27,14 @@ from web.access import CALLER, Caller
 from web.errors import ApiError, Problem, Unavailable, UnavailableError, json_response
 from web.event_ring import EventRing, LiveEvent, RingEntry
 from web.event_tail import LeftBehindError, followed
+from web.fair_share import FairShare
 from web.instance_search import kind_names
 from web.routes import Route, parse_query, vim_id_in
 
 LOG = logging.getLogger(__name__)
 
-SHARE = 0.05
-"""Of the process's time, that reading and sending take at most."""
+SHARE, SHARE_BEHIND = 0.3, 0.05
+"""Of the process's time, that reading and sending take at most; and while the stream is behind."""
 PAUSE = 0.05
 """Seconds between two rounds at least: what comes in quick succession is sent at once."""
 PATIENCE = 0.2
@@ -145,8 +146,9 @@ class _Chunk(NamedTuple):
 class LiveEvents:
     """The handlers of ``{prefix}/v1/events`` and of an instance's events, and the loop behind."""
 
-    def __init__(self, settings: Settings, registry: CollectorRegistry) -> None:
+    def __init__(self, settings: Settings, registry: CollectorRegistry, fair: FairShare) -> None:
         self._settings = settings
+        self._fair = fair
         self._most = settings.web.live_clients
         self._clients: dict[_Client, None] = {}
         self._ring: EventRing | None = None
@@ -300,7 +302,8 @@ class LiveEvents:
             while self._is_wanted:
                 spent = await tail.read(PATIENCE)
                 spent += await self._flush()
-                await asyncio.sleep(max(PAUSE, spent / SHARE - spent))
+                share = SHARE_BEHIND if self._fair.behind else SHARE
+                await asyncio.sleep(max(PAUSE, spent / share - spent))
 
     def _take(self, ring: EventRing) -> None:
         """Go on with another ring, where each client has come to."""
@@ -317,18 +320,18 @@ class LiveEvents:
         """Send each client what it can take now; return the seconds of work."""
         if self._ring is None:
             return 0.0
-        spent, began = 0.0, time.perf_counter()
+        spent, began = 0.0, time.thread_time()
         chunks: dict[tuple[Hashable, int], _Chunk] = {}
         for client in list(self._clients):
             try:
                 await self._serve(client, self._ring, chunks)
             except OSError:
                 client.ended.set()
-            worked = time.perf_counter() - began
+            worked = time.thread_time() - began
             if worked > SLICE:
                 await asyncio.sleep(0)
-                spent, began = spent + worked, time.perf_counter()
-        return spent + time.perf_counter() - began
+                spent, began = spent + worked, time.thread_time()
+        return spent + time.thread_time() - began
 
     async def _serve(
         self, client: _Client, ring: EventRing, chunks: dict[tuple[Hashable, int], _Chunk]

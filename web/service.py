@@ -15,6 +15,7 @@ from web.access import Access, peer_headers, refuse_open_door
 from web.connections import ConnectionRunner
 from web.dashboard import Dashboard
 from web.errors import errors_as_json
+from web.fair_share import FairShare
 from web.gather import Gather
 from web.ingest import Ingest
 from web.live import LiveEvents
@@ -76,13 +77,15 @@ def serve(worker: StreamWorker) -> None:
     )
     server.web_app.middlewares.append(errors_as_json)
     server.web_app.middlewares.append(access.check)
+    fair = FairShare(lambda: worker.is_behind)
+    server.web_app.middlewares.append(fair.share)
     server.web_app.cleanup_ctx.append(access.running)
     server.web_app.cleanup_ctx.append(peers_session)
     subscriptions = Subscriptions(worker.settings)
     server.web_app.cleanup_ctx.append(subscriptions.following)
     ingest = Ingest(worker.settings)
     server.web_app.cleanup_ctx.append(ingest.writing)
-    live = LiveEvents(worker.settings, worker.registry)
+    live = LiveEvents(worker.settings, worker.registry, fair)
     server.web_app.on_shutdown.append(live.stop)
     groups = (
         Queries(worker, replica, gather),

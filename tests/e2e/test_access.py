@@ -203,7 +203,7 @@ async def guarded(
                     status == 200 and len(body["owners"]) == 2 for status, body, _ in answers
                 )
 
-            await eventually(are_serving, within=60)
+            await eventually(are_serving, within=120)
             yield guarded
 
 
@@ -264,6 +264,15 @@ async def test_without_a_login_nobody_learns_which_routes_there_are(guarded: Gua
         assert (await guarded.get(path, READER))[0] == 404
     assert (await guarded.ask("DELETE", f"{PREFIX}/v1/vims"))[0] == 401
     assert (await guarded.ask("DELETE", f"{PREFIX}/v1/vims", READER))[0] == 405
+
+
+async def test_a_page_of_another_site_changes_nothing_with_a_login_that_a_browser_remembers(
+    guarded: Guarded,
+) -> None:
+    path = f"{PREFIX}/v1/subscriptions/x"
+    for site, status in (("cross-site", 403), ("same-site", 403), ("same-origin", 404)):
+        login = {**bearer(WRITER), "Sec-Fetch-Site": site}
+        assert (await guarded.ask("DELETE", path, login))[0] == status
 
 
 async def test_probes_need_no_login_and_tell_others_addresses_to_users_alone(

@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 import aiohttp
+import psutil
 import pytest
 import pytest_asyncio
 
@@ -191,3 +193,26 @@ async def test_a_slow_reader_is_cut_off_with_a_reason_and_the_others_are_told_ev
     assert rest.endswith(b"0\r\n\r\n")
     assert b'event: cut\ndata: {"reason":"this client reads too slowly"}\n\n' in rest
     writer.close()
+
+
+async def test_two_hundred_clients_are_told_everything_and_leave_nothing_behind(
+    served: Stack, session: aiohttp.ClientSession
+) -> None:
+    def memory() -> int:
+        return psutil.Process(served.children["one"].pid).memory_info().rss
+
+    async def clients(count: int) -> bool:
+        return f"vimfed_web_live_clients {count}.0" in await served.text("/metrics", "one")
+
+    before = memory()
+    async with AsyncExitStack() as open_streams:
+        streams = [
+            await open_streams.enter_async_context(event_stream(session, url_of(served)))
+            for _ in range(200)
+        ]
+        await eventually(partial(clients, 200), within=10)
+        ids = set(tell(served, (event(str(number)) for number in range(100))))
+        for stream in streams:
+            assert {each["id"] for each in await stream.take(100, within=30)} == ids
+        assert memory() - before < 50_000_000
+    await eventually(partial(clients, 0), within=30)

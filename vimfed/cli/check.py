@@ -21,7 +21,10 @@ from bridge.rabbit import transport_of
 from streams.kafka_output import dmaap_cluster
 from streams.message_router_output import MessageRouterOutput
 from vimfed.kafka import client_options
-from vimfed.settings import DmaapOutput, KafkaSettings, Settings, VimSettings
+from vimfed.settings import DmaapOutput, KafkaSettings, KeystoneSettings, Settings, VimSettings
+from web.access import refuse_open_door
+from web.errors import UnavailableError
+from web.keystone import Keystone
 
 _ERRORS = (
     KafkaError,
@@ -30,16 +33,23 @@ _ERRORS = (
     oslo_messaging.MessagingException,
     aiohttp.ClientError,
     OSError,
+    UnavailableError,
 )
 
 
 def run(settings: Settings) -> int:
-    """Print a line for each connection; return 0 if all can be made, else 1."""
+    """Print a line for each connection; return 0 if all can be made, else 1.
+
+    Raises SettingsError where a worker would not start.
+    """
+    refuse_open_door(settings.web)
     # The libraries would tell each failure once more, in their own words.
     logging.getLogger().addHandler(logging.NullHandler())
     attempts: dict[str, Callable[[], None]] = {"kafka": partial(_try_kafka, settings.kafka)}
     for output in settings.outputs():
         attempts[f"output {output.name}"] = partial(_try_output, settings, output)
+    if settings.web.auth.keystone.url:
+        attempts["keystone"] = partial(_try_keystone, settings.web.auth.keystone)
     for vim in settings.vims:
         attempts[f"cloud {vim.vim_id}"] = partial(_try_cloud, vim)
     failures = sum(not _succeeds(name, attempt) for name, attempt in attempts.items())
@@ -54,6 +64,15 @@ def _succeeds(name: str, attempt: Callable[[], None]) -> bool:
         return False
     click.echo(f"{name}: ok")
     return True
+
+
+def _try_keystone(keystone: KeystoneSettings) -> None:
+    async def ask() -> None:
+        client = Keystone(keystone)
+        async with client.connected() as client.session:
+            await client.owner_of("none")
+
+    asyncio.run(ask())
 
 
 def _try_output(settings: Settings, output: DmaapOutput) -> None:
