@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 import requests
 from keystoneauth1 import exceptions as ksa
-from keystoneauth1.identity import generic, v3
+from keystoneauth1.identity import v3
 from keystoneauth1.plugin import BaseAuthPlugin
 from keystoneauth1.session import Session
 from msgspec import Struct, field
@@ -198,7 +198,7 @@ class NovaApi:
             connection = _connect(self._vim)
             try:
                 # What is wrong shows here, where openstacksdk itself would only warn.
-                connection.session.get_token()
+                connection.compute.get("/", raise_exc=True)
                 endpoint: Any = connection.compute.get_endpoint_data()
                 newest = endpoint.max_microversion
             except BaseException:
@@ -210,16 +210,18 @@ class NovaApi:
 
 
 def _connect(vim: VimSettings) -> Connection:
+    # Keystone's v3 by name: its discovery would hide what fails behind an error of its own.
+    auth_url = vim.auth_url.rstrip("/").removesuffix("/v3") + "/v3"
     auth: BaseAuthPlugin
     if vim.application_credential_id:
         auth = v3.ApplicationCredential(
-            auth_url=vim.auth_url,
+            auth_url=auth_url,
             application_credential_id=vim.application_credential_id,
             application_credential_secret=vim.application_credential_secret,
         )
     else:
-        auth = generic.Password(
-            auth_url=vim.auth_url,
+        auth = v3.Password(
+            auth_url=auth_url,
             username=vim.username,
             password=vim.password,
             project_name=vim.project_name,

@@ -1,0 +1,219 @@
+"""How the poller asks a cloud's API, and what it does while that fails: pollers in this process."""
+
+import asyncio
+import concurrent.futures
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, Self
+
+import msgspec
+import pytest
+from prometheus_client import CollectorRegistry
+
+from bridge.poller import Poller
+from bridge.poller_progress import PollerCounters, PollerProgress
+from tests.fault_proxy import FaultProxy
+from tests.playing import Outcome, play
+from tests.stub_nova import StubNova
+from tests.waiting import eventually
+from vimfed.kafka import OutgoingRecord
+from vimfed.records import Notification
+from vimfed.settings import KafkaSettings, VimSettings
+
+DAY = 86_400.0
+
+
+class Polled:
+    """One cloud's poller, and what it has written."""
+
+    def __init__(self, login: dict[str, Any], region: str = "polled", **more: Any) -> None:
+        vim = VimSettings(
+            cloud_owner="openstack",
+            cloud_region_id=region,
+            **{"poll_interval": 0.2, "poll_timeout": 1.0, **login, **more},
+        )
+        self.registry = CollectorRegistry()
+        self.progress = PollerProgress(vim.vim_id, 0.2, PollerCounters(self.registry))
+        self.written: list[OutgoingRecord] = []
+        self.takes = True
+        self._waiting: list[concurrent.futures.Future[None]] = []
+        self._vim_id = vim.vim_id
+        self._poller = Poller(vim, KafkaSettings(), DAY, self._write, self.progress)
+
+    def __enter__(self) -> Self:
+        self._poller.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        assert asyncio.run(self._poller.stop())
+
+    def _write(self, records: Sequence[OutgoingRecord]) -> concurrent.futures.Future[None]:
+        done = concurrent.futures.Future[None]()
+        if self.takes:
+            self.written.extend(records)
+            done.set_result(None)
+        return done
+
+    def outcome(self) -> Outcome:
+        return play(self.notifications())
+
+    def notifications(self) -> list[Notification]:
+        return [msgspec.json.decode(each.value or b"", type=Notification) for each in self.written]
+
+    def knows(self, server: str, *state: str) -> bool:
+        rows = self.outcome().rows
+        return server in rows and (rows[server].vm_state, rows[server].task_state) == state
+
+    def value(self, name: str, **labels: str) -> float:
+        value = self.registry.get_sample_value(
+            f"vimfed_poller_{name}", {"vim_id": self._vim_id, **labels}
+        )
+        return value or 0.0
+
+    @property
+    def cycles(self) -> float:
+        return self.value("cycle_seconds_count")
+
+    def wait_for_cycles(self, count: int) -> None:
+        wanted = self.cycles + count
+        eventually(lambda: self.cycles >= wanted, 30)
+
+
+def test_two_thousand_servers_are_listed_page_by_page_and_then_only_what_changes() -> None:
+    with StubNova() as nova:
+        servers = [nova.add() for _ in range(2000)]
+        gone = nova.add("deleted", age=timedelta(hours=3))
+        forgotten = nova.add("deleted", age=timedelta(days=3))
+        with Polled(nova.login()) as polled:
+            polled.wait_for_cycles(1)
+            polled.wait_for_cycles(3)
+            requests = list(nova.requests)
+            changed = servers[700]
+            request = nova.act(changed, "stop", "compute_stop_instance", "stopped")
+            eventually(lambda: polled.knows(changed, "stopped", ""), 30)
+    outcome = polled.outcome()
+    assert outcome.rows.keys() == {*servers, gone}
+    assert forgotten not in outcome.rows
+    assert all(each.startswith("/servers/detail?") for each in requests if each != "/")
+    lists = [each for each in requests if each != "/"]
+    assert all("changes-since" not in each for each in lists[:4])
+    assert "deleted=true" in lists[4]
+    assert all("changes-since" in each and "deleted" not in each for each in lists[5:])
+    assert [(e.kind, e.phase, e.inferred) for e in outcome.events] == [
+        ("POWER_OFF", "start", False),
+        ("POWER_OFF", "end", False),
+    ]
+    assert request in {each.request_id for each in polled.notifications()}
+    assert polled.value("findings_total") == len(polled.written)
+
+
+def test_a_state_that_no_action_explains_is_told_as_inferred() -> None:
+    with StubNova() as nova:
+        server = nova.add()
+        with Polled(nova.login()) as polled:
+            polled.wait_for_cycles(1)
+            nova.change(server, "error")
+            eventually(lambda: polled.knows(server, "error", ""), 10)
+    (event,) = polled.outcome().events
+    assert (event.kind, event.inferred, event.old_state) == ("STATE", True, "active")
+
+
+def test_findings_that_kafka_does_not_take_are_found_again() -> None:
+    with StubNova() as nova:
+        server = nova.add()
+        with Polled(nova.login()) as polled:
+            polled.wait_for_cycles(1)
+            polled.takes = False
+            nova.act(server, "stop", "compute_stop_instance", "stopped")
+            cycles = polled.cycles
+            eventually(lambda: any("os-instance-actions/" in each for each in nova.requests), 10)
+        assert polled.cycles <= cycles + 1
+        assert not polled.knows(server, "stopped", "")
+        with Polled(nova.login()) as polled:
+            eventually(lambda: polled.knows(server, "stopped", ""), 10)
+
+
+@pytest.mark.parametrize("hours", [-3, 3])
+def test_a_cloud_may_have_another_time(hours: int) -> None:
+    with StubNova() as nova:
+        nova.skew = timedelta(hours=hours)
+        server = nova.add()
+        with Polled(nova.login()) as polled:
+            polled.wait_for_cycles(1)
+            nova.act(server, "pause", "compute_pause_instance", "paused")
+            eventually(lambda: polled.knows(server, "paused", ""), 10)
+    assert [event.kind for event in polled.outcome().events] == ["PAUSE", "PAUSE"]
+
+
+def test_an_old_cloud_is_asked_in_its_own_microversion() -> None:
+    with StubNova(max_microversion="2.25") as nova:
+        server = nova.add()
+        with Polled(nova.login(), all_projects=False) as polled:
+            polled.wait_for_cycles(1)
+            nova.act(server, "pause", "compute_pause_instance", "paused")
+            eventually(lambda: polled.knows(server, "paused", ""), 10)
+    assert not any("all_tenants" in each or "deleted=" in each for each in nova.requests)
+    assert not any("actions?changes-since" in each for each in nova.requests)
+    assert [event.kind for event in polled.outcome().events] == ["PAUSE", "PAUSE"]
+
+
+def test_one_clouds_failures_hold_up_no_other_and_end_by_themselves(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with StubNova() as nova, FaultProxy(nova.url) as proxy:
+        server = nova.add()
+        with Polled(nova.login(proxy.url), "ill") as ill, Polled(nova.login()) as well:
+            for fault, reason, action, event, state in (
+                ("down", "down", "stop", "compute_stop_instance", "stopped"),
+                ("slow", "slow", "start", "compute_start_instance", "active"),
+                ("401", "unauthorised", "pause", "compute_pause_instance", "paused"),
+                ("429", "throttled", "unpause", "compute_unpause_instance", "active"),
+                ("500", "failing", "suspend", "compute_suspend_instance", "suspended"),
+                ("garbage", "garbage", "resume", "compute_resume_instance", "active"),
+            ):
+                ill.wait_for_cycles(1)
+                caplog.clear()
+                proxy.fail(fault)
+                eventually(lambda: ill.progress.failing, 20)
+                good = ill.progress.succeeded_at
+                nova.act(server, action, event, state)
+                eventually(lambda: well.knows(server, state, ""), 20)  # noqa: B023
+                eventually(lambda: proxy.failed >= 3, 20)
+                assert ill.progress.failing.startswith(f"{reason}: ")
+                assert ill.progress.succeeded_at == good
+                assert not ill.knows(server, state, "")
+                assert ill.value("failures_total", reason=reason) >= 1
+                told = [line.getMessage() for line in caplog.records if line.levelname == "WARNING"]
+                assert len(told) == 1, told
+                assert told[0].startswith(f"cloud openstack_ill: not polled ({reason})")
+                proxy.fail("")
+                eventually(lambda: ill.knows(server, state, ""), 20)  # noqa: B023
+                assert not ill.progress.failing
+            assert not well.progress.failing
+    told_of_each = [
+        [(event.kind, event.phase) for event in polled.outcome().events] for polled in (ill, well)
+    ]
+    assert told_of_each[0] == told_of_each[1]
+    assert len(told_of_each[0]) == 12
+
+
+def test_an_expired_token_is_replaced_without_a_failure() -> None:
+    with StubNova() as nova:
+        server = nova.add()
+        with Polled(nova.login()) as polled:
+            polled.wait_for_cycles(1)
+            nova.expire_tokens()
+            nova.act(server, "pause", "compute_pause_instance", "paused")
+            eventually(lambda: polled.knows(server, "paused", ""), 10)
+            assert polled.value("failures_total", reason="unauthorised") == 0
+
+
+def test_a_throttled_cloud_is_left_alone_for_as_long_as_it_asks() -> None:
+    with StubNova() as nova, FaultProxy(nova.url) as proxy, Polled(nova.login(proxy.url)) as polled:
+        polled.wait_for_cycles(1)
+        proxy.fail("429")  # for a second
+        eventually(lambda: proxy.failed == 1, 10)
+        polled_at = polled.cycles
+        proxy.fail("")
+        eventually(lambda: polled.cycles > polled_at, 10)
+        assert proxy.failed == 0

@@ -1,0 +1,237 @@
+"""As much of Keystone and of nova's compute API as the poller asks for, with any number of servers.
+
+For what real nova cannot do in a test: thousands of servers, and tokens and microversions at will.
+"""
+
+import asyncio
+import threading
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
+
+from aiohttp import web
+
+MAX_LIMIT = 1000
+
+
+class StubNova:
+    """Serves in a thread of its own; what it shows may be changed from the test's."""
+
+    def __init__(self, *, max_microversion: str = "2.90") -> None:
+        self.servers: dict[str, dict[str, Any]] = {}
+        self.actions: dict[str, list[dict[str, Any]]] = {}
+        self.requests: list[str] = []
+        """Paths with queries of the requests to nova, tokens and versions left out."""
+        self.skew = timedelta()
+        """By how much its clock is ahead of ours."""
+        self._max_microversion = max_microversion
+        self._tokens: set[str] = set()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        port = asyncio.run_coroutine_threadsafe(self._open(), self._loop).result(10)
+        self.url = f"http://127.0.0.1:{port}"
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(30)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+
+    def login(self, url: str = "") -> dict[str, Any]:
+        """Return the keys of ``[[vims]]`` by which the poller logs in."""
+        return {
+            "auth_url": f"{url or self.url}/identity/v3",
+            "username": "admin",
+            "password": "secret",
+            "project_name": "admin",
+        }
+
+    def now(self) -> datetime:
+        """Return the time by its clock."""
+        return datetime.now(UTC) + self.skew
+
+    def add(self, vm_state: str = "active", *, age: timedelta = timedelta(days=2)) -> str:
+        """Add a server that last changed ``age`` ago; return its id."""
+        server = str(uuid.uuid4())
+        self.servers[server] = {
+            "id": server,
+            "name": f"vm-{len(self.servers)}",
+            "tenant_id": "tenant",
+            "user_id": "user",
+            "created": _second(self.now() - age),
+            "metadata": {},
+            "image": {"id": "image"},
+            "flavor": {
+                "original_name": "m1.small",
+                "ram": 2048,
+                "vcpus": 1,
+                "disk": 20,
+                "ephemeral": 0,
+            },
+            "OS-EXT-SRV-ATTR:host": "compute01",
+            "OS-EXT-STS:power_state": 1,
+        }
+        self.actions[server] = []
+        self.change(server, vm_state, age=age)
+        return server
+
+    def change(
+        self, server: str, vm_state: str, task: str | None = None, age: timedelta = timedelta()
+    ) -> None:
+        """Change a server's state without an action."""
+        self.servers[server] |= {
+            "OS-EXT-STS:vm_state": vm_state,
+            "OS-EXT-STS:task_state": task,
+            "updated": _second(self.now() - age),
+        }
+
+    def act(self, server: str, action: str, event: str, vm_state: str) -> str:
+        """Let an action change a server; return its request id."""
+        now = self.now()
+        request = f"req-{uuid.uuid4()}"
+        at = _micros(now)
+        self.actions[server].append(
+            {
+                "action": action,
+                "request_id": request,
+                "start_time": at,
+                "updated_at": at,
+                "events": [
+                    {
+                        "event": event,
+                        "start_time": at,
+                        "finish_time": at,
+                        "result": "Success",
+                        "host": "compute01",
+                    }
+                ],
+            }
+        )
+        self.change(server, vm_state)
+        return request
+
+    def expire_tokens(self) -> None:
+        """Answer 401 to whoever has logged in until now."""
+        self._tokens.clear()
+
+    async def _open(self) -> int:
+        app = web.Application()
+        app.add_routes(
+            [
+                web.get("/identity/v3", self._identity),
+                web.post("/identity/v3/auth/tokens", self._log_in),
+                web.get("/v2.1", self._version),
+                web.get("/v2.1/", self._version),
+                web.get("/v2.1/servers/detail", self._list),
+                web.get("/v2.1/servers/{server}", self._server),
+                web.get("/v2.1/servers/{server}/os-instance-actions", self._actions),
+                web.get("/v2.1/servers/{server}/os-instance-actions/{request}", self._action),
+            ]
+        )
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        port: int = self._runner.addresses[0][1]
+        return port
+
+    def _answer(self, body: object, status: int = 200, **headers: str) -> web.Response:
+        date = self.now().strftime("%a, %d %b %Y %H:%M:%S GMT")
+        return web.json_response(body, status=status, headers={"Date": date, **headers})
+
+    async def _identity(self, request: web.Request) -> web.Response:
+        link = {"rel": "self", "href": f"http://{request.host}/identity/v3/"}
+        return self._answer({"version": {"id": "v3.14", "status": "stable", "links": [link]}})
+
+    async def _log_in(self, request: web.Request) -> web.Response:
+        token = uuid.uuid4().hex
+        self._tokens.add(token)
+        endpoint = {
+            "id": "1",
+            "interface": "public",
+            "region": "RegionOne",
+            "region_id": "RegionOne",
+            "url": f"http://{request.host}/v2.1",
+        }
+        said = {
+            "methods": ["password"],
+            "issued_at": _micros(self.now()) + "Z",
+            "expires_at": _micros(datetime.now(UTC) + timedelta(hours=1)) + "Z",
+            "user": {"id": "u", "name": "admin", "domain": {"id": "default", "name": "Default"}},
+            "project": {"id": "p", "name": "admin", "domain": {"id": "default", "name": "D"}},
+            "roles": [{"id": "admin", "name": "admin"}],
+            "catalog": [{"id": "n", "type": "compute", "name": "nova", "endpoints": [endpoint]}],
+        }
+        return self._answer({"token": said}, 201, **{"X-Subject-Token": token})
+
+    async def _version(self, request: web.Request) -> web.Response:
+        link = {"rel": "self", "href": f"http://{request.host}/v2.1/"}
+        version = {
+            "id": "v2.1",
+            "status": "CURRENT",
+            "version": self._max_microversion,
+            "min_version": "2.1",
+            "links": [link],
+        }
+        return self._answer({"version": version})
+
+    def _refused(self, request: web.Request) -> web.Response | None:
+        self.requests.append(request.path_qs.removeprefix("/v2.1"))
+        if request.headers.get("X-Auth-Token") not in self._tokens:
+            return self._answer({"error": {"code": 401}}, 401)
+        return None
+
+    async def _list(self, request: web.Request) -> web.Response:
+        refusal = self._refused(request)
+        if refusal is not None:
+            return refusal
+        query = request.query
+        since = query.get("changes-since", "")
+        shown = [
+            server
+            for server in reversed(self.servers.values())
+            if (server["updated"] >= since if since else server["OS-EXT-STS:vm_state"] != "deleted")
+        ]
+        if "deleted" in query:
+            shown = [one for one in shown if one["OS-EXT-STS:vm_state"] == "deleted"]
+        if "marker" in query:
+            ids = [server["id"] for server in shown]
+            shown = shown[ids.index(query["marker"]) + 1 :]
+        limit = min(int(query["limit"]), MAX_LIMIT)
+        body: dict[str, Any] = {"servers": shown[:limit]}
+        if len(shown) > limit:
+            body["servers_links"] = [{"rel": "next", "href": "elsewhere"}]
+        return self._answer(body)
+
+    async def _server(self, request: web.Request) -> web.Response:
+        server = self.servers.get(request.match_info["server"])
+        if server is None or server["OS-EXT-STS:vm_state"] == "deleted":
+            return self._refused(request) or self._answer({}, 404)
+        return self._refused(request) or self._answer({"server": server})
+
+    async def _actions(self, request: web.Request) -> web.Response:
+        found = self.actions.get(request.match_info["server"], [])
+        since = request.query.get("changes-since", "").rstrip("Z")
+        actions = [
+            {key: value for key, value in action.items() if key != "events"}
+            for action in reversed(found)
+            if action["updated_at"] >= since
+        ]
+        return self._refused(request) or self._answer({"instanceActions": actions})
+
+    async def _action(self, request: web.Request) -> web.Response:
+        for action in self.actions.get(request.match_info["server"], []):
+            if action["request_id"] == request.match_info["request"]:
+                return self._refused(request) or self._answer({"instanceAction": action})
+        return self._refused(request) or self._answer({}, 404)
+
+
+def _second(time: datetime) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _micros(time: datetime) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S.%f")
