@@ -59,21 +59,20 @@ class InstancesParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     kind: Annotated[
         list[str], Meta(description="kinds: instances whose last action was one of them")
     ] = []
-    tenant_id: Annotated[
-        str | None, Meta(description="instances of this tenant (a project id)")
-    ] = None
-    host: Annotated[str | None, Meta(description="instances on this host")] = None
-    name: Annotated[str | None, Meta(description="a part of the display name, in any case")] = None
+    tenant_id: Annotated[str, Meta(description="instances of this tenant (a project id)")] = ""
+    host: Annotated[str, Meta(description="instances on this host")] = ""
+    name: Annotated[str, Meta(description="a part of the display name, in any case")] = ""
     changed_since: Annotated[
-        str | None,
+        str,
         Meta(description="ISO 8601, UTC by default: instances that changed then or later"),
-    ] = None
+    ] = ""
     sort: SortField = "changed_at"
     order: Annotated[
-        Order | None, Meta(description="by default desc for changed_at, asc for the others")
-    ] = None
+        Order | msgspec.UnsetType,
+        Meta(description="by default desc for changed_at, asc for the others"),
+    ] = msgspec.UNSET
     limit: Limit = 100
-    marker: Annotated[str | None, Meta(description="next_marker of the page before")] = None
+    marker: Annotated[str, Meta(description="next_marker of the page before")] = ""
 
 
 class InstanceSearch(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,13 +145,13 @@ def parse_search(
         states=state_names("state", parameters.state),
         kinds=kind_names(parameters.kind),
         tenant_id=parameters.tenant_id or tenant_id,
-        host=parameters.host,
-        name=parameters.name and parameters.name.casefold(),
+        host=parameters.host or None,
+        name=parameters.name.casefold() or None,
         changed_since=_parse_time(parameters.changed_since),
         sort=parameters.sort,
         order=order,
         limit=parameters.limit,
-        after=parse_marker(parameters.marker, parameters.sort, order),
+        after=parse_marker(parameters.marker or None, parameters.sort, order),
     )
 
 
@@ -174,7 +173,7 @@ def _known_names(what: str, given: Sequence[str], accepted: Collection[str]) -> 
     return tuple(dict.fromkeys(map(canonical, given)))
 
 
-def _parse_time(time: str | None) -> str:
+def _parse_time(time: str) -> str:
     """Return a time as ``InstanceState.changed_at`` is spelled; empty where none is given."""
     if not time:
         return ""
@@ -239,14 +238,14 @@ def _group_test(search: InstanceSearch) -> Callable[[StateGroup], bool]:
 def _entry_test(search: InstanceSearch) -> Callable[[IndexEntry], bool] | None:
     """Return what tells whether an instance passes; None where all do."""
     tenant_id, host, name = search.tenant_id, search.host, search.name
-    if tenant_id is None and host is None and not name:
+    if tenant_id is None and host is None and name is None:
         return None
 
     def passes(entry: IndexEntry) -> bool:
         return (
             (tenant_id is None or entry.tenant_id == tenant_id)
             and (host is None or entry.host == host)
-            and (not name or name in entry.display_name.casefold())
+            and (name is None or name in entry.display_name.casefold())
         )
 
     return passes

@@ -312,10 +312,9 @@ class _Schemas:
             return []
         parameters = []
         for name, schema in self._queries[route.query]["properties"].items():
-            bare = _without_null(schema)
-            parameter = _parameter("query", name, bare)
-            if "description" in bare:
-                parameter["description"] = bare.pop("description")
+            parameter = _parameter("query", name, schema)
+            if "description" in schema:
+                parameter["description"] = schema["description"]
             parameters.append(parameter)
         return parameters
 
@@ -336,15 +335,6 @@ def _leaves(spoken: Any) -> list[Any]:
     if get_origin(spoken) is list or _is_union(spoken):
         return [leaf for each in get_args(spoken) for leaf in _leaves(each)]
     return [spoken]
-
-
-def _without_null(schema: Schema) -> Schema:
-    """Return the schema of a parameter, which can be absent, but is never null."""
-    choices = [one for one in schema.get("anyOf", []) if one != {"type": "null"}]
-    kept = {key: value for key, value in schema.items() if key != "anyOf"}
-    if kept.get("default", ...) is None:
-        del kept["default"]
-    return kept | choices[0] if len(choices) == 1 else kept
 
 
 def _structs(types: Iterable[Any]) -> set[type[msgspec.Struct]]:

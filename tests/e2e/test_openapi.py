@@ -1,7 +1,9 @@
 """The API's document, and the page on which people read it."""
 
+import asyncio
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -87,3 +89,43 @@ async def test_the_page_needs_nothing_from_elsewhere(served: Stack) -> None:
         for name in needed:
             assert name.startswith("/docs/")
             await fetched(served, name)
+
+
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_headers_conformance",
+    "response_schema_conformance",
+    "negative_data_rejection",
+    "unsupported_method",
+    "allow_header_conformance",
+)
+STREAM = "/api/multicloud/v1/events"
+"""It does not end, which schemathesis would wait for."""
+PARAMETERS = """
+[parameters]
+"path.owner" = "Owner"
+"path.region" = "openapi"
+"path.vim_id" = "Owner_openapi"
+"""
+
+
+async def test_generated_requests_find_no_error_of_ours_and_no_answer_that_is_not_described(
+    served: Stack, tmp_path: Path
+) -> None:
+    config = tmp_path / "schemathesis.toml"
+    config.write_text(PARAMETERS)
+    process = await asyncio.create_subprocess_exec(
+        Path(sys.executable).with_name("schemathesis"),
+        *("--config-file", config, "run", f"http://127.0.0.1:{served.ports['two']}/openapi.json"),
+        *("--exclude-path", STREAM, "--checks", ",".join(CHECKS)),
+        *("--phases", "coverage,fuzzing", "--max-examples", "10", "--seed", "9"),
+        *("--warnings", "off", "--no-color", "--request-timeout", "60"),
+        cwd=tmp_path,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()
+    assert b"No issues found" in output

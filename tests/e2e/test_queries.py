@@ -112,6 +112,7 @@ NEWEST_FIRST = [f"vm-{number:02}" for number in reversed(range(12))]
         ("kind=DELETE", ["gone"]),
         ("kind=REBUILD", []),
         ("tenant_id=nobody", []),
+        ("name=null", []),
     ],
 )
 async def test_each_worker_lists_the_instances_that_pass_the_filters(
@@ -133,6 +134,7 @@ async def test_each_worker_lists_the_instances_that_pass_the_filters(
         ("limit=x", "limit"),
         ("sort=vcpus", "sort"),
         ("order=up", "order"),
+        ("order=null", "order"),
         ("changed_since=yesterday", "ISO 8601"),
         ("marker=x", "next_marker"),
         ("states=PAUSE", "states"),
