@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from streams.fold import FoldedBatch
@@ -109,7 +109,9 @@ class WorkerHealth(Collector):
         )
         yield gauge("partitions", "partitions that this worker owns", len(worker.table.active))
         yield gauge("rows", "rows in the partitions that it owns", len(worker.index))
-        yield gauge("rebalances", "rebalances since the start", worker.app.rebalancing_count)
+        yield CounterMetricFamily(
+            "vimfed_worker_rebalances", "rebalances", value=worker.app.rebalancing_count
+        )
         yield gauge("recovery_seconds", "what the last recovery took", worker.recovery_seconds)
         yield gauge(
             "membership_age_seconds",
