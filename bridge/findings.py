@@ -143,7 +143,7 @@ class Server(Struct, frozen=True):
     """A server as ``GET /servers/detail`` shows it."""
 
     id: str
-    updated: str
+    updated: str = ""
     name: str | None = None
     status: str = ""
     tenant_id: str | None = None

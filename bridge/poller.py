@@ -128,7 +128,7 @@ class Poller:
         while not self._stop.is_set():
             begun = time.monotonic()
             try:
-                self._cycle()
+                self.cycle()
             except _Stopped:
                 break
             except Exception as error:
@@ -163,8 +163,8 @@ class Poller:
                 exc_info=None if is_typed else error,
             )
 
-    def _cycle(self) -> None:
-        """List what changed, write what follows, and advance the mark."""
+    def cycle(self) -> None:
+        """List what changed, write what follows, and advance the mark. Raises CloudApiError."""
         since = None if self._mark is None else self._mark - OVERLAP
         pages = self._pages(since)
         first = next(pages)

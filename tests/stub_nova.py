@@ -42,9 +42,14 @@ class StubNova:
         self._loop.close()
 
     def login(self, url: str = "") -> dict[str, Any]:
-        """Return the keys of ``[[vims]]`` by which the poller logs in."""
+        """Return the keys of ``[[vims]]`` by which the poller logs in, there or by another URL."""
+        return self.login_at(url or self.url)
+
+    @staticmethod
+    def login_at(url: str) -> dict[str, Any]:
+        """Return the keys by which the poller logs in to the stand-in at ``url``."""
         return {
-            "auth_url": f"{url or self.url}/identity/v3",
+            "auth_url": f"{url}/identity/v3",
             "username": "admin",
             "password": "secret",
             "project_name": "admin",
@@ -147,6 +152,9 @@ class StubNova:
         return self._answer({"version": {"id": "v3.14", "status": "stable", "links": [link]}})
 
     async def _log_in(self, request: web.Request) -> web.Response:
+        auth = (await request.json())["auth"]
+        if auth["identity"]["password"]["user"]["password"] != "secret":
+            return self._answer({"error": {"code": 401, "message": "no"}}, 401)
         token = uuid.uuid4().hex
         self._tokens.add(token)
         endpoint = {

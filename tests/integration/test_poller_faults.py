@@ -16,9 +16,10 @@ from tests.fault_proxy import FaultProxy
 from tests.playing import Outcome, play
 from tests.stub_nova import StubNova
 from tests.waiting import eventually
+from vimfed.cli import check
 from vimfed.kafka import OutgoingRecord
 from vimfed.records import Notification
-from vimfed.settings import KafkaSettings, VimSettings
+from vimfed.settings import KafkaSettings, Settings, VimSettings
 
 DAY = 86_400.0
 
@@ -217,3 +218,20 @@ def test_a_throttled_cloud_is_left_alone_for_as_long_as_it_asks() -> None:
         proxy.fail("")
         eventually(lambda: polled.cycles > polled_at, 10)
         assert proxy.failed == 0
+
+
+def test_check_tries_the_api_of_a_cloud_that_is_polled(capsys: pytest.CaptureFixture[str]) -> None:
+    with StubNova() as nova:
+        nova.add()
+        cloud = {"cloud_owner": "openstack", "cloud_region_id": "polled", **nova.login()}
+        wrong = {**cloud, "cloud_region_id": "wrong", "password": "guessed"}
+        nowhere = {**cloud, "cloud_region_id": "nowhere", "auth_url": "http://127.0.0.1:9/v3"}
+        settings = Settings(
+            kafka=KafkaSettings(bootstrap="127.0.0.1:9"),
+            vims=[VimSettings(**each) for each in (cloud, wrong, nowhere)],
+        )
+        assert check.run(settings) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert "cloud openstack_polled: API: ok" in lines
+    assert any(line.startswith("cloud openstack_wrong: API: Keystone refuses") for line in lines)
+    assert any(line.startswith("cloud openstack_nowhere: API: Unable to") for line in lines)

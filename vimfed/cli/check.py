@@ -17,6 +17,7 @@ from kombu.exceptions import KombuError
 from oslo_messaging._drivers.common import PURPOSE_SEND
 
 from bridge.kafka import cluster_of
+from bridge.nova_api import CloudApiError, NovaApi
 from bridge.rabbit import transport_of
 from streams.kafka_output import dmaap_cluster
 from streams.message_router_output import MessageRouterOutput
@@ -34,6 +35,7 @@ _ERRORS = (
     aiohttp.ClientError,
     OSError,
     UnavailableError,
+    CloudApiError,
 )
 
 
@@ -52,6 +54,8 @@ def run(settings: Settings) -> int:
         attempts["keystone"] = partial(_try_keystone, settings.web.auth.keystone)
     for vim in settings.vims:
         attempts[f"cloud {vim.vim_id}"] = partial(_try_cloud, vim)
+        if vim.auth_url:
+            attempts[f"cloud {vim.vim_id}: API"] = partial(_try_api, vim)
     failures = sum(not _succeeds(name, attempt) for name, attempt in attempts.items())
     return 1 if failures else 0
 
@@ -96,6 +100,14 @@ def _try_cloud(vim: VimSettings) -> None:
             pass
     finally:
         transport.cleanup()
+
+
+def _try_api(vim: VimSettings) -> None:
+    api = NovaApi(vim)
+    try:
+        api.check()
+    finally:
+        api.close()
 
 
 def _try_kafka(kafka: KafkaSettings) -> None:
