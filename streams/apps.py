@@ -134,7 +134,7 @@ def run_app(
     """Run the app until SIGTERM or SIGINT; return the exit code, not 0 after a crash.
 
     The topics are created and checked first: Faust never picks up one that appears later. Then
-    ``prepare`` is awaited.
+    ``prepare`` is awaited. Raises OperatorError, also where the app crashed of one.
     """
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
@@ -148,10 +148,13 @@ def run_app(
         loop.run_until_complete(prepare())
     worker = faust.Worker(app, loop=loop, override_logging=False, quiet=True)
     worker.spinner = None
+    code = 1
     try:
         worker.execute_from_commandline()
     except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 1
+        code = end.code if isinstance(end.code, int) else 1
     except Exception:
         LOG.exception("ended by an error")
-        return 1
+    if isinstance(app.crash_reason, OperatorError):
+        raise app.crash_reason
+    return code

@@ -19,6 +19,7 @@ from sortedcontainers import SortedList
 
 from vimfed.keys import instance_key
 from vimfed.nova_states import DELETED
+from vimfed.records import Recorded
 
 CHUNK = 1000
 """So many entries are put into order, or looked at, before others have their turn."""
@@ -97,7 +98,7 @@ class _Payload(msgspec.Struct, gc=False):
     display_name: str | None = None
 
 
-class _Row(msgspec.Struct, gc=False, kw_only=True):
+class _Row(Recorded, frozen=True, gc=False, kw_only=True):
     """As much of an encoded InstanceState as the index holds."""
 
     vim_id: str

@@ -7,6 +7,7 @@ never written. Here the worker sends to the changelog itself and hands rows over
 partitions, recovery from the changelog, and standbys.
 """
 
+import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,13 +21,14 @@ from faust.tables.manager import TableManager
 from faust.types import TP, EventT
 
 from streams.partition_stores import PartitionStore, PartitionStores
+from vimfed.records import Recorded
 
 LOG = logging.getLogger(__name__)
 _FAUST_LOG = logging.getLogger("faust.tables")
 """What upstream logs of services starting and stopping stays under upstream's name."""
 
 
-class _SourceOffset(msgspec.Struct, gc=False):
+class _SourceOffset(Recorded, frozen=True, gc=False, kw_only=True):
     """As much of a row as decides which of two is newer."""
 
     source_offset: int = -1
@@ -79,7 +81,16 @@ class _Store(base.Store[bytes, bytes]):
         Upstream takes the last record of a key for the newest. A worker that was stopped longer
         than its session and resumed may have written an old row behind a newer one, so rows with a
         lower source offset are ignored, and noted so that the owner writes the newer one again.
+
+        What goes wrong ends the process: upstream logs it and tries again for ever.
         """
+        try:
+            self._apply(batch)
+        except Exception as error:
+            self._crashing = asyncio.ensure_future(self.app.crash(error))
+            raise
+
+    def _apply(self, batch: Iterable[EventT[Any]]) -> None:
         by_partition: dict[int, list[Any]] = defaultdict(list)
         for event in batch:
             by_partition[event.message.partition].append(event.message)

@@ -8,13 +8,40 @@ from typing import Literal
 
 import msgspec
 
+from vimfed.errors import OperatorError
+
 Source = Literal["oslo", "poller", "ingest"]
 Phase = Literal["start", "end", "error"]
 
-ROW_SCHEMA_VERSION = 1
+SCHEMA_VERSION = 1
+"""Of what lies on the topics. It grows when older versions could no longer read it rightly.
+
+A field that may be ignored by whoever does not know it comes without a new schema version.
+"""
 
 
-class Notification(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class NewerSchemaError(OperatorError):
+    """A newer version of this software wrote a record."""
+
+
+class Recorded(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A record with a schema version. Decoding a newer one raises NewerSchemaError.
+
+    Whoever meets it must end: it may not be handled, nor passed over.
+    """
+
+    schema_version: int = msgspec.field(default_factory=lambda: SCHEMA_VERSION)
+    """Always written: a factory's values are not omitted as defaults."""
+
+    def __post_init__(self) -> None:
+        if self.schema_version > SCHEMA_VERSION:
+            raise NewerSchemaError(
+                f"a record has schema version {self.schema_version}, and {SCHEMA_VERSION} is the "
+                "newest that is known here: a newer version of vimfed wrote it; see docs/upgrade.md"
+            )
+
+
+class Notification(Recorded, frozen=True, gc=False, kw_only=True):
     """One oslo notification as it lies on the notifications topic.
 
     The names are oslo's own (see the notification body that oslo.messaging's ``messagingv2`` driver
@@ -66,7 +93,7 @@ class Inference(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """When the state was seen that it made."""
 
 
-class InstanceState(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+class InstanceState(Recorded, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """A row of the instances table: what is known of one instance, and what has been told of it."""
 
     vim_id: str
@@ -106,10 +133,9 @@ class InstanceState(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_de
     """When the bridge received the notification that last wrote this row."""
     source_offset: int = -1
     """Offset in the notifications topic of the record that last wrote this row."""
-    schema_version: int = ROW_SCHEMA_VERSION
 
 
-class VmEvent(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class VmEvent(Recorded, frozen=True, gc=False, kw_only=True):
     """One told action or state change, as it lies on the events topic."""
 
     id: str

@@ -112,7 +112,7 @@ async def test_of_two_publishers_that_share_an_output_one_goes_on_when_the_other
             return [len(await figures(stack, name, "lag")) for name in names] == list(counts)
 
         await eventually(lambda: own(4, 4), within=60)
-        sent = load(20)
+        sent = load(15)
         writing = asyncio.create_task(
             asyncio.to_thread(write_events, kafka.bootstrap, stack.prefix, sent, rate=RATE)
         )
@@ -124,13 +124,9 @@ async def test_of_two_publishers_that_share_an_output_one_goes_on_when_the_other
         await eventually(both_deliver, within=30)
         stack.children["publisher"].kill()
         await eventually(lambda: own(0, 8), within=30)
-        stack.start("publisher")
-        await eventually(lambda: own(4, 4), within=30)
-        stack.children["second"].kill()
-        await eventually(lambda: own(8, 0), within=30)
         await writing
         duplicates = await assert_published(stack, kafka.bootstrap, sent)
-        print(f"{len(sent)} events, two publishers killed in turn: {duplicates} twice")
+        print(f"{len(sent)} events, one of two publishers killed: {duplicates} twice")
 
 
 async def figures(stack: Stack, publisher: str, metric: str) -> list[float]:

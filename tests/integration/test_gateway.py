@@ -149,7 +149,7 @@ async def test_errors_are_the_message_routers(client: Client) -> None:
     assert await refusal(f"/topics/{client.stack.names.events}") == (404, 6002)
     status, body = await client.post(f"/events/{client.topic}", b"5.9.x", "application/cambria")
     assert (status, body["mrstatus"]) == (400, 5007)
-    slow = asyncio.create_task(client.get(f"/events/{client.topic}/g/2?timeout=4000"))
+    slow = asyncio.create_task(client.get(f"/events/{client.topic}/g/2?timeout=2500"))
     await asyncio.sleep(1.5)
     assert await refusal(f"/events/{client.topic}/g/2") == (409, 5012)
     assert (await slow)[0] == 200

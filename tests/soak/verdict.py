@@ -19,7 +19,7 @@ MEMORY_BOUND = 1.0
 """MB by which a process may grow in a minute, after the first third of its longest life."""
 HANDLES_BOUND = 1.0
 """The same for open files."""
-JUDGED_FROM = 5.0
+JUDGED_FROM = 8.0
 """Minutes of such a life from which growth is judged: in a shorter one buffers still fill."""
 LONGEST_REFUSAL = 30.0
 
