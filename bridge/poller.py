@@ -56,6 +56,8 @@ OVERLAP = timedelta(seconds=60)
 """By so much the time of a change may be older than when it can be read."""
 LOOKBACK = timedelta(hours=1)
 """How far back the first cycle reads actions: what is older is history, whoever asks."""
+HEAD_START = timedelta(seconds=10)
+"""A cloud's own notifications of a change have so long before polling looks for it."""
 ROUNDS = 3
 """So often a server is read at most whose state changes while its actions are read."""
 JITTER = 0.1
@@ -199,10 +201,13 @@ class Poller:
         for server in page.servers:
             if not server.is_known:  # it lies in a cell that is down
                 continue
+            updated = api_time(server.updated)
+            if self._vim.transport_url and updated > _text(page.asked_at - HEAD_START):
+                continue  # the next cycle is shown it again
             before = self._seen.get(server.id)
             if before is not None and before.is_settled and _same(before.server, server):
                 continue
-            if is_first and api_time(server.updated) < _text(since):
+            if is_first and updated < _text(since):
                 found.append(Finding(bare_state(server, _text(page.asked_at))))
                 continue
             now = seen[server.id] = self._look(server, _text(page.asked_at), since, before)
