@@ -37,7 +37,7 @@ class Recorded(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         if self.schema_version > SCHEMA_VERSION:
             raise NewerSchemaError(
                 f"a record has schema version {self.schema_version}, and {SCHEMA_VERSION} is the "
-                "newest that is known here: a newer version of vimfed wrote it; see docs/upgrade.md"
+                "newest that is known here: a newer version wrote it; see docs/upgrade.md"
             )
 
 
