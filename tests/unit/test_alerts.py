@@ -1,13 +1,13 @@
 """The alert rules: promtool's own checks, and a place in the troubleshooting guide for each."""
 
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from tests.promtool import promtool
 
 PROJECT = Path(__file__).parent.parent.parent
 PROMETHEUS = PROJECT / "deploy" / "prometheus"
@@ -29,12 +29,7 @@ GUIDE = (PROJECT / "docs" / "troubleshooting.md").read_text()
     ids=" ".join,
 )
 def test_promtool_accepts(arguments: tuple[str, ...]) -> None:
-    promtool = shutil.which("promtool")
-    assert promtool, "promtool is missing: install it (on Debian: apt-get install prometheus)"
-    done = subprocess.run(
-        [promtool, *arguments], cwd=PROMETHEUS, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    promtool(*arguments)
 
 
 def test_every_alert_is_tested_to_fire_and_to_keep_still() -> None:

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tests.promtool import promtool
+
 PROJECT = Path(__file__).parent.parent.parent
 DASHBOARD: dict[str, Any] = json.loads(
     (PROJECT / "deploy" / "grafana" / "vim-event-federation.json").read_text()
@@ -30,3 +32,17 @@ def test_no_panel_overlaps_another_and_each_asks_the_chosen_data_source() -> Non
             assert panel["targets"]
             assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
             assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"])
+
+
+def test_every_query_is_one_that_prometheus_understands(tmp_path: Path) -> None:
+    """As recording rules, since promtool checks those."""
+    queries = [
+        target["expr"] for panel in DASHBOARD["panels"] for target in panel.get("targets", ())
+    ]
+    rules = [
+        {"record": f"query_{number}", "expr": query.replace("$__rate_interval", "1m")}
+        for number, query in enumerate(queries)
+    ]
+    file = tmp_path / "queries.yml"
+    file.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))
+    promtool("check", "rules", str(file))
