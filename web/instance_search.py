@@ -104,8 +104,8 @@ class FoundInstances(msgspec.Struct, frozen=True, kw_only=True):
     count: int
     """How many match in all."""
     instances: list[tuple[Position, InstanceSummary]]
-    more: bool
-    """Whether others follow these."""
+    until: Position | None
+    """Up to here it has looked; others follow. None where none does."""
 
 
 class InstancePage(msgspec.Struct, frozen=True, kw_only=True):
@@ -270,18 +270,25 @@ def summary(row: InstanceState) -> InstanceSummary:
 
 def combine(search: InstanceSearch, parts: Sequence[FoundInstances]) -> InstancePage:
     """Make a page out of the parts that together cover every partition."""
-    following = merge(
-        *(part.instances for part in parts),
-        key=lambda placed: placed[0],
-        reverse=search.order == "desc",
+    descending = search.order == "desc"
+    bounds = [part.until for part in parts if part.until is not None]
+    bound = (max if descending else min)(bounds, default=None)
+
+    def is_complete(position: Position) -> bool:
+        """Return whether no part holds back what comes before."""
+        return bound is None or (position >= bound if descending else position <= bound)
+
+    merged = merge(
+        *(part.instances for part in parts), key=lambda placed: placed[0], reverse=descending
     )
+    following = (placed for placed in merged if is_complete(placed[0]))
     page = list(islice(following, search.limit))
-    more = any(part.more for part in parts) or next(following, None) is not None
+    end = bound if len(page) < search.limit else page[-1][0]
+    is_last = bound is None and next(following, None) is None
     marker = None
-    if page and more:
-        marker = urlsafe_b64encode(
-            msgspec.json.encode(_Marker(search.sort, search.order, page[-1][0]))
-        ).decode()
+    if end is not None and not is_last:
+        encoded = msgspec.json.encode(_Marker(search.sort, search.order, end))
+        marker = urlsafe_b64encode(encoded).decode()
     return InstancePage(
         vim_id=search.vim_id,
         count=sum(part.count for part in parts),

@@ -123,7 +123,7 @@ class Replica:
             known=search.vim_id in self._worker.index.vim_ids(),
             count=page.total,
             instances=found,
-            more=page.more,
+            until=page.found[-1][0] if page.more else None,
         )
 
     async def find_row(self, query: RowQuery) -> FoundRow:

@@ -84,8 +84,8 @@ def test_the_newest_come_first_unless_a_name_or_another_order_is_asked_for() -> 
 
 def test_a_marker_of_a_list_in_another_order_is_refused() -> None:
     search = parse_search("v", InstancesParameters(sort="host", limit=1), None)
-    parts = [FoundInstances(known=True, count=2, instances=[], more=True)]
-    assert combine(search, parts).next_marker is None
+    parts = [FoundInstances(known=True, count=2, instances=[], until=("h", "a"))]
+    assert combine(search, parts).next_marker == "WyJob3N0IiwiYXNjIixbImgiLCJhIl1d"
     marker = "WyJjaGFuZ2VkX2F0IiwiZGVzYyIsWyIxIiwiYSJdXQ=="
     assert parse_search("v", InstancesParameters(marker=marker), None).after == ("1", "a")
     with pytest.raises(ApiError, match="of a list by changed_at desc"):

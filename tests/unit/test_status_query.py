@@ -7,7 +7,9 @@ from web.instance_search import FoundInstances, InstanceSearch, InstanceSummary,
 from web.status_query import StatusAnswer, parse_request, status_answer
 
 
-def part(*times: str, count: int | None = None, more: bool = False) -> FoundInstances:
+def part(
+    *times: str, count: int | None = None, until: tuple[str, str] | None = None
+) -> FoundInstances:
     return FoundInstances(
         known=True,
         count=len(times) if count is None else count,
@@ -29,7 +31,7 @@ def part(*times: str, count: int | None = None, more: bool = False) -> FoundInst
             )
             for time in times
         ],
-        more=more,
+        until=until,
     )
 
 
@@ -62,6 +64,15 @@ def test_the_marker_leads_from_page_to_page_and_ends() -> None:
     second = answer(following, part("1", count=2), part("2", count=2))
     assert [one.launched_at for one in second.instances] == ["2", "1"]
     assert second.next_marker is None
+
+
+def test_a_page_ends_where_a_part_has_looked_no_further() -> None:
+    # The instance at which the first part ended has changed meanwhile, and others follow it.
+    parts = part("9", count=9, until=("7", "instance-7")), part("8", "6", count=2)
+    told = answer(query(5), *parts)
+    assert [one.launched_at for one in told.instances] == ["9", "8"]
+    body = b'{"states": ["pause"], "marker": "%s"}' % str(told.next_marker).encode()
+    assert parse_request("Owner_Region", body, None).after == ("7", "instance-7")
 
 
 @pytest.mark.parametrize("marker", ["", "x", "WyJoIl0=", "é", "ÿÿÿÿ", "bnVsbA==", "3,instance-3"])
