@@ -247,7 +247,7 @@ class VimSettings(_Section, frozen=True, kw_only=True):
             gt=0,
             le=5,
         ),
-    ] = 0.005
+    ] = 0.01
     heartbeat: Annotated[
         int, Meta(description="seconds after which a silent RabbitMQ counts as dead", ge=2)
     ] = 60
