@@ -8,6 +8,7 @@ from typing import Self
 import aiohttp
 from aiohttp import web
 
+CLOSING = web.AppKey("closing", asyncio.Event)
 Fault = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -18,9 +19,9 @@ async def _down(request: web.Request) -> web.StreamResponse:
     return web.Response()
 
 
-async def _slow(_request: web.Request) -> web.StreamResponse:
+async def _slow(request: web.Request) -> web.StreamResponse:
     """Answer when nobody waits for it any more."""
-    await asyncio.sleep(60)
+    await request.app[CLOSING].wait()
     return web.Response()
 
 
@@ -72,6 +73,7 @@ class FaultProxy:
     async def _open(self) -> int:
         self._session = aiohttp.ClientSession(auto_decompress=False)
         app = web.Application()
+        self._closing = app[CLOSING] = asyncio.Event()
         app.router.add_route("*", "/{path:.*}", self._heed)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
@@ -80,6 +82,7 @@ class FaultProxy:
         return port
 
     async def _close(self) -> None:
+        self._closing.set()
         await self._session.close()
         await self._runner.cleanup()
 

@@ -2,22 +2,26 @@
 
 import asyncio
 import concurrent.futures
+import uuid
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Self
 
 import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
-from bridge.poller import Poller
+from bridge.poller import HEAD_START, Poller
 from bridge.poller_progress import PollerCounters, PollerProgress
+from tests.bridge_process import BridgeProcess
 from tests.fault_proxy import FaultProxy
 from tests.playing import Outcome, play
 from tests.stub_nova import StubNova
 from tests.waiting import eventually
 from vimfed.cli import check
 from vimfed.kafka import OutgoingRecord
+from vimfed.local_kafka import LocalKafka
 from vimfed.records import Notification
 from vimfed.settings import KafkaSettings, Settings, VimSettings
 
@@ -218,6 +222,48 @@ def test_a_throttled_cloud_is_left_alone_for_as_long_as_it_asks() -> None:
         proxy.fail("")
         eventually(lambda: polled.cycles > polled_at, 10)
         assert proxy.failed == 0
+
+
+def test_a_clouds_own_notifications_have_a_head_start() -> None:
+    with StubNova() as nova:
+        older, newer = nova.add(), nova.add()
+        with Polled(nova.login(), transport_url="kafka://127.0.0.1:9") as polled:
+            polled.wait_for_cycles(1)
+            nova.change(newer, "error")
+            nova.change(older, "error", age=HEAD_START + timedelta(seconds=2))
+            eventually(lambda: polled.knows(older, "error", ""), 10)
+            assert polled.knows(newer, "active", "")
+
+
+def test_the_bridge_says_which_cloud_is_not_polled_and_stops_although_its_api_hangs(
+    kafka: LocalKafka, tmp_path: Path
+) -> None:
+    with StubNova() as nova, FaultProxy(nova.url) as proxy:
+        well = {"cloud_owner": "openstack", "cloud_region_id": "well", **nova.login()}
+        ill = {**well, "cloud_region_id": "ill", **nova.login(proxy.url), "poll_timeout": 1.0}
+        bridge = BridgeProcess(
+            tmp_path,
+            kafka={"bootstrap": kafka.bootstrap, "topic_prefix": f"p{uuid.uuid4().hex[:8]}"},
+            vims=[well],
+        )
+        bridge.start()
+        try:
+            eventually(lambda: bridge.health("/readyz") == (200, {"status": "ok"}), 30)
+            proxy.fail("slow")
+            bridge.write_settings([well, {**ill, "poll_interval": 1.0}])
+            bridge.hang_up()
+            eventually(lambda: "degraded" in (bridge.health("/readyz")[1] or {}), 30)
+            status, health = bridge.health("/readyz")
+            assert status == 200
+            assert health["degraded"] == {"polling openstack_ill": "slow: no answer within 1 s"}
+            assert bridge.health("/healthz")[0] == 200
+            bridge.write_settings([ill])
+            bridge.hang_up()
+            eventually(lambda: bridge.health("/readyz")[0] == 503, 30)
+            assert bridge.health("/readyz")[1]["wrong"]["clouds"] == "none is connected"
+            assert bridge.stop() < 10
+        finally:
+            bridge.child.stop()
 
 
 def test_check_tries_the_api_of_a_cloud_that_is_polled(capsys: pytest.CaptureFixture[str]) -> None:
