@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from streams.kinds import api_status
-from vimfed.records import InstanceState, Phase
+from vimfed.records import InstanceState, Phase, Source
 from web.errors import ApiError
 from web.instance_search import (
     InstancePage,
@@ -70,6 +70,9 @@ class InstanceAnswer(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     phase: Phase
     changed_at: str
+    """The time of the last change of state or action."""
+    source: Source
+    """Where the state was learned: the cloud's notifications, polling, or a plug-in that pushes."""
     payload: msgspec.Raw
     """The specification's flat payload."""
     stale: bool | msgspec.UnsetType = msgspec.UNSET
@@ -126,6 +129,7 @@ def instance_answer(row: InstanceState, lag: int | None = None) -> InstanceAnswe
         kind=row.kind,
         phase=row.phase,
         changed_at=row.changed_at,
+        source=row.source,
         payload=row.payload,
         stale=msgspec.UNSET if lag is None else True,
         lag=msgspec.UNSET if lag is None else lag,

@@ -64,6 +64,13 @@ async def test_bare_states_and_notifications_end_in_the_table(served: Stack) -> 
         await eventually(partial(is_in, served, instance_id, *state), within=30)
 
 
+async def test_only_the_source_tells_that_a_state_was_pushed(served: Stack) -> None:
+    assert (await served.post(PATH, bare("source", "stopped"), "one"))[0] == 200
+    await eventually(partial(is_in, served, "source", "stopped", None), within=30)
+    _, answer = await served.get(f"{INSTANCES}/source", "one")
+    assert (answer["source"], answer["status"]) == ("ingest", "SHUTOFF")
+
+
 async def test_it_is_on_kafka_when_it_is_answered_and_a_repetition_changes_nothing(
     served: Stack,
 ) -> None:
