@@ -187,18 +187,17 @@ class NovaApi:
                 raise_exc=False,
             )
             took = time.monotonic() - begun
-        if response.status_code == 404:
-            return b"", _asked_at(response, took)
-        if response.status_code != 200:
-            raise _failure(response)
-        return response.content, _asked_at(response, took)
+        _expect(response, 200, 404)
+        body = response.content if response.status_code == 200 else b""
+        return body, _asked_at(response, took)
 
     def _compute(self) -> Any:
         if self._connection is None:
             connection = _connect(self._vim)
             try:
-                # What is wrong shows here, where openstacksdk itself would only warn.
-                connection.compute.get("/", raise_exc=True)
+                # What is wrong shows here, where openstacksdk itself would only warn. An endpoint
+                # with a project in its URL has nothing there.
+                _expect(connection.compute.get("/", raise_exc=False), 200, 300, 404)
                 endpoint: Any = connection.compute.get_endpoint_data()
                 newest = endpoint.max_microversion
             except BaseException:
@@ -260,6 +259,11 @@ def _typed_failures(vim: VimSettings) -> Iterator[None]:
         raise CloudApiError("down", str(error)) from error
     except (ksa.ClientException, sdk.SDKException, *_STUMBLES) as error:
         raise CloudApiError("garbage", f"{type(error).__name__}: {error}") from error
+
+
+def _expect(response: requests.Response, *statuses: int) -> None:
+    if response.status_code not in statuses:
+        raise _failure(response)
 
 
 def _failure(response: requests.Response) -> CloudApiError:

@@ -4,12 +4,12 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from aiokafka.errors import KafkaError
 
 from bridge.kafka import KafkaListener
-from bridge.poller import Poller
 from bridge.poller_progress import PollerCollector, PollerCounters, PollerProgress
 from bridge.progress import Counters, Progress, ProgressCollector
 from bridge.rabbit import Delivery, RabbitListener, RejectionFilter
@@ -18,6 +18,9 @@ from vimfed.kafka import OutgoingRecord, TopicMismatchError, ensure_topics
 from vimfed.metrics import MonitoringServer, new_registry
 from vimfed.notification_writer import NotificationWriter
 from vimfed.settings import Settings, SettingsError, VimSettings
+
+if TYPE_CHECKING:
+    from bridge.poller import Poller
 
 LOG = logging.getLogger(__name__)
 
@@ -163,6 +166,8 @@ class _Bridge:
         LOG.info("cloud %s: stopped", vim_id, extra={"vim_id": vim_id})
 
     def _add_poller(self, vim: VimSettings) -> None:
+        from bridge.poller import Poller  # openstacksdk: half a second, and 20 MB
+
         interval = vim.seconds_between_polls
         progress = PollerProgress(vim.vim_id, interval, self._poller_counters)
         self._polled[vim.vim_id] = progress

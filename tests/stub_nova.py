@@ -17,7 +17,7 @@ MAX_LIMIT = 1000
 class StubNova:
     """Serves in a thread of its own; what it shows may be changed from the test's."""
 
-    def __init__(self, *, max_microversion: str = "2.90") -> None:
+    def __init__(self, *, max_microversion: str = "2.90", endpoint: str = "/v2.1") -> None:
         self.servers: dict[str, dict[str, Any]] = {}
         self.actions: dict[str, list[dict[str, Any]]] = {}
         self.requests: list[str] = []
@@ -25,6 +25,7 @@ class StubNova:
         self.skew = timedelta()
         """By how much its clock is ahead of ours."""
         self._max_microversion = max_microversion
+        self._endpoint = endpoint
         self._tokens: set[str] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -125,16 +126,17 @@ class StubNova:
 
     async def _open(self) -> int:
         app = web.Application()
+        servers = f"{self._endpoint}/servers"
         app.add_routes(
             [
                 web.get("/identity/v3", self._identity),
                 web.post("/identity/v3/auth/tokens", self._log_in),
                 web.get("/v2.1", self._version),
                 web.get("/v2.1/", self._version),
-                web.get("/v2.1/servers/detail", self._list),
-                web.get("/v2.1/servers/{server}", self._server),
-                web.get("/v2.1/servers/{server}/os-instance-actions", self._actions),
-                web.get("/v2.1/servers/{server}/os-instance-actions/{request}", self._action),
+                web.get(f"{servers}/detail", self._list),
+                web.get(f"{servers}/{{server}}", self._server),
+                web.get(f"{servers}/{{server}}/os-instance-actions", self._actions),
+                web.get(f"{servers}/{{server}}/os-instance-actions/{{request}}", self._action),
             ]
         )
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
@@ -162,7 +164,7 @@ class StubNova:
             "interface": "public",
             "region": "RegionOne",
             "region_id": "RegionOne",
-            "url": f"http://{request.host}/v2.1",
+            "url": f"http://{request.host}{self._endpoint}",
         }
         said = {
             "methods": ["password"],
@@ -187,7 +189,7 @@ class StubNova:
         return self._answer({"version": version})
 
     def _refused(self, request: web.Request) -> web.Response | None:
-        self.requests.append(request.path_qs.removeprefix("/v2.1"))
+        self.requests.append(request.path_qs.removeprefix(self._endpoint))
         if request.headers.get("X-Auth-Token") not in self._tokens:
             return self._answer({"error": {"code": 401}}, 401)
         return None

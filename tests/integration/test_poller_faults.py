@@ -138,6 +138,13 @@ def test_findings_that_kafka_does_not_take_are_found_again() -> None:
             eventually(lambda: polled.knows(server, "stopped", ""), 10)
 
 
+def test_an_endpoint_may_have_the_project_in_its_url() -> None:
+    with StubNova(endpoint="/v2.1/0123456789abcdef") as nova:
+        server = nova.add("paused")
+        with Polled(nova.login()) as polled:
+            eventually(lambda: polled.knows(server, "paused", ""), 10)
+
+
 @pytest.mark.parametrize("hours", [-3, 3])
 def test_a_cloud_may_have_another_time(hours: int) -> None:
     with StubNova() as nova:
