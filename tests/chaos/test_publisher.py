@@ -12,6 +12,7 @@ import aiohttp
 from tests.brokers import new_kafka
 from tests.chaos import LONG
 from tests.e2e.stack import Stack, eventually
+from tests.message_router import MessageRouter
 from tests.topics import read_topic
 from tests.vm_events import create_topics, vm_event, write_events
 from vimfed.local_kafka import LocalKafka
@@ -73,7 +74,10 @@ async def test_nothing_is_lost_while_dmaap_is_away_and_publishers_are_killed(
     tmp_path: Path, kafka: LocalKafka
 ) -> None:
     with new_kafka(tmp_path / "dmaap") as dmaap:
-        async with Stack(tmp_path, kafka.bootstrap, []) as stack:
+        async with (
+            MessageRouter() as router,
+            Stack(tmp_path, kafka.bootstrap, [], other_output(router)) as stack,
+        ):
             config = stack.folder / "vimfed.toml"
             config.write_text(
                 config.read_text().replace(
@@ -81,7 +85,8 @@ async def test_nothing_is_lost_while_dmaap_is_away_and_publishers_are_killed(
                 )
             )
             await create_topics(kafka.bootstrap, stack.prefix)
-            publisher = stack.start("publisher")
+            publisher = stack.start("publisher", "publisher", "--output", "dmaap")
+            stack.start("other", "publisher", "--output", "other", "--port", "0")
             sent = load(OUTAGE + KILLS * 4 + 5)
             writing = asyncio.create_task(
                 asyncio.to_thread(write_events, kafka.bootstrap, stack.prefix, sent, rate=RATE)
@@ -90,11 +95,17 @@ async def test_nothing_is_lost_while_dmaap_is_away_and_publishers_are_killed(
             dmaap.kill()
             await asyncio.sleep(OUTAGE)
             assert publisher.running
+            written = int(OUTAGE * RATE)  # three seconds behind the load
+            assert len(router.messages) >= written, "one output's outage holds another back"
             dmaap.start()
             await kill(stack, KILLS, 4.0)
             await writing
             duplicates = await assert_published(stack, dmaap.bootstrap, sent)
             print(f"{len(sent)} events, {KILLS} kills, {OUTAGE:.0f} s away: {duplicates} twice")
+
+
+def other_output(router: MessageRouter) -> str:
+    return f'[[dmaap.outputs]]\nname = "other"\nurl = "{router.url}"\n'
 
 
 async def test_of_two_publishers_that_share_an_output_one_goes_on_when_the_other_is_killed(

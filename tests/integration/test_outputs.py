@@ -28,6 +28,7 @@ from vimfed.ports import free_ports
 from vimfed.records import VmEvent
 
 INSTANCES = 20
+SINCE = ("--since", "2020-01-01")
 
 
 def events(count: int, **fields: Any) -> list[VmEvent]:
@@ -150,11 +151,21 @@ async def test_what_is_refused_or_too_old_is_dead_lettered_and_can_be_replayed_o
         assert done.returncode == 0, done.stderr
         replayed = [event for event in sent if event.id in bad and event.id in shown.stdout]
         await assert_delivered_set(router, {event.id for event in good + replayed})
+        old = await asyncio.to_thread(vimfed, stack, "dead-letter", "list", "--until", SINCE[1])
+        assert (old.returncode, old.stdout) == (0, "")
         dropped = await asyncio.to_thread(
-            vimfed, stack, "dead-letter", "drop", "--vim", "CloudOwner_RegionOne"
+            vimfed, stack, *("dead-letter", "drop", "--vim", "CloudOwner_RegionOne"), *SINCE
         )
         assert dropped.stdout == f"{letters[1][0]}: dropped\n"
         assert await listed() == []
+        # It waits for as long as the server asks: 2 s with its 429, 1 s with its 503.
+        router.faults = ["429", "503"]
+        (last,) = events(1)
+        await asyncio.to_thread(write_events, kafka.bootstrap, stack.prefix, [last])
+        await assert_delivered_set(router, {event.id for event in [*good, *replayed, last]})
+        first, second, third = (at for at, _kind in router.requests[-3:])
+        assert second - first >= 2
+        assert third - second >= 1
 
 
 async def has_two(listed: Any) -> bool:
