@@ -8,6 +8,9 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 CYCLE_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+STALE_INTERVALS = 5
+STALE_AT_LEAST = 60.0
+"""A cycle may last for so many intervals and seconds before it counts as stuck."""
 
 
 class PollerCounters:
@@ -38,6 +41,7 @@ class PollerProgress:
         self.interval = interval
         self.listed = 0
         """Servers that the last cycle was shown."""
+        self._started_at = time.time()
         self.succeeded_at: float | None = None
         """When the last good cycle ended, seconds since 1970."""
         self.failing = ""
@@ -73,7 +77,17 @@ class PollerProgress:
     @property
     def is_current(self) -> bool:
         """Whether the cloud's states are as new as they are to be."""
-        return self.succeeded_at is not None and not self.failing
+        return self.succeeded_at is not None and not self.trouble
+
+    @property
+    def trouble(self) -> str:
+        """Why the cloud's states grow old, and how old they are; empty where all is well."""
+        age = time.time() - (self.succeeded_at or self._started_at)
+        why = self.failing
+        if not why and age > STALE_INTERVALS * self.interval + STALE_AT_LEAST:
+            why = "stuck: no cycle has ended"
+        last = "never" if self.succeeded_at is None else f"{age:.0f} s ago"
+        return why and f"{why}; last polled: {last}"
 
 
 class PollerCollector(Collector):

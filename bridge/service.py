@@ -217,9 +217,9 @@ class _Bridge:
     def _not_polled(self) -> dict[str, str]:
         """Return which clouds' states grow old, and why."""
         return {
-            f"polling {vim_id}": each.failing
+            f"polling {vim_id}": each.trouble
             for vim_id, each in self._polled.items()
-            if each.failing
+            if each.trouble
         }
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import time
 import uuid
 from collections.abc import Sequence
 from datetime import timedelta
@@ -262,7 +263,9 @@ def test_the_bridge_says_which_cloud_is_not_polled_and_stops_although_its_api_ha
             eventually(lambda: "degraded" in (bridge.health("/readyz")[1] or {}), 30)
             status, health = bridge.health("/readyz")
             assert status == 200
-            assert health["degraded"] == {"polling openstack_ill": "slow: no answer within 1 s"}
+            assert health["degraded"] == {
+                "polling openstack_ill": "slow: no answer within 1 s; last polled: never"
+            }
             assert bridge.health("/healthz")[0] == 200
             bridge.write_settings([ill])
             bridge.hang_up()
@@ -271,6 +274,19 @@ def test_the_bridge_says_which_cloud_is_not_polled_and_stops_although_its_api_ha
             assert bridge.stop() < 10
         finally:
             bridge.child.stop()
+
+
+def test_a_poller_that_neither_succeeds_nor_fails_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
+    progress = PollerProgress("a_b", 30.0, PollerCounters(CollectorRegistry()))
+    assert (progress.trouble, progress.is_current) == ("", False)
+    progress.succeeded(0.1)
+    assert (progress.trouble, progress.is_current) == ("", True)
+    later = time.time() + 211
+    monkeypatch.setattr(time, "time", lambda: later)
+    stuck = "stuck: no cycle has ended; last polled: 211 s ago"
+    assert (progress.trouble, progress.is_current) == (stuck, False)
+    progress.succeeded(0.1)
+    assert (progress.trouble, progress.is_current) == ("", True)
 
 
 def test_check_tries_the_api_of_a_cloud_that_is_polled(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.kinds import KINDS, STATE, shown_kind
-from streams.transition import HISTORY, MOST_INFERENCES
+from streams.transition import HISTORY, MOST_INFERENCES, MOST_TOLD
 from tests.bare_states import api_time, bare
 from tests.nova_messages import INSTANCE, VIM, in_order, legacy, versioned
 from tests.playing import play
@@ -18,6 +18,7 @@ from tests.simulated_nova import Server, all_told, live, lives
 from vimfed.bare_state import BareState, BareStateError, bare_state_notification, read_bare_state
 from vimfed.records import Notification, Phase, VmEvent
 
+PHASES: tuple[Phase, ...] = ("start", "end")
 STOP: tuple[str, Phase, str] = ("POWER_OFF", "end", "req-1")
 
 
@@ -198,6 +199,18 @@ def test_a_found_action_without_a_state_tells_what_its_kind_says() -> None:
             event.new_state,
             event.new_task_state,
         )
+
+
+def test_an_action_that_is_found_again_long_after_is_no_dead_letter() -> None:
+    told = [
+        bare("", at=number, action=("REBOOT", phase, f"r{number}"), sequence=2 * number + rank)
+        for number in range(MOST_TOLD)
+        for rank, phase in enumerate(PHASES)
+    ]
+    again = bare("", at=1, action=("REBOOT", "end", "r1"), path="after a restart")
+    outcome = play([active(), *told, again, msgspec.structs.replace(again, message_id="again")])
+    assert len(outcome.events) == 1 + 2 * MOST_TOLD
+    assert outcome.results["known"] == 2
 
 
 def test_a_state_that_no_action_explains_is_inferred_beside_the_known_one() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from vimfed import settings as settings_module
 from vimfed.cli.settings_reference import reference
-from vimfed.settings import Settings, SettingsError, load_settings
+from vimfed.settings import Settings, SettingsError, VimSettings, load_settings
 
 SAMPLE = Path(__file__).parent.parent.parent / "vimfed.toml"
 
@@ -119,6 +119,8 @@ def test_an_outputs_password_comes_by_environment_or_from_a_file(tmp_path: Path)
             "look like http://host:port/events/topic",
         ),
         ("[filter]\noutput = 'x'\n", "filter.output: there is no output 'x'"),
+        (CLOUD + "auth_url = 'keystone:5000'\n", "auth_url must begin with http:// or https://"),
+        (CLOUD + "auth_url = 'http://k:5000'\n", "auth_url needs username and project_name, or"),
     ],
 )
 def test_what_cannot_be_used_is_refused_with_its_key(
@@ -209,3 +211,11 @@ def test_the_page_of_all_settings_is_up_to_date() -> None:
     page = SAMPLE.parent / "docs" / "configuration.md"
     remedy = f"vimfed settings-reference > {page.relative_to(SAMPLE.parent)}"
     assert page.read_text() == reference(), remedy
+
+
+def test_a_cloud_that_notifies_is_polled_seldom_unless_told_otherwise() -> None:
+    silent = VimSettings(cloud_owner="a", cloud_region_id="b")
+    notifying = msgspec.structs.replace(silent, transport_url="rabbit://host")
+    assert silent.seconds_between_polls == 30
+    assert notifying.seconds_between_polls == 600
+    assert msgspec.structs.replace(notifying, poll_interval=5.0).seconds_between_polls == 5
