@@ -26,7 +26,7 @@ from vimfed.appending import append_all
 from vimfed.errors import OperatorError
 from vimfed.kafka import OutgoingRecord, TopicMismatchError, client_options, ensure_topic
 from vimfed.keys import partition_of
-from vimfed.metrics import health_response, metrics_response, new_registry
+from vimfed.metrics import Readiness, health_response, metrics_response, new_registry
 from vimfed.renewed_producer import RenewedProducer
 from vimfed.settings import KafkaSettings, Settings
 from vimfed.topics import TopicSpec, topic_specs
@@ -36,7 +36,8 @@ from web.request_metrics import RequestMetrics
 LOG = logging.getLogger(__name__)
 
 TIMEOUT = 20.0
-READY_TIMEOUT = 4.0
+READY_TIMEOUT, LOOK_EVERY = 4.0, 5.0
+"""Seconds that Kafka has to answer, and between two looks whether it does."""
 IDLE = 300.0
 """Seconds after which a consumer that nobody asks for leaves its group."""
 MOST_EMPTY, EMPTY_WINDOW, EMPTY_PAUSE = 10, 60.0, 6.0
@@ -89,6 +90,9 @@ class Gateway:
         self._consumers: dict[tuple[str, str, str], _Consumer] = {}
         self._admin = AIOKafkaAdminClient(**client_options(self._kafka))
         self._registry = new_registry()
+        self._wrong: dict[str, str] = {}
+        """Which part is not ready, and why."""
+        self._registry.register(Readiness(lambda: self._wrong))
 
     def application(self) -> web.Application:
         """Return the aiohttp application."""
@@ -113,11 +117,14 @@ class Gateway:
     async def start(self) -> None:
         """Connect. Raises KafkaError."""
         await self._admin.start()
-        self._sweeper = asyncio.create_task(self._sweep())
+        self._background = [
+            asyncio.create_task(each) for each in (self._sweep(), self._watch_kafka())
+        ]
 
     async def close(self) -> None:
         """Leave all groups and close the connections."""
-        self._sweeper.cancel()
+        for task in self._background:
+            task.cancel()
         for consumer in self._consumers.values():
             await consumer.kafka.stop()
         await self._producers.close()
@@ -243,13 +250,19 @@ class Gateway:
 
     async def readyz(self, _request: web.Request) -> web.Response:
         """Say whether Kafka answers."""
-        wrong = {}
-        try:
-            async with asyncio.timeout(READY_TIMEOUT):
-                await self._admin.list_topics()
-        except (KafkaError, TimeoutError) as error:
-            wrong["kafka"] = f"does not answer: {error!r}"
-        return health_response(lambda: wrong)
+        return health_response(lambda: self._wrong)
+
+    async def _watch_kafka(self) -> None:
+        """Keep knowing whether Kafka answers."""
+        while True:
+            try:
+                async with asyncio.timeout(READY_TIMEOUT):
+                    await self._admin.list_topics()
+            except (KafkaError, OSError) as error:
+                self._wrong = {"kafka": f"does not answer: {error!r}"}
+            else:
+                self._wrong = {}
+            await asyncio.sleep(LOOK_EVERY)
 
     async def metrics(self, _request: web.Request) -> web.Response:
         """Show the metrics in Prometheus' format."""

@@ -263,7 +263,7 @@ async def test_processes_export_what_is_spoken_of_and_name_the_part_that_is_not_
     try:
         for name in ("worker", "gateway", "publisher"):
             await eventually(partial(names_kafka, stack, name), within=30)
-        for name in ("worker", "publisher"):
+        for name in ("worker", "gateway", "publisher"):
             assert "vimfed_ready 0.0" in await stack.text("/metrics", name)
     finally:
         kafka.thaw()
