@@ -52,7 +52,13 @@ def fill(stack: Stack, instance_ids: list[str]) -> None:
     )
     for number, instance_id in enumerate(instance_ids):
         state = STATES[number % len(STATES)]
-        payload = {**SPEC_EXAMPLE, "instance_id": instance_id, "state": state}
+        name = f"vm-{number:07}"
+        payload = {
+            **SPEC_EXAMPLE,
+            "instance_id": instance_id,
+            "state": state,
+            "display_name": name,
+        }
         minute, second = divmod(number % 3600, 60)
         told = f"2026-01-01 12:{minute:02}:{second:02}.{number % 1_000_000:06}"
         notification = Notification(
@@ -145,10 +151,41 @@ async def run(instances: int, seconds: float, folder: Path, bootstrap: str) -> N
                 await response.read()
                 return response.status
 
+        def listed(query: str) -> Ask:
+            async def ask(session: aiohttp.ClientSession, url: str) -> int:
+                path = f"/api/multicloud/v1/{OWNER}/{REGION}/instances?{query}"
+                async with session.get(url + path) as response:
+                    await response.read()
+                    return response.status
+
+            return ask
+
+        async def clouds(session: aiohttp.ClientSession, url: str) -> int:
+            async with session.get(url + "/api/multicloud/v1/vims") as response:
+                await response.read()
+                return response.status
+
+        async def healthy(session: aiohttp.ClientSession, url: str) -> int:
+            async with session.get(url + "/healthz") as response:
+                await response.read()
+                return response.status
+
         print("| query | p50 ms | p99 ms | refused |\n|---|---|---|---|")
-        for name, ask in (("check_vim_status, 100 instances", page), ("one instance", single)):
-            await at_rate(session, urls, 50, 3, ask)  # warm
-            print(row(f"{name}, 100/s", *await at_rate(session, urls, 100, seconds, ask)))
+        for name, rate, ask in (
+            ("check_vim_status, 100 instances", 100, page),
+            ("one instance", 100, single),
+            ("all clouds with their counts", 100, clouds),
+            ("the newest 100 instances", 100, listed("")),
+            ("the first 100 by name", 2, listed("sort=display_name")),
+            ("100 instances whose name has a part", 2, listed("name=99")),
+        ):
+            await at_rate(session, urls, rate / 2, 3, ask)  # warm
+            asked, beside = await asyncio.gather(
+                at_rate(session, urls, rate, seconds, ask),
+                at_rate(session, urls, 50, seconds, healthy),
+            )
+            print(row(f"{name}, {rate}/s", *asked))
+            print(f"  beside it /healthz, 50/s: most {max(beside[0]) * 1000:.0f} ms")
         for name in WORKERS:
             memory = psutil.Process(stack.children[name].pid).memory_info().rss
             print(f"worker {name}: {memory / 1e6:.0f} MB resident")
