@@ -219,7 +219,9 @@ class Poller:
 
     def _look(self, listed: Server, listed_at: str, since: datetime, before: _Seen | None) -> _Seen:
         """Read a server's actions, and its state until it stays the same meanwhile."""
+        oldest = f"{since:%Y-%m-%dT%H:%M:%S}"
         actions = dict(before.actions) if before else {}
+        actions = {key: each for key, each in actions.items() if each.changed_at >= oldest}
         server, seen_at = listed, listed_at
         for _round in range(ROUNDS):
             for action in self._asked(partial(self._api.actions, listed.id, since)):
