@@ -1,12 +1,12 @@
-"""What many listeners to the live events cost a worker that has all hands full.
+"""What many clients cost a worker that has all hands full.
 
-    python -m benchmarks.live [--clients 2000] [--slow 200] [--copies 20] [--rounds 2]
+    python -m benchmarks.live [--clients 2000] [--slow 200] [--copies 20] [--rounds 3]
 
 In each round the same worker processes the recorded run of nova, multiplied with instance ids of
-their own, once alone and once with clients that follow all events; ``--slow`` of them read nothing
-after they have connected, until they are cut off. The records lie on the topic before the worker,
-frozen meanwhile, may begin. Worker, clients and Kafka share the machine, so the figure that counts
-is that per second of the worker's CPU time.
+their own: alone; with clients that follow all live events, ``--slow`` of whom read nothing until
+they are cut off; and with clients that ask check_vim_status without a pause. The records lie on the
+topic before the worker, frozen meanwhile, may begin. Worker, clients and Kafka share the machine,
+so the figure that counts is that per second of the worker's CPU time.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,7 +42,7 @@ class Run(NamedTuple):
     before: float
     """Resident memory in MB, before the first record."""
     most: float
-    sent: dict[str, float]
+    told: dict[str, float]
 
 
 def fill(bootstrap: str, topic: str, records: list[Record]) -> None:
@@ -82,9 +83,14 @@ async def cut_off(port: int, clients: int) -> None:
 
 
 def run(
-    bootstrap: str, folder: Path, records: list[Record], expected: int, clients: int, slow: int
+    bootstrap: str,
+    folder: Path,
+    records: list[Record],
+    expected: int,
+    job: Sequence[str],
+    slow: int,
 ) -> Run:
-    """Let a worker process the records while clients listen."""
+    """Let a worker process the records beside a job of clients, none where that is empty."""
     folder.mkdir()
     prefix = f"live-{folder.name}"
     kafka = KafkaSettings(bootstrap=bootstrap, topic_prefix=prefix, partitions=PARTITIONS)
@@ -94,18 +100,22 @@ def run(
     config.write_text(
         f'state_dir = "{folder}"\n[kafka]\nbootstrap = "{bootstrap}"\ntopic_prefix = "{prefix}"\n'
         f"partitions = {PARTITIONS}\n[web]\nport = {port}\n[worker]\nsession_timeout = 30\n"
+        '[[vims]]\ncloud_owner = "Benchmark"\ncloud_region_id = "one"\n'
     )
     vimfed = [sys.executable, "-m", "vimfed", "--config", str(config)]
     worker = Child([*vimfed, "worker"], log=folder / "worker.log")
-    job = [sys.executable, "-m", "benchmarks.jobs.event_listeners"]
-    listeners = Child([*job, str(port), str(clients), str(slow)], log=folder / "listeners.log")
+    module, *options = job or [""]
+    command = [sys.executable, "-m", f"benchmarks.jobs.{module}", str(port), *options]
+    clients = Child(command, log=folder / "clients.log")
     progress = Progress(bootstrap, f"{prefix}.events")
     worker.spawn()
     try:
         asyncio.run(ready(port))
-        if clients:
-            listeners.spawn()
-            while listeners.last_log_line() != "connected":
+        if job:
+            clients.spawn()
+            while clients.last_log_line() != "connected":
+                if not clients.running:
+                    raise RuntimeError(f"the clients have ended: {clients.last_log_line()}")
                 time.sleep(0.1)
         worker.freeze()
         fill(bootstrap, f"{prefix}.notifications", records)
@@ -119,17 +129,17 @@ def run(
             time.sleep(0.05)
         seconds = time.monotonic() - began
         cpu = sum(process.cpu_times()[:2]) - cpu
-        sent = {}
-        if clients:
+        told = {}
+        if job:
             asyncio.run(cut_off(port, slow))
             most = max(most, process.memory_info().rss / 1e6)
-            listeners.terminate()
-            listeners.wait(20)
-            sent = json.loads(listeners.last_log_line())
-        return Run(seconds, cpu, before, most, sent)
+            clients.terminate()
+            clients.wait(20)
+            told = json.loads(clients.last_log_line())
+        return Run(seconds, cpu, before, most, told)
     finally:
         progress.close()
-        listeners.stop()
+        clients.stop()
         worker.stop()
 
 
@@ -139,29 +149,38 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=2000)
     parser.add_argument("--slow", type=int, default=200)
     parser.add_argument("--copies", type=int, default=20)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     records = multiplied(arguments.copies)
     expected = len(fold(records, lambda _key: None).events)
     print(f"{len(records)} records, {expected} events")
-    print("| clients | records/s | records per CPU second | MB before | MB at most |")
-    print("|---|---|---|---|---|")
-    rates: dict[int, list[float]] = {0: [], arguments.clients: []}
+    print("| beside | records/s | records per CPU second | MB before | MB at most | told |")
+    print("|---|---|---|---|---|---|")
+    clients = str(arguments.clients)
+    jobs = {
+        "nobody": [],
+        "listeners": ["event_listeners", clients, str(arguments.slow)],
+        "askers": ["query_clients", clients],
+    }
+    rates: dict[str, list[float]] = {name: [] for name in jobs}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with new_kafka(folder / "kafka") as kafka:
             for number in range(arguments.rounds):
-                for clients, per_cpu in rates.items():
-                    own = folder / f"{number}-{clients}"
-                    slow = min(arguments.slow, clients)
-                    done = run(kafka.bootstrap, own, records, expected, clients, slow)
-                    per_cpu.append(len(records) / done.cpu)
+                for beside, job in jobs.items():
+                    own = folder / f"{number}-{beside}"
+                    slow = arguments.slow if beside == "listeners" else 0
+                    done = run(kafka.bootstrap, own, records, expected, job, slow)
+                    rates[beside].append(len(records) / done.cpu)
                     print(
-                        f"| {clients} | {len(records) / done.seconds:,.0f} | {per_cpu[-1]:,.0f} "
-                        f"| {done.before:.0f} | {done.most:.0f} | {done.sent or ''}"
+                        f"| {beside} | {len(records) / done.seconds:,.0f} "
+                        f"| {rates[beside][-1]:,.0f} | {done.before:.0f} | {done.most:.0f} "
+                        f"| {done.told or ''} |"
                     )
-    alone, listened = map(statistics.median, rates.values())
-    print(f"per CPU second, with clients: {listened / alone:.2f} of what it is alone")
+    medians = {beside: statistics.median(each) for beside, each in rates.items()}
+    for beside in ("listeners", "askers"):
+        share = medians[beside] / medians["nobody"]
+        print(f"beside {beside}: {share:.2f} of the records per CPU second")
 
 
 if __name__ == "__main__":

@@ -22,8 +22,8 @@ from vimfed.metrics import new_registry
 from vimfed.settings import Settings, SettingsError, WebSettings
 from vimfed.topics import TopicNames
 
-BEHIND = 0.5
-"""Seconds that a notification waits in a worker that does not keep up."""
+BEHIND_SECONDS, BEHIND_RECORDS = 0.5, 1000
+"""What waits in a partition of a worker that does not keep up."""
 
 
 class StreamWorker:
@@ -126,8 +126,11 @@ class StreamWorker:
 
     @property
     def is_behind(self) -> bool:
-        """Whether a notification waits for longer than it would in a worker that keeps up."""
-        return any(self.oldest_undone_seconds(each) > BEHIND for each in self.table.active)
+        """Whether more notifications wait, or for longer, than in a worker that keeps up."""
+        return any(
+            self.lag(each) > BEHIND_RECORDS or self.oldest_undone_seconds(each) > BEHIND_SECONDS
+            for each in self.table.active
+        )
 
     def copy_lag(self, partition: int) -> int | None:
         """Return how many changes our copy of a partition is behind; None where we have none."""

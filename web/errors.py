@@ -46,12 +46,18 @@ class ApiError(Exception):
 
 
 class UnavailableError(Exception):
-    """A complete answer is not possible now. ``partitions`` are those that are missing."""
+    """A complete answer is not possible now. ``partitions`` are those that are missing.
 
-    def __init__(self, reason: str, partitions: Sequence[int] = ()) -> None:
+    After ``retry_after`` seconds asking again is worth it.
+    """
+
+    def __init__(
+        self, reason: str, partitions: Sequence[int] = (), retry_after: int = RETRY_AFTER
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.partitions = sorted(partitions)
+        self.retry_after = retry_after
 
 
 def json_response(value: object, status: int = 200, **headers: str) -> web.Response:
@@ -66,10 +72,10 @@ def unavailable_response(error: UnavailableError) -> web.Response:
     body = Unavailable(
         error=f"no complete answer is possible now: {error.reason}; try again",
         reason=error.reason,
-        retry_after=RETRY_AFTER,
+        retry_after=error.retry_after,
         partitions=error.partitions,
     )
-    return json_response(body, 503, **{"Retry-After": str(RETRY_AFTER)})
+    return json_response(body, 503, **{"Retry-After": str(error.retry_after)})
 
 
 @web.middleware

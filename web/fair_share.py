@@ -18,16 +18,50 @@ from web.routes import route_of
 
 T = TypeVar("T")
 
-SHARE = 0.1
-"""Of the time, that queries may take while the stream is behind."""
+SHARE, LEAST = 0.05, 0.03
+"""What queries may take while the stream is behind (see Budget)."""
 BURST = 0.5
-"""Seconds of work that may be saved up."""
 OVERHEAD = 0.0003
 """Seconds that a request takes outside of its handler: reading it, and sending the answer."""
-PATIENCE = 5.0
+PATIENCE = 10.0
 """Seconds that a request may wait for its turn."""
+RETRY_AFTER = 10
+"""Seconds after which such a request may come again: to refuse it costs a third of a query."""
 MOST_WAITING = 2500
 LOOK_EVERY = 0.05
+TICK = 0.01
+
+
+class Budget:
+    """Seconds of work that may be done: a share of the process's CPU time, and besides, for a
+    stream that waits for Kafka leaves the process's time to others, ``least`` of the time that
+    passes. ``burst`` can be saved up.
+    """
+
+    def __init__(self, share: float, least: float, burst: float) -> None:
+        self._share = share
+        self._least = least
+        self._burst = burst
+        self._credit = burst
+        self._earned = self._earnings()
+
+    @property
+    def credit(self) -> float:
+        """What may be done now, in seconds; less than 0 where too much was done."""
+        before, self._earned = self._earned, self._earnings()
+        self._credit = min(self._burst, self._credit + self._earned - before)
+        return self._credit
+
+    def spend(self, seconds: float) -> None:
+        """Note work, or give back what was noted."""
+        self._credit -= seconds
+
+    def forgive(self) -> None:
+        """Forget what was done too much."""
+        self._credit = max(0.0, self.credit)
+
+    def _earnings(self) -> float:
+        return self._share * time.process_time() + self._least * time.monotonic()
 
 
 class FairShare:
@@ -37,9 +71,7 @@ class FairShare:
         self._is_behind = is_behind
         self._behind = False
         self._looked_at = float("-inf")
-        self._credit = BURST
-        """Seconds of work that may be done at once."""
-        self._earned_at = time.monotonic()
+        self._budget = Budget(SHARE, LEAST, BURST)
         self._usual = 0.001
         """What a request takes on average, in seconds."""
         self._turn = asyncio.Lock()
@@ -55,18 +87,18 @@ class FairShare:
             if route is None or route.role not in ("reader", "peer"):
                 return await handler(request)
             if route.role == "reader":  # a peer asks for one who has waited there
+                self._budget.spend(OVERHEAD)
                 await self._admitted()
             if route.media_type == "text/event-stream":
                 return await handler(request)
             estimate = self._usual
-            self._credit -= estimate
+            self._budget.spend(estimate)
             work = _Timed(handler(request))
             try:
                 return await work
             finally:
-                spent = work.seconds + OVERHEAD
-                self._credit -= spent - estimate
-                self._usual += (spent - self._usual) / 20
+                self._budget.spend(work.seconds - estimate)
+                self._usual += (work.seconds - self._usual) / 20
 
         return share
 
@@ -83,25 +115,26 @@ class FairShare:
         if self._may_begin() and not self._waiting:
             return
         if self._waiting >= MOST_WAITING:
-            raise UnavailableError("the worker is behind, and too many requests wait")
+            raise UnavailableError(
+                "the worker is behind, and too many requests wait", retry_after=RETRY_AFTER
+            )
         self._waiting += 1
         try:
             async with asyncio.timeout(PATIENCE), self._turn:
                 while not self._may_begin():  # noqa: ASYNC110 - what is awaited is time
-                    await asyncio.sleep(max(0.001, -self._credit / SHARE))
+                    await asyncio.sleep(TICK)
         except TimeoutError:
-            raise UnavailableError("the worker is behind, and other requests go first") from None
+            raise UnavailableError(
+                "the worker is behind, and other requests go first", retry_after=RETRY_AFTER
+            ) from None
         finally:
             self._waiting -= 1
 
     def _may_begin(self) -> bool:
-        now = time.monotonic()
-        earned = (now - self._earned_at) * SHARE
-        self._credit, self._earned_at = min(BURST, self._credit + earned), now
         if not self.behind:
-            self._credit = max(self._credit, 0.0)  # what was taken of spare time is no debt
+            self._budget.forgive()  # it was spare time
             return True
-        return self._credit > 0
+        return self._budget.credit > 0
 
 
 class _Timed(Generic[T]):

@@ -27,16 +27,19 @@ from web.access import CALLER, Caller
 from web.errors import ApiError, Problem, Unavailable, UnavailableError, json_response
 from web.event_ring import EventRing, LiveEvent, RingEntry
 from web.event_tail import LeftBehindError, followed
-from web.fair_share import FairShare
+from web.fair_share import Budget, FairShare
 from web.instance_search import kind_names
 from web.routes import Route, parse_query, vim_id_in
 
 LOG = logging.getLogger(__name__)
 
-SHARE, SHARE_BEHIND = 0.3, 0.05
-"""Of the process's time, that reading and sending take at most; and while the stream is behind."""
-PAUSE = 0.05
-"""Seconds between two rounds at least: what comes in quick succession is sent at once."""
+SHARE = 0.3
+"""Of the time, that reading and sending take at most."""
+SHARE_BEHIND, LEAST_BEHIND = 0.03, 0.01
+"""The same while the stream is behind (see web.fair_share.Budget)."""
+PAUSE, PAUSE_BEHIND = 0.05, 0.25
+"""Seconds between two rounds at least: what comes in quick succession is sent at once. Each round
+fetches, which takes a millisecond however little comes."""
 PATIENCE = 0.2
 """Seconds that a round waits for events."""
 SLICE = 0.002
@@ -149,6 +152,7 @@ class LiveEvents:
     def __init__(self, settings: Settings, registry: CollectorRegistry, fair: FairShare) -> None:
         self._settings = settings
         self._fair = fair
+        self._budget = Budget(SHARE_BEHIND, LEAST_BEHIND, burst=0.0)
         self._most = settings.web.live_clients
         self._clients: dict[_Client, None] = {}
         self._ring: EventRing | None = None
@@ -302,8 +306,18 @@ class LiveEvents:
             while self._is_wanted:
                 spent = await tail.read(PATIENCE)
                 spent += await self._flush()
-                share = SHARE_BEHIND if self._fair.behind else SHARE
-                await asyncio.sleep(max(PAUSE, spent / share - spent))
+                await self._rest(spent)
+
+    async def _rest(self, spent: float) -> None:
+        """Leave the time to others after a round that took ``spent`` seconds of work."""
+        if self._fair.behind:
+            self._budget.spend(spent)
+            await asyncio.sleep(PAUSE_BEHIND)
+            while self._fair.behind and self._budget.credit < 0:  # noqa: ASYNC110 - time passes
+                await asyncio.sleep(PAUSE)
+        else:
+            self._budget.forgive()
+            await asyncio.sleep(max(PAUSE, spent / SHARE - spent))
 
     def _take(self, ring: EventRing) -> None:
         """Go on with another ring, where each client has come to."""
@@ -320,18 +334,20 @@ class LiveEvents:
         """Send each client what it can take now; return the seconds of work."""
         if self._ring is None:
             return 0.0
-        spent, began = 0.0, time.thread_time()
+        spent, began, full = 0.0, time.thread_time(), 0
         chunks: dict[tuple[Hashable, int], _Chunk] = {}
         for client in list(self._clients):
             try:
                 await self._serve(client, self._ring, chunks)
             except OSError:
                 client.ended.set()
+            full += client.transport.get_write_buffer_size() > 0
             worked = time.thread_time() - began
             if worked > SLICE:
                 await asyncio.sleep(0)
                 spent, began = spent + worked, time.thread_time()
-        return spent + time.thread_time() - began
+        # What a connection has not taken at once is sent by the loop, for about as much again.
+        return (spent + time.thread_time() - began) * (1 + full / max(1, len(self._clients)))
 
     async def _serve(
         self, client: _Client, ring: EventRing, chunks: dict[tuple[Hashable, int], _Chunk]
