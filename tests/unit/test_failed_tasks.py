@@ -1,12 +1,13 @@
 """What the conductor's failed tasks tell of an instance that nobody has told of before."""
 
 import json
+import uuid
 from typing import Any
 
 import pytest
 
 from streams.normalise import Passed, normalise
-from tests.nova_messages import INSTANCE, notification, spec_example
+from tests.nova_messages import INSTANCE, VIM, notification, spec_example
 from tests.playing import play
 
 FLAVOR = {
@@ -83,6 +84,17 @@ def test_a_failed_build_without_a_request_or_a_flavor_tells_the_instance_alone(s
     assert (flat["instance_id"], flat["state"]) == (INSTANCE, "error")
     empty = told("compute_task.build_instances", {"instance_id": INSTANCE, "state": "error"})
     assert flat == empty
+
+
+def test_both_formats_of_a_failed_build_have_one_event_id() -> None:
+    name = f"{VIM}/{INSTANCE}/CREATE/error/req-1/compute_task"
+    event_id = str(uuid.uuid5(uuid.UUID("6f0f5f3e-8a1d-5c0c-9a3b-2f64b7a1c9d2"), name))
+    for event_type, payload in (
+        ("compute_task.build_instances", legacy_payload()),
+        ("compute_task.build_instances.error", versioned_payload()),
+    ):
+        (event,) = play([notification(event_type, payload)]).events
+        assert event.id == event_id
 
 
 def test_a_failed_task_of_an_unknown_version_is_passed_over_and_named() -> None:

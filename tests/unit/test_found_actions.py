@@ -48,6 +48,16 @@ def test_an_inferred_event_has_an_id_of_its_own_that_a_repetition_shares() -> No
     assert outcome.results == {"changed": 2, "duplicate": 1}
 
 
+def test_what_a_known_actions_finding_shows_besides_has_an_id_of_its_own() -> None:
+    made = legacy("create.end", "active", at=1, request="req-9")
+    found = bare("paused", at=9, action=("CREATE", "end", "req-9"), host="compute01")
+    event = play([made, found]).events[-1]
+    assert (event.kind, event.inferred) == ("PAUSE", True)
+    namespace = uuid.UUID("6f0f5f3e-8a1d-5c0c-9a3b-2f64b7a1c9d2")
+    name = f"{VIM}/{INSTANCE}/PAUSE/end/{found.message_id}/"
+    assert event.id == str(uuid.uuid5(namespace, name))
+
+
 def test_reports_that_tell_nothing_are_counted_by_why() -> None:
     stop = legacy("power_off.end", "stopped", at=10, request="req-9")
     known = bare("", at=10, action=("POWER_OFF", "end", "req-9"))

@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from datetime import UTC
 from typing import Any
 
 import msgspec
@@ -16,7 +17,7 @@ from streams.transition import (
     has_outlived,
     transition,
 )
-from tests.nova_messages import INSTANCE, in_order, legacy, versioned
+from tests.nova_messages import BEGIN, INSTANCE, in_order, legacy, versioned
 from tests.playing import play
 from vimfed.records import InstanceState, Notification
 
@@ -151,7 +152,20 @@ def test_a_row_keeps_apart_no_more_clocks_than_it_may() -> None:
         )
         for at in range(4 * MOST_MESSAGES)
     ]
-    assert len(after(*in_order(*updates)).messages_forgotten) == MOST_CLOCKS
+    forgotten = after(*in_order(*updates)).messages_forgotten
+    assert len(forgotten) == MOST_CLOCKS
+    # Those are kept that were forgotten last, each at the time of its newest.
+    newest = [int(BEGIN.replace(tzinfo=UTC).timestamp() * 1000) + 1000 * at for at in range(192)]
+    assert sorted(forgotten.values()) == newest[-MOST_CLOCKS:]
+
+
+def test_of_a_clock_that_goes_back_the_newest_forgotten_time_counts() -> None:
+    updates = [
+        legacy("update", at=-at, old=("active", "rebooting"), message_id=f"m-{at}")
+        for at in range(MOST_MESSAGES + 9)
+    ]
+    (at_ms,) = after(*in_order(*updates)).messages_forgotten.values()
+    assert at_ms == int(BEGIN.replace(tzinfo=UTC).timestamp() * 1000)
 
 
 def test_a_deleted_row_is_kept_for_a_time_after_its_last_record_arrived() -> None:
@@ -168,7 +182,9 @@ def test_old_news_of_an_unknown_instances_deletion_makes_no_row() -> None:
     old = legacy("delete.end", "deleted", fields=GONE, received=DAY + 1)
     outcome = step(None, old, deleted_retention=DAY)
     assert (outcome.result, outcome.row) == ("unknown_deleted", None)
-    assert [(event.kind, event.late) for event in outcome.events] == [("DELETE", True)]
+    (event,) = outcome.events
+    assert (event.kind, event.late) == ("DELETE", True)
+    assert json.loads(bytes(event.payload)) == json.loads(bytes(old.payload))
     update = legacy("update", "deleted", old=("active", "deleting"), received=DAY + 1)
     assert step(None, update, deleted_retention=DAY) == Outcome("unknown_deleted")
     fresh = legacy("delete.end", "deleted", fields=GONE, received=60)
