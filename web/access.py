@@ -16,7 +16,7 @@ import math
 import os
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -125,9 +125,10 @@ class Access:
         self._hashing = asyncio.Semaphore()
         self._waiting = 0
         self._challenges = _challenges(auth)
-        # Whoever names no user of ours must wait for the answer as long as one who does.
-        hashed = any(passwords.is_hash(user.password) for user in auth.users)
-        self._nobodys_password = passwords.hash_password("") if hashed else os.urandom(16).hex()
+        self._users = {user.name: user for user in auth.users if user.password}
+        self._passwords = _alike(
+            {"": os.urandom(16).hex(), **{name: one.password for name, one in self._users.items()}}
+        )
 
     async def running(self, _app: web.Application) -> AsyncIterator[None]:
         """Keep the connection to Keystone while the server runs."""
@@ -238,9 +239,9 @@ class Access:
             name, colon, given = base64.b64decode(encoded, validate=True).decode().partition(":")
         except (binascii.Error, UnicodeDecodeError):
             return "malformed credentials", None
-        users = (user for user in self._auth.users if user.password and user.name == name)
-        user = next(users, None)
-        password = user.password if user else self._nobodys_password
+        user = self._users.get(name)
+        # Whoever names no user of ours waits for the answer as long as one who does.
+        password = self._passwords[name if user else ""]
         matches = await self._matches(given, password)
         if user is None or not colon or not matches:
             # An unknown name may be a password that was typed into the wrong field.
@@ -274,6 +275,17 @@ def _is_of_another_site(request: web.Request) -> bool:
     """
     changes = request.method not in ("GET", "HEAD", "OPTIONS")
     return changes and request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site")
+
+
+def _alike(given: Mapping[str, str]) -> dict[str, str]:
+    """Return the passwords such that it takes equally long to compare with any of them."""
+    hashed = any(map(passwords.is_hash, given.values()))
+    return {
+        name: passwords.hash_password(password)
+        if hashed and not passwords.is_hash(password)
+        else password
+        for name, password in given.items()
+    }
 
 
 def _caller(user: WebUser) -> Caller:
