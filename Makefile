@@ -11,7 +11,6 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-HELM := .cache/bin/helm-3.18.6
 AUDIT := .cache/audit
 
 .DELETE_ON_ERROR:
@@ -34,7 +33,7 @@ setup: .venv/installed
 run: setup
 	@$(BIN)/vimfed demo
 
-test: system-packages setup $(HELM)
+test: system-packages setup
 	@$(MAKE) --no-print-directory lint pytest
 
 lint: setup
@@ -49,7 +48,7 @@ pytest: setup
 chaos: system-packages setup
 	VIMFED_CHAOS=long $(BIN)/pytest tests/chaos
 
-coverage: system-packages setup $(HELM)
+coverage: system-packages setup
 	rm -rf .cache/coverage
 	mkdir -p .cache/coverage
 	$(BIN)/coverage run -m pytest tests/unit tests/integration tests/e2e
@@ -78,14 +77,11 @@ sbom: $(AUDIT)/installed
 audit: $(AUDIT)/installed
 	@$(AUDIT)/bin/pip-audit --strict --require-hashes --disable-pip --requirement requirements.lock || \
 		{ echo "make audit: a version above has a known vulnerability; or, where it says that packages" \
-		"are not found, the data of pypi.org cannot be reached from here: run it where they can" >&2; exit 1; }
+		"are not found, the data cannot be reached from here: run it where they can" >&2; exit 1; }
 
 # What the tests need beside Python: Java and Maven for Kafka, RabbitMQ, promtool and Chromium.
 system-packages:
 	@deploy/install-test-packages
-
-$(HELM):
-	@deploy/build-helm $@
 
 clean:
 	rm -rf .vimfed
