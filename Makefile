@@ -3,6 +3,7 @@
 # make test    everything that must be right before a change lands
 # make chaos   the long forms of the tests that break things: half an hour
 # make coverage  how much of the code the tests without chaos run: branches, child processes included
+# make mutation  whether the core's tests notice when the core is changed: half an hour
 # make soak    a long run under load and chaos: 20 minutes, or SOAK_MINUTES=3 make soak
 # make bench   the benchmarks, whose tables stand in benchmarks/README.md: half an hour
 # make sbom    what the locked dependencies are, as CycloneDX: dist/vim-event-federation.cdx.json
@@ -12,9 +13,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 AUDIT := .cache/audit
+MUTATION := .cache/mutation
 
 .DELETE_ON_ERROR:
-.PHONY: setup run test lint pytest chaos soak coverage bench sbom audit system-packages clean distclean
+.PHONY: setup run test lint pytest chaos soak coverage mutation bench sbom audit system-packages clean distclean
 
 setup: .venv/installed
 
@@ -55,6 +57,17 @@ coverage: system-packages setup
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
+$(MUTATION)/installed: deploy/mutation-tools.lock .venv/installed
+	$(PYTHON) -m venv $(MUTATION)
+	$(MUTATION)/bin/pip install --quiet --require-hashes -r $<
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \
+		"$$($(MUTATION)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/project.pth"
+	@touch $@
+
+mutation: $(MUTATION)/installed
+	$(MUTATION)/bin/mutmut run
+	$(MUTATION)/bin/mutmut results
+
 soak: system-packages setup
 	$(BIN)/python -W ignore -m tests.soak --minutes $(or $(SOAK_MINUTES),20)
 
@@ -87,4 +100,4 @@ clean:
 	rm -rf .vimfed
 
 distclean: clean
-	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .cache mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
