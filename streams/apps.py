@@ -3,6 +3,9 @@
 import asyncio
 import contextlib
 import logging
+import os
+import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +24,11 @@ from vimfed.kafka import close_undelivered, ensure_topics, idempotent_producer, 
 from vimfed.settings import KafkaSettings, Settings
 
 LOG = logging.getLogger(__name__)
+
+CRASH_DEADLINE = 10.0
+"""Seconds that a process has to end in order after a crash."""
+REBALANCE_DEADLINE = 4.0
+"""Sessions that a rebalance may take here which the coordinator is done with."""
 
 
 def new_app(
@@ -146,6 +154,7 @@ def run_app(
         LOG.info("created topic %s", name)
     if prepare is not None:
         loop.run_until_complete(prepare())
+    threading.Thread(target=_end_for_sure, args=(app,), name="last resort", daemon=True).start()
     worker = faust.Worker(app, loop=loop, override_logging=False, quiet=True)
     worker.spinner = None
     code = 1
@@ -158,3 +167,29 @@ def run_app(
     if isinstance(app.crash_reason, OperatorError):
         raise app.crash_reason
     return code
+
+
+def _end_for_sure(app: faust.App) -> None:
+    """End the process where Faust neither goes on nor ends: to be killed at any moment is safe.
+
+    That is so when it has crashed and something does not stop, and when a rebalance does not end
+    though the coordinator confirms that we are a member: whoever wakes up in the middle of one,
+    after having been frozen, may wait for an answer that has been given.
+    """
+    limit = max(30.0, REBALANCE_DEADLINE * app.conf.broker_session_timeout)
+    crashed = stuck = 0.0
+    while crashed < CRASH_DEADLINE and stuck < limit:
+        time.sleep(0.5)
+        crashed = crashed + 0.5 if app.crashed else 0.0
+        stuck = stuck + 0.5 if _is_stuck(app) else 0.0
+    what = "a rebalance" if stuck else "a crash"
+    LOG.critical("%s does not end: this process ends at once", what)
+    os._exit(1)
+
+
+def _is_stuck(app: faust.App) -> bool:
+    return (
+        app.rebalancing
+        and not app.in_recovery
+        and consumer_of(app).membership.age < app.conf.broker_session_timeout
+    )

@@ -200,7 +200,12 @@ class BatchedConsumer(driver.Consumer):
         return 0.0 if taken is None else max(0.0, time.time() - taken / 1000)
 
     def lag(self, tp: TP) -> int:
-        """Return how many records of a partition that we own are not done, as far as we know."""
+        """Return how many records of a partition that we own are not done, as far as we know.
+
+        0 for one that has just been taken from us.
+        """
+        if tp not in self.assignment():
+            return 0
         undone, end = self.undone(tp), self.highwater(tp)
         return 0 if undone is None or end is None else max(0, end - undone)
 

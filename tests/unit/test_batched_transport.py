@@ -82,6 +82,7 @@ async def test_lag_and_progress_count_from_the_first_record_that_is_not_done(
     consumer: BatchedConsumer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(consumer, "highwater", lambda _tp: 50)
+    monkeypatch.setattr(consumer, "assignment", lambda: {PARTITION})
     assert consumer.undone(PARTITION) is None
     assert consumer.lag(PARTITION) == 0
     first = deliver(consumer, 10, 19)
@@ -90,6 +91,9 @@ async def test_lag_and_progress_count_from_the_first_record_that_is_not_done(
     finish(consumer, *first)
     committable(consumer)
     assert (consumer.undone(PARTITION), consumer.lag(PARTITION)) == (20, 30)
+    # aiokafka tells the end of no partition that is not assigned.
+    monkeypatch.setattr(consumer, "assignment", set)
+    assert consumer.lag(PARTITION) == 0
 
 
 async def test_before_a_seek_nothing_of_a_source_is_delivered(consumer: BatchedConsumer) -> None:
