@@ -129,7 +129,7 @@ def transition(
     changes = applies and (news.vm_state, news.task_state) != (row.vm_state, row.task_state)
     if news.is_report and (is_known or news.is_update):
         if not changes:
-            return Outcome(_result_of_report(row, news, applies=applies))
+            return Outcome(_result_of_report(row, news))
         news = _infer(row, news)
         is_known = False
         identity = _identity(news) if _tells_inferred(row, news, is_first=is_first) else b""
@@ -344,7 +344,7 @@ def _inferences(
     return (*kept, Inference(news.kind, news.phase, after, news.timestamp))[-MOST_INFERENCES:]
 
 
-def _result_of_report(row: InstanceState, news: InstanceNews, *, applies: bool) -> Result:
+def _result_of_report(row: InstanceState, news: InstanceNews) -> Result:
     """Return the result of a report that tells and changes nothing."""
     if (news.vm_state, news.task_state) == (row.vm_state, row.task_state):
         return "agrees"
