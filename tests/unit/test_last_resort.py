@@ -2,8 +2,13 @@
 
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
+
+from streams.apps import _is_stuck, consumer_of, new_app
+from vimfed.settings import Settings
 
 SCRIPT = """
 import time
@@ -31,3 +36,18 @@ def test_a_process_ends_some_time_after_a_crash_whatever_still_hangs(
     assert done.returncode == int(ended)
     assert ("a crash does not end" in done.stderr) == ended
     assert ("went on" in done.stdout) != ended
+
+
+async def test_a_rebalance_is_stuck_that_the_coordinator_is_done_with(tmp_path: Path) -> None:
+    app = new_app(Settings(), "group", "source", tmp_path, web_enabled=False)
+    consumer = consumer_of(app)
+    consumer.membership.confirm(time.monotonic())
+    assert not _is_stuck(app)
+    app.rebalancing = True
+    assert _is_stuck(app)
+    app.in_recovery = True  # that may take long
+    assert not _is_stuck(app)
+    app.in_recovery = False
+    consumer.membership.confirm(time.monotonic() - app.conf.broker_session_timeout)
+    assert not _is_stuck(app)
+    consumer._thread.thread_loop.close()
