@@ -240,3 +240,27 @@ def test_the_payload_of_a_row_is_that_of_its_newest_notification() -> None:
         legacy("update", old=("active", None), at=2, fields={"metadata": {"role": "db"}}),
     )
     assert json.loads(bytes(after(*messages).payload))["metadata"] == {"role": "db"}
+
+
+def test_the_time_of_change_moves_with_states_and_with_actions_and_with_nothing_else() -> None:
+    messages = in_order(
+        legacy("power_on.end", "active", at=1),
+        legacy("update", "active", "rebooting", old=("active", None), at=2),
+        legacy("update", "active", "rebooting", old=("active", "rebooting"), at=3),
+        legacy("update", "active", old=("active", "rebooting"), at=4),
+        versioned("lock", "active", at=5, request="req-2"),
+        legacy("update", "active", old=("active", None), at=6),
+    )
+    times = [after(*messages[: count + 1]).changed_at[17:19] for count in range(len(messages))]
+    assert times == ["01", "02", "02", "04", "05", "05"]
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_of_two_actions_at_one_time_on_two_paths_the_same_is_the_last_in_either_order(
+    order: tuple[int, int],
+) -> None:
+    both = [
+        versioned("lock", "active", at=2, request="req-1", path="a"),
+        versioned("unlock", "active", at=2, request="req-2", path="b"),
+    ]
+    assert after(*(both[index] for index in order)).kind == "UNLOCK"
