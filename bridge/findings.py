@@ -7,7 +7,7 @@ messages of each action carry the action's request id).
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType, field
 from vimfed.bare_state import BareState, FoundAction
 from vimfed.nova_states import DELETED
 from vimfed.records import Phase
+from vimfed.times import as_utc_text
 
 CONDUCTOR = "compute_task"
 """The host by which the conductor's failed tasks are known."""
@@ -226,7 +227,7 @@ def bare_state(server: Server, seen_at: str) -> BareState:
         state=vm_state,
         state_description=task_state,
         timestamp=seen_at,
-        changed_at=api_time(server.updated),
+        changed_at=as_utc_text(server.updated),
         power_state=_POWER_STATES.get(-1 if server.power_state is None else server.power_state, ""),
         known={
             name: Raw(msgspec.json.encode(value))
@@ -306,7 +307,7 @@ def _phases_of(action: ServerAction, event: ActionEvent) -> list[tuple[str, Foun
 def _phase(
     action: ServerAction, kind: str, phase: Phase, time: str, host: str = ""
 ) -> tuple[str, FoundAction]:
-    at = begun = api_time(time)
+    at = begun = as_utc_text(time)
     if phase != "start" and at.endswith(".000000Z"):
         # MySQL keeps whole seconds: what ended in this second did so after what began in it.
         at = at.replace(".000000Z", ".999999Z")
@@ -324,12 +325,5 @@ def is_settled(server: Server, actions: Sequence[ServerAction], seen_at: str) ->
     """
     at_rest = not server.task_state or server.vm_state == DELETED
     finished = all(event.finish_time for action in actions for event in action.events)
-    age = datetime.fromisoformat(seen_at) - datetime.fromisoformat(api_time(server.updated))
+    age = datetime.fromisoformat(seen_at) - datetime.fromisoformat(as_utc_text(server.updated))
     return at_rest and finished and age >= timedelta(seconds=2)
-
-
-def api_time(time: str) -> str:
-    """Return one of the API's times as ISO 8601, UTC, microseconds, ``Z``. Raises ValueError."""
-    moment = datetime.fromisoformat(time)
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -26,7 +26,6 @@ from bridge.findings import (
     Finding,
     Server,
     ServerAction,
-    api_time,
     bare_state,
     findings,
     found_phases,
@@ -44,6 +43,7 @@ from vimfed.notification_writer import (
 )
 from vimfed.nova_states import DELETED
 from vimfed.settings import KafkaSettings, VimSettings
+from vimfed.times import as_utc_text, utc_text
 
 LOG = logging.getLogger(__name__)
 
@@ -201,16 +201,16 @@ class Poller:
         for server in page.servers:
             if not server.is_known:  # it lies in a cell that is down
                 continue
-            updated = api_time(server.updated)
-            if self._vim.transport_url and updated > _text(page.asked_at - HEAD_START):
+            updated = as_utc_text(server.updated)
+            if self._vim.transport_url and updated > utc_text(page.asked_at - HEAD_START):
                 continue  # the next cycle is shown it again
             before = self._seen.get(server.id)
             if before is not None and before.is_settled and _same(before.server, server):
                 continue
-            if is_first and updated < _text(since):
-                found.append(Finding(bare_state(server, _text(page.asked_at))))
+            if is_first and updated < utc_text(since):
+                found.append(Finding(bare_state(server, utc_text(page.asked_at))))
                 continue
-            now = seen[server.id] = self._look(server, _text(page.asked_at), since, before)
+            now = seen[server.id] = self._look(server, utc_text(page.asked_at), since, before)
             told = found_phases(before.server, list(before.actions.values())) if before else []
             new = findings(now.server, list(now.actions.values()), now.seen_at)
             found += [each for each in new if each.action not in told or each.state.state]
@@ -238,7 +238,7 @@ class Poller:
                 now, asked_at = self._asked(partial(self._api.server, listed.id))
             if now is None:  # it is gone: the list of the next cycle shows how
                 break
-            server, seen_at = now, _text(asked_at)
+            server, seen_at = now, utc_text(asked_at)
             if _same(server, last) and (server.task_state or not _is_running(actions)):
                 break
         return _Seen(server, seen_at, actions)
@@ -289,11 +289,11 @@ class Poller:
 
     def _forget(self, before: datetime) -> None:
         """Forget the servers that the next cycle is not shown again."""
-        oldest = _text(before)
+        oldest = utc_text(before)
         self._seen = {
             server_id: seen
             for server_id, seen in self._seen.items()
-            if api_time(seen.server.updated) >= oldest
+            if as_utc_text(seen.server.updated) >= oldest
         }
 
 
@@ -303,10 +303,6 @@ def _is_running(actions: Mapping[str, ServerAction]) -> bool:
 
 def _same(one: Server, other: Server) -> bool:
     return (one.updated, one.state) == (other.updated, other.state)
-
-
-def _text(time: datetime) -> str:
-    return time.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _asked_for(error: Exception) -> float:

@@ -22,6 +22,7 @@ from vimfed.kafka import OutgoingRecord
 from vimfed.keys import split_instance_key
 from vimfed.records import InstanceState
 from vimfed.settings import KafkaSettings
+from vimfed.times import utc_text
 from vimfed.topics import TopicNames
 
 LOG = logging.getLogger(__name__)
@@ -149,8 +150,8 @@ class BatchWriter:
         if not now:
             return {}
         retention = timedelta(seconds=self._deleted_retention)
-        before = (datetime.fromisoformat(now) - retention).isoformat(timespec="microseconds")
-        outlived = self._index.pop_deleted(partition, before.replace("+00:00", "Z"))
+        before = utc_text(datetime.fromisoformat(now) - retention)
+        outlived = self._index.pop_deleted(partition, before)
         return {key: None for key in outlived if self._is_outlived(partition, key, now)}
 
     def _is_outlived(self, partition: int, key: bytes, now: str) -> bool:

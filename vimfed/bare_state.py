@@ -12,7 +12,6 @@ other field of the specification's flat payload that is known, and these of ours
 """
 
 import uuid
-from datetime import UTC, datetime
 
 import msgspec
 from msgspec import Raw
@@ -20,6 +19,7 @@ from msgspec import Raw
 from vimfed.flat_payload import FlatPayload
 from vimfed.nova_states import TASK_STATES, VM_STATES
 from vimfed.records import Notification, Phase, Source
+from vimfed.times import as_utc_text
 
 EVENT_PREFIX = "vimfed.instance."
 BARE_STATE = f"{EVENT_PREFIX}state"
@@ -116,11 +116,9 @@ def _time(name: str, value: str | None) -> str:
     if not value:
         return ""
     try:
-        time = datetime.fromisoformat(value)
-        time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+        return as_utc_text(value)
     except (ValueError, OverflowError):
         raise BareStateError(f"{name} {value!r} is no ISO 8601 time") from None
-    return time.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def bare_state_notification(

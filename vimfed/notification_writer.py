@@ -16,6 +16,7 @@ from vimfed.keys import instance_key, partition_of
 from vimfed.records import Notification
 from vimfed.renewed_producer import RenewedProducer
 from vimfed.settings import KafkaSettings
+from vimfed.times import utc_text
 from vimfed.topics import TopicNames
 
 LOG = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ class RecordTooLargeError(Exception):
 
 def arrival_time() -> str:
     """Return the time now as notifications carry it: ISO 8601, UTC, microseconds, ``Z``."""
-    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return utc_text(datetime.now(UTC))
 
 
 def notification_record(

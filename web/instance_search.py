@@ -6,7 +6,6 @@ Decides, and does nothing. check_vim_status and the list of instances both ask t
 import binascii
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Collection, Sequence
-from datetime import UTC, datetime
 from heapq import merge
 from itertools import islice
 from typing import Annotated, Literal
@@ -18,6 +17,7 @@ from streams.instance_index import IndexEntry, Position, Selection, SortField, S
 from streams.kinds import KINDS
 from vimfed.nova_states import DELETED
 from vimfed.records import InstanceState, Phase
+from vimfed.times import as_utc_text
 from web.errors import ApiError
 from web.state_names import ACCEPTED_NAMES, canonical, matcher
 
@@ -178,16 +178,13 @@ def _parse_time(time: str) -> str:
     if not time:
         return ""
     try:
-        moment = datetime.fromisoformat(time)
-        if moment.tzinfo is not None:
-            moment = moment.astimezone(UTC).replace(tzinfo=None)
+        return as_utc_text(time)
     except (ValueError, OverflowError):
         raise ApiError(
             400,
             f"changed_since: {time!r} is no time in ISO 8601, such as 2026-01-01T12:00:00Z (in a "
             "query string a + is written %2B)",
         ) from None
-    return f"{moment.isoformat('T', 'microseconds')}Z"
 
 
 def parse_marker(marker: str | None, sort: SortField, order: Order) -> Position | None:

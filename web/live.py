@@ -23,6 +23,7 @@ from streams.filters import Matcher, Subscription
 from vimfed.keys import instance_key, partition_of
 from vimfed.records import Phase
 from vimfed.settings import Settings
+from vimfed.times import utc_text
 from web.access import CALLER, Caller
 from web.errors import ApiError, Problem, Unavailable, UnavailableError, json_response
 from web.event_ring import EventRing, LiveEvent, RingEntry
@@ -208,11 +209,9 @@ class LiveEvents:
         ring = await self._followed_ring()
         partitions = self._settings.kafka.partitions
         since = ring.since(partition_of(instance_key(vim_id, instance_id), partitions)) / 1000
-        told = datetime.fromtimestamp(since, UTC).isoformat(timespec="milliseconds")
+        told = utc_text(datetime.fromtimestamp(since, UTC), "milliseconds")
         return json_response(
-            RecentEvents(
-                events=ring.recent(vim_id, instance_id, limit), since=told.replace("+00:00", "Z")
-            )
+            RecentEvents(events=ring.recent(vim_id, instance_id, limit), since=told)
         )
 
     async def stream(self, request: web.Request) -> web.StreamResponse:

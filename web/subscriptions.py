@@ -20,6 +20,7 @@ from streams.filters import (
 from streams.kinds import KINDS
 from streams.subscription_log import SubscriptionLog
 from vimfed.settings import Settings
+from vimfed.times import utc_text
 from web.access import CALLER
 from web.errors import ApiError, Problem, Unavailable, UnavailableError, json_response
 from web.routes import Route
@@ -174,7 +175,7 @@ class Subscriptions:
         except (KafkaError, OSError, TimeoutError) as error:
             raise UnavailableError(f"Kafka has not acknowledged the change: {error!r}") from error
         moment = datetime.fromtimestamp(taken_at / 1000 + HOLDS_AFTER, UTC)
-        return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return utc_text(moment, "milliseconds")
 
     def _parsed(self, body: bytes) -> Subscription:
         if len(body) > LARGEST:

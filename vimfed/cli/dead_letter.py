@@ -12,6 +12,7 @@ from vimfed.kafka import OutgoingRecord
 from vimfed.keys import partition_of
 from vimfed.notification_writer import arrival_time
 from vimfed.settings import KafkaSettings, Settings
+from vimfed.times import utc_text
 from vimfed.topics import TopicNames
 
 
@@ -20,7 +21,7 @@ def list_all(settings: Settings, wanted: Wanted) -> None:
 
     async def work() -> None:
         async for letter in unsettled(settings.kafka, wanted):
-            at = letter.at.isoformat(timespec="seconds").replace("+00:00", "Z")
+            at = utc_text(letter.at, "seconds")
             source, error = (letter.headers.get(name, "-") for name in ("source", "error"))
             size = letter.headers.get("size", str(len(letter.value)))
             click.echo(f"{letter.id}\t{at}\t{letter.vim_id or '-'}\t{source}\t{size}\t{error}")
