@@ -53,7 +53,7 @@ chaos: system-packages setup
 coverage: system-packages setup
 	rm -rf .cache/coverage
 	mkdir -p .cache/coverage
-	$(BIN)/coverage run -m pytest tests/unit tests/integration tests/e2e
+	$(BIN)/coverage run -m pytest -n 2 --dist loadfile tests/unit tests/integration tests/e2e
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
