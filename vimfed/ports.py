@@ -5,6 +5,8 @@ import socket
 
 from vimfed.errors import OperatorError
 
+LAST_PORT = 65535
+
 
 class PortInUseError(OperatorError):
     """Something else listens on a port that we need; the text says which and how to mend it."""

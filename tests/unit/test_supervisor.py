@@ -2,6 +2,7 @@
 
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,15 +12,24 @@ import psutil
 import pytest
 
 from tests.waiting import eventually
+from vimfed.child import Child
 from vimfed.cli import supervisor as supervisor_module
 from vimfed.cli.stop_signals import StopSignals
-from vimfed.cli.supervisor import KAFKA, Service, Supervisor, SupervisorError, services_of
-from vimfed.ports import free_ports
+from vimfed.cli.supervisor import (
+    KAFKA,
+    Service,
+    Supervisor,
+    SupervisorError,
+    refuse_taken_ports,
+    services_of,
+)
+from vimfed.ports import PortInUseError, free_ports
 from vimfed.settings import (
     BridgeSettings,
     DmaapOutput,
     DmaapSettings,
     GatewaySettings,
+    KafkaSettings,
     Settings,
     SettingsError,
     WebSettings,
@@ -123,6 +133,7 @@ def test_what_is_not_healthy_for_long_is_killed_and_started_again(
 def test_what_is_healthy_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor_module, "HEALTH_INTERVAL", 0.1)
     monkeypatch.setattr(supervisor_module, "UNHEALTHY_AFTER", 3.0)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # is not asked
     (port,) = free_ports(1)
     supervisor = Supervisor([sys.executable, "-m", "http.server", "-b", "127.0.0.1"], tmp_path)
     url = f"http://127.0.0.1:{port}/"
@@ -147,6 +158,18 @@ def test_what_ends_is_started_again_after_a_growing_pause(
     supervisor.stop()
 
 
+def test_what_never_stops_ending_is_tried_without_end_at_the_longest_pause(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(supervisor_module, "LAST_DELAY", 0.001)
+    monkeypatch.setattr(Child, "spawn", lambda _: None)
+    monkeypatch.setattr(Child, "pid", 1)
+    supervisor.start(STEADY)
+    while caplog.text.count("ended with exit code") < 1100:
+        supervisor.tend()
+    assert caplog.messages[-1].startswith("steady ended with exit code None; it is started again")
+
+
 def test_what_is_killed_is_started_again(supervisor: Supervisor) -> None:
     child = supervisor.start(STEADY)
     supervisor.tend()
@@ -165,6 +188,51 @@ def test_wrong_settings_end_everything_instead_of_a_restart(supervisor: Supervis
     with pytest.raises(SettingsError, match="bridge cannot use the settings: unknown key"):
         supervisor.tend()
     supervisor.stop()
+
+
+def test_without_logs_the_last_words_stand_on_our_own_output() -> None:
+    supervisor = Supervisor(SHELL)
+    supervisor.start(Service("bridge", ("exit 2",))).wait(10)
+    with pytest.raises(SettingsError, match="bridge cannot use the settings: see above"):
+        supervisor.tend()
+    supervisor.stop()
+
+
+@pytest.mark.parametrize(
+    ("settings", "workers", "complaint"),
+    [
+        (
+            Settings(),
+            5,
+            "a publisher and a worker would both listen on port 6070: set another dmaap.port",
+        ),
+        (Settings(web=WebSettings(port=65535)), 2, "port 65536, and 65535 is the last: .*web.port"),
+        (
+            Settings(kafka=KafkaSettings(local=True, bootstrap="127.0.0.1:6064")),
+            1,
+            "the bridge and Kafka's controller would both listen on port 6065",
+        ),
+        (
+            Settings(kafka=KafkaSettings(local=True, bootstrap="127.0.0.1:65535")),
+            1,
+            "cannot listen on port 65535 and the next one",
+        ),
+    ],
+)
+def test_ports_that_cannot_be_had_are_refused_before_anything_starts(
+    settings: Settings, workers: int, complaint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor_module, "refuse_port_in_use", lambda *_: None)
+    with pytest.raises(SettingsError, match=complaint):
+        refuse_taken_ports(settings, workers)
+
+
+def test_somebody_elses_kafka_is_not_taken_for_the_local_one() -> None:
+    with socket.create_server(("127.0.0.1", free_ports(1)[0])) as other:
+        bootstrap = f"127.0.0.1:{other.getsockname()[1]}"
+        settings = Settings(kafka=KafkaSettings(local=True, bootstrap=bootstrap))
+        with pytest.raises(PortInUseError, match=f"Kafka cannot listen on {bootstrap}"):
+            refuse_taken_ports(settings, 1)
 
 
 def test_kafka_ends_after_those_that_need_it(supervisor: Supervisor, tmp_path: Path) -> None:

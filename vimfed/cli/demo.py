@@ -25,6 +25,7 @@ from vimfed.cli.stop_signals import StopSignals
 from vimfed.cli.supervisor import (
     TICK,
     Supervisor,
+    direct_opener,
     refuse_taken_ports,
     services_of,
     start_kafka,
@@ -108,7 +109,7 @@ class _Story:
         self._vim = settings.vims[0]
         self._api = own_url(settings.web.host, settings.web.port, settings.web.scheme)
         self._login = login_headers(settings.web)
-        self._context = client_context(settings.web)
+        self._ask = direct_opener(client_context(settings.web)).open
         self._path = f"{settings.web.prefix}/v1/{self._vim.cloud_owner}/{self._vim.cloud_region_id}"
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="demo", daemon=True)
@@ -216,9 +217,7 @@ class _Story:
         """Return the body of a 200, else None."""
         try:
             request = urllib.request.Request(self._api + path, headers=self._login)  # noqa: S310
-            with urllib.request.urlopen(  # noqa: S310
-                request, timeout=5, context=self._context
-            ) as response:
+            with self._ask(request, timeout=5) as response:
                 body: bytes = response.read()
                 return body
         except OSError:  # HTTPError, a 404 or a 503, is one too

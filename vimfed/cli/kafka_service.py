@@ -4,6 +4,7 @@ import click
 
 from vimfed.cli.stop_signals import StopSignals
 from vimfed.local_kafka import LocalKafka
+from vimfed.ports import LAST_PORT
 from vimfed.settings import Settings, SettingsError
 
 
@@ -14,6 +15,11 @@ def local_kafka_of(settings: Settings) -> LocalKafka:
         raise SettingsError(
             "a local Kafka listens on loopback only: set kafka.bootstrap to 127.0.0.1:PORT, "
             f"not to {settings.kafka.bootstrap}"
+        )
+    if not 0 < int(port) < LAST_PORT:
+        raise SettingsError(
+            f"a local Kafka cannot listen on port {port} and the next one: set kafka.bootstrap to "
+            "another 127.0.0.1:PORT"
         )
     if settings.kafka.security_protocol != "PLAINTEXT":
         raise SettingsError(

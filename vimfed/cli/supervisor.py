@@ -7,15 +7,16 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vimfed.child import Child
+from vimfed.cli.kafka_service import local_kafka_of
 from vimfed.cli.stop_signals import StopSignals
 from vimfed.errors import OperatorError
 from vimfed.local_kafka import answers
-from vimfed.ports import own_url, refuse_port_in_use
+from vimfed.ports import LAST_PORT, own_url, refuse_port_in_use
 from vimfed.settings import Settings, SettingsError
 
 LOG = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ HEALTH_TIMEOUT = 2.0
 UNHEALTHY_AFTER = 60.0
 """Seconds without a good word on its health after which a process is killed and started again."""
 TICK = 0.1
+SEE_ABOVE = "see above"
 
 _OWN = ssl._create_unverified_context()  # noqa: S323
 """For our own children on this machine, whose certificates name other hosts."""
@@ -97,7 +99,8 @@ class _Running:
 
     service: Service
     child: Child
-    failures: int = 0
+    delay: float = field(default_factory=lambda: FIRST_DELAY)
+    """Seconds that it waits for its next start when it ends."""
     started_at: float = field(default_factory=time.monotonic)
     start_at: float | None = None
     """When it is to be started again; None while it runs."""
@@ -137,8 +140,7 @@ class Supervisor:
                 raise _failure(service, child)
             if time.monotonic() > deadline:
                 raise SupervisorError(
-                    f"{service.name} is not ready after {KAFKA_TIMEOUT:.0f} s: "
-                    f"{child.last_log_line()}"
+                    f"{service.name} is not ready after {KAFKA_TIMEOUT:.0f} s: {_last_words(child)}"
                 )
             if stop.wait(TICK):
                 return
@@ -159,18 +161,17 @@ class Supervisor:
                 self._tend_health(running)
                 return
             if child.returncode == SettingsError.exit_code:
-                raise SettingsError(f"{name} cannot use the settings: {child.last_log_line()}")
+                raise SettingsError(f"{name} cannot use the settings: {_last_words(child)}")
             if now - running.started_at > STEADY_AFTER:
-                running.failures = 0
-            delay = min(LAST_DELAY, FIRST_DELAY * 2**running.failures)
-            running.failures += 1
+                running.delay = FIRST_DELAY
+            delay, running.delay = running.delay, min(LAST_DELAY, 2 * running.delay)
             running.start_at = now + delay
             LOG.warning(
                 "%s ended with exit code %s; it is started again in %.1f s. %s",
                 name,
                 child.returncode,
                 delay,
-                child.last_log_line(),
+                _last_words(child),
             )
         elif now >= running.start_at:
             running.start_at = None
@@ -207,10 +208,20 @@ class Supervisor:
         return child
 
 
+def direct_opener(context: ssl.SSLContext) -> urllib.request.OpenerDirector:
+    """Return what asks our own processes, past any proxy that the environment names."""
+    return urllib.request.build_opener(
+        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+    )
+
+
+_ask_own = direct_opener(_OWN).open
+
+
 def _health(url: str) -> str | None:
     """Return None where ``url`` answers 200 in time, else what it says instead."""
     try:
-        with urllib.request.urlopen(url, timeout=HEALTH_TIMEOUT, context=_OWN):  # noqa: S310
+        with _ask_own(url, timeout=HEALTH_TIMEOUT):
             return None
     except urllib.error.HTTPError as error:
         with error:
@@ -220,10 +231,15 @@ def _health(url: str) -> str | None:
 
 
 def _failure(service: Service, child: Child) -> SupervisorError:
-    last_line = child.last_log_line().removeprefix("vimfed: ")
-    return SupervisorError(
-        last_line or f"{service.name} ended with exit code {child.returncode}, see above"
-    )
+    words = _last_words(child)
+    if words == SEE_ABOVE:
+        words = f"{service.name} ended with exit code {child.returncode}, {words}"
+    return SupervisorError(words)
+
+
+def _last_words(child: Child) -> str:
+    """Return the last line of a child's log; a child without a log has told it on our output."""
+    return child.last_log_line().removeprefix("vimfed: ") or SEE_ABOVE
 
 
 def _stop_together(children: Sequence[Child]) -> None:
@@ -237,14 +253,40 @@ def _stop_together(children: Sequence[Child]) -> None:
 
 
 def refuse_taken_ports(settings: Settings, workers: int) -> None:
-    """Raise PortInUseError where one of the job's processes could not listen."""
-    refuse_port_in_use(settings.bridge.port, "the bridge", "bridge.port")
+    """Refuse ports on which one of the job's processes could not listen.
+
+    Raises PortInUseError where something else listens there, SettingsError where one is claimed
+    twice, or is none.
+    """
+    claimed: dict[int, str] = {}
+    for port, who, setting in _ports(settings, workers):
+        if port > LAST_PORT:
+            raise SettingsError(
+                f"{who} would listen on port {port}, and {LAST_PORT} is the last: set a lower "
+                f"{setting}"
+            )
+        if port in claimed:
+            raise SettingsError(
+                f"{who} and {claimed[port]} would both listen on port {port}: set another {setting}"
+            )
+        refuse_port_in_use(port, who, setting)
+        if port:  # 0 is any free one
+            claimed[port] = who
+
+
+def _ports(settings: Settings, workers: int) -> Iterator[tuple[int, str, str]]:
+    """Yield (port, who listens there, the setting that names it) of the job's processes."""
+    if settings.kafka.local:
+        broker = local_kafka_of(settings)
+        yield broker.port, "Kafka", "kafka.bootstrap"
+        yield broker.controller_port, "Kafka's controller", "kafka.bootstrap"
+    yield settings.bridge.port, "the bridge", "bridge.port"
     for number in range(workers):
-        refuse_port_in_use(settings.web.port + number, "a worker", "web.port")
+        yield settings.web.port + number, "a worker", "web.port"
     for output in settings.outputs():
-        refuse_port_in_use(settings.publisher_port(output), "a publisher", "dmaap.port")
+        yield settings.publisher_port(output), "a publisher", "dmaap.port"
     if settings.gateway.enabled:
-        refuse_port_in_use(settings.gateway.port, "the gateway", "gateway.port")
+        yield settings.gateway.port, "the gateway", "gateway.port"
 
 
 def start_kafka(settings: Settings, supervisor: Supervisor, stop: StopSignals) -> None:
