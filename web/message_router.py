@@ -4,7 +4,6 @@ The protocol is that of ONAP's archived Message Router; `filter`, which did noth
 """
 
 import base64
-import binascii
 import fnmatch
 import gzip
 import hashlib
@@ -13,14 +12,17 @@ import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
+from io import BytesIO
 from typing import Any, NamedTuple
 
 import msgspec
 
+from vimfed.kafka import MAX_RECORD_BYTES
 from vimfed.settings import GatewayUser
+from web import passwords
 
-LARGEST = 1_000_000
-"""Bytes of one message: what a record takes."""
+LARGEST_BODY = 64_000_000
+"""Bytes of a POST, also of what it is unpacked to."""
 DATE_TOLERANCE = 600.0
 """Seconds that a signed request's date may be off."""
 OPEN_TOPICS = "unauthenticated.*"
@@ -54,13 +56,20 @@ def parse_body(content_type: str, body: bytes, partition_key: str | None) -> lis
     parse = _PARSERS.get(media_type, _raw)
     try:
         messages = parse(body, default)
-    except (ValueError, msgspec.DecodeError, OSError, EOFError, zlib.error) as error:
+    except (
+        ValueError,
+        msgspec.DecodeError,
+        RecursionError,
+        OSError,
+        EOFError,
+        zlib.error,
+    ) as error:
         text = (
             f"Successfully published number of messages :0. The body is not {media_type}: {error}"
         )
         raise MessageRouterError(400, 5007, text) from None
-    if any(len(message.value) > LARGEST for message in messages):
-        raise MessageRouterError(413, 5004, f"a message has more than {LARGEST} bytes")
+    if any(len(message.key or b"") + len(message.value) > MAX_RECORD_BYTES for message in messages):
+        raise MessageRouterError(413, 5004, f"a message has more than {MAX_RECORD_BYTES} bytes")
     return messages
 
 
@@ -83,7 +92,11 @@ def _cambria(body: bytes, default: bytes | None) -> list[Posted]:
 
 
 def _cambria_zip(body: bytes, default: bytes | None) -> list[Posted]:
-    return _cambria(gzip.decompress(body), default)
+    with gzip.GzipFile(fileobj=BytesIO(body)) as packed:
+        unpacked = packed.read(LARGEST_BODY + 1)
+    if len(unpacked) > LARGEST_BODY:
+        raise MessageRouterError(413, 5004, f"the body unpacks to more than {LARGEST_BODY} bytes")
+    return _cambria(unpacked, default)
 
 
 def _json(body: bytes, default: bytes | None) -> list[Posted]:
@@ -135,24 +148,25 @@ def _authenticated(users: Sequence[GatewayUser], headers: Mapping[str, str]) -> 
     if scheme.lower() == "basic":
         try:
             name, _, given = base64.b64decode(encoded, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # neither base64 nor, in it, UTF-8
             return None
         user = next((user for user in users if user.name == name), None)
-        return user if user and hmac.compare_digest(user.password, given) else None
+        return user if user and passwords.same(given, user.password) else None
     name, _, given = headers.get("X-CambriaAuth", "").partition(":")
     date = headers.get("X-CambriaDate", "")
     user = next((user for user in users if user.name == name), None)
     if user is None or not _is_fresh(date):
         return None
     # The protocol's own choice; as an HMAC, SHA-1 still holds.
-    digest = hmac.new(user.password.encode(), date.encode(), hashlib.sha1).digest()
-    return user if hmac.compare_digest(base64.b64encode(digest).decode(), given) else None
+    signed = date.encode(errors="surrogateescape")
+    digest = hmac.new(user.password.encode(), signed, hashlib.sha1).digest()
+    return user if passwords.same(given, base64.b64encode(digest).decode()) else None
 
 
 def _is_fresh(date: str) -> bool:
     try:
         told = parsedate_to_datetime(date).timestamp()
-    except ValueError:
+    except (ValueError, OverflowError):
         return False
     return abs(told - time.time()) < DATE_TOLERANCE
 
@@ -168,13 +182,13 @@ def parse_filter(text: str | None) -> Callable[[bytes], bool]:
         return lambda _message: True
     try:
         test = _test(msgspec.json.decode(text))
-    except (msgspec.DecodeError, KeyError, TypeError, AttributeError) as error:
+    except (msgspec.DecodeError, UnicodeError, KeyError, TypeError, AttributeError) as error:
         raise MessageRouterError(400, 5007, f"filter is not understood: {error!r}") from None
 
     def passes(message: bytes) -> bool:
         try:
             return test(msgspec.json.decode(message))
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return False
 
     return passes
@@ -183,11 +197,11 @@ def parse_filter(text: str | None) -> Callable[[bytes], bool]:
 def _test(spec: Any) -> Callable[[Any], bool]:
     match spec["class"]:
         case "Equals":
-            field, value = spec["field"], spec["value"]
-            return lambda message: bool(_field(message, field) == value)
+            path, value = spec["field"].split("."), spec["value"]
+            return lambda message: bool(_field(message, path) == value)
         case "OneOf":
-            field, values = spec["field"], list(spec["values"])
-            return lambda message: _field(message, field) in values
+            path, values = spec["field"].split("."), list(spec["values"])
+            return lambda message: _field(message, path) in values
         case "And":
             tests = [_test(each) for each in spec["filters"]]
             return lambda message: all(test(message) for test in tests)
@@ -200,7 +214,7 @@ def _test(spec: Any) -> Callable[[Any], bool]:
     raise KeyError(spec["class"])
 
 
-def _field(message: Any, path: str) -> Any:
-    for name in path.split("."):
+def _field(message: Any, path: Sequence[str]) -> Any:
+    for name in path:
         message = message.get(name) if isinstance(message, dict) else None
     return message
