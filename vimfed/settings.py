@@ -16,7 +16,7 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -626,12 +626,17 @@ def load_settings(path: Path | None, environ: Mapping[str, str] = os.environ) ->
     """
     tree = _read_toml(path) if path is not None else {}
     _refuse_unknown_keys(tree, Settings, "")
-    _apply_environment(tree, environ)
+    sources = [str(path)] if path is not None else []
+    if _apply_environment(tree, environ):
+        sources.append("environment")
     try:
         settings = msgspec.convert(tree, Settings, strict=False, dec_hook=_decode_path)
     except msgspec.ValidationError as error:
-        raise SettingsError(f"{path or 'environment'}: {error}") from None
-    return _check_web(_check_outputs(_check_vims(_resolve_secret_files(settings))))
+        raise SettingsError(f"{' and '.join(sources)}: {error}") from None
+    settings = _resolve_secret_files(settings)
+    for check in (_check_kafka, _check_vims, _check_outputs, _check_web):
+        check(settings)
+    return settings
 
 
 def _decode_path(_type: type[Path], value: str) -> Path:
@@ -701,14 +706,18 @@ _LISTS = {
     "WEB__AUTH__USERS": _Entries(
         WebUser, lambda user: user.get("name", ""), "no user has that name"
     ),
+    "GATEWAY__USERS": _Entries(
+        GatewayUser, lambda user: user.get("name", ""), "no user has that name"
+    ),
 }
 
 
-def _apply_environment(tree: dict[str, Any], environ: Mapping[str, str]) -> None:
-    """Write each ``VIMFED_SECTION__KEY`` of ``environ`` into ``tree``."""
-    for name, value in environ.items():
-        if not name.startswith(ENV_PREFIX) or name in NO_SETTINGS:
-            continue
+def _apply_environment(tree: dict[str, Any], environ: Mapping[str, str]) -> bool:
+    """Write each ``VIMFED_SECTION__KEY`` of ``environ`` into ``tree``; return whether any is."""
+    names = sorted(name for name in environ if name.startswith(ENV_PREFIX))
+    names = [name for name in names if name not in NO_SETTINGS]
+    for name in names:
+        value = environ[name]
         path = name.removeprefix(ENV_PREFIX)
         try:
             of_list = next((head for head in _LISTS if path.startswith(f"{head}__")), None)
@@ -718,6 +727,13 @@ def _apply_environment(tree: dict[str, Any], environ: Mapping[str, str]) -> None
                 _apply_to_section(tree, path.lower().split("__"), value)
         except SettingsError as error:
             raise SettingsError(f"environment variable {name}: {error}") from None
+    return bool(names)
+
+
+def _override(table: dict[str, Any], key: str, value: str) -> None:
+    table[key] = value
+    # The environment goes before the file, also where that names a file for the same secret.
+    table.pop(f"{key}_file", None)
 
 
 def _apply_to_section(tree: dict[str, Any], keys: Sequence[str], value: str) -> None:
@@ -725,9 +741,12 @@ def _apply_to_section(tree: dict[str, Any], keys: Sequence[str], value: str) -> 
     for key in reversed(keys):
         override = {key: override}
     _refuse_unknown_keys(override, Settings, "")
+    table: Any = tree
     for key in keys[:-1]:
-        tree = tree.setdefault(key, {})
-    tree[keys[-1]] = value
+        table = table.setdefault(key, {})
+        if not isinstance(table, dict):
+            return  # msgspec says what was expected here
+    _override(table, keys[-1], value)
 
 
 def _apply_to_entry(tree: dict[str, Any], head: str, rest: str, value: str) -> None:
@@ -737,10 +756,10 @@ def _apply_to_entry(tree: dict[str, Any], head: str, rest: str, value: str) -> N
         raise SettingsError(f"no such key of [[{'.'.join(keys)}]]: {key.lower()}")
     found: Any = tree
     for each in keys:
-        found = found.get(each, {})
-    for entry in found:
-        if _environment_name(entries.name_of(entry)) == entry_name:
-            entry[key.lower()] = value
+        found = found.get(each) if isinstance(found, dict) else None
+    for entry in found if isinstance(found, list) else []:
+        if isinstance(entry, dict) and _environment_name(entries.name_of(entry)) == entry_name:
+            _override(entry, key.lower(), value)
             return
     raise SettingsError(entries.unknown)
 
@@ -765,13 +784,56 @@ def _resolve_secret_files(section: S) -> S:
 
 def _read_secret(path: str) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8").strip()
+        secret = Path(path).read_text(encoding="utf-8").strip()
     except OSError as error:
         raise SettingsError(f"cannot read the secret file {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"the secret file {path} is no UTF-8 text") from None
+    if not secret:
+        raise SettingsError(f"the secret file {path} is empty")
+    return secret
 
 
-def _check_vims(settings: Settings) -> Settings:
+_HOST = re.compile(
+    r"(\[[0-9A-Fa-f:.%]+\]|[^\s:/@\[\]]+)(:\d{1,5})?|[0-9A-Fa-f.]*(:[0-9A-Fa-f.]*){2,}"
+)
+"""host or host:port; IPv6 addresses with brackets, without a port also without."""
+
+
+def _are_hosts(text: str) -> bool:
+    return all(_HOST.fullmatch(host.strip()) for host in text.split(","))
+
+
+def _split_url(where: str, url: str) -> SplitResult:
+    """Split a URL of one host. Raises SettingsError, which quotes nothing: it may hold secrets."""
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - is read from the text, which may raise, only now
+    except ValueError:
+        raise SettingsError(f"{where} is no URL") from None
+    if parts.scheme not in ("http", "https"):
+        raise SettingsError(f"{where} must begin with http:// or https://")
+    if not parts.hostname:
+        raise SettingsError(f"{where} names no host")
+    return parts
+
+
+def _check_kafka(settings: Settings) -> None:
+    kafka = settings.kafka
+    if not _are_hosts(kafka.bootstrap):
+        raise SettingsError(
+            f"kafka: bootstrap must look like host:port,host:port, unlike {kafka.bootstrap!r}"
+        )
+    if kafka.min_insync_replicas > kafka.replication:
+        raise SettingsError(
+            f"kafka: min_insync_replicas = {kafka.min_insync_replicas} is more than replication = "
+            f"{kafka.replication}: Kafka would take no record"
+        )
+
+
+def _check_vims(settings: Settings) -> None:
     seen: set[str] = set()
+    queues: dict[tuple[str, str], str] = {}
     for vim in settings.vims:
         if "_" in vim.cloud_owner:
             raise SettingsError(
@@ -782,34 +844,58 @@ def _check_vims(settings: Settings) -> Settings:
         if vim.vim_id in seen:
             raise SettingsError(f"vims: {vim.vim_id} stands there twice")
         seen.add(vim.vim_id)
-        scheme = urlsplit(vim.transport_url).scheme
-        if vim.transport_url and not scheme.startswith(("rabbit", "kafka")):
-            raise SettingsError(
-                f"vims: {vim.vim_id}: transport_url must begin with rabbit:// or kafka://, not {scheme}://"
-            )
+        if vim.transport_url:
+            _check_transport_url(vim)
+            other = queues.setdefault((vim.transport_url, vim.pool), vim.vim_id)
+            if other != vim.vim_id:
+                raise SettingsError(
+                    f"vims: {other} and {vim.vim_id} have the same transport_url and the same "
+                    "pool: each would take the other's notifications; give one another pool"
+                )
         if vim.auth_url:
             _check_poller(vim)
-    return settings
+
+
+def _check_transport_url(vim: VimSettings) -> None:
+    """Raise SettingsError, which quotes nothing of it: it holds a password."""
+    where = f"vims: {vim.vim_id}: transport_url"
+    scheme = vim.transport_url.partition("://")[0].lower()
+    if scheme not in ("rabbit", "kafka"):
+        scheme = re.sub(r"[^a-z0-9+.-].*", "...", scheme)
+        raise SettingsError(f"{where} must begin with rabbit:// or kafka://, not {scheme}://")
+    try:
+        url = urlsplit(vim.transport_url)
+    except ValueError:
+        url = SplitResult(scheme, "", "", "", "")
+    hosts = ",".join(part.rpartition("@")[2] for part in url.netloc.split(","))
+    if not _are_hosts(hosts) or "@" in url.path + url.query + url.fragment:
+        raise SettingsError(
+            f"{where} must look like {scheme}://user:password@host:port/; in user and password "
+            "some characters are written otherwise: / as %2F, ? as %3F, # as %23, a comma as %2C, "
+            "[ as %5B, ] as %5D"
+        )
 
 
 def _check_poller(vim: VimSettings) -> None:
     where = f"vims: {vim.vim_id}"
-    if urlsplit(vim.auth_url).scheme not in ("http", "https"):
-        raise SettingsError(f"{where}: auth_url must begin with http:// or https://")
+    _split_url(f"{where}: auth_url", vim.auth_url)
     if not (vim.username and vim.project_name) and not vim.application_credential_id:
         raise SettingsError(
             f"{where}: auth_url needs username and project_name, or application_credential_id"
         )
 
 
-def _check_outputs(settings: Settings) -> Settings:
+def _check_outputs(settings: Settings) -> None:
     seen: set[str] = set()
     for output in settings.dmaap.outputs:
         where = f"dmaap.outputs: {output.name}"
-        url = urlsplit(output.url)
         if output.name in seen:
             raise SettingsError(f"{where} stands there twice")
         seen.add(output.name)
+        try:
+            url = urlsplit(output.url)
+        except ValueError:
+            raise SettingsError(f"{where}: url is no URL") from None
         if url.username or url.password:
             raise SettingsError(f"{where}: the url names a user: use username and password_file")
         if url.scheme not in ("kafka", "http", "https"):
@@ -817,18 +903,23 @@ def _check_outputs(settings: Settings) -> Settings:
                 f"{where}: url must begin with kafka://, http:// or https://, not {url.scheme}://"
             )
         form = r"/[A-Za-z0-9._-]+" if output.is_kafka else r"/events/[A-Za-z0-9._-]+"
-        if not url.netloc or not re.fullmatch(form, url.path) or url.query or url.fragment:
+        hosts = _are_hosts(url.netloc) and (output.is_kafka or "," not in url.netloc)
+        if not hosts or not re.fullmatch(form, url.path) or url.query or url.fragment:
             path = "/topic" if output.is_kafka else "/events/topic"
             raise SettingsError(f"{where}: url must look like {url.scheme}://host:port{path}")
     if settings.filter.output and settings.filter.output not in {
         output.name for output in settings.outputs()
     }:
         raise SettingsError(f"filter.output: there is no output {settings.filter.output!r}")
-    return settings
+    served = settings.gateway.output
+    if served and served not in {each.name for each in settings.outputs() if each.is_kafka}:
+        raise SettingsError(f"gateway.output: there is no output {served!r} on Kafka")
 
 
-def _check_web(settings: Settings) -> Settings:
+def _check_web(settings: Settings) -> None:
     auth = settings.web.auth
+    if settings.web.canonical_url:
+        _split_url("web: canonical_url", settings.web.canonical_url)
     if settings.web.key_file and not settings.web.cert_file:
         raise SettingsError("web: key_file needs cert_file")
     seen: set[str] = set()
@@ -851,8 +942,7 @@ def _check_web(settings: Settings) -> Settings:
     if auth.peer_secret and len(auth.peer_secret) < SHORTEST_SECRET:
         raise SettingsError(f"web.auth: peer_secret has {SHORTEST_SECRET} characters at least")
     keystone = auth.keystone
-    if keystone.url and urlsplit(keystone.url).scheme not in ("http", "https"):
-        raise SettingsError("web.auth.keystone: url must begin with http:// or https://")
+    if keystone.url:
+        _split_url("web.auth.keystone: url", keystone.url)
     if bool(keystone.username) != bool(keystone.password):
         raise SettingsError("web.auth.keystone: username and password go together")
-    return settings
