@@ -101,6 +101,18 @@ async def test_before_a_seek_nothing_of_a_source_is_delivered(consumer: BatchedC
     assert await consumer._is_next(TP("some-changelog", 3), 0)
 
 
+async def test_a_changelog_that_is_only_written_is_no_stream_that_hangs(
+    consumer: BatchedConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_after: list[TP] = []
+    monkeypatch.setattr(
+        consumer._thread, "verify_event_path", lambda _now, tp: looked_after.append(tp)
+    )
+    monkeypatch.setattr(consumer, "assignment", lambda: [TP("some-changelog", 3), PARTITION])
+    await consumer.verify_all_partitions_active()
+    assert looked_after == [PARTITION]
+
+
 @pytest.fixture
 def sought(consumer: BatchedConsumer, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The seeks that the consumer asks of its thread."""
