@@ -147,10 +147,11 @@ class BatchWriter:
 
     def _outlived_rows(self, partition: int, now: str) -> dict[bytes, bytes | None]:
         """Return tombstones for the rows of instances that were deleted long enough before."""
-        if not now:
-            return {}
         retention = timedelta(seconds=self._deleted_retention)
-        before = utc_text(datetime.fromisoformat(now) - retention)
+        try:
+            before = utc_text(datetime.fromisoformat(now) - retention)
+        except (ValueError, OverflowError):  # no bridge has stamped any of the batch
+            return {}
         outlived = self._index.pop_deleted(partition, before)
         return {key: None for key in outlived if self._is_outlived(partition, key, now)}
 

@@ -13,13 +13,17 @@ from streams.normalise import (
     decode_notification,
     normalise,
 )
+from streams.payloads import Payload
 from streams.transition import Outcome, encode_event, encode_row, transition
+from vimfed.flat_payload import NULL
 from vimfed.kafka import MAX_RECORD_BYTES
 from vimfed.keys import instance_key
 from vimfed.records import InstanceState
 
 MAX_NOTIFICATION_BYTES = MAX_RECORD_BYTES - 16 * 1024
 """Largest notification from which rows and events are made: they hold its payload, and more."""
+SURELY_FITS = MAX_RECORD_BYTES // 8
+"""A row made of so many bytes of an old payload and of a notification need not be measured."""
 
 
 @dataclass(slots=True)
@@ -80,8 +84,17 @@ def fold(
             folded.rejected.append((record, f"the record's key is not {key.decode()}"))
             folded.outcomes["malformed"] += 1
             continue
+        if not _is_named_by_text(news.payload):
+            folded.rejected.append((record, "display_name is no text"))
+            folded.outcomes["malformed"] += 1
+            continue
         row = known[key] if key in known else read_row(key)
         outcome = transition(row, news, record.offset, deleted_retention)
+        events = [encode_event(event) for event in outcome.events]
+        if _is_too_large(record, outcome.row, events):
+            folded.rejected.append((record, "too large: what it says, with what was known before"))
+            folded.outcomes["too_large"] += 1
+            continue
         folded.outcomes[outcome.result] += 1
         if outcome.result == "too_late":
             folded.rejected.append((record, "too late to know whether it was told before"))
@@ -90,11 +103,33 @@ def fold(
         if outcome.row is not None:
             row = changed[key] = outcome.row
         known[key] = row
-        folded.events.extend((key, encode_event(event)) for event in outcome.events)
+        folded.events.extend((key, event) for event in events)
         if notification.source == "poller" and outcome.events:
             folded.reconciled[news.vim_id] += len(outcome.events)
     folded.rows = {key: encode_row(row) for key, row in changed.items()}
     return folded
+
+
+def _is_named_by_text(payload: Payload) -> bool:
+    """Return whether a payload's display_name is one: whoever shows or sorts by it counts on it."""
+    name = payload.get("display_name", NULL) if isinstance(payload, dict) else payload.display_name
+    return name == NULL or bytes(name).startswith(b'"')
+
+
+def _is_too_large(record: ConsumerRecord, row: InstanceState | None, events: list[bytes]) -> bool:
+    """Return whether a row or an event is too large for a record of its own.
+
+    It can be where the notification is not: states stand there more than once, and a report keeps
+    what was known.
+    """
+    most = MAX_RECORD_BYTES - len(record.key)
+    if any(len(event) > most for event in events):
+        return True
+    return (
+        row is not None
+        and len(record.value) + len(row.payload) > SURELY_FITS
+        and len(encode_row(row)) > most
+    )
 
 
 def _repaired(key: bytes, outcome: Outcome) -> list[str]:

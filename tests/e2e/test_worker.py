@@ -71,13 +71,24 @@ async def test_what_cannot_be_handled_goes_to_the_dead_letters_and_its_batch_goe
     topic.write(key, b"")
     topic.write(key, b'{"padding": "' + b"x" * (MAX_RECORD_BYTES - 1000) + b'"}')
     topic.write(b"CloudOwner_RegionOne/another", good_value("the-good"), place)
+    topic.tell("the-good", display_name=["no", "text"])
+    topic.tell("the-good", "compute.instance.update", state="x" * 450_000)
+    topic.tell("the-good", state="y" * 450_000)
+    topic.write(key, good_value("the-good", received_at="no time"))
     topic.tell("the-good", state="paused")
     await eventually(partial(is_in, stack, "the-good", "paused"), within=30)
-    letters = await dead_letters(stack, 4)
-    assert [letter.headers["offset"] for letter in letters] == ["1", "2", "3", "4"]
+    letters = sorted(await dead_letters(stack, 6), key=lambda letter: letter.headers["offset"])
+    assert [letter.headers["offset"] for letter in letters] == ["1", "2", "3", "4", "5", "7"]
     for letter, complaint in zip(
         letters,
-        ("not a notification", "not a notification", "too large", "key is not"),
+        (
+            "not a notification",
+            "not a notification",
+            "too large",
+            "key is not",
+            "display_name",
+            "too large",
+        ),
         strict=True,
     ):
         assert complaint in letter.headers["error"]
@@ -86,7 +97,7 @@ async def test_what_cannot_be_handled_goes_to_the_dead_letters_and_its_batch_goe
     assert letters[0].value == b"no notification"
 
 
-def good_value(instance_id: str) -> bytes:
+def good_value(instance_id: str, received_at: str = "") -> bytes:
     payload = json.dumps({**SPEC_EXAMPLE, "instance_id": instance_id}).encode()
     return msgspec.json.encode(
         Notification(
@@ -94,6 +105,7 @@ def good_value(instance_id: str) -> bytes:
             event_type="compute.instance.pause.end",
             payload=msgspec.Raw(payload),
             vim_id=VIM_ID,
+            received_at=received_at,
         )
     )
 
