@@ -12,7 +12,7 @@ import struct
 import termios
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -20,6 +20,7 @@ from aiohttp import web
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
+from aiokafka.structs import ConsumerRecord
 
 from streams.kafka_output import dmaap_cluster
 from vimfed.appending import append_all
@@ -30,7 +31,13 @@ from vimfed.metrics import Readiness, health_response, metrics_response, new_reg
 from vimfed.renewed_producer import RenewedProducer
 from vimfed.settings import KafkaSettings, Settings
 from vimfed.topics import TopicSpec, topic_specs
-from web.message_router import MessageRouterError, authorize, parse_body, parse_filter
+from web.message_router import (
+    LARGEST_BODY,
+    MessageRouterError,
+    authorize,
+    parse_body,
+    parse_filter,
+)
 from web.request_metrics import RequestMetrics
 
 LOG = logging.getLogger(__name__)
@@ -40,10 +47,12 @@ READY_TIMEOUT, LOOK_EVERY = 4.0, 5.0
 """Seconds that Kafka has to answer, and between two looks whether it does."""
 IDLE = 300.0
 """Seconds after which a consumer that nobody asks for leaves its group."""
+MOST_CONSUMERS = 1000
+"""Consumers at a time: each has connections of its own."""
 MOST_EMPTY, EMPTY_WINDOW, EMPTY_PAUSE = 10, 60.0, 6.0
 DEFAULT_TIMEOUT_MS, DEFAULT_LIMIT = 10_000, 4096
-TAKEN_WITHIN = 5.0
-"""Seconds within which a client's machine must have taken the end of its answer."""
+SENT_WITHIN, TAKEN_WITHIN = 60.0, 5.0
+"""Seconds in which an answer can be sent, and the client's machine has taken the end of it."""
 
 
 class _NewTopic(msgspec.Struct, rename="camel"):
@@ -67,12 +76,35 @@ class _Consumer:
         self._pinned: set[TopicPartition] = set()
 
     async def pin(self) -> None:
-        """Commit where a new group begins, so that it goes on there however it ends."""
-        assigned = self.kafka.assignment()
-        for partition in assigned - self._pinned:
-            if await self.kafka.committed(partition) is None:
-                await self.kafka.commit({partition: await self.kafka.position(partition)})
-        self._pinned = set(assigned)
+        """Commit where a new group begins, at the end, so that it goes on there however it ends."""
+        assigned = set(self.kafka.assignment())
+        new = [each for each in assigned - self._pinned if await self.kafka.committed(each) is None]
+        if new:
+            ends = await self.kafka.end_offsets(new)
+            await self.kafka.commit(ends)
+            self.go_to(ends)
+        self._pinned = assigned
+
+    async def read(
+        self, patience: float, limit: int
+    ) -> dict[TopicPartition, Sequence[ConsumerRecord]]:
+        """Return up to ``limit`` records that come within ``patience`` seconds."""
+        fetched: dict[TopicPartition, Sequence[ConsumerRecord]] = await self.kafka.getmany(
+            timeout_ms=int(patience * 1000), max_records=limit
+        )
+        unpinned = {each: fetched.pop(each)[0].offset for each in fetched.keys() - self._pinned}
+        self.go_to(unpinned)  # came by a rebalance meanwhile
+        return fetched
+
+    def go_to(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Go on at these offsets, in the partitions that are still ours."""
+        for partition in offsets.keys() & self.kafka.assignment():
+            self.kafka.seek(partition, offsets[partition])
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether somebody still waits for an answer."""
+        return self.asked_by is not None and not _is_gone(self.asked_by)
 
     def asks_too_often(self) -> bool:
         """Return whether too many calls of the last minute brought nothing."""
@@ -97,7 +129,7 @@ class Gateway:
     def application(self) -> web.Application:
         """Return the aiohttp application."""
         observe = RequestMetrics(self._registry, "vimfed_gateway_request_seconds").observe
-        app = web.Application(client_max_size=64_000_000, middlewares=[observe, _errors])
+        app = web.Application(client_max_size=LARGEST_BODY, middlewares=[observe, _errors])
         app.add_routes(
             [
                 web.post("/events/{topic}", self.publish),
@@ -167,13 +199,16 @@ class Gateway:
         await self._known(topic)
         key = (topic, group, member)
         if key not in self._consumers:
+            if len(self._consumers) >= MOST_CONSUMERS:
+                raise MessageRouterError(503, 5012, "there are too many consumers: try again")
             self._consumers[key] = self._new_consumer(*key)
         consumer = self._consumers[key]
-        if consumer.asked_by is not None:
+        if consumer.is_asked:
             raise MessageRouterError(409, 5012, "this consumer is being asked already")
         consumer.asked_by = request
         try:
-            # A client may ask again before what it has just got is committed.
+            # A client may ask again before what it has just got is committed, or its last call has
+            # noticed that it is gone.
             async with consumer.lock:
                 if not consumer.started:
                     await self._start(key, consumer)
@@ -191,16 +226,17 @@ class Gateway:
             await asyncio.sleep(EMPTY_PAUSE)
             consumer.empty.clear()
             raise MessageRouterError(429, 5012, "too many calls that bring nothing")
-        messages, begin, end = await _fetch(consumer, passes, timeout, limit)
-        if not messages:
-            consumer.empty.append(time.monotonic())
+        begin: dict[TopicPartition, int] = {}
         try:
+            messages, end = await _fetch(request, consumer, passes, timeout, limit, begin)
+            if not messages:
+                consumer.empty.append(time.monotonic())
             response = await _send(request, messages)
-            consumer.asked_by = None
+            if consumer.asked_by is request:
+                consumer.asked_by = None
             await _taken(request.transport)
-        except (OSError, asyncio.CancelledError):
-            for partition, offset in begin.items():
-                consumer.kafka.seek(partition, offset)
+        except BaseException:
+            consumer.go_to(begin)
             raise
         if end:
             try:
@@ -235,7 +271,7 @@ class Gateway:
         """Create a topic."""
         try:
             new = msgspec.json.decode(await request.read(), type=_NewTopic)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise MessageRouterError(400, 5007, f"not a topic: {error}") from None
         authorize(self._users, new.topic_name, request.headers, publish=True)
         if self._is_hidden(new.topic_name):
@@ -287,7 +323,7 @@ class Gateway:
                 group_id=f"{group}--{topic}",
                 client_id=member,
                 enable_auto_commit=False,
-                auto_offset_reset="latest",
+                auto_offset_reset="earliest",  # of what is left, where retention was faster
                 max_poll_interval_ms=int(2 * IDLE * 1000),
             )
         )
@@ -350,15 +386,25 @@ async def _serve(settings: Settings) -> None:
         await gateway.close()
 
 
-async def _fetch(
-    consumer: _Consumer, passes: Callable[[bytes], bool], patience: float, limit: int
-) -> tuple[list[str], Mapping[TopicPartition, int], dict[TopicPartition, int]]:
-    """Return messages, and for each partition read the first offset and the one after the last.
+def _is_gone(request: web.Request) -> bool:
+    """Return whether a client has closed its connection."""
+    return request.transport is None or request.transport.is_closing()
 
-    Waits ``patience`` seconds at most.
+
+async def _fetch(
+    request: web.Request,
+    consumer: _Consumer,
+    passes: Callable[[bytes], bool],
+    patience: float,
+    limit: int,
+    begin: dict[TopicPartition, int],
+) -> tuple[list[str], dict[TopicPartition, int]]:
+    """Return messages, and for each partition read the offset after the last.
+
+    Waits ``patience`` seconds at most. Notes in ``begin`` the first offset that is read of each
+    partition. Raises OSError where the client has gone.
     """
     messages: list[str] = []
-    begin: dict[TopicPartition, int] = {}
     end: dict[TopicPartition, int] = {}
     deadline = time.monotonic() + patience
     while not messages:
@@ -366,25 +412,30 @@ async def _fetch(
         left = deadline - time.monotonic()
         if left <= 0:
             break
-        fetched = await consumer.kafka.getmany(
-            timeout_ms=int(min(left, 0.2) * 1000), max_records=limit
-        )
-        for partition, records in fetched.items():
+        if _is_gone(request):
+            raise ConnectionResetError("the consumer has gone")
+        for partition, records in (await consumer.read(min(left, 0.2), limit)).items():
             begin.setdefault(partition, records[0].offset)
             end[partition] = records[-1].offset + 1
             values = (record.value or b"" for record in records)
             messages.extend(value.decode(errors="replace") for value in values if passes(value))
-    return messages, begin, end
+    return messages, end
 
 
 async def _send(request: web.Request, messages: list[str]) -> web.StreamResponse:
-    """Send the answer. Raises OSError where the client has gone."""
+    """Send the answer. Raises OSError where the client has gone, or does not take it."""
     response = web.StreamResponse(headers={"Content-Type": "application/json"})
     body = msgspec.json.encode(messages)
     response.content_length = len(body)
-    await response.prepare(request)
-    await response.write(body)
-    await response.write_eof()
+    try:
+        async with asyncio.timeout(SENT_WITHIN):
+            await response.prepare(request)
+            await response.write(body)
+            await response.write_eof()
+    except TimeoutError:
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionResetError("the consumer does not take its answer") from None
     return response
 
 
@@ -409,7 +460,7 @@ async def _taken(transport: asyncio.Transport | None) -> None:
 
 def _number(request: web.Request, name: str, default: int) -> int:
     value = request.query.get(name, str(default))
-    return int(value) if value.isdecimal() else default
+    return int(value) if value.isdecimal() and len(value) < 10 else default
 
 
 def _json(value: Any, status: int = 200) -> web.Response:

@@ -18,6 +18,8 @@ from typing import Any
 
 import aiohttp
 import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from tests.e2e.stack import Stack, eventually
 from tests.topics import count_records, read_topic
@@ -218,6 +220,45 @@ async def test_what_a_vanished_client_or_a_killed_gateway_did_not_deliver_comes_
         assert answer
         got += answer
     assert sorted(got) == sorted(sent)
+
+
+async def test_who_comes_back_need_not_wait_for_the_call_that_it_gave_up(client: Client) -> None:
+    path = f"/events/{client.topic}/g/1"
+    with pytest.raises(TimeoutError):
+        await client.get(f"{path}?timeout=60000", timeout=aiohttp.ClientTimeout(total=2))
+    asked = time.monotonic()
+    assert await client.get(f"{path}?timeout=1") == (200, [])
+    assert time.monotonic() - asked < 5
+
+
+async def test_a_consumer_that_was_slower_than_the_retention_gets_what_is_left(
+    client: Client,
+) -> None:
+    path = f"/events/{client.topic}/g/1"
+    assert await client.get(f"{path}?timeout=1") == (200, [])
+    client.stack.children["gateway"].stop()
+    await client.start_gateway()
+    for number in range(5):
+        body = b"1.1.k%d" % number
+        await client.post(f"/events/{client.topic}", body, "application/cambria")
+    first, *_ = read_topic(client.stack.bootstrap, client.topic)
+    admin = AdminClient({"bootstrap.servers": client.stack.bootstrap})
+    gone = TopicPartition(client.topic, first.partition() or 0, 3)
+    for deleted in admin.delete_records([gone]).values():
+        await asyncio.to_thread(deleted.result)
+    assert await client.get(f"{path}?timeout=10000") == (200, ["3", "4"])
+
+
+async def test_what_is_not_understood_is_refused(client: Client) -> None:
+    for path, body, code in (
+        ("/topics/create", b'{"topicName": "\xff"}', 400),
+        ("/topics/create", b'{"x": ' + b"[" * 100_000, 400),
+        ("/events/unauthenticated.\xff", b"{}", 404),
+    ):
+        status, answer = await client.post(path, body, "application/json")
+        assert (status, answer["status"]) == (code, code)
+    endless = f"/events/{client.topic}/g/1?timeout=1&limit={'9' * 5000}"
+    assert (await client.get(endless))[0] == 200
 
 
 async def test_a_publisher_delivers_every_event_through_the_gateway_also_when_that_is_killed(
