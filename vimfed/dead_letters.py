@@ -10,11 +10,12 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
 from vimfed.appending import append_all
 from vimfed.errors import OperatorError
-from vimfed.kafka import OutgoingRecord, client_options, idempotent_producer
+from vimfed.kafka import OutgoingRecord, check_topic, client_options, idempotent_producer
 from vimfed.settings import KafkaSettings
 from vimfed.topics import TopicNames
 
@@ -94,20 +95,23 @@ async def find(kafka: KafkaSettings, letter_id: str) -> DeadLetter:
 async def settle(
     kafka: KafkaSettings, letter: DeadLetter, how: str, replayed: OutgoingRecord | None = None
 ) -> None:
-    """Write ``replayed``, if any, then that the letter is settled. Raises KafkaError.
+    """Write ``replayed``, if any, then that the letter is settled.
 
-    Ended in between, the letter is still there: replayed twice, it is recognised by its ids.
+    Ended in between, the letter is still there: replayed twice, it is recognised by its ids. Raises
+    DeadLetterError where Kafka does not take it.
     """
     topic = TopicNames(kafka.topic_prefix).dead_letter
     headers = ((SETTLES, str(letter.offset).encode()), (HOW, how.encode()))
     producer = idempotent_producer(kafka)
-    await producer.start()
     try:
+        await producer.start()
         if replayed is not None:
             await append_all(producer, [replayed])
         await append_all(
             producer, [OutgoingRecord(topic, letter.partition, letter.key, b"", headers)]
         )
+    except KafkaError as error:
+        raise DeadLetterError(f"{letter.id}: Kafka does not take it: {error}") from None
     finally:
         await producer.stop()
 
@@ -126,12 +130,13 @@ def _letter(record: ConsumerRecord) -> DeadLetter:
 async def _records(kafka: KafkaSettings) -> AsyncIterator[ConsumerRecord]:
     """Yield everything that lies on the dead-letter topic now, partition after partition."""
     topic = TopicNames(kafka.topic_prefix).dead_letter
+    await check_topic(kafka, topic)
     partitions = [TopicPartition(topic, number) for number in range(kafka.partitions)]
     consumer = AIOKafkaConsumer(
         **client_options(kafka), auto_offset_reset="earliest", enable_auto_commit=False
     )
-    await consumer.start()
     try:
+        await consumer.start()
         consumer.assign(partitions)
         for partition, end in (await consumer.end_offsets(partitions)).items():
             while await consumer.position(partition) < end:

@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -39,6 +40,10 @@ class OutgoingRecord(msgspec.Struct, frozen=True, gc=False):
 
 class TopicMismatchError(OperatorError):
     """A topic exists, but not as the job needs it; the text says how to mend it."""
+
+
+class TopicUnavailableError(OperatorError):
+    """A topic cannot be read, since it or its brokers are not there."""
 
 
 class TopicDeniedError(TopicMismatchError):
@@ -130,8 +135,9 @@ async def ensure_topics(kafka: KafkaSettings) -> list[str]:
     admin = AIOKafkaAdminClient(**client_options(kafka))
     await admin.start()
     try:
-        created = [spec.name for spec in topic_specs(kafka) if await _create(admin, spec)]
-        await _check(admin, kafka)
+        specs = topic_specs(kafka)
+        created = [spec.name for spec in specs if await _create(admin, spec)]
+        await _check(admin, specs)
         return created
     finally:
         await admin.close()
@@ -176,8 +182,30 @@ async def _described(admin: AIOKafkaAdminClient, names: list[str]) -> list[dict[
     raise KafkaConnectionError(f"the brokers do not know {', '.join(unknown)} yet")
 
 
-async def _check(admin: AIOKafkaAdminClient, kafka: KafkaSettings) -> None:
-    specs = topic_specs(kafka)
+async def check_topic(kafka: KafkaSettings, name: str) -> None:
+    """Check that one of the job's topics is there as the settings say, before it is read.
+
+    Whoever asks for offsets of a topic that is not there may make it, as the brokers would. Raises
+    TopicUnavailableError and TopicMismatchError.
+    """
+    admin = AIOKafkaAdminClient(**client_options(kafka))
+    try:
+        await admin.start()
+        if name not in await admin.list_topics():
+            raise TopicUnavailableError(
+                f"there is no topic {name}: a bridge or worker makes it when it is started; is "
+                "kafka.topic_prefix right?"
+            )
+        await _check(admin, [spec for spec in topic_specs(kafka) if spec.name == name])
+    except KafkaConnectionError:
+        raise TopicUnavailableError(
+            f"no broker answers at {kafka.bootstrap}: is kafka.bootstrap right?"
+        ) from None
+    finally:
+        await admin.close()
+
+
+async def _check(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> None:
     for described in await _described(admin, [spec.name for spec in specs]):
         wanted = next(spec for spec in specs if spec.name == described["topic"])
         partitions = len(described["partitions"])

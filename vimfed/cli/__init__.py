@@ -4,6 +4,7 @@ Each command imports what it needs when it runs: a short command must not pay fo
 bridge must not load it.
 """
 
+import logging
 import sys
 import warnings
 from datetime import UTC, datetime
@@ -55,6 +56,8 @@ def main(ctx: click.Context, config: Path) -> None:
     `vimfed worker` and `vimfed publisher` by themselves and scale each by starting more.
     """
     ctx.obj = config
+    # Until a process configures its log: libraries would tell each failure in their own words, too.
+    logging.getLogger().addHandler(logging.NullHandler())
     # oslo.messaging imports it, whichever executor is used; the user cannot mend that.
     warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
 

@@ -1,7 +1,6 @@
 """``vimfed check``: validate the settings and try every connection."""
 
 import asyncio
-import logging
 import socket
 from collections.abc import Callable
 from functools import partial
@@ -45,8 +44,6 @@ def run(settings: Settings) -> int:
     Raises SettingsError where a worker would not start.
     """
     refuse_open_door(settings.web)
-    # The libraries would tell each failure once more, in their own words.
-    logging.getLogger().addHandler(logging.NullHandler())
     attempts: dict[str, Callable[[], None]] = {"kafka": partial(_try_kafka, settings.kafka)}
     for output in settings.outputs():
         attempts[f"output {output.name}"] = partial(_try_output, settings, output)

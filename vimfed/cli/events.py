@@ -9,13 +9,11 @@ from typing import NamedTuple
 import click
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import ConsumerRecord
 
 from streams.kinds import KINDS
 from vimfed.errors import OperatorError
-from vimfed.kafka import client_options
+from vimfed.kafka import check_topic, client_options
 from vimfed.keys import instance_key, partition_of, split_instance_key
 from vimfed.records import VmEvent
 from vimfed.settings import KafkaSettings, Settings
@@ -71,7 +69,7 @@ def run(
 ) -> None:
     """Print events until the topic's end, or with ``follow`` until SIGINT or SIGTERM.
 
-    ``beginning``: from the oldest that Kafka keeps, else from now on. Raises EventsError.
+    ``beginning``: from the oldest that Kafka keeps, else from now on. Raises OperatorError.
     """
     check_kinds(wanted.kinds)
 
@@ -101,14 +99,14 @@ async def _records(
     topic = TopicNames(kafka.topic_prefix).events
     numbers = wanted.partitions(kafka.partitions)
     partitions = [TopicPartition(topic, number) for number in numbers]
-    await _check_topic(kafka, topic)
+    await check_topic(kafka, topic)
     consumer = AIOKafkaConsumer(
         **client_options(kafka),
         auto_offset_reset="earliest" if beginning else "latest",
         enable_auto_commit=False,
     )
-    await consumer.start()
     try:
+        await consumer.start()
         consumer.assign(partitions)
         ends = await consumer.end_offsets(partitions)
 
@@ -125,25 +123,6 @@ async def _records(
                 yield record
     finally:
         await consumer.stop()
-
-
-async def _check_topic(kafka: KafkaSettings, topic: str) -> None:
-    """Raise EventsError where no broker answers or the topic is not there."""
-    admin = AIOKafkaAdminClient(**client_options(kafka))
-    try:
-        await admin.start()
-        topics = await admin.list_topics()
-    except KafkaConnectionError:
-        raise EventsError(
-            f"no broker answers at {kafka.bootstrap}: is kafka.bootstrap right?"
-        ) from None
-    finally:
-        await admin.close()
-    if topic not in topics:
-        raise EventsError(
-            f"there is no topic {topic}: a bridge or worker makes it when it is started; is "
-            "kafka.topic_prefix right?"
-        )
 
 
 def _show_json(value: bytes, _event: VmEvent) -> None:
