@@ -1,5 +1,6 @@
-"""TCP ports on loopback: free ones, and a clear word on those that are taken."""
+"""TCP ports: free ones on loopback, and a clear word on those that are taken."""
 
+import errno
 import secrets
 import socket
 
@@ -9,21 +10,29 @@ LAST_PORT = 65535
 
 
 class PortInUseError(OperatorError):
-    """Something else listens on a port that we need; the text says which and how to mend it."""
+    """We cannot listen where we should; the text says where, why and how to mend it."""
 
 
-def refuse_port_in_use(port: int, who: str, setting: str) -> None:
+def refuse_port_in_use(port: int, who: str, setting: str, host: str = "127.0.0.1") -> None:
     """Raise PortInUseError if ``who`` could not listen on ``port``, which ``setting`` names."""
-    with socket.socket() as probe:
-        # As servers do: connections of an earlier run that linger in TIME_WAIT are no hindrance.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise PortInUseError(
-                f"{who} cannot listen on 127.0.0.1:{port} ({error.strerror}): end what listens "
-                f"there (ss -ltnp 'sport = :{port}' names it), or set another {setting}"
-            ) from None
+    try:
+        for family, kind, _protocol, _name, address in socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM
+        ):
+            with socket.socket(family, kind) as probe:
+                # As servers do: connections of an earlier run that linger in TIME_WAIT are no
+                # hindrance.
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                probe.bind(address)
+    except OSError as error:
+        cure = f"set another {setting}"
+        if error.errno == errno.EADDRINUSE:
+            cure = f"end what listens there (ss -ltnp 'sport = :{port}' names it), or {cure}"
+        raise PortInUseError(
+            f"{who} cannot listen on {host}:{port} ({error.strerror}): {cure}"
+        ) from None
 
 
 def free_ports(count: int) -> list[int]:

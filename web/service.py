@@ -10,6 +10,7 @@ from faust.web.drivers.aiohttp import Web
 from streams.worker import StreamWorker
 from vimfed.kafka import tls_context
 from vimfed.metrics import Readiness
+from vimfed.ports import refuse_port_in_use
 from vimfed.settings import Settings
 from web.access import Access, peer_headers, refuse_open_door
 from web.connections import ConnectionRunner
@@ -32,8 +33,14 @@ MOST_FILES = 65_536
 
 
 def run(settings: Settings) -> int:
-    """Process notifications and answer queries until SIGTERM or SIGINT; return the exit code."""
+    """Process notifications and answer queries until SIGTERM or SIGINT; return the exit code.
+
+    Raises OperatorError.
+    """
     refuse_open_door(settings.web)
+    refuse_port_in_use(
+        settings.web.port, "the worker", "web.host or web.port", host=settings.web.host
+    )
     allow_many_connections()
     worker = StreamWorker(settings)
     serve(worker)

@@ -32,8 +32,10 @@ from vimfed.settings import (
     KafkaSettings,
     Settings,
     SettingsError,
+    WebAuthSettings,
     WebSettings,
 )
+from web.service import run as run_worker
 
 SHELL = ("sh", "-c")
 STEADY = Service("steady", ("echo up; exec sleep 60",))
@@ -233,6 +235,24 @@ def test_somebody_elses_kafka_is_not_taken_for_the_local_one() -> None:
         settings = Settings(kafka=KafkaSettings(local=True, bootstrap=bootstrap))
         with pytest.raises(PortInUseError, match=f"Kafka cannot listen on {bootstrap}"):
             refuse_taken_ports(settings, 1)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "localhost"])
+def test_a_worker_says_that_its_port_is_taken(host: str) -> None:
+    with socket.create_server(("127.0.0.1", free_ports(1)[0])) as other:
+        port = other.getsockname()[1]
+        auth = WebAuthSettings(allow_anonymous=True)
+        with pytest.raises(
+            PortInUseError, match=f"^the worker cannot listen on {host}:{port} .Add"
+        ):
+            run_worker(Settings(web=WebSettings(host=host, port=port, auth=auth)))
+
+
+def test_a_worker_says_that_its_address_is_none_of_this_machine() -> None:
+    auth = WebAuthSettings(allow_anonymous=True)
+    web = WebSettings(host="192.0.2.1", port=free_ports(1)[0], auth=auth)
+    with pytest.raises(PortInUseError, match=r"Cannot assign .*: set another web\.host"):
+        run_worker(Settings(web=web))
 
 
 def test_kafka_ends_after_those_that_need_it(supervisor: Supervisor, tmp_path: Path) -> None:
