@@ -6,7 +6,6 @@ worker listens on loopback alone unless it is told otherwise.
 
 import asyncio
 import base64
-import binascii
 import fnmatch
 import hashlib
 import hmac
@@ -237,7 +236,7 @@ class Access:
     async def _by_password(self, encoded: str) -> tuple[str, Caller | None]:
         try:
             name, colon, given = base64.b64decode(encoded, validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # neither base64 nor, in it, UTF-8
             return "malformed credentials", None
         user = self._users.get(name)
         # Whoever names no user of ours waits for the answer as long as one who does.
@@ -273,8 +272,14 @@ def _is_of_another_site(request: web.Request) -> bool:
 
     That is a login that it remembers, or the way to a loopback that nobody else reaches.
     """
-    changes = request.method not in ("GET", "HEAD", "OPTIONS")
-    return changes and request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site")
+    if request.method in ("GET", "HEAD", "OPTIONS"):
+        return False
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return site not in ("same-origin", "none")
+    # Browsers leave it out where our URL is neither HTTPS nor of their own machine.
+    origin = request.headers.get("Origin")
+    return origin is not None and origin.partition("://")[2] != request.host
 
 
 def _alike(given: Mapping[str, str]) -> dict[str, str]:

@@ -4,6 +4,8 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
 
 from tests.keystone import ACCOUNT, Keystone
 from vimfed.cli.own_login import login_headers
@@ -18,11 +20,12 @@ from vimfed.settings import (
     WebUser,
 )
 from web import passwords
-from web.access import Caller, caller_of, is_loopback, refuse_open_door
-from web.errors import UnavailableError
+from web.access import Access, Caller, caller_of, is_loopback, refuse_open_door
+from web.errors import UnavailableError, errors_as_json, json_response
 from web.failed_logins import FREE, LONGEST, MOST, FailedLogins
 from web.keystone import Keystone as KeystoneClient
 from web.keystone import TokenOwner
+from web.routes import Route, add_routes
 
 USER = WebUser(name="u", token="a" * 20)
 
@@ -170,3 +173,48 @@ async def test_a_keystone_that_is_away_is_told_so() -> None:
     async with client.connected() as client.session:
         with pytest.raises(UnavailableError, match="does not answer"):
             await client.owner_of("token")
+
+
+async def statuses(auth: WebAuthSettings, method: str, *sent: dict[str, str]) -> list[int]:
+    """Return what requests of these headers are answered, by a route for readers."""
+
+    async def answer(_request: web.Request) -> web.Response:
+        return json_response({})
+
+    access = Access(auth)
+    app = web.Application(middlewares=[errors_as_json, access.check])
+    app.cleanup_ctx.append(access.running)
+    routes = [
+        Route(method=method, paths=("/x",), handler=answer, role="reader", answers={200: None})
+        for method in ("GET", "POST")
+    ]
+    add_routes(app, routes)
+    async with TestClient(TestServer(app)) as client:
+        return [(await client.request(method, "/x", headers=each)).status for each in sent]
+
+
+async def test_a_login_of_whatever_bytes_is_a_failed_one() -> None:
+    auth = WebAuthSettings(users=[USER, WebUser(name="p", password="p")])
+    for login in ("Basic é", "Basic /w==", "Bearer é", "é"):
+        assert await statuses(auth, "GET", {"Authorization": login}) == [401]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "https://named-by-a-proxy"}, 200),
+        ({"Sec-Fetch-Site": "none"}, 200),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Host": "worker:6066", "Origin": "http://worker:6066"}, 200),
+        ({"Host": "worker:6066", "Origin": "http://worker"}, 403),
+        ({"Host": "worker:6066", "Origin": "http://elsewhere"}, 403),
+        ({"Origin": "null"}, 403),
+    ],
+)
+async def test_a_page_of_another_site_changes_nothing_also_where_a_browser_tells_its_origin_alone(
+    headers: dict[str, str], status: int
+) -> None:
+    assert await statuses(WebAuthSettings(), "POST", headers) == [status]
+    assert await statuses(WebAuthSettings(), "GET", headers) == [200]
