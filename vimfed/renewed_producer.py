@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import itertools
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import ProducerClosed
 
 from vimfed.kafka import CLOSE_TIMEOUT, close_undelivered, idempotent_producer
 from vimfed.settings import KafkaSettings
@@ -42,7 +44,10 @@ class RenewedProducer:
             return self._producer
 
     def abandon(self, producer: AIOKafkaProducer | None) -> None:
-        """Close a failed producer in the background, without delivering what it still holds."""
+        """Close a failed producer in the background, without delivering what it still holds.
+
+        Whoever else awaits one of its acknowledgements is told that none will come: ProducerClosed.
+        """
         if producer is not None and producer is self._producer:
             self._producer = None
             self._close_later(producer)
@@ -61,6 +66,17 @@ class RenewedProducer:
             task.cancel()
 
     def _close_later(self, producer: AIOKafkaProducer) -> None:
-        task = asyncio.create_task(close_undelivered(producer))
+        task = asyncio.create_task(_close(producer))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+
+async def _close(producer: AIOKafkaProducer) -> None:
+    await close_undelivered(producer)
+    accumulator = producer._message_accumulator
+    undelivered = accumulator._pending_batches  # aiokafka takes from there what has failed
+    undelivered.update(itertools.chain.from_iterable(accumulator._batches.values()))
+    for batch in list(undelivered):
+        if not batch.future.done():
+            batch.future.set_exception(ProducerClosed())
+            batch.future.exception()  # who gave up awaiting it need not know
