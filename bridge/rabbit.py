@@ -30,7 +30,7 @@ from oslo_messaging.notify.listener import BatchNotificationServer
 from bridge.forwarding import UnusableBodyError, forwarded
 from bridge.progress import DEPTH_EVERY, STOP_TIMEOUT, Progress
 from vimfed.dead_letter import dead_letter_record
-from vimfed.kafka import OutgoingRecord
+from vimfed.kafka import OutgoingRecord, tls_context
 from vimfed.notification_writer import arrival_time
 from vimfed.oslo import PRIORITIES
 from vimfed.settings import KafkaSettings, VimSettings
@@ -385,7 +385,12 @@ def _knock(conf: cfg.ConfigOpts, url: str) -> None:
 
 
 def transport_of(vim: VimSettings) -> Any:
-    """Return the oslo transport; options in the URL's query go before those of the settings."""
+    """Return the oslo transport; options in the URL's query go before those of the settings.
+
+    Raises CertificateError.
+    """
+    if vim.tls:
+        tls_context(vim.ca_file, vim.cert_file, vim.key_file)  # oslo would not name the file
     conf = cfg.ConfigOpts()
     conf([], project="vimfed", default_config_files=[], default_config_dirs=[])
     for group, options in oslo_messaging.opts.list_opts():

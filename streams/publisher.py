@@ -128,7 +128,7 @@ def run(settings: Settings, output: DmaapOutput, port: int | None = None) -> int
     ``port`` is that of /metrics, /healthz and /readyz; by default the output's own (see settings).
     Raises OperatorError.
     """
-    _check_kinds(settings, output)
+    refuse_unknown_kinds(settings, output)
     port = settings.publisher_port(output) if port is None else port
     refuse_port_in_use(port, f"publisher {output.name}", "dmaap.port")
     names = TopicNames(settings.kafka.topic_prefix)
@@ -152,7 +152,8 @@ def run(settings: Settings, output: DmaapOutput, port: int | None = None) -> int
     return run_app(app, settings)
 
 
-def _check_kinds(settings: Settings, output: DmaapOutput) -> None:
+def refuse_unknown_kinds(settings: Settings, output: DmaapOutput) -> None:
+    """Raise SettingsError where the settings of an output's publisher name a kind that is none."""
     for key, kinds in (
         ("filter.kinds", settings.filter.kinds),
         (f"ves_kinds of output {output.name}", output.ves_kinds),

@@ -17,7 +17,7 @@ from aiokafka.errors import (
 )
 
 from vimfed.errors import OperatorError
-from vimfed.settings import KafkaSettings
+from vimfed.settings import KafkaSettings, SettingsError
 from vimfed.topics import TopicSpec, topic_specs
 
 MAX_RECORD_BYTES = 1_000_000
@@ -36,6 +36,10 @@ class OutgoingRecord(msgspec.Struct, frozen=True, gc=False):
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...] = ()
+
+
+class CertificateError(SettingsError, OSError):
+    """A certificate or key cannot be used; who is running tries again, it may just be replaced."""
 
 
 class TopicMismatchError(OperatorError):
@@ -71,10 +75,18 @@ def ssl_context(kafka: KafkaSettings) -> ssl.SSLContext:
 
 
 def tls_context(ca_file: str, cert_file: str, key_file: str) -> ssl.SSLContext:
-    """Return the TLS context of a client; the arguments are PEM files, empty: none."""
-    context = ssl.create_default_context(cafile=ca_file or None)
-    if cert_file:
-        context.load_cert_chain(cert_file, key_file or None)
+    """Return the TLS context of a client; the arguments are PEM files, empty: none.
+
+    Raises CertificateError.
+    """
+    what = f"ca_file {ca_file}"
+    try:
+        context = ssl.create_default_context(cafile=ca_file or None)
+        what = f"cert_file {cert_file} with key_file {key_file or cert_file}"
+        if cert_file:
+            context.load_cert_chain(cert_file, key_file or None)
+    except OSError as error:  # it does not name the file itself
+        raise CertificateError(f"cannot use {what}: {error.strerror}") from None
     return context
 
 

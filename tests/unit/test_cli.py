@@ -133,6 +133,55 @@ def test_a_local_kafka_is_refused_where_the_settings_want_another(config: Path) 
     assert "a local Kafka knows neither TLS nor SASL" in invoke(config, "kafka").stderr
 
 
+NO_CERTIFICATES = """
+[kafka]
+bootstrap = "127.0.0.1:1"
+security_protocol = "SSL"
+ca_file = "/none/kafka.pem"
+[[dmaap.outputs]]
+url = "https://127.0.0.1:1/events/topic"
+cert_file = "/none/router.pem"
+[[vims]]
+cloud_owner = "Owner"
+cloud_region_id = "Rabbit"
+transport_url = "rabbit://vimfed:secret@127.0.0.1:1/"
+tls = true
+ca_file = "/none/rabbit.pem"
+[[vims]]
+cloud_owner = "Owner"
+cloud_region_id = "Pushed"
+"""
+
+
+def test_check_names_the_certificate_that_is_missing_and_tries_no_cloud_without_a_listener(
+    config: Path,
+) -> None:
+    config.write_text(NO_CERTIFICATES)
+    result = invoke(config, "check")
+    assert result.exit_code == 1
+    assert result.stdout.splitlines() == [
+        "kafka: cannot use ca_file /none/kafka.pem: No such file or directory",
+        "output dmaap: cannot use cert_file /none/router.pem with key_file /none/router.pem: "
+        "No such file or directory",
+        "cloud Owner_Rabbit: cannot use ca_file /none/rabbit.pem: No such file or directory",
+    ]
+    events = invoke(config, "events")
+    assert events.stderr == (
+        "vimfed: cannot use ca_file /none/kafka.pem: No such file or directory\n"
+    )
+    assert events.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "settings", ['[filter]\nkinds = ["DELTE"]\n', OUTPUTS + 'ves_kinds = ["DELTE"]\n']
+)
+def test_check_refuses_kinds_that_a_publisher_would(config: Path, settings: str) -> None:
+    config.write_text(settings)
+    result = invoke(config, "check")
+    assert result.exit_code == 2
+    assert "'DELTE' is none of CREATE, " in result.stderr
+
+
 def test_the_demo_needs_a_cloud(config: Path) -> None:
     result = invoke(config, "demo")
     assert result.exit_code == 2

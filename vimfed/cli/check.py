@@ -1,10 +1,8 @@
 """``vimfed check``: validate the settings and try every connection."""
 
 import asyncio
-import socket
 from collections.abc import Callable
 from functools import partial
-from urllib.parse import urlsplit
 
 import aiohttp
 import click
@@ -20,6 +18,7 @@ from bridge.nova_api import CloudApiError, NovaApi
 from bridge.rabbit import transport_of
 from streams.kafka_output import dmaap_cluster
 from streams.message_router_output import MessageRouterOutput
+from streams.publisher import refuse_unknown_kinds
 from vimfed.kafka import client_options
 from vimfed.settings import DmaapOutput, KafkaSettings, KeystoneSettings, Settings, VimSettings
 from web.access import refuse_open_door
@@ -41,16 +40,19 @@ _ERRORS = (
 def run(settings: Settings) -> int:
     """Print a line for each connection; return 0 if all can be made, else 1.
 
-    Raises SettingsError where a worker would not start.
+    Raises SettingsError where a worker or a publisher would not start.
     """
     refuse_open_door(settings.web)
+    for output in settings.outputs():
+        refuse_unknown_kinds(settings, output)
     attempts: dict[str, Callable[[], None]] = {"kafka": partial(_try_kafka, settings.kafka)}
     for output in settings.outputs():
         attempts[f"output {output.name}"] = partial(_try_output, settings, output)
     if settings.web.auth.keystone.url:
         attempts["keystone"] = partial(_try_keystone, settings.web.auth.keystone)
     for vim in settings.vims:
-        attempts[f"cloud {vim.vim_id}"] = partial(_try_cloud, vim)
+        if vim.transport_url:
+            attempts[f"cloud {vim.vim_id}"] = partial(_try_cloud, vim)
         if vim.auth_url:
             attempts[f"cloud {vim.vim_id}: API"] = partial(_try_api, vim)
     failures = sum(not _succeeds(name, attempt) for name, attempt in attempts.items())
@@ -61,7 +63,7 @@ def _succeeds(name: str, attempt: Callable[[], None]) -> bool:
     try:
         attempt()
     except _ERRORS as error:
-        click.echo(f"{name}: {error}")
+        click.echo(f"{name}: {str(error) or type(error).__name__}")
         return False
     click.echo(f"{name}: ok")
     return True
@@ -79,15 +81,11 @@ def _try_keystone(keystone: KeystoneSettings) -> None:
 def _try_output(settings: Settings, output: DmaapOutput) -> None:
     if output.is_kafka:
         _try_kafka(dmaap_cluster(settings, output))
-        return
-    url = urlsplit(output.url)
-    port = url.port or {"http": 80, "https": 443}[url.scheme]
-    socket.create_connection((url.hostname, port), timeout=5).close()
+    else:
+        _try_message_router(settings, output)
 
 
 def _try_cloud(vim: VimSettings) -> None:
-    if not vim.transport_url:
-        return
     if vim.transport_url.startswith("kafka"):
         _try_kafka(cluster_of(vim))
         return
