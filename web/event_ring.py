@@ -6,6 +6,7 @@ workers it is the offset that follows in each partition, as text.
 
 from collections import defaultdict, deque
 from collections.abc import Sequence
+from operator import ge, gt
 
 import msgspec
 
@@ -131,11 +132,8 @@ class EventRing:
         None where what follows is not held any more, or the place is none of this topic's. The
         reader may be told some again, where the partitions were read in another order before.
         """
-        offsets = _parsed_place(place)
-        if len(offsets) != len(self._ends) or not all(
-            floor <= offset <= end
-            for floor, offset, end in zip(self._floor, offsets, self._ends, strict=True)
-        ):
+        offsets = self._held_offsets(place)
+        if not offsets or any(map(gt, offsets, self._ends)):
             return None
         number = self.next
         missing = sum(self._ends) - sum(offsets)
@@ -147,6 +145,17 @@ class EventRing:
                 missing -= 1
                 number = candidate
         return number
+
+    def is_ahead(self, place: str) -> bool:
+        """Return whether a reader who is at ``place`` misses nothing once more has been read."""
+        offsets = self._held_offsets(place)
+        return any(map(gt, offsets, self._ends))
+
+    def _held_offsets(self, place: str) -> list[int]:
+        """Return the offsets of a place; none where it is not one, or what follows was let go."""
+        offsets = _parsed_place(place)
+        is_held = len(offsets) == len(self._floor) and all(map(ge, offsets, self._floor))
+        return offsets if is_held else []
 
 
 def _parsed_place(place: str) -> list[int]:

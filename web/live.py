@@ -48,6 +48,8 @@ SLICE = 0.002
 IDLE = 300.0
 """Seconds that the topic is followed after somebody last asked."""
 START_TIMEOUT = 10.0
+CATCH_UP = 3.0
+"""Seconds that a client waits where another worker has told it more than we have read."""
 RETRY = 1.0
 KEEP_ALIVE = 15.0
 CHUNK = 48_000
@@ -225,7 +227,8 @@ class LiveEvents:
         for vim_id in parameters.vim_id:
             if not caller.may_see(vim_id):
                 raise ApiError(403, f"{caller.name} may not see the cloud {vim_id}")
-        await self._followed_ring()
+        place = request.headers.get("Last-Event-ID")
+        await self._catch_up(place)
         transport = request.transport
         if transport is None:
             raise ConnectionResetError("the client has gone")
@@ -239,13 +242,21 @@ class LiveEvents:
         self._clients[client] = None
         try:
             await response.prepare(request)
-            await self._greet(client, request.headers.get("Last-Event-ID"), parameters.recent)
+            await self._greet(client, place, parameters.recent)
             await client.ended.wait()
         finally:
             self._clients.pop(client, None)
             # Closing waits until all is read, which may be never.
             asyncio.get_running_loop().call_later(GRACE, transport.abort)
         return response
+
+    async def _catch_up(self, place: str | None) -> None:
+        """Return once all has been read that precedes ``place``, or that takes too long."""
+        deadline = time.monotonic() + CATCH_UP
+        ring = await self._followed_ring()
+        while place is not None and ring.is_ahead(place) and time.monotonic() < deadline:
+            await asyncio.sleep(PAUSE)
+            ring = await self._followed_ring()
 
     async def _greet(self, client: _Client, place: str | None, recent: int) -> None:
         ring = await self._followed_ring()

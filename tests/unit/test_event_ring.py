@@ -73,6 +73,17 @@ def test_a_place_of_something_else_is_none(place: str) -> None:
     assert held.resume(place) is None
 
 
+def test_a_place_may_be_ahead_of_what_has_been_read() -> None:
+    held = ring(most=2)
+    for offset in range(4):
+        held.add(entry(1, offset))
+    assert held.is_ahead("0.5.0")
+    assert held.is_ahead("1.2.0")
+    assert held.resume("0.5.0") is None
+    for place in ("0.4.0", "0.2.0", "1.1.0", "9.9", "x"):
+        assert not held.is_ahead(place)
+
+
 def test_what_was_let_go_cannot_be_resumed_from() -> None:
     held = ring(most=2)
     for offset in range(4):

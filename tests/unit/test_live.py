@@ -1,0 +1,75 @@
+"""Live events of a worker that has not read as far as another."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.typedefs import Handler
+from prometheus_client import CollectorRegistry
+
+from tests.server_sent import event_stream
+from tests.unit.test_event_ring import entry
+from vimfed.settings import KafkaSettings, Settings
+from web import live
+from web.access import CALLER, EVERYBODY
+from web.errors import errors_as_json
+from web.event_ring import EventRing
+from web.fair_share import FairShare
+from web.live import LiveEvents
+from web.routes import add_routes
+
+
+class LateTail:
+    """Reads one event of partition 0 each time that it is let to."""
+
+    def __init__(self, ring: EventRing) -> None:
+        self.ring = ring
+        self.may_read = asyncio.Semaphore(0)
+
+    async def read(self, _patience: float) -> float:
+        await self.may_read.acquire()
+        self.ring.add(entry(0, self.ring.next))
+        return 0.0
+
+
+@pytest.fixture
+def tail() -> LateTail:
+    return LateTail(EventRing([0], now=0, most=100, most_bytes=10**6))
+
+
+@pytest.fixture
+async def events_url(tail: LateTail, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
+    @asynccontextmanager
+    async def followed(_kafka: KafkaSettings, _first: int) -> AsyncIterator[LateTail]:
+        yield tail
+
+    @web.middleware
+    async def let_in(request: web.Request, handler: Handler) -> web.StreamResponse:
+        request[CALLER] = EVERYBODY
+        return await handler(request)
+
+    monkeypatch.setattr(live, "followed", followed)
+    settings = Settings(kafka=KafkaSettings(partitions=1))
+    events = LiveEvents(settings, CollectorRegistry(), FairShare(lambda: False))
+    app = web.Application(middlewares=[errors_as_json, let_in])
+    add_routes(app, events.routes())
+    app.on_shutdown.append(events.stop)
+    async with TestClient(TestServer(app)) as client:
+        yield str(client.make_url(f"{settings.web.prefix}/v1/events"))
+
+
+async def test_a_client_of_a_worker_that_read_faster_waits_and_misses_nothing(
+    tail: LateTail, events_url: str
+) -> None:
+    tail.may_read.release()
+    asyncio.get_running_loop().call_later(0.5, tail.may_read.release)
+    async with (
+        aiohttp.ClientSession() as session,
+        event_stream(session, events_url, "2") as stream,
+    ):
+        tail.may_read.release()
+        assert [each["id"] for each in await stream.take(1)] == ["0-2"]
