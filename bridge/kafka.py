@@ -16,9 +16,9 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, KafkaError
 
 from bridge.forwarding import UnusableBodyError, forwarded
-from bridge.progress import DEPTH_EVERY, STOP_TIMEOUT, Progress
+from bridge.progress import DEPTH_EVERY, DEPTH_TIMEOUT, STOP_TIMEOUT, Progress
 from vimfed.dead_letter import dead_letter_of
-from vimfed.kafka import OutgoingRecord, client_options
+from vimfed.kafka import OutgoingRecord, client_options, pace_metadata_updates
 from vimfed.notification_writer import arrival_time
 from vimfed.oslo import PRIORITIES
 from vimfed.settings import KafkaSettings, VimSettings
@@ -92,7 +92,7 @@ class KafkaListener:
             LOG.info(
                 "cloud %s: listening as group %s", self._vim.vim_id, self._vim.pool, extra=known
             )
-            watch = asyncio.create_task(self._watch_depth(consumer))
+            watch = asyncio.create_task(self._watch(consumer))
             try:
                 await self._consume(consumer)
             finally:
@@ -101,15 +101,23 @@ class KafkaListener:
             self._progress.connected = False
             await consumer.stop()
 
-    async def _watch_depth(self, consumer: AIOKafkaConsumer) -> None:
-        """Keep knowing how much is not committed yet."""
+    async def _watch(self, consumer: AIOKafkaConsumer) -> None:
+        """Keep knowing whether the brokers answer, and how much is not committed yet.
+
+        Whoever only fetches does not notice that they are gone: it looks as if nothing came.
+        """
         while True:
             try:
-                depth = 0
-                for tp, end in (await consumer.end_offsets(list(consumer.assignment()))).items():
-                    depth += max(0, end - (await consumer.committed(tp) or 0))
-                self._progress.queue_depth = depth
+                async with asyncio.timeout(DEPTH_TIMEOUT):
+                    await consumer.topics()
+                    self._progress.connected = True
+                    depth = 0
+                    ends = await consumer.end_offsets(list(consumer.assignment()))
+                    for tp, end in ends.items():
+                        depth += max(0, end - (await consumer.committed(tp) or 0))
+                    self._progress.queue_depth = depth
             except (KafkaError, OSError):
+                self._progress.connected = False
                 self._progress.queue_depth = None
             await asyncio.sleep(DEPTH_EVERY)
 
@@ -117,9 +125,9 @@ class KafkaListener:
         while not self._stopping.is_set():
             fetched = await consumer.getmany(timeout_ms=POLL_MS, max_records=self._vim.prefetch)
             self._progress.alive_at = time.monotonic()
-            self._progress.connected = True
             if not fetched:
                 continue
+            self._progress.connected = True
             self._progress.received(sum(map(len, fetched.values())))
             records, dead = self._records(fetched)
             await self._written(records)
@@ -178,11 +186,13 @@ def _consumer(vim: VimSettings) -> AIOKafkaConsumer:
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         max_poll_interval_ms=int(vim.consumer_timeout * 1000),
+        retry_backoff_ms=1000,
         metadata_max_age_ms=5_000,  # how soon a new topic is seen
         fetch_max_bytes=8 * 1024 * 1024,
         max_partition_fetch_bytes=1024 * 1024,
     )
     # A pattern takes up topics that nova makes later, and makes none itself.
+    pace_metadata_updates(consumer._client)
     consumer.subscribe(pattern=_topic_pattern(vim))
     return consumer
 

@@ -9,6 +9,8 @@ from prometheus_client.registry import Collector
 
 DEPTH_EVERY = 10.0
 """Seconds between two looks how much waits in a cloud's queue."""
+DEPTH_TIMEOUT = 3.0
+"""Seconds that a cloud's broker has to answer such a look."""
 STOP_TIMEOUT = 7.0
 """Seconds that a listener has to leave; the process has to be gone within ten."""
 

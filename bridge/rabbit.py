@@ -28,7 +28,7 @@ from oslo_messaging._drivers import impl_rabbit
 from oslo_messaging.notify.listener import BatchNotificationServer
 
 from bridge.forwarding import UnusableBodyError, forwarded
-from bridge.progress import DEPTH_EVERY, STOP_TIMEOUT, Progress
+from bridge.progress import DEPTH_EVERY, DEPTH_TIMEOUT, STOP_TIMEOUT, Progress
 from vimfed.dead_letter import dead_letter_record
 from vimfed.kafka import OutgoingRecord, tls_context
 from vimfed.notification_writer import arrival_time
@@ -45,7 +45,6 @@ GRACE = 4.0
 """Seconds that a batch on its way has left when the bridge is told to stop."""
 TICK = 0.5
 KNOCK_TIMEOUT = 3.0
-DEPTH_TIMEOUT = 3.0
 MAX_BACKOFF = 30.0
 IDLE_WAIT = 0.1
 """Seconds of one wait for a message while nothing is to be done; a stop waits as long."""
@@ -332,7 +331,9 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
                 if self._leaving.is_set() and time.monotonic() > self._give_up_at:
                     self._progress.settled()
                     return False
-            except concurrent.futures.CancelledError:  # the process ends
+            except concurrent.futures.CancelledError as error:  # the process ends
+                self._failure = error
+                self._leaving.set()  # an acknowledgement of a later batch would be this one's, too
                 self._progress.settled()
                 return False
             else:

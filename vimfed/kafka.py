@@ -103,11 +103,11 @@ def idempotent_producer(kafka: KafkaSettings, **options: Any) -> AIOKafkaProduce
         max_request_size=MAX_RECORD_BYTES,
         **options,
     )
-    _pace_metadata_updates(producer.client)
+    pace_metadata_updates(producer.client)
     return producer
 
 
-def _pace_metadata_updates(client: AIOKafkaClient) -> None:
+def pace_metadata_updates(client: AIOKafkaClient) -> None:
     """Let a client pause after it has reached no broker.
 
     aiokafka's producer asks for the metadata again at once: a whole core, and a thousand log

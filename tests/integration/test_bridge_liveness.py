@@ -114,3 +114,15 @@ async def test_waiting_for_kafka_is_not_being_stuck(listening: Listening) -> Non
     assert listening.wrong() == ""
     listening.written.set_result(None)
     eventually(lambda: listening.progress.in_flight == 0, "acknowledged")
+
+
+async def test_after_a_write_that_was_cut_off_no_later_one_acknowledges_its_messages(
+    listening: Listening,
+) -> None:
+    listening.written.cancel()
+    listening.send_one()
+    eventually(lambda: listening.batches == [1], "handed on")
+    listening.written = concurrent.futures.Future()
+    listening.written.set_result(None)
+    listening.send_one()
+    eventually(lambda: sum(listening.batches) == 3, "the first comes once more")

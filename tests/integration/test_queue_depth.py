@@ -81,3 +81,32 @@ async def test_of_a_clouds_kafka_topics(kafka: LocalKafka, progress: Progress) -
     goes_on.set()
     await is_waiting(progress, 0)
     await listener.stop()
+
+
+async def test_brokers_that_are_gone_show(
+    kafka: LocalKafka, progress: Progress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge.kafka, "DEPTH_TIMEOUT", 0.5)
+    name = f"t{uuid.uuid4().hex[:10]}"
+
+    async def write(*_: object) -> None:
+        return None
+
+    async def connected() -> bool:
+        return progress.connected
+
+    async def gone() -> bool:
+        return not progress.connected and progress.queue_depth is None
+
+    listener = KafkaListener(
+        cloud(f"kafka://{kafka.bootstrap}", name), KafkaSettings(), write, progress
+    )
+    listener.start()
+    await eventually(connected, within=20)
+    kafka.freeze()
+    try:
+        await eventually(gone, within=10)
+    finally:
+        kafka.thaw()
+    await eventually(connected, within=20)
+    assert await listener.stop()
