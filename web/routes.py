@@ -45,6 +45,9 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """Of the answer."""
 
 
+SLASH = "{slash}"
+"""How the optional slash at the end is shown in a route's canonical path."""
+
 ROUTES: web.AppKey[dict[web.AbstractRoute, Route]] = web.AppKey("routes", dict)
 """Of an application: its routes by what aiohttp calls the one that a request matched."""
 
