@@ -1,6 +1,7 @@
 """``vimfed status``: clouds, workers, bridge and outputs at a glance, asked over HTTP."""
 
 import asyncio
+import contextlib
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -27,7 +28,7 @@ EVERY = 2.0
 """Seconds between two looks of the live table."""
 
 T = TypeVar("T")
-FILE_WIDTH = 160
+FILE_WIDTH = 500
 """Columns of a table that is printed into a file or pipe."""
 Sample = tuple[Mapping[str, str], float]
 
@@ -106,6 +107,10 @@ class _Health(msgspec.Struct):
 
 class _Unavailable(msgspec.Struct):
     reason: str
+
+
+class _Problem(msgspec.Struct):
+    error: str
 
 
 class _Vims(msgspec.Struct):
@@ -190,6 +195,10 @@ def _decoded(answer: tuple[int, bytes], kind: type[T]) -> T:
     status, body = answer
     if status in (401, 403):
         raise StatusError(f"the worker refuses us ({status}): --url http://USER:PASSWORD@HOST:PORT")
+    if status != 200:
+        with contextlib.suppress(msgspec.DecodeError):
+            told = msgspec.json.decode(body, type=_Problem).error
+            raise StatusError(f"the worker answers {status}: {told}")
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.DecodeError as error:
