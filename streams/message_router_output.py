@@ -65,7 +65,9 @@ class MessageRouterOutput:
             ) as response:
                 self._judge(response, await response.read(), len(messages))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise DeliveryError(f"{self._output.url}: {error!r}") from error
+            raise DeliveryError(
+                f"{self._output.url}: {str(error) or type(error).__name__}"
+            ) from error
 
     def _judge(self, response: aiohttp.ClientResponse, body: bytes, sent: int) -> None:
         told = f"{self._output.url}: {response.status} {_text(body)}"
