@@ -10,6 +10,7 @@ from vimfed.topics import TopicNames
 
 MAX_VALUE_BYTES = MAX_RECORD_BYTES - 100_000
 """What is larger is cut: one record has to take it, with its key and headers."""
+MAX_KEY_BYTES = MAX_VALUE_BYTES // 2
 _MAX_ERROR_BYTES = 1000
 
 ONLY_OUTPUT = "output"
@@ -33,14 +34,15 @@ def dead_letter_record(
     ``source`` is the topic or queue from which the bytes came, ``partition`` and ``offset`` their
     place there (None: a queue has neither). The bytes stay as they came but for the oslo context,
     which may hold tokens; where they are too large for a record, the header ``size`` tells how
-    many there were.
+    many there were. A key, which may be anything on a cloud's topic, is cut, too.
 
     Headers, all UTF-8 text: ``source``, ``partition``, ``offset``, ``error``, ``vim_id``,
     ``output`` (to which an event could not be delivered), ``size``; those that do not apply are
     absent.
     """
     kept = without_context(value)
-    room = max(0, MAX_VALUE_BYTES - len(key or b""))
+    kept_key = None if key is None else key[:MAX_KEY_BYTES]
+    room = MAX_VALUE_BYTES - len(kept_key or b"")
     headers = {
         "source": source,
         "partition": partition,
@@ -53,7 +55,7 @@ def dead_letter_record(
     return OutgoingRecord(
         topic=TopicNames(kafka.topic_prefix).dead_letter,
         partition=partition_of(key if key is not None else vim_id.encode(), kafka.partitions),
-        key=key,
+        key=kept_key,
         value=kept[:room],
         headers=tuple(
             (name, str(header).encode()[:_MAX_ERROR_BYTES])

@@ -38,7 +38,7 @@ _SECRET_TEXT = re.compile(
     re.DOTALL,
 )
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What the JSON decoder raises; RecursionError where arrays or objects are nested too deeply."""
+"""What the JSON decoder raises; RecursionError, as _scrub does, where the nesting is too deep."""
 
 
 class NotANotificationError(Exception):
@@ -213,13 +213,13 @@ def without_context(body: bytes) -> bytes:
 def _scrub_payload(payload: bytes) -> bytes:
     try:
         tree = _decode_tree(payload)
+        if "args" in tree and "exception" in tree:
+            instance_id = _instance_in_args(tree.pop("args"))
+            if instance_id:
+                tree.setdefault("instance_id", instance_id)
+        return _encode(_scrub(tree))
     except _UNREADABLE as error:
         raise NotANotificationError(f"malformed JSON: {error}") from None
-    if "args" in tree and "exception" in tree:
-        instance_id = _instance_in_args(tree.pop("args"))
-        if instance_id:
-            tree.setdefault("instance_id", instance_id)
-    return _encode(_scrub(tree))
 
 
 def _instance_in_args(args: Any) -> str:

@@ -30,3 +30,10 @@ def test_what_is_too_large_for_a_record_is_cut_and_says_how_large_it_was() -> No
     assert len(record.value or b"") == MAX_VALUE_BYTES
     assert dict(record.headers)["size"] == b"3000000"
     assert sum(len(value) for _, value in record.headers) + MAX_VALUE_BYTES < MAX_RECORD_BYTES
+
+
+def test_a_key_that_is_too_large_for_a_record_is_cut() -> None:
+    record = dead_letter_record(KAFKA, b"x" * 3_000_000, "why", source="t", key=b"k" * 3_000_000)
+    assert record.key
+    assert record.value
+    assert len(record.key) + len(record.value) == MAX_VALUE_BYTES

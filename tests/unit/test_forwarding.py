@@ -1,6 +1,8 @@
+import contextlib
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -82,3 +84,15 @@ def test_a_record_never_outgrows_what_kafka_takes() -> None:
         record = outcome(body)
         assert record.topic == "p.dead-letter"
         assert len(record.key or b"") + len(record.value or b"") < MAX_RECORD_BYTES
+
+
+@pytest.mark.parametrize("mark", ['"_context": {}', '"exception": "e", "args": {}'])
+@pytest.mark.parametrize("depth", [200, 400, 900, 5000])
+def test_what_is_nested_deeply_is_forwarded_or_unusable(mark: str, depth: int) -> None:
+    nested = "[" * depth + "]" * depth
+    content = f'{{"message_id": "m", "event_type": "e", "payload": {{{mark}, "deep": {nested}}}}}'
+    with contextlib.suppress(UnusableBodyError):
+        record = forwarded(
+            KAFKA, content.encode(), vim_id="v", path="p", sequence=1, received_at="t"
+        )
+        assert nested.encode() in (record.value or b"")
