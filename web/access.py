@@ -155,6 +155,18 @@ class Access:
 
         return check
 
+    async def still_admits(self, request: web.Request) -> bool:
+        """Return whether the caller of a long request is known as before.
+
+        Where that cannot be told now, it is: Keystone's last word holds until the next.
+        """
+        try:
+            return await self._logged_in(request) == request[CALLER]
+        except ApiError as error:
+            return error.status != 401
+        except UnavailableError:
+            return True
+
     async def _admitted(self, request: web.Request, role: Role) -> Caller:
         """Return who calls. Raises ApiError unless they may call routes of ``role``."""
         if not self._auth.is_on and not (role == "peer" and self._auth.peer_secret):

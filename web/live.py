@@ -6,9 +6,11 @@ rounds so long that it takes no more than its share of the process's time, howev
 """
 
 import asyncio
+import contextlib
 import logging
+import math
 import time
-from collections.abc import Hashable
+from collections.abc import Awaitable, Callable, Hashable
 from datetime import UTC, datetime
 from socket import SO_SNDBUF, SOL_SOCKET
 from typing import Annotated, NamedTuple
@@ -62,6 +64,7 @@ SLOW_AFTER = 20.0
 """Seconds without taking anything after which a client is cut off."""
 GRACE = 30.0
 """Seconds that a client which was cut off has to read why."""
+LOGIN_ENDED = "the login has expired, or was revoked"
 
 HEADERS = {
     "Content-Type": "text/event-stream",
@@ -152,9 +155,16 @@ class _Chunk(NamedTuple):
 class LiveEvents:
     """The handlers of ``{prefix}/v1/events`` and of an instance's events, and the loop behind."""
 
-    def __init__(self, settings: Settings, registry: CollectorRegistry, fair: FairShare) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        registry: CollectorRegistry,
+        fair: FairShare,
+        still_admits: Callable[[web.Request], Awaitable[bool]],
+    ) -> None:
         self._settings = settings
         self._fair = fair
+        self._still_admits = still_admits
         self._budget = Budget(SHARE_BEHIND, LEAST_BEHIND, burst=0.0)
         self._most = settings.web.live_clients
         self._clients: dict[_Client, None] = {}
@@ -230,11 +240,11 @@ class LiveEvents:
         place = request.headers.get("Last-Event-ID")
         await self._catch_up(place)
         transport = request.transport
-        if transport is None:
-            raise ConnectionResetError("the client has gone")
+        response = web.StreamResponse(headers=HEADERS)
+        if transport is None or transport.is_closing():
+            return response  # the client has gone
         if len(self._clients) >= self._most:
             raise UnavailableError(f"{self._most} clients follow already (web.live_clients)")
-        response = web.StreamResponse(headers=HEADERS)
         response.force_close()
         transport.set_write_buffer_limits(NEVER_PAUSE)
         transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_SNDBUF, SEND_BUFFER)
@@ -243,7 +253,9 @@ class LiveEvents:
         try:
             await response.prepare(request)
             await self._greet(client, place, parameters.recent)
-            await client.ended.wait()
+            await self._end(client, request)
+        except OSError as error:
+            LOG.debug("%s has gone: %r", caller.name, error)
         finally:
             self._clients.pop(client, None)
             # Closing waits until all is read, which may be never.
@@ -268,6 +280,16 @@ class LiveEvents:
         else:
             await client.send(_place(ring, found))
             client.next = found
+
+    async def _end(self, client: _Client, request: web.Request) -> None:
+        """Return when the client's events end; ask now and then whether a token still holds."""
+        every = max(1.0, self._settings.web.auth.keystone.cache_seconds)
+        while not client.ended.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None if math.isinf(client.caller.until) else every):
+                    await client.ended.wait()
+            if not client.ended.is_set() and not await self._still_admits(request):
+                await self._cut_off(client, LOGIN_ENDED)
 
     # -- the loop
 
@@ -367,7 +389,7 @@ class LiveEvents:
         if client.next is None or client.ended.is_set():
             return
         if time.time() > client.caller.until:
-            await self._cut_off(client, "the login has expired")
+            await self._cut_off(client, LOGIN_ENDED)
             return
         now = time.monotonic()
         if client.transport.get_write_buffer_size():

@@ -92,7 +92,7 @@ def serve(worker: StreamWorker) -> None:
     server.web_app.cleanup_ctx.append(subscriptions.following)
     ingest = Ingest(worker.settings)
     server.web_app.cleanup_ctx.append(ingest.writing)
-    live = LiveEvents(worker.settings, worker.registry, fair)
+    live = LiveEvents(worker.settings, worker.registry, fair, access.still_admits)
     server.web_app.on_shutdown.append(live.stop)
     groups = (
         Queries(worker, replica, gather),

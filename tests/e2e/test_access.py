@@ -403,9 +403,34 @@ async def test_live_events_end_with_a_reason_when_the_login_expires(guarded: Gua
     url = guarded.url(f"{PREFIX}/v1/events?vim_id=Owner_nowhere")
     async with event_stream(guarded.session, url, **keystone_token(token)) as stream:
         told = await stream.next(within=10)
-        assert (told.event, told.data) == ("cut", {"reason": "the login has expired"})
+        assert (told.event, told.data) == (
+            "cut",
+            {"reason": "the login has expired, or was revoked"},
+        )
         with pytest.raises(EOFError):
             await stream.next()
+
+
+async def test_live_events_end_when_the_token_is_revoked_but_not_while_keystone_is_silent(
+    guarded: Guarded,
+) -> None:
+    keystone = guarded.keystone
+    token = keystone.give("alice", "member")
+    url = guarded.url(f"{PREFIX}/v1/events?vim_id=Owner_nowhere")
+    async with event_stream(guarded.session, url, **keystone_token(token)) as stream:
+        keystone.answer, asked = 500, len(keystone.asked)
+
+        async def was_asked() -> bool:
+            return len(keystone.asked) > asked
+
+        await eventually(was_asked, within=10)
+        keystone.answer = None
+        keystone.revoke(token)
+        told = await stream.next(within=10)
+        assert (told.event, told.data) == (
+            "cut",
+            {"reason": "the login has expired, or was revoked"},
+        )
 
 
 async def test_the_command_line_logs_in_by_its_settings_file(guarded: Guarded) -> None:

@@ -1,4 +1,4 @@
-"""Live events of a worker that has not read as far as another."""
+"""Live events of a worker that is slower than its clients."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,14 +8,13 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
-from aiohttp.typedefs import Handler
 from prometheus_client import CollectorRegistry
 
 from tests.server_sent import event_stream
 from tests.unit.test_event_ring import entry
 from vimfed.settings import KafkaSettings, Settings
 from web import live
-from web.access import CALLER, EVERYBODY
+from web.access import Access
 from web.errors import errors_as_json
 from web.event_ring import EventRing
 from web.fair_share import FairShare
@@ -28,6 +27,7 @@ class LateTail:
 
     def __init__(self, ring: EventRing) -> None:
         self.ring = ring
+        self.may_follow = asyncio.Event()
         self.may_read = asyncio.Semaphore(0)
 
     async def read(self, _patience: float) -> float:
@@ -45,17 +45,16 @@ def tail() -> LateTail:
 async def events_url(tail: LateTail, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
     @asynccontextmanager
     async def followed(_kafka: KafkaSettings, _first: int) -> AsyncIterator[LateTail]:
+        await tail.may_follow.wait()
         yield tail
-
-    @web.middleware
-    async def let_in(request: web.Request, handler: Handler) -> web.StreamResponse:
-        request[CALLER] = EVERYBODY
-        return await handler(request)
 
     monkeypatch.setattr(live, "followed", followed)
     settings = Settings(kafka=KafkaSettings(partitions=1))
-    events = LiveEvents(settings, CollectorRegistry(), FairShare(lambda: False))
-    app = web.Application(middlewares=[errors_as_json, let_in])
+    access = Access(settings.web.auth)
+    events = LiveEvents(
+        settings, CollectorRegistry(), FairShare(lambda: False), access.still_admits
+    )
+    app = web.Application(middlewares=[errors_as_json, access.check])
     add_routes(app, events.routes())
     app.on_shutdown.append(events.stop)
     async with TestClient(TestServer(app)) as client:
@@ -65,6 +64,7 @@ async def events_url(tail: LateTail, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
 async def test_a_client_of_a_worker_that_read_faster_waits_and_misses_nothing(
     tail: LateTail, events_url: str
 ) -> None:
+    tail.may_follow.set()
     tail.may_read.release()
     asyncio.get_running_loop().call_later(0.5, tail.may_read.release)
     async with (
@@ -73,3 +73,14 @@ async def test_a_client_of_a_worker_that_read_faster_waits_and_misses_nothing(
     ):
         tail.may_read.release()
         assert [each["id"] for each in await stream.take(1)] == ["0-2"]
+
+
+async def test_a_client_that_leaves_before_it_is_told_anything_is_no_error(
+    tail: LateTail, events_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(TimeoutError):
+            await session.get(events_url, timeout=aiohttp.ClientTimeout(total=0.2))
+        tail.may_follow.set()
+        async with event_stream(session, events_url):
+            assert [each for each in caplog.records if each.levelname == "ERROR"] == []
