@@ -141,7 +141,11 @@ class _Image(Struct, frozen=True):
 
 
 class Server(Struct, frozen=True):
-    """A server as ``GET /servers/detail`` shows it."""
+    """A server as ``GET /servers/detail`` shows it.
+
+    What may be null stands in nova/api/openstack/compute/schemas/servers.py: one server that could
+    not be decoded would keep its whole cloud from being polled.
+    """
 
     id: str
     updated: str = ""
@@ -150,7 +154,7 @@ class Server(Struct, frozen=True):
     tenant_id: str | None = None
     user_id: str | None = None
     created: str | None = None
-    progress: int | UnsetType = UNSET
+    progress: int | float | UnsetType | None = UNSET
     metadata: Raw = Raw(b"{}")
     access_ip_v4: str | None = field(name="accessIPv4", default=None)
     access_ip_v6: str | None = field(name="accessIPv6", default=None)
@@ -165,8 +169,8 @@ class Server(Struct, frozen=True):
     host: str | UnsetType | None = field(name="OS-EXT-SRV-ATTR:host", default=UNSET)
     node: str | UnsetType | None = field(name="OS-EXT-SRV-ATTR:hypervisor_hostname", default=UNSET)
     hostname: str | UnsetType = field(name="OS-EXT-SRV-ATTR:hostname", default=UNSET)
-    kernel_id: str | UnsetType = field(name="OS-EXT-SRV-ATTR:kernel_id", default=UNSET)
-    ramdisk_id: str | UnsetType = field(name="OS-EXT-SRV-ATTR:ramdisk_id", default=UNSET)
+    kernel_id: str | UnsetType | None = field(name="OS-EXT-SRV-ATTR:kernel_id", default=UNSET)
+    ramdisk_id: str | UnsetType | None = field(name="OS-EXT-SRV-ATTR:ramdisk_id", default=UNSET)
     reservation_id: str | UnsetType | None = field(
         name="OS-EXT-SRV-ATTR:reservation_id", default=UNSET
     )

@@ -115,6 +115,25 @@ def test_a_server_may_have_no_image_and_a_flavor_by_its_id_alone(image: Any) -> 
     assert "memory_mb" not in known
 
 
+def test_what_nova_may_leave_null_is_no_hindrance() -> None:
+    nulls: dict[str, Any] = {
+        "name": None,
+        "progress": None,
+        "OS-EXT-STS:power_state": None,
+        "OS-EXT-SRV-ATTR:host": None,
+        "OS-EXT-SRV-ATTR:hypervisor_hostname": None,
+        "OS-EXT-SRV-ATTR:kernel_id": None,
+        "OS-EXT-SRV-ATTR:ramdisk_id": None,
+        "OS-EXT-SRV-ATTR:reservation_id": None,
+        "OS-SRV-USG:launched_at": None,
+        "OS-SRV-USG:terminated_at": None,
+    }
+    known = bare_state(server(**nulls), SEEN).known
+    told = [bytes(known[name]) for name in ("progress", "kernel_id", "host")]
+    assert told == [b'""', b"null", b"null"]
+    assert bytes(bare_state(server(progress=50), SEEN).known["progress"]) == b"50"
+
+
 def test_a_deletion_tells_the_tear_down_inside_it() -> None:
     delete = action("delete", event("compute_terminate_instance", "00:01", "00:02"))
     assert said(server("deleted"), delete) == [
