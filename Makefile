@@ -100,4 +100,4 @@ clean:
 	rm -rf .vimfed
 
 distclean: clean
-	rm -rf .venv .cache mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .cache dist mutants .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
