@@ -37,6 +37,7 @@ FAULTS: dict[str, Fault] = {
     "slow": _slow,
     "401": _answers(401),
     "429": _answers(429, **{"Retry-After": "1"}),
+    "429 for ever": _answers(429, **{"Retry-After": "9" * 400}),
     "500": _answers(500),
     "garbage": _answers(200, "<html>Welcome!", **{"Content-Type": "text/html"}),
 }

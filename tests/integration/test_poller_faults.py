@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
+import bridge.poller
 from bridge.poller import HEAD_START, Poller
 from bridge.poller_progress import PollerCounters, PollerProgress
 from tests.bridge_process import BridgeProcess
@@ -230,6 +231,16 @@ def test_a_throttled_cloud_is_left_alone_for_as_long_as_it_asks() -> None:
         proxy.fail("")
         eventually(lambda: polled.cycles > polled_at, 10)
         assert proxy.failed == 0
+
+
+def test_no_cloud_is_left_alone_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bridge.poller, "LONGEST_ASKED_FOR", 0.5)
+    with StubNova() as nova, FaultProxy(nova.url) as proxy, Polled(nova.login(proxy.url)) as polled:
+        polled.wait_for_cycles(1)
+        proxy.fail("429 for ever")
+        eventually(lambda: proxy.failed >= 1, 10)
+        proxy.fail("")
+        polled.wait_for_cycles(1)
 
 
 def test_a_clouds_own_notifications_have_a_head_start() -> None:
