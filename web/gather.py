@@ -6,6 +6,7 @@ is a question: what is asked, what is found, and how to find it among our own.
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
@@ -16,6 +17,8 @@ from aiohttp import web
 from web.errors import ApiError, Problem, Unavailable, UnavailableError, json_response
 from web.replica import Replica
 from web.routes import Route
+
+LOG = logging.getLogger(__name__)
 
 DEADLINE = 2.0
 """Seconds that a worker has for its part."""
@@ -121,7 +124,11 @@ class Gather:
         if url == self._replica.url:
             return await self._own_part(question, query)
         answer = await self._post(url + PEER_PATH + question.name, _encode(query), partitions)
-        part: Part[F] = msgspec.json.decode(answer, type=cast(Any, Part)[question.found])
+        try:
+            part: Part[F] = msgspec.json.decode(answer, type=cast(Any, Part)[question.found])
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            LOG.warning("%s answers as no worker of this version does: %s", url, error)
+            raise UnavailableError("the owner is not understood", sorted(partitions)) from None
         return part
 
     async def _own_part(self, question: Question[Q, F], query: Q) -> Part[F]:
