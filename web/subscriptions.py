@@ -1,5 +1,6 @@
 """Subscriptions over HTTP: who wants which events, changed while everything runs."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -27,6 +28,8 @@ from web.routes import Route
 
 LARGEST = 100_000
 """Bytes of JSON that one may take."""
+KNOWN_WITHIN = 10.0
+"""Seconds that Kafka has to tell what all workers have been told."""
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 _decode = msgspec.json.Decoder(Subscription).decode
@@ -166,7 +169,11 @@ class Subscriptions:
 
     async def _held(self) -> dict[str, Subscription]:
         """Return what all workers have been told so far, by name."""
-        await self._log.known(monotonic())
+        try:
+            async with asyncio.timeout(KNOWN_WITHIN):
+                await self._log.known(monotonic())
+        except TimeoutError:
+            raise UnavailableError("Kafka does not answer") from None
         return dict(self._log.history.current())
 
     async def _write(self, name: str, subscription: Subscription | None) -> str:
