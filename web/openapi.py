@@ -15,7 +15,7 @@ import msgspec
 from aiohttp import web
 from swagger_ui_bundle import swagger_ui_path
 
-from web.errors import ApiError, Problem
+from web.errors import ApiError, Problem, Unavailable
 from web.routes import Handler, Route
 
 Schema = dict[str, Any]
@@ -162,8 +162,8 @@ def document(routes: Iterable[Route]) -> Schema:
     }
 
 
-ACCESS_ANSWERS: dict[int, Any] = {401: Problem, 403: Problem, 429: Problem}
-"""What the access check tells of every route that needs a login."""
+ACCESS_ANSWERS: dict[int, Any] = {401: Problem, 403: Problem, 429: Problem, 503: Unavailable}
+"""What is told of every route that needs a login before it has its turn."""
 BODY_ANSWERS: dict[int, Any] = {408: Problem, 413: Problem, 415: Problem}
 """What is told before the handler has the request's body."""
 DESCRIPTIONS = {
@@ -281,7 +281,7 @@ class _Schemas:
         spoken = [
             each
             for route in routes
-            for each in (route.query, route.body, *route.answers.values(), Problem)
+            for each in (route.query, route.body, *route.answers.values(), Problem, Unavailable)
             if each is not None
         ]
         self._types = list(dict.fromkeys(leaf for each in spoken for leaf in _leaves(each)))

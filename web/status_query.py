@@ -49,7 +49,7 @@ class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
     instances: list[InstanceSummary]
 
 
-class InstanceParameters(msgspec.Struct, frozen=True, kw_only=True):
+class InstanceParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The query string of a request for one instance."""
 
     stale: Literal["ok", ""] = ""

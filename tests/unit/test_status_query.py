@@ -1,10 +1,12 @@
 """What a request of check_vim_status asks for, and what the answer says."""
 
 import pytest
+from aiohttp.test_utils import make_mocked_request
 
 from web.errors import ApiError
 from web.instance_search import FoundInstances, InstanceSearch, InstanceSummary, combine
-from web.status_query import StatusAnswer, parse_request, status_answer
+from web.routes import parse_query
+from web.status_query import InstanceParameters, StatusAnswer, parse_request, status_answer
 
 
 def part(
@@ -101,3 +103,9 @@ def test_an_unknown_state_is_answered_with_the_accepted_ones() -> None:
 def test_a_body_that_is_nested_too_deeply_is_refused() -> None:
     with pytest.raises(ApiError, match="states"):
         parse_request("v", b'{"states":' + b"[" * 100_000, None)
+
+
+def test_a_parameter_that_is_none_is_refused() -> None:
+    assert parse_query(make_mocked_request("GET", "/x?stale=ok"), InstanceParameters).stale == "ok"
+    with pytest.raises(ApiError, match="unknown field `stael`"):
+        parse_query(make_mocked_request("GET", "/x?stael=ok"), InstanceParameters)
