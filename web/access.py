@@ -198,15 +198,9 @@ class Access:
         if known is not None and time.time() < known.until:
             return known.caller
         address = request.remote or ""
-        wait = math.ceil(self._failed.wait(address, time.monotonic()))
-        if wait:
-            raise ApiError(
-                429,
-                f"too many logins from this address have failed: try again in {wait} s",
-                {"Retry-After": str(wait)},
-            )
+        self._check_wait(address)
         if authorization is not None:
-            who, caller = await self._authorized(authorization)
+            who, caller = await self._authorized(authorization, address)
         else:
             who, caller = "a Keystone token", await self._by_keystone(token or "")
         if caller is None:
@@ -217,6 +211,16 @@ class Access:
         self._remember(fingerprint, _Known(caller, min(time.time() + kept, caller.until)))
         return caller
 
+    def _check_wait(self, address: str) -> None:
+        """Raise ApiError (429) while an address must wait before its next attempt."""
+        wait = math.ceil(self._failed.wait(address, time.monotonic()))
+        if wait:
+            raise ApiError(
+                429,
+                f"too many logins from this address have failed: try again in {wait} s",
+                {"Retry-After": str(wait)},
+            )
+
     def _remember(self, fingerprint: bytes, known: _Known) -> None:
         self._known[fingerprint] = known
         self._known.move_to_end(fingerprint)
@@ -226,14 +230,14 @@ class Access:
     def _refusal(self, error: str) -> ApiError:
         return ApiError(401, error, {"WWW-Authenticate": ", ".join(self._challenges)})
 
-    async def _authorized(self, authorization: str) -> tuple[str, Caller | None]:
+    async def _authorized(self, authorization: str, address: str) -> tuple[str, Caller | None]:
         """Return what is said of the one who tries, for the log, and the caller if it is one."""
         scheme, _, given = authorization.partition(" ")
         match scheme.lower():
             case "bearer":
                 return "a bearer token", self._by_token(given.strip())
             case "basic":
-                return await self._by_password(given.strip())
+                return await self._by_password(given.strip(), address)
         return "an unknown scheme", None
 
     def _by_token(self, given: str) -> Caller | None:
@@ -245,7 +249,7 @@ class Access:
         secret = self._auth.peer_secret
         return PEER if secret and passwords.same(given, secret) else found
 
-    async def _by_password(self, encoded: str) -> tuple[str, Caller | None]:
+    async def _by_password(self, encoded: str, address: str) -> tuple[str, Caller | None]:
         try:
             name, colon, given = base64.b64decode(encoded, validate=True).decode().partition(":")
         except ValueError:  # neither base64 nor, in it, UTF-8
@@ -253,13 +257,13 @@ class Access:
         user = self._users.get(name)
         # Whoever names no user of ours waits for the answer as long as one who does.
         password = self._passwords[name if user else ""]
-        matches = await self._matches(given, password)
+        matches = await self._matches(given, password, address)
         if user is None or not colon or not matches:
             # An unknown name may be a password that was typed into the wrong field.
             return f"user {user.name!r}" if user else "an unknown user", None
         return f"user {user.name!r}", _caller(user)
 
-    async def _matches(self, given: str, password: str) -> bool:
+    async def _matches(self, given: str, password: str, address: str) -> bool:
         if not passwords.is_hash(password):
             return passwords.matches(given, password)
         if self._waiting >= MOST_HASHING:
@@ -267,6 +271,7 @@ class Access:
         self._waiting += 1
         try:
             async with self._hashing:
+                self._check_wait(address)  # others may have failed while this one waited
                 check = partial(passwords.matches, given, password)
                 return await asyncio.get_running_loop().run_in_executor(None, check)
         finally:

@@ -1,6 +1,8 @@
 """Who may what: decisions, without a worker."""
 
+import asyncio
 import time
+from base64 import b64encode
 from collections.abc import AsyncIterator
 
 import pytest
@@ -176,7 +178,7 @@ async def test_a_keystone_that_is_away_is_told_so() -> None:
 
 
 async def statuses(auth: WebAuthSettings, method: str, *sent: dict[str, str]) -> list[int]:
-    """Return what requests of these headers are answered, by a route for readers."""
+    """Return what requests of these headers are answered, all at once, by a route for readers."""
 
     async def answer(_request: web.Request) -> web.Response:
         return json_response({})
@@ -190,13 +192,21 @@ async def statuses(auth: WebAuthSettings, method: str, *sent: dict[str, str]) ->
     ]
     add_routes(app, routes)
     async with TestClient(TestServer(app)) as client:
-        return [(await client.request(method, "/x", headers=each)).status for each in sent]
+        asked = (client.request(method, "/x", headers=each) for each in sent)
+        return [answer.status for answer in await asyncio.gather(*asked)]
 
 
 async def test_a_login_of_whatever_bytes_is_a_failed_one() -> None:
     auth = WebAuthSettings(users=[USER, WebUser(name="p", password="p")])
     for login in ("Basic é", "Basic /w==", "Bearer é", "é"):
         assert await statuses(auth, "GET", {"Authorization": login}) == [401]
+
+
+async def test_guesses_at_a_hashed_password_that_come_at_once_wait_as_well() -> None:
+    auth = WebAuthSettings(users=[WebUser(name="h", password=passwords.hash_password("x"))])
+    guesses = [{"Authorization": f"Basic {b64encode(b'h:%d' % n).decode()}"} for n in range(12)]
+    answered = await statuses(auth, "GET", *guesses)
+    assert answered == [401] * FREE + [429] * (12 - FREE)
 
 
 @pytest.mark.parametrize(
