@@ -28,8 +28,8 @@ EVERY = 2.0
 """Seconds between two looks of the live table."""
 
 T = TypeVar("T")
-FILE_WIDTH = 500
-"""Columns of a table that is printed into a file or pipe."""
+FILE_WIDTH = 220
+"""Columns of a table that is printed into a file or pipe: room for every state of nova's."""
 Sample = tuple[Mapping[str, str], float]
 
 
