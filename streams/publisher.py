@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import cast
 
 import faust
@@ -101,25 +101,29 @@ class Publisher:
         messages = []
         for record in records:
             event = _decode_event(record.value)
-            format_ = self._wanted_format(event, record)
-            content = None if format_ is None else FORMATS[format_](event, self._output)
-            if content is not None:
-                messages.append(Message(record.key, content.value, content.headers, record))
+            for format_ in self._wanted_formats(event, record):
+                content = FORMATS[format_](event, self._output)
+                if content is not None:
+                    messages.append(Message(record.key, content.value, content.headers, record))
+                    break
         return messages
 
-    def _wanted_format(self, event: VmEvent, record: ConsumerRecord) -> Format | None:
-        """Return the format of the first subscription that wants the event; None: none does."""
-        for name, value in record.headers:
-            if name == ONLY_OUTPUT:  # a dead letter of an output, played again: it was wanted
-                return self._output.format if value.decode() == self._output.name else None
+    def _wanted_formats(self, event: VmEvent, record: ConsumerRecord) -> Iterator[Format]:
+        """Yield the formats of the subscriptions that want the event, in their order.
+
+        The first one that has something to say of it is sent.
+        """
+        outputs = {value.decode() for name, value in record.headers if name == ONLY_OUTPUT}
+        if outputs and self._output.name not in outputs:
+            return
         matchers = self._subscriptions.history.matchers(self._output.name, record.timestamp)
-        if not matchers:
-            return None
-        tenant_id = _decode_payload(event.payload).tenant_id or ""
-        for matcher in matchers:
-            if matcher.wants(event, tenant_id):
-                return matcher.format or self._output.format
-        return None
+        if matchers:
+            tenant_id = _decode_payload(event.payload).tenant_id or ""
+            for matcher in matchers:
+                if matcher.wants(event, tenant_id):
+                    yield matcher.format or self._output.format
+        if outputs:  # a dead letter of this output, played again: it was wanted
+            yield self._output.format
 
 
 def run(settings: Settings, output: DmaapOutput, port: int | None = None) -> int:
