@@ -172,7 +172,7 @@ class _Bridge:
         progress = PollerProgress(vim.vim_id, interval, self._poller_counters)
         self._polled[vim.vim_id] = progress
         retention = self._settings.worker.deleted_retention
-        poller = Poller(vim, self._settings.kafka, retention, self._write_findings, progress)
+        poller = Poller(vim, self._settings.kafka, retention, self._write_from_thread, progress)
         self._pollers[vim.vim_id] = vim, poller
         poller.start()
 
@@ -183,19 +183,16 @@ class _Bridge:
         del self._polled[vim_id]
         LOG.info("cloud %s: no longer polled", vim_id, extra={"vim_id": vim_id})
 
-    async def _write(self, records: Sequence[OutgoingRecord], progress: Progress) -> None:
+    async def _write(
+        self, records: Sequence[OutgoingRecord], progress: Progress | None = None
+    ) -> None:
         await self._topics_ready.wait()
-        await self._writer.write(records, progress.retried)
+        await self._writer.write(records, *([progress.retried] if progress else []))
 
-    def _write_from_thread(self, records: Sequence[OutgoingRecord], progress: Progress) -> Delivery:
+    def _write_from_thread(
+        self, records: Sequence[OutgoingRecord], progress: Progress | None = None
+    ) -> Delivery:
         return asyncio.run_coroutine_threadsafe(self._write(records, progress), self._loop)
-
-    def _write_findings(self, records: Sequence[OutgoingRecord]) -> Delivery:
-        async def write() -> None:
-            await self._topics_ready.wait()
-            await self._writer.write(records)
-
-        return asyncio.run_coroutine_threadsafe(write(), self._loop)
 
     def _stuck(self) -> dict[str, str]:
         stuck_after = self._settings.bridge.stuck_after
