@@ -138,7 +138,7 @@ async def _records(kafka: KafkaSettings) -> AsyncIterator[ConsumerRecord]:
     try:
         await consumer.start()
         consumer.assign(partitions)
-        for partition, end in (await consumer.end_offsets(partitions)).items():
+        for partition, end in sorted((await consumer.end_offsets(partitions)).items()):
             while await consumer.position(partition) < end:
                 fetched = await consumer.getmany(partition, timeout_ms=1000)
                 for record in fetched.get(partition, ()):

@@ -139,7 +139,14 @@ class LocalKafka:
         """
         for port in (self.port, self.controller_port, *self._listeners.values()):
             refuse_port_in_use(port, "Kafka", "kafka.bootstrap")
-        self.data_dir.mkdir(parents=True, exist_ok=True)
+        try:
+            self.data_dir.mkdir(parents=True, exist_ok=True)
+            self.log.touch()
+        except OSError as error:
+            raise LocalKafkaError(
+                f"Kafka cannot write {error.filename} ({error.strerror}): mend that, or set "
+                "another state_dir"
+            ) from None
         if shutil.which("java") is None and _docker_engine():
             command = self._docker_command()
         else:

@@ -124,7 +124,7 @@ def test_the_demo_shows_every_server_as_nova_says_and_goes_on_from_there(vimfed:
     first = vimfed.start("demo")
     eventually(lambda: running(first, lambda: vimfed.output, "Ctrl-C stops everything"), 120)
     assert "60 of 60 servers are in the state that nova says" in vimfed.output
-    event = r"^ +\d\d:\d\d:\S+ +[A-Z_]+ +(?:start|end) +vm-"
+    event = r"^ +\d\d:\d\d:\S+ +[A-Z_]+ +(?:start|end|error) +\S+"
     assert len(re.findall(event, vimfed.output, re.MULTILINE)) == 10
     assert f"curl -s -X POST http://127.0.0.1:{vimfed.web_port}/api/multicloud" in vimfed.output
     curl = next(line for line in vimfed.output.splitlines() if "curl -s" in line)

@@ -16,6 +16,7 @@ from vimfed.local_kafka import (
     FetchError,
     JavaMissingError,
     LocalKafka,
+    LocalKafkaError,
     answers,
 )
 from vimfed.ports import PortInUseError, free_ports
@@ -36,6 +37,12 @@ def test_kafka_keeps_its_topics_through_a_kill_and_leaves_no_process(tmp_path: P
         assert topic.topic in topics_of(kafka.bootstrap)
         pid = kafka.child.pid
     assert not psutil.pid_exists(pid)
+
+
+def test_kafka_says_where_it_cannot_write(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(LocalKafkaError, match=r"Kafka cannot write .*file/kafka \(Not a directory"):
+        new_kafka(tmp_path / "file" / "kafka").spawn()
 
 
 def test_a_frozen_kafka_is_silent_until_it_is_thawed(tmp_path: Path) -> None:

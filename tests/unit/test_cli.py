@@ -13,6 +13,7 @@ import streams.publisher
 import vimfed.cli
 import web.service
 from vimfed.cli import main
+from vimfed.ports import free_ports
 from vimfed.settings import DmaapOutput, Settings
 
 PROJECT = Path(__file__).parent.parent.parent
@@ -186,6 +187,20 @@ def test_the_demo_needs_a_cloud(config: Path) -> None:
     result = invoke(config, "demo")
     assert result.exit_code == 2
     assert result.stderr == "vimfed: the demo needs a cloud: keep a [[vims]] section\n"
+
+
+def test_the_demo_says_where_it_cannot_write(config: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    state_dir = tmp_path / "file" / "state"
+    bridge, web, dmaap = free_ports(3)
+    config.write_text(
+        f'state_dir = "{state_dir}"\n[bridge]\nport = {bridge}\n[web]\nport = {web}\n'
+        f'[dmaap]\nport = {dmaap}\n[[vims]]\ncloud_owner = "a"\ncloud_region_id = "b"\n'
+    )
+    result = invoke(config, "demo")
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"vimfed: state_dir: cannot make {state_dir}")
+    assert result.stderr.endswith(": Not a directory\n")
 
 
 def test_bash_completes_commands_options_clouds_and_kinds(config: Path, tmp_path: Path) -> None:

@@ -74,10 +74,14 @@ def run(settings: Settings, config: Path) -> int:
     if not settings.vims:
         raise SettingsError("the demo needs a cloud: keep a [[vims]] section")
     refuse_taken_ports(settings, workers=1)
-    console = Console()
-    stop = StopSignals()
     logs = settings.state_dir / "logs"
     shutil.rmtree(logs, ignore_errors=True)
+    try:
+        logs.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"state_dir: cannot make {error.filename}: {error.strerror}") from None
+    console = Console()
+    stop = StopSignals()
     supervisor = Supervisor(vimfed_command(config), logs)
     story = _Story(settings, console, stop)
     try:
@@ -177,7 +181,8 @@ class _Story:
         messages, which the worker recognises.
         """
         position_file = self._settings.state_dir / "demo-position"
-        before = int(position_file.read_text()) if position_file.exists() else 0
+        told = position_file.read_text() if position_file.exists() else ""
+        before = int(told) if told.isdecimal() else 0  # a kill may have left it empty
         total = sum(1 for _ in read_trace(TRACE))
         if before == total:
             self._console.print(f"All {total} notifications were replayed by an earlier run")
