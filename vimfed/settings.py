@@ -845,7 +845,7 @@ def _check_vims(settings: Settings) -> None:
             raise SettingsError(f"vims: {vim.vim_id} stands there twice")
         seen.add(vim.vim_id)
         if vim.transport_url:
-            _check_transport_url(vim)
+            check_transport_url(f"vims: {vim.vim_id}: transport_url", vim.transport_url)
             other = queues.setdefault((vim.transport_url, vim.pool), vim.vim_id)
             if other != vim.vim_id:
                 raise SettingsError(
@@ -856,15 +856,17 @@ def _check_vims(settings: Settings) -> None:
             _check_poller(vim)
 
 
-def _check_transport_url(vim: VimSettings) -> None:
-    """Raise SettingsError, which quotes nothing of it: it holds a password."""
-    where = f"vims: {vim.vim_id}: transport_url"
-    scheme = vim.transport_url.partition("://")[0].lower()
+def check_transport_url(where: str, text: str) -> None:
+    """Check the URL of a cloud's broker that ``where`` names.
+
+    Raises SettingsError, which quotes neither user nor password.
+    """
+    scheme = text.partition("://")[0].lower()
     if scheme not in ("rabbit", "kafka"):
         scheme = re.sub(r"[^a-z0-9+.-].*", "...", scheme)
         raise SettingsError(f"{where} must begin with rabbit:// or kafka://, not {scheme}://")
     try:
-        url = urlsplit(vim.transport_url)
+        url = urlsplit(text)
     except ValueError:
         url = SplitResult(scheme, "", "", "", "")
     hosts = ",".join(part.rpartition("@")[2] for part in url.netloc.split(","))

@@ -16,6 +16,7 @@ from confluent_kafka import Consumer, TopicPartition
 from tests.brokers import RabbitMQ
 from vimfed.cli import main
 from vimfed.cli.replay import RecordedMessage, ReplayError, read_trace, replay
+from vimfed.errors import OperatorError
 from vimfed.local_kafka import LocalKafka
 from vimfed.ports import free_ports
 
@@ -159,7 +160,8 @@ def test_a_missing_trace_is_one_clear_line(tmp_path: Path) -> None:
     ("url", "complaint"),
     [
         ("http://127.0.0.1/", "must begin with rabbit:// or kafka://"),
-        ("rabbit://user:secret@127.0.0.1:x/", "not an oslo.messaging transport URL"),
+        ("rabbit://user:secret@127.0.0.1:x/", "the URL must look like rabbit://"),
+        ("rabbit://user:secret/half@127.0.0.1/", "written otherwise: / as %2F"),
         ("rabbit://user:secret@127.0.0.1:{port}/", "message 1 could not be sent to rabbit://127"),
         ("kafka://user:secret@127.0.0.1:{port}", "no Kafka answers at 127"),
     ],
@@ -168,7 +170,7 @@ def test_a_transport_that_cannot_be_used_is_an_error_without_its_password(
     url: str, complaint: str
 ) -> None:
     (port,) = free_ports(1)
-    with pytest.raises(ReplayError, match=complaint) as caught:
+    with pytest.raises(OperatorError, match=complaint) as caught:
         replay(recorded_messages(1), url.format(port=port))
     assert "secret" not in str(caught.value)
 

@@ -28,6 +28,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from vimfed.errors import OperatorError
+from vimfed.settings import check_transport_url
 
 LOG = logging.getLogger(__name__)
 
@@ -138,7 +139,7 @@ def replay(
     """Send messages to an oslo.messaging transport and return how many they were.
 
     ``rate`` is in messages per second, as fast as possible by default. The broker has acknowledged
-    all of them at the end. Raises ReplayError.
+    all of them at the end. Raises ReplayError, and SettingsError for another URL.
     """
     sent = 0
     began = time.monotonic()
@@ -152,14 +153,10 @@ def replay(
 
 
 def _transport(url: str) -> oslo_messaging.Transport:
-    if urlsplit(url).scheme not in ("rabbit", "kafka"):
-        raise ReplayError(f"the URL must begin with rabbit:// or kafka://, unlike {_bare(url)}")
+    check_transport_url("the URL", url)
     conf = cfg.ConfigOpts()
     conf([])
-    try:
-        return oslo_messaging.get_notification_transport(conf, url=url)
-    except (oslo_messaging.MessagingException, ValueError) as error:
-        raise ReplayError(f"not an oslo.messaging transport URL: {error}") from None
+    return oslo_messaging.get_notification_transport(conf, url=url)
 
 
 def _bare(url: str) -> str:
