@@ -71,8 +71,10 @@ class _Event(msgspec.Struct, frozen=True):
 
 def run(settings: Settings, config: Path) -> int:
     """Run the demo until SIGTERM or SIGINT; return the exit code. Raises OperatorError."""
-    if not settings.vims:
-        raise SettingsError("the demo needs a cloud: keep a [[vims]] section")
+    if not settings.vims or not settings.vims[0].transport_url:
+        raise SettingsError(
+            "the demo needs a cloud: keep a [[vims]] section with a transport_url, the first one"
+        )
     refuse_taken_ports(settings, workers=1)
     logs = settings.state_dir / "logs"
     shutil.rmtree(logs, ignore_errors=True)
