@@ -6,7 +6,7 @@ from random import Random
 from typing import NamedTuple
 from urllib.parse import quote
 
-HOST = b"Host: worker\r\n"
+HOST = b"Host: 127.0.0.1\r\n"
 JSON_PATHS = (
     b"POST /Owner_robustness/check_vim_status",
     b"POST /api/multicloud/v0/Owner_robustness/notifications",

@@ -101,6 +101,12 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def _host_name(authority: str) -> str:
+    """Return the name of ``name:port``, or the address."""
+    name, _, port = authority.partition("/")[0].rpartition(":")
+    return (name if name and port.isdecimal() else authority.partition("/")[0]).strip("[]").lower()
+
+
 def peer_headers(auth: WebAuthSettings) -> dict[str, str]:
     """Return the headers by which other workers know this one."""
     return {"Authorization": f"Bearer {auth.peer_secret}"} if auth.peer_secret else {}
@@ -115,8 +121,9 @@ class _Known(NamedTuple):
 class Access:
     """Finds out who calls; see :attr:`check`."""
 
-    def __init__(self, auth: WebAuthSettings) -> None:
-        self._auth = auth
+    def __init__(self, settings: WebSettings) -> None:
+        auth = self._auth = settings.auth
+        self._own_name = _host_name(settings.canonical_url.partition("://")[2])
         self._failed = FailedLogins()
         self._keystone = Keystone(auth.keystone) if auth.keystone.url else None
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
@@ -170,6 +177,8 @@ class Access:
     async def _admitted(self, request: web.Request, role: Role) -> Caller:
         """Return who calls. Raises ApiError unless they may call routes of ``role``."""
         if not self._auth.is_on and not (role == "peer" and self._auth.peer_secret):
+            if role != "anyone":
+                self._refuse_borrowed_name(request)
             return EVERYBODY
         caller = await self._logged_in(request)
         if caller is None:
@@ -183,6 +192,20 @@ class Access:
             if not caller.may_see(vim_id):
                 raise ApiError(403, f"{caller.name} may not see the cloud {vim_id}")
         return caller
+
+    def _refuse_borrowed_name(self, request: web.Request) -> None:
+        """Raise ApiError (403) where loopback is reached by a name that is not its own.
+
+        A page of any site reaches it so, once its site's name leads to 127.0.0.1, and a browser
+        takes what it reads and writes for the page's own.
+        """
+        name = _host_name(request.headers.get("Host", "localhost"))  # browsers always send it
+        if not (self._auth.allow_anonymous or is_loopback(name) or name == self._own_name):
+            raise ApiError(
+                403,
+                f"who need not log in asks 127.0.0.1 or localhost, not {name}: behind a proxy that "
+                "keeps strangers out set web.auth.allow_anonymous = true",
+            )
 
     async def _logged_in(self, request: web.Request) -> Caller | None:
         """Return who has logged in; None where nobody tries. Raises ApiError (401, 429)."""

@@ -69,7 +69,7 @@ def serve(worker: StreamWorker) -> None:
     gather = Gather(replica)
     worker.registry.register(Readiness(replica.not_ready))
 
-    access = Access(worker.settings.web.auth)
+    access = Access(worker.settings.web)
 
     async def peers_session(_app: web.Application) -> AsyncIterator[None]:
         settings = worker.settings.web

@@ -175,7 +175,9 @@ async def test_a_slow_reader_is_cut_off_with_a_reason_and_the_others_are_told_ev
     served: Stack, session: aiohttp.ClientSession
 ) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", served.ports["one"], limit=1000)
-    writer.write(f"GET {PREFIX}/events?vim_id={VIM_ID} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    writer.write(
+        f"GET {PREFIX}/events?vim_id={VIM_ID} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    )
     await reader.readuntil(b"id: ")
     async with event_stream(session, url_of(served)) as other:
         # More than a worker holds, in portions that the other one has read before the next: this

@@ -183,7 +183,7 @@ async def statuses(auth: WebAuthSettings, method: str, *sent: dict[str, str]) ->
     async def answer(_request: web.Request) -> web.Response:
         return json_response({})
 
-    access = Access(auth)
+    access = Access(WebSettings(auth=auth, canonical_url="http://worker-1:6066"))
     app = web.Application(middlewares=[errors_as_json, access.check])
     app.cleanup_ctx.append(access.running)
     routes = [
@@ -226,5 +226,25 @@ async def test_guesses_at_a_hashed_password_that_come_at_once_wait_as_well() -> 
 async def test_a_page_of_another_site_changes_nothing_also_where_a_browser_tells_its_origin_alone(
     headers: dict[str, str], status: int
 ) -> None:
-    assert await statuses(WebAuthSettings(), "POST", headers) == [status]
-    assert await statuses(WebAuthSettings(), "GET", headers) == [200]
+    auth = WebAuthSettings(allow_anonymous=True)
+    assert await statuses(auth, "POST", headers) == [status]
+    assert await statuses(auth, "GET", headers) == [200]
+
+
+async def test_who_need_not_log_in_must_ask_loopback_by_a_name_of_its_own() -> None:
+    own = ("127.0.0.1:6066", "127.0.0.1", "localhost:6066", "[::1]:6066", "[::1]", "worker-1:6066")
+    for host in own:
+        assert await statuses(WebAuthSettings(), "GET", {"Host": host}) == [200], host
+    for host in (
+        "site.example:6066",
+        "127.0.0.1.site.example",
+        "192.0.2.1:6066",
+        "[",
+        "é",
+        ":",
+        "",
+    ):
+        assert await statuses(WebAuthSettings(), "GET", {"Host": host}) == [403], host
+        allowed = WebAuthSettings(allow_anonymous=True)
+        assert await statuses(allowed, "GET", {"Host": host}) == [200]
+        assert await statuses(WebAuthSettings(users=[USER]), "GET", {"Host": host}) == [401]

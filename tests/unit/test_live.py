@@ -50,7 +50,7 @@ async def events_url(tail: LateTail, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
 
     monkeypatch.setattr(live, "followed", followed)
     settings = Settings(kafka=KafkaSettings(partitions=1))
-    access = Access(settings.web.auth)
+    access = Access(settings.web)
     events = LiveEvents(
         settings, CollectorRegistry(), FairShare(lambda: False), access.still_admits
     )

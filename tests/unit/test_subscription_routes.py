@@ -19,7 +19,7 @@ async def test_whoever_asks_while_kafka_is_silent_is_told_so(
 ) -> None:
     monkeypatch.setattr(subscriptions, "KNOWN_WITHIN", 0.1)
     settings = Settings()
-    check = Access(settings.web.auth).check
+    check = Access(settings.web).check
     app = web.Application(middlewares=[errors_as_json, check])
     add_routes(app, Subscriptions(settings).routes())
     path = f"{settings.web.prefix}/v1/subscriptions"
