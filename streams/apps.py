@@ -19,6 +19,7 @@ from faust.web.base import BlueprintManager
 
 from streams.batched_transport import BatchedConsumer, use_batched_transport
 from streams.lanes import BatchHandler, Lanes
+from streams.table_recovery import TableManager
 from vimfed.errors import OperatorError
 from vimfed.kafka import close_undelivered, ensure_topics, idempotent_producer, ssl_context
 from vimfed.settings import KafkaSettings, Settings
@@ -68,6 +69,7 @@ def new_app(
         value_serializer="raw",
         datadir=data_dir,
         worker_redirect_stdouts=False,
+        TableManager=TableManager,
         **options,
     )
     app.web.blueprints = BlueprintManager()  # Faust's own pages show tables and settings to all

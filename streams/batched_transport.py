@@ -33,15 +33,19 @@ FETCH_MAX_WAIT_MS = 50
 class RecordBatch:
     """The records that one fetch brought for one partition, in offset order."""
 
-    __slots__ = ("_done", "_parts", "generation", "next_offset", "records")
+    __slots__ = ("_done", "_parts", "generation", "next_offset", "records", "start")
 
     def __init__(
         self,
         records: Sequence[ConsumerRecord],
         generation: int,
         parts: Sequence["RecordBatch"] = (),
+        *,
+        start: int | None = None,
     ) -> None:
         self.records = records
+        self.start: int = records[0].offset if start is None else start
+        """Where reading began: between here and the first record there is none (any more)."""
         self.generation = generation
         """The consumer group's generation in which it was fetched."""
         self.next_offset: int = records[-1].offset + 1
@@ -145,13 +149,19 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
 
 
 class BatchedConsumer(driver.Consumer):
-    """A consumer that hands on one message per partition and fetch for ``batched_topics``."""
+    """A consumer that hands on one message per partition and fetch.
+
+    Of ``sources`` it keeps what is in flight, and commits what is done. The other topics are
+    changelogs, of which the tables know where they are.
+    """
 
     logger = driver.logger
-    batched_topics: frozenset[str] = frozenset()
+    sources: frozenset[str] = frozenset()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.membership = Membership()
+        self._revoking = False
+        """Whether partitions are taken away, and not yet assigned again."""
         self._in_flight: dict[TP, deque[RecordBatch]] = defaultdict(deque)
         """Delivered batches in offset order, until their offsets are committed."""
         self._expected: dict[TP, int] = {}
@@ -175,7 +185,7 @@ class BatchedConsumer(driver.Consumer):
         It takes every changelog partition that we write, and do not read, for a stream that hangs,
         and from five minutes after the start on has a page in the log for each, every second.
         """
-        if tp.topic in self.batched_topics:
+        if tp.topic in self.sources:
             super().verify_event_path(now, tp)
 
     # -- fences
@@ -185,10 +195,11 @@ class BatchedConsumer(driver.Consumer):
 
         True while its generation is current and the coordinator's last confirmation is younger
         than two thirds of the session: nobody else can own the partition yet. Waits while the
-        coordinator does not answer, for as long as no rebalance begins.
+        coordinator does not answer, until partitions are taken away or the app ends: both wait for
+        the batches, and then the answer does not come any more.
         """
         limit = self.app.conf.broker_session_timeout * 2 / 3
-        while self.membership.age >= limit and not self.app.rebalancing:
+        while self.membership.age >= limit and not (self._revoking or self.app.should_stop):
             await self.membership.changed()
         return self.membership.age < limit and batch.generation == self.app.consumer_generation_id
 
@@ -246,10 +257,7 @@ class BatchedConsumer(driver.Consumer):
             if not records or not await self._is_next(tp, records[0].offset):
                 continue
             self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
-            for message in self._messages(tp, records, generation):
-                if not self.flow_active or generation != self.app.consumer_generation_id:
-                    return
-                yield tp, message
+            yield tp, self._message_of(tp, records, generation)
 
     async def _seek_while_suspended(self) -> None:
         try:
@@ -257,23 +265,17 @@ class BatchedConsumer(driver.Consumer):
         except Exception as error:  # as upstream: the rebalance under way seeks again
             LOG.warning("cannot seek while the flow is suspended: %r", error)
 
-    def _messages(
-        self, tp: TP, records: Sequence[ConsumerRecord], generation: int
-    ) -> Iterator[Message]:
-        if tp.topic not in self.batched_topics:
-            for record in records:
-                self._expected[tp] = record.offset + 1
-                yield self._to_message(tp, record)
-            return
-        batch = RecordBatch(records, generation)
+    def _message_of(self, tp: TP, records: Sequence[ConsumerRecord], generation: int) -> Message:
+        batch = RecordBatch(records, generation, start=self._expected[tp])
         message = self._to_message(tp, records[0])
         message.value = batch  # type: ignore[assignment]  # Faust's type knows bytes alone
         message.generation_id = generation
         self._expected[tp] = batch.next_offset
-        self._in_flight[tp].append(batch)
+        if tp.topic in self.sources:
+            self._in_flight[tp].append(batch)
         # Upstream compares each message's offset with this one, and fills what lies between.
         self._read_offset[tp] = None
-        yield message
+        return message
 
     async def _is_next(self, tp: TP, offset: int) -> bool:
         """Return whether a fetch that begins at ``offset`` continues what was delivered.
@@ -282,8 +284,7 @@ class BatchedConsumer(driver.Consumer):
         """
         expected = self._expected.get(tp)
         if expected is None:
-            # A source is read only from where a seek has put us; changelogs seek by themselves.
-            return tp.topic not in self.batched_topics
+            return False  # a partition is read only from where a seek has put us
         if offset == expected or self._reread.get(tp) == (expected, offset):
             return True
         self._reread[tp] = (expected, offset)
@@ -301,8 +302,6 @@ class BatchedConsumer(driver.Consumer):
         without a trace, and the batches behind them are not committed.
         """
         batch: Any = message.value
-        if not isinstance(batch, RecordBatch):
-            return super().ack(message)
         with ack_lock:
             message.acked = True
             self._unacked_messages.discard(message)
@@ -310,7 +309,8 @@ class BatchedConsumer(driver.Consumer):
             # commit for every few of them, and fetching waits for a commit.
             self._n_acked += len(batch.records)
             notify(self._waiting_for_ack)
-        return batch.done
+        done: bool = batch.done
+        return done
 
     def _filter_tps_with_pending_acks(self, topics: TPorTopicSet | None = None) -> Iterator[TP]:
         """Yield the partitions whose first batch in flight is done.
@@ -340,6 +340,14 @@ class BatchedConsumer(driver.Consumer):
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Keep no gaps: upstream's let a commit pass a message that is still in flight."""
 
+    async def wait_empty(self) -> None:
+        """Wait until nothing is in flight; what waits for the coordinator gives up.
+
+        Called when partitions are taken away, and when the app ends.
+        """
+        self.membership.wake()
+        await super().wait_empty()
+
     # -- seeks
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
@@ -348,7 +356,7 @@ class BatchedConsumer(driver.Consumer):
         Upstream leaves a partition that was never committed wherever the fetcher is.
         """
         committed = await super().seek_to_committed()
-        sources = {ensure_TP(tp) for tp in self.assignment() if tp.topic in self.batched_topics}
+        sources = {ensure_TP(tp) for tp in self.assignment() if tp.topic in self.sources}
         positions = {ensure_TP(tp): offset for tp, offset in committed.items() if offset}
         fresh = {tp for tp in sources if positions.get(tp, -1) < 0}
         self._expected.update({tp: positions[tp] for tp in sources - fresh})
@@ -371,7 +379,7 @@ class BatchedConsumer(driver.Consumer):
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Finish and commit what is in flight, then forget it."""
-        self.membership.wake()
+        self._revoking = True  # app.rebalancing may be reset by the end of the rebalance before
         await super().on_partitions_revoked(revoked)
         for tp in revoked:
             self._in_flight.pop(tp, None)
@@ -379,20 +387,21 @@ class BatchedConsumer(driver.Consumer):
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Expect nothing until a seek has said where to begin."""
+        self._revoking = False
         self._in_flight.clear()
         self._expected.clear()
         await super().on_partitions_assigned(assigned, generation_id)
 
 
-def use_batched_transport(app: AppT, topics: set[str]) -> None:
-    """Make ``app`` consume ``topics`` in batches; its other topics, such as changelogs, as ever."""
+def use_batched_transport(app: AppT, sources: set[str]) -> None:
+    """Make ``app`` consume its ``sources`` and the changelogs of its tables in batches."""
 
     class Consumer(BatchedConsumer):
         logger = driver.logger
-        batched_topics = frozenset(topics)
 
     class Transport(driver.Transport):
         logger = driver.logger
 
+    Consumer.sources = frozenset(sources)
     Transport.Consumer = Consumer
     app.transport = Transport([URL(url) for url in app.conf.broker_consumer], app)

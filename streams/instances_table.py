@@ -7,15 +7,15 @@ never written. Here the worker sends to the changelog itself and hands rows over
 partitions, recovery from the changelog, and standbys.
 """
 
-import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import faust
 import msgspec
+from aiokafka.structs import ConsumerRecord
 from faust.stores import base
 from faust.tables.manager import TableManager
 from faust.types import TP, EventT
@@ -66,9 +66,15 @@ class _Store(base.Store[bytes, bytes]):
                 self.table.release(tp.partition)
 
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
-        tables = cast(TableManager, self.app.tables)
-        highwaters = tables.recovery.active_highwaters  # the last record's offset, or -1
-        self.table.activate({tp.partition: highwaters[tp] + 1 for tp in active_tps})
+        recovery = cast(TableManager, self.app.tables).recovery
+        # More than what was there at the beginning may have been read, where a worker that does not
+        # know yet that it has lost the partition has gone on writing.
+        self.table.activate(
+            {
+                tp.partition: max(recovery.active_highwaters[tp], recovery.active_offsets[tp]) + 1
+                for tp in active_tps
+            }
+        )
 
     def apply_changelog_batch(
         self,
@@ -76,36 +82,7 @@ class _Store(base.Store[bytes, bytes]):
         to_key: Callable[[Any], Any],
         to_value: Callable[[Any], Any],
     ) -> None:
-        """Apply what recovery and standbys read from the changelog.
-
-        Upstream takes the last record of a key for the newest. A worker that was stopped longer
-        than its session and resumed may have written an old row behind a newer one, so rows with a
-        lower source offset are ignored, and noted so that the owner writes the newer one again.
-
-        What goes wrong ends the process: upstream logs it and tries again for ever.
-        """
-        try:
-            self._apply(batch)
-        except Exception as error:
-            self._crashing = asyncio.ensure_future(self.app.crash(error))
-            raise
-
-    def _apply(self, batch: Iterable[EventT[Any]]) -> None:
-        by_partition: dict[int, list[Any]] = defaultdict(list)
-        for event in batch:
-            by_partition[event.message.partition].append(event.message)
-        for partition, messages in by_partition.items():
-            store = self.stores.get(partition)
-            rows: dict[bytes, bytes | None] = {}
-            for message in messages:
-                key, row = message.key, message.value
-                known = rows[key] if key in rows else store.get(key)
-                if row is not None and known is not None and is_older(row, known):
-                    LOG.warning("stale row ignored: %s-%s %r", *message.tp, key)
-                    self.table.overwritten[partition].add(key)
-                else:
-                    rows[key] = row
-            store.write(rows, messages[-1].offset)
+        raise NotImplementedError("recovery hands batches to the table")
 
     def reset_state(self) -> None:
         self.stores.remove_all()
@@ -179,6 +156,25 @@ class InstancesTable(faust.Table[bytes, bytes]):
         self.stores.get(partition).write(rows, changelog_offset)
         self.changelog_end[partition] = changelog_offset + 1
         self.overwritten[partition].difference_update(rows)
+
+    def apply(self, partition: int, changes: Sequence[ConsumerRecord]) -> None:
+        """Apply what recovery and standbys read from the changelog.
+
+        Upstream takes the last record of a key for the newest. A worker that was stopped longer
+        than its session and resumed may have written an old row behind a newer one, so rows with a
+        lower source offset are ignored, and noted so that the owner writes the newer one again.
+        """
+        store = self.stores.get(partition)
+        rows: dict[bytes, bytes | None] = {}
+        for change in changes:
+            key, row = change.key, change.value
+            known = rows[key] if key in rows else store.get(key)
+            if row is not None and known is not None and is_older(row, known):
+                LOG.warning("stale row ignored: %s-%s %r", change.topic, partition, key)
+                self.overwritten[partition].add(key)
+            else:
+                rows[key] = row
+        store.write(rows, changes[-1].offset)
 
     def activate(self, changelog_ends: Mapping[int, int]) -> None:
         """Take over partitions, recovered up to their changelogs' ends.

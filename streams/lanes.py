@@ -1,7 +1,7 @@
 """Batches by partition: one after the other in each, and no partition waits for another."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, cast
 
 from faust.types import EventT
@@ -22,6 +22,8 @@ class Lanes:
     Batches that had to wait are handled as one. One that is not done was abandoned, because the
     partition may have another owner: those of the same generation behind it are not handled, or
     later events would go out before the earlier ones, which are read again.
+
+    Every event is let go, also of what failed or was never handled: the app does not end before.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class Lanes:
         self._waiting = 0
         """Records that have entered and not left."""
         self._left = asyncio.Event()
+        self._closed = False
 
     async def put(self, event: EventT[Any]) -> None:
         """Put the event of a batch into its partition's lane; return once there is room for it."""
@@ -47,6 +50,9 @@ class Lanes:
             self._left.clear()
             await self._left.wait()
         self._waiting += count
+        if self._closed:
+            self._let_go([event])
+            return
         partition = event.message.partition
         if partition not in self._lanes:
             self._lanes[partition] = asyncio.Queue()
@@ -55,16 +61,17 @@ class Lanes:
 
     def close(self) -> None:
         """Handle nothing more."""
+        self._closed = True
         for task in self._tasks:
             task.cancel()
+        for lane in self._lanes.values():
+            self._let_go(_taken(lane))
 
     async def _work_off(self, partition: int) -> None:
         lane = self._lanes[partition]
         abandoned: int | None = None
         while True:
-            events = [await lane.get()]
-            while not lane.empty():
-                events.append(lane.get_nowait())
+            events = [await lane.get(), *_taken(lane)]
             batches = [_batch_of(event) for event in events]
             try:
                 for batch in join(batches, self._most_records):
@@ -74,12 +81,23 @@ class Lanes:
                     if not batch.done:
                         abandoned = batch.generation
             except Exception as error:
+                self._closed = True
+                self._let_go(_taken(lane))
                 await self._crash(error)
                 raise
-            for event in events:
-                event.ack()
-            self._waiting -= sum(len(batch.records) for batch in batches)
-            self._left.set()
+            finally:
+                self._let_go(events)
+
+    def _let_go(self, events: Sequence[EventT[Any]]) -> None:
+        for event in events:
+            event.ack()
+            self._waiting -= len(_batch_of(event).records)
+        self._left.set()
+
+
+def _taken(lane: asyncio.Queue[EventT[Any]]) -> list[EventT[Any]]:
+    """Take all that waits in a lane."""
+    return [lane.get_nowait() for _each in range(lane.qsize())]
 
 
 def _batch_of(event: EventT[Any]) -> RecordBatch:

@@ -152,7 +152,7 @@ class PublisherHealth(Collector):
         return [
             TP(tp.topic, tp.partition)
             for tp in self._consumer.assignment()
-            if tp.topic in self._consumer.batched_topics
+            if tp.topic in self._consumer.sources
         ]
 
     def _lag(self, tp: TP) -> int:

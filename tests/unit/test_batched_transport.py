@@ -1,9 +1,11 @@
 """What an offset and an acknowledgement mean where one message is a batch of records."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import faust
 import pytest
 from aiokafka.structs import ConsumerRecord
 from faust.types import TP, Message
@@ -34,7 +36,8 @@ def records(first: int, last: int) -> list[ConsumerRecord]:
 
 
 def deliver(consumer: BatchedConsumer, first: int, last: int) -> tuple[Message, RecordBatch]:
-    (message,) = consumer._messages(PARTITION, records(first, last), 1)
+    consumer._expected.setdefault(PARTITION, first)
+    message = consumer._message_of(PARTITION, records(first, last), 1)
     consumer.track_message(message)
     batch: Any = message.value
     assert isinstance(batch, RecordBatch)
@@ -48,6 +51,18 @@ def committable(consumer: BatchedConsumer) -> dict[TP, int]:
 def finish(consumer: BatchedConsumer, message: Message, batch: RecordBatch) -> None:
     batch.done = True
     consumer.ack(message)
+
+
+@pytest.fixture
+def sought(consumer: BatchedConsumer, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The seeks that the consumer asks of its thread."""
+    seeks: list[Any] = []
+
+    async def seek_wait(partitions: Any) -> None:
+        seeks.append(dict(partitions))
+
+    monkeypatch.setattr(consumer._thread, "seek_wait", seek_wait)
+    return seeks
 
 
 async def test_the_end_of_a_batch_is_committed_and_not_its_beginning(
@@ -96,9 +111,29 @@ async def test_lag_and_progress_count_from_the_first_record_that_is_not_done(
     assert consumer.lag(PARTITION) == 0
 
 
-async def test_before_a_seek_nothing_of_a_source_is_delivered(consumer: BatchedConsumer) -> None:
-    assert not await consumer._is_next(PARTITION, 0)
-    assert await consumer._is_next(TP("some-changelog", 3), 0)
+@pytest.mark.parametrize("tp", [PARTITION, TP("some-changelog", 3)])
+async def test_before_a_seek_nothing_is_delivered(consumer: BatchedConsumer, tp: TP) -> None:
+    assert not await consumer._is_next(tp, 0)
+
+
+async def test_a_batch_knows_from_where_on_it_was_read(
+    consumer: BatchedConsumer, sought: list[Any]
+) -> None:
+    await consumer.seek_wait({PARTITION: 100})
+    for _again in range(2):
+        await consumer._is_next(PARTITION, 120)  # a hole that is real
+    _message, batch = deliver(consumer, 120, 129)
+    assert (batch.start, batch.next_offset) == (100, 130)
+
+
+async def test_of_a_changelog_nothing_is_kept_and_committed(consumer: BatchedConsumer) -> None:
+    changelog = TP("some-changelog", 3)
+    consumer._expected[changelog] = 10
+    message = consumer._message_of(changelog, records(10, 19), 1)
+    batch: Any = message.value
+    batch.done = True
+    assert committable(consumer) == {}
+    assert consumer._expected[changelog] == 20
 
 
 async def test_a_changelog_that_is_only_written_is_no_stream_that_hangs(
@@ -111,18 +146,6 @@ async def test_a_changelog_that_is_only_written_is_no_stream_that_hangs(
     monkeypatch.setattr(consumer, "assignment", lambda: [TP("some-changelog", 3), PARTITION])
     await consumer.verify_all_partitions_active()
     assert looked_after == [PARTITION]
-
-
-@pytest.fixture
-def sought(consumer: BatchedConsumer, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The seeks that the consumer asks of its thread."""
-    seeks: list[Any] = []
-
-    async def seek_wait(partitions: Any) -> None:
-        seeks.append(dict(partitions))
-
-    monkeypatch.setattr(consumer._thread, "seek_wait", seek_wait)
-    return seeks
 
 
 async def test_what_was_fetched_before_a_seek_is_read_again_from_where_it_should_be(
@@ -149,11 +172,35 @@ async def test_a_stale_generation_owns_nothing(consumer: BatchedConsumer) -> Non
     assert not await consumer.owns(RecordBatch(records(0, 1), generation=6))
 
 
-async def test_without_a_confirmed_membership_a_rebalance_ends_the_waiting(
+async def waiting_for_membership(consumer: BatchedConsumer) -> asyncio.Task[bool]:
+    """Return a task that asks whether a batch is ours, while the coordinator does not answer."""
+    asked = asyncio.create_task(consumer.owns(RecordBatch(records(0, 1), generation=0)))
+    await asyncio.sleep(0)
+    assert not asked.done()
+    return asked
+
+
+async def test_without_a_confirmed_membership_a_revocation_ends_the_waiting(
     consumer: BatchedConsumer,
 ) -> None:
-    consumer.app.rebalancing = True
-    assert not await consumer.owns(RecordBatch(records(0, 1), generation=0))
+    asked = await waiting_for_membership(consumer)
+
+    async def wait_for_batches(_revoked: set[TP]) -> None:
+        await consumer.wait_empty()  # as the app does, which has no assignment here
+
+    consumer._on_partitions_revoked = wait_for_batches
+    consumer.app.rebalancing = False  # the end of the rebalance before may come after the beginning
+    await consumer.on_partitions_revoked({PARTITION})
+    assert not await asyncio.wait_for(asked, 1)
+
+
+async def test_without_a_confirmed_membership_the_end_of_the_app_ends_the_waiting(
+    consumer: BatchedConsumer,
+) -> None:
+    asked = await waiting_for_membership(consumer)
+    cast(faust.App, consumer.app)._stopped.set()
+    await consumer.wait_empty()
+    assert not await asyncio.wait_for(asked, 1)
 
 
 def test_batches_that_waited_are_joined_and_done_together() -> None:

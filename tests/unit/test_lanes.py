@@ -144,11 +144,29 @@ async def test_an_error_of_the_handler_ends_the_process(handler: Handler) -> Non
         raise OSError("no Kafka")
 
     lanes = Lanes(fail, FULL, handler.crash)
-    failing = event(0)
-    await lanes.put(failing)
+    events = [event(0), event(1), event(2, partition=7)]
+    for each in events:
+        await lanes.put(each)
     await settle()
-    assert [str(error) for error in handler.crashed] == ["no Kafka"]
-    assert failing.acked == 0
-    (task,) = lanes._tasks
-    with pytest.raises(OSError, match="no Kafka"):
-        await task
+    assert [str(error) for error in handler.crashed] == ["no Kafka", "no Kafka"]
+    # Let go, or the process would wait for them; but not done, so that they are read again.
+    events.append(event(3))
+    await lanes.put(events[-1])
+    assert [(each.message.value.done, each.acked) for each in events] == [(False, 1)] * 4
+    for task in lanes._tasks:
+        with pytest.raises(OSError, match="no Kafka"):
+            await task
+
+
+async def test_what_was_not_handled_before_the_end_is_let_go_and_not_done(
+    handler: Handler, lanes: Lanes
+) -> None:
+    handler.go_on.clear()
+    events = [event(offset) for offset in range(3)]
+    for each in events:
+        await lanes.put(each)
+        await settle()
+    lanes.close()
+    await settle()
+    assert handler.handled == [(0, [0])]
+    assert [(each.message.value.done, each.acked) for each in events] == [(False, 1)] * 3
