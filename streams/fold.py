@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+import msgspec
 from aiokafka.structs import ConsumerRecord
 
 from streams.normalise import (
@@ -24,6 +25,14 @@ MAX_NOTIFICATION_BYTES = MAX_RECORD_BYTES - 16 * 1024
 """Largest notification from which rows and events are made: they hold its payload, and more."""
 SURELY_FITS = MAX_RECORD_BYTES // 8
 """A row made of so many bytes of an old payload and of a notification need not be measured."""
+HEADROOM = 500
+"""By so many levels a payload could be nested more deeply, and still be decoded here.
+
+Python's stack bounds the depth: payloads stand deeper in rows, events and answers, and are read
+from further down the stack.
+"""
+_OPENED, _CLOSED = b"[" * HEADROOM, b"]" * HEADROOM
+_decode_any = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 @dataclass(slots=True)
@@ -89,7 +98,13 @@ def fold(
             folded.outcomes["malformed"] += 1
             continue
         row = known[key] if key in known else read_row(key)
-        outcome = transition(row, news, record.offset, deleted_retention)
+        try:
+            outcome = transition(row, news, record.offset, deleted_retention)
+            _check_nesting(row, outcome)
+        except RecursionError:
+            folded.rejected.append((record, "nested too deeply"))
+            folded.outcomes["malformed"] += 1
+            continue
         events = [encode_event(event) for event in outcome.events]
         if _is_too_large(record, outcome.row, events):
             folded.rejected.append((record, "too large: what it says, with what was known before"))
@@ -108,6 +123,15 @@ def fold(
             folded.reconciled[news.vim_id] += len(outcome.events)
     folded.rows = {key: encode_row(row) for key, row in changed.items()}
     return folded
+
+
+def _check_nesting(row: InstanceState | None, outcome: Outcome) -> None:
+    """Raise RecursionError where a payload is nested more deeply than all who read it can read."""
+    checked = None if row is None else row.payload
+    for told in (*outcome.events, outcome.row):
+        if told is not None and told.payload is not checked:
+            checked = told.payload
+            _decode_any(b"".join((_OPENED, checked, _CLOSED)))
 
 
 def _is_named_by_text(payload: Payload) -> bool:

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from aiokafka.structs import ConsumerRecord
 
-from streams.fold import FoldedBatch, fold
+from streams.fold import HEADROOM, FoldedBatch, fold
 from streams.instance_index import InstanceIndex
 from tests.nova_messages import (
     INSTANCE,
@@ -110,3 +110,23 @@ def test_an_instance_id_that_is_too_large_for_a_row_is_refused() -> None:
     batch = folded(large, key=instance_key(VIM, instance_id))
     assert "too large" in errors(batch)[0]
     assert (batch.rows, batch.events) == ({}, [])
+
+
+def nested(depth: int) -> Any:
+    value: Any = "[[["
+    for _level in range(depth):
+        value = [value]
+    return value
+
+
+def test_what_is_nested_so_deeply_that_others_could_not_read_it_is_refused() -> None:
+    deep: dict[str, Any] = {"metadata": nested(HEADROOM)}
+    wide: dict[str, Any] = {"metadata": [[]] * HEADROOM}
+    batch = folded(
+        legacy("pause.end", "paused", fields=deep),
+        report(deep, 1),
+        legacy("unpause.end", "active", fields={"metadata": nested(HEADROOM // 2)}, at=2),
+        legacy("pause.end", "paused", fields=wide, request="req-2", at=3),
+    )
+    assert errors(batch) == dict.fromkeys(range(2), "nested too deeply")
+    assert told(batch) == ["UNPAUSE", "PAUSE"]
