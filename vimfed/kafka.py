@@ -69,6 +69,14 @@ def client_options(kafka: KafkaSettings) -> dict[str, Any]:
     return options
 
 
+def no_broker(kafka: KafkaSettings) -> str:
+    """Return the words for a cluster to which aiokafka found no way; it does not tell why."""
+    words = f"no broker answers at {kafka.bootstrap}"
+    if kafka.security_protocol == "PLAINTEXT":
+        return words
+    return f"{words} over {kafka.security_protocol}, or it refuses certificate, user or password"
+
+
 def ssl_context(kafka: KafkaSettings) -> ssl.SSLContext:
     """Return the TLS context for the brokers of ``kafka``."""
     return tls_context(kafka.ca_file, kafka.cert_file, kafka.key_file)
@@ -210,9 +218,7 @@ async def check_topic(kafka: KafkaSettings, name: str) -> None:
             )
         await _check(admin, [spec for spec in topic_specs(kafka) if spec.name == name])
     except KafkaConnectionError:
-        raise TopicUnavailableError(
-            f"no broker answers at {kafka.bootstrap}: is kafka.bootstrap right?"
-        ) from None
+        raise TopicUnavailableError(f"{no_broker(kafka)}: is kafka.bootstrap right?") from None
     finally:
         await admin.close()
 

@@ -151,6 +151,10 @@ ca_file = "/none/rabbit.pem"
 [[vims]]
 cloud_owner = "Owner"
 cloud_region_id = "Pushed"
+[[vims]]
+cloud_owner = "Owner"
+cloud_region_id = "Kafka"
+transport_url = "kafka://vimfed:secret@127.0.0.1:1"
 """
 
 
@@ -165,6 +169,8 @@ def test_check_names_the_certificate_that_is_missing_and_tries_no_cloud_without_
         "output dmaap: cannot use cert_file /none/router.pem with key_file /none/router.pem: "
         "No such file or directory",
         "cloud Owner_Rabbit: cannot use ca_file /none/rabbit.pem: No such file or directory",
+        "cloud Owner_Kafka: no broker answers at 127.0.0.1:1 over SASL_PLAINTEXT, or it refuses "
+        "certificate, user or password",
     ]
     events = invoke(config, "events")
     assert events.stderr == (

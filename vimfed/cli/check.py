@@ -19,7 +19,7 @@ from bridge.rabbit import transport_of
 from streams.kafka_output import dmaap_cluster
 from streams.message_router_output import MessageRouterOutput
 from streams.publisher import refuse_unknown_kinds
-from vimfed.kafka import client_options
+from vimfed.kafka import client_options, no_broker
 from vimfed.settings import DmaapOutput, KafkaSettings, KeystoneSettings, Settings, VimSettings
 from web.access import refuse_open_door
 from web.errors import UnavailableError
@@ -111,7 +111,7 @@ def _try_kafka(kafka: KafkaSettings) -> None:
         try:
             await admin.start()
         except KafkaConnectionError:
-            raise ConnectionError(f"no broker answers at {kafka.bootstrap}") from None
+            raise ConnectionError(no_broker(kafka)) from None
         finally:
             await admin.close()
 
