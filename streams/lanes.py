@@ -11,6 +11,8 @@ from streams.batched_transport import RecordBatch, join
 MOST_WAITING = 16
 """Full batches, or as many records in smaller ones, that may wait for their partition's turn; what
 is behind them stays in Kafka."""
+MOST_WAITING_BYTES = 64_000_000
+"""Nor may more bytes of records wait, however few these are."""
 
 BatchHandler = Callable[[RecordBatch, int], Awaitable[None]]
 """Takes a batch and its partition, and sets ``batch.done`` once all is durable."""
@@ -40,16 +42,22 @@ class Lanes:
         self._tasks: list[asyncio.Task[None]] = []
         self._waiting = 0
         """Records that have entered and not left."""
+        self._waiting_bytes = 0
         self._left = asyncio.Event()
         self._closed = False
 
     async def put(self, event: EventT[Any]) -> None:
         """Put the event of a batch into its partition's lane; return once there is room for it."""
-        count = len(_batch_of(event).records)
-        while self._waiting and self._waiting + count > MOST_WAITING * self._most_records:
+        batch = _batch_of(event)
+        count, size = len(batch.records), _bytes_of(batch)
+        while self._waiting and (
+            self._waiting + count > MOST_WAITING * self._most_records
+            or self._waiting_bytes + size > MOST_WAITING_BYTES
+        ):
             self._left.clear()
             await self._left.wait()
         self._waiting += count
+        self._waiting_bytes += size
         if self._closed:
             self._let_go([event])
             return
@@ -91,13 +99,19 @@ class Lanes:
     def _let_go(self, events: Sequence[EventT[Any]]) -> None:
         for event in events:
             event.ack()
-            self._waiting -= len(_batch_of(event).records)
+            batch = _batch_of(event)
+            self._waiting -= len(batch.records)
+            self._waiting_bytes -= _bytes_of(batch)
         self._left.set()
 
 
 def _taken(lane: asyncio.Queue[EventT[Any]]) -> list[EventT[Any]]:
     """Take all that waits in a lane."""
     return [lane.get_nowait() for _each in range(lane.qsize())]
+
+
+def _bytes_of(batch: RecordBatch) -> int:
+    return sum(len(record.value or b"") for record in batch.records)
 
 
 def _batch_of(event: EventT[Any]) -> RecordBatch:

@@ -9,7 +9,7 @@ import pytest
 from aiokafka.structs import ConsumerRecord
 
 from streams.batched_transport import RecordBatch
-from streams.lanes import MOST_WAITING, Lanes
+from streams.lanes import MOST_WAITING, MOST_WAITING_BYTES, Lanes
 
 FULL = 10
 
@@ -47,10 +47,12 @@ async def lanes(handler: Handler) -> AsyncIterator[Lanes]:
     made.close()
 
 
-def event(first: int, count: int = 1, *, partition: int = 0, generation: int = 1) -> Any:
+def event(
+    first: int, count: int = 1, *, partition: int = 0, generation: int = 1, value: bytes = b""
+) -> Any:
     """Return an event of a batch, which counts how often it was let go."""
     records = [
-        ConsumerRecord("source", partition, offset, 0, 1, b"", b"", None, 0, 0, ())
+        ConsumerRecord("source", partition, offset, 0, 1, b"", value, None, 0, 0, ())
         for offset in range(first, first + count)
     ]
     made = SimpleNamespace(acked=0)
@@ -133,6 +135,20 @@ async def test_many_small_batches_have_room_where_a_few_full_ones_have(
     for offset in range(MOST_WAITING * FULL):
         await asyncio.wait_for(lanes.put(event(offset)), 1)
     one_more = asyncio.create_task(lanes.put(event(MOST_WAITING * FULL)))
+    await settle()
+    assert not one_more.done()
+    handler.go_on.set()
+    await asyncio.wait_for(one_more, 1)
+
+
+async def test_what_waits_is_bounded_by_its_bytes_too(handler: Handler, lanes: Lanes) -> None:
+    handler.go_on.clear()
+    large = b"x" * 1_000_000
+    fitting = MOST_WAITING_BYTES // len(large)
+    assert fitting < MOST_WAITING * FULL
+    for offset in range(fitting):
+        await asyncio.wait_for(lanes.put(event(offset, value=large)), 1)
+    one_more = asyncio.create_task(lanes.put(event(fitting, value=large)))
     await settle()
     assert not one_more.done()
     handler.go_on.set()
