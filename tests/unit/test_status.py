@@ -13,6 +13,7 @@ ANSWERS = {
     "/limited/": (429, b'{"error": "too many logins: try again in 1 s", "retry_after": 1}'),
     "/stranger/": (401, b'{"error": "log in"}'),
     "/other/": (404, b"<html>"),
+    "/balancer/": (503, b"<html>"),
 }
 
 
@@ -48,3 +49,16 @@ def url() -> Iterator[str]:
 def test_what_the_worker_refuses_with_is_told(url: str, path: str, complaint: str) -> None:
     with pytest.raises(status.StatusError, match=complaint):
         status.run(Settings(), None, f"{url}/{path}", once=True, as_json=False)
+
+
+@pytest.mark.parametrize("port", ["1", "one"])
+def test_a_password_in_the_url_is_not_told(port: str) -> None:
+    url = f"http://reader:secret@127.0.0.1:{port}"
+    with pytest.raises(status.StatusError, match=r"no worker answers at http://127") as caught:
+        status.run(Settings(), None, url, once=True, as_json=False)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_503_that_is_no_workers_is_told_so(url: str) -> None:
+    with pytest.raises(status.StatusError, match=r"not a worker's answer \(503\)"):
+        status.run(Settings(), None, f"{url}/balancer", once=True, as_json=False)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -165,7 +166,7 @@ async def _ask(
             others.append((await _ask_process(session, "gateway", gateway))[0])
     status = Status(vims=[], workers=[], unowned=[], processes=[bridge, *others])
     if vims[0] == 503:
-        status.unavailable = msgspec.json.decode(vims[1], type=_Unavailable).reason
+        status.unavailable = _decoded(vims, _Unavailable).reason
     else:
         status.vims = _decoded(vims, _Vims).vims
         known = [vim.vim_id for vim in status.vims]
@@ -185,9 +186,10 @@ async def _get(session: aiohttp.ClientSession, url: str) -> tuple[int, bytes]:
         async with session.get(url) as response:
             return response.status, await response.read()
     except (aiohttp.ClientError, TimeoutError) as error:
+        said = f"no worker answers at {url}: {error or 'it takes too long'}"
         raise StatusError(
-            f"no worker answers at {url}: {error or 'it takes too long'}; does one run? Its "
-            "address is web.host and web.port of the settings, or --url"
+            f"{re.sub('//[^/@]*@', '//', said)}; does one run? Its address is web.host and "
+            "web.port of the settings, or --url"
         ) from None
 
 
