@@ -71,12 +71,14 @@ def join(batches: Sequence[RecordBatch], most: int) -> Iterator[RecordBatch]:
     A joined batch that is done makes its parts so. A batch that has more records stays as it is.
     """
     parts: list[RecordBatch] = []
+    size = 0
     for batch in batches:
-        size = sum(len(part.records) for part in parts)
-        if parts and (batch.generation != parts[0].generation or size + len(batch.records) > most):
+        count = len(batch.records)
+        if parts and (batch.generation != parts[0].generation or size + count > most):
             yield _joined(parts)
-            parts = []
+            parts, size = [], 0
         parts.append(batch)
+        size += count
     if parts:
         yield _joined(parts)
 
