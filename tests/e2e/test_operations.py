@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 import yaml
+from confluent_kafka import Producer
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -274,3 +275,13 @@ async def test_processes_export_what_is_spoken_of_and_name_the_part_that_is_not_
 async def names_kafka(stack: Stack, name: str) -> bool:
     status, answer = await stack.get("/readyz", name)
     return status == 503 and answer["status"] == "failing" and list(answer["wrong"]) == ["kafka"]
+
+
+async def test_what_is_no_event_is_named_and_passed_over(stack: Stack) -> None:
+    foreign = Producer({"bootstrap.servers": stack.bootstrap})
+    for key, value in ((b"x", b"{}"), (None, None), (f"{VIM_ID}/vm-1".encode(), b"{}")):
+        foreign.produce(stack.names.events, value, key, 0)
+    assert foreign.flush(10) == 0
+    lines = await vimfed(stack, "events", "--instance", "vm-1")
+    assert (lines.returncode, lines.stdout.count("\n")) == (0, 2)
+    assert lines.stderr.count("is no event") == 3

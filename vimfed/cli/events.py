@@ -80,10 +80,17 @@ def run(
         show = _show_json if as_json else _show_line
         records = _records(settings.kafka, wanted, beginning, follow, stop.is_set)
         async for record in records:
-            if record.key is not None and wanted.wants_key(record.key):
-                event = _decode_event(record.value)
-                if not wanted.kinds or event.kind in wanted.kinds:
-                    show(record.value, event)
+            try:
+                if not wanted.wants_key(record.key or b""):
+                    continue
+                event = _decode_event(record.value or b"")
+            except (ValueError, msgspec.DecodeError) as error:
+                # Somebody else's record: the worker writes none that cannot be read.
+                place = f"{record.topic}-{record.partition}@{record.offset}"
+                click.echo(f"{place} is no event: {error}", err=True)
+                continue
+            if not wanted.kinds or event.kind in wanted.kinds:
+                show(record.value, event)
 
     asyncio.run(work())
 
