@@ -113,8 +113,11 @@ class SubscriptionHistory:
         """Note that Kafka took ``subscription`` (None: its deletion) at ``timestamp``, in ms.
 
         One too many is passed over: whoever reads the topic decides so alike, however many writers
-        there were at once.
+        there were at once. So is what changes nothing, since all changes are kept as long as the
+        process lives, and a client may write the same again and again.
         """
+        if subscription == self._current.get(name):
+            return
         if subscription is None:
             self._current.pop(name, None)
         elif name in self._current or len(self._current) < MOST:

@@ -51,6 +51,15 @@ def test_a_clock_that_steps_back_does_not_reorder_changes() -> None:
     assert wanted_by(history, "x", 11_000) == 0
 
 
+def test_what_changes_nothing_takes_no_room() -> None:
+    history = SubscriptionHistory(None)
+    for at in range(10):
+        history.add("a", Subscription(kinds=("PAUSE",)), at)
+        history.add("never", None, at)
+    assert history._changes == [("a", Subscription(kinds=("PAUSE",)))]
+    assert [wanted_by(history, "x", at) for at in (999, 1000)] == [0, 1]
+
+
 def test_a_subscription_holds_for_its_output_or_for_all() -> None:
     history = SubscriptionHistory(Subscription(output="x"))
     history.add("all", Subscription(), 0)
