@@ -66,15 +66,22 @@ class _Store(base.Store[bytes, bytes]):
                 self.table.release(tp.partition)
 
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
+        """Take over what has been recovered. What goes wrong ends the process.
+
+        Upstream passes over it: a member of the group that never answers.
+        """
         recovery = cast(TableManager, self.app.tables).recovery
         # More than what was there at the beginning may have been read, where a worker that does not
         # know yet that it has lost the partition has gone on writing.
-        self.table.activate(
-            {
-                tp.partition: max(recovery.active_highwaters[tp], recovery.active_offsets[tp]) + 1
-                for tp in active_tps
-            }
-        )
+        ends = {
+            tp.partition: max(recovery.active_highwaters[tp], recovery.active_offsets[tp]) + 1
+            for tp in active_tps
+        }
+        try:
+            self.table.activate(ends)
+        except Exception as error:
+            await self.app.crash(error)
+            raise
 
     def apply_changelog_batch(
         self,
@@ -163,7 +170,11 @@ class InstancesTable(faust.Table[bytes, bytes]):
         Upstream takes the last record of a key for the newest. A worker that was stopped longer
         than its session and resumed may have written an old row behind a newer one, so rows with a
         lower source offset are ignored, and noted so that the owner writes the newer one again.
+
+        The partition is not ours to answer for until it is activated, even if it was before: others
+        have written to it.
         """
+        self._deactivate(partition)
         store = self.stores.get(partition)
         rows: dict[bytes, bytes | None] = {}
         for change in changes:

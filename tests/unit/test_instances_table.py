@@ -1,0 +1,80 @@
+"""What the table does around a recovery: who answers for a partition, and with which rows."""
+
+from pathlib import Path
+
+import faust
+import msgspec
+import pytest
+from aiokafka.structs import ConsumerRecord
+from faust.types import TP
+
+from streams.instance_index import InstanceIndex
+from streams.instances_table import InstancesTable
+from tests.unit.test_instance_index import found, row
+from vimfed.keys import instance_key
+
+CHANGELOG = "changelog"
+KEY = instance_key("Owner_Region", "vm")
+
+
+class Scene:
+    """A table in memory, its index, and what the app crashed of."""
+
+    def __init__(self, folder: Path) -> None:
+        app = faust.App("group", datadir=folder, web_enabled=False)
+        self.index = InstanceIndex()
+        self.table = InstancesTable(
+            app,
+            name="instances",
+            changelog_topic=app.topic(CHANGELOG, key_type=bytes, value_type=bytes),
+            partitions=1,
+            folder=None,
+            on_activated=self.index.add_partition,
+            on_released=self.index.drop_partition,
+        )
+        self.crashes: list[BaseException] = []
+
+        async def crash(error: BaseException) -> None:
+            self.crashes.append(error)
+
+        app.crash = crash  # type: ignore[method-assign, assignment]
+        self._recovery = app.tables.recovery  # type: ignore[attr-defined]
+
+    def read(self, offset: int, value: bytes) -> None:
+        """Apply a changelog record, as recovery and standbys do."""
+        self.table.apply(
+            0, [ConsumerRecord(CHANGELOG, 0, offset, 0, 1, KEY, value, None, 0, 0, ())]
+        )
+
+    async def recovered(self, end: int) -> None:
+        """Let a recovery end that has made the partition ours."""
+        tp = TP(CHANGELOG, 0)
+        self._recovery.active_highwaters[tp] = self._recovery.active_offsets[tp] = end - 1
+        await self.table.on_recovery_completed({tp}, set())
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> Scene:
+    return Scene(tmp_path)
+
+
+async def test_a_partition_that_another_wrote_to_meanwhile_is_indexed_anew(scene: Scene) -> None:
+    scene.read(0, row("vm", "active", "1"))
+    await scene.recovered(1)
+    assert await found(scene.index, "active") == (1, ["vm"])
+    # Ours before and after a rebalance, but not in between.
+    scene.read(1, row("vm", "paused", "2"))
+    assert scene.table.active == set()
+    await scene.recovered(2)
+    assert scene.table.active == {0}
+    assert await found(scene.index, "active") == (0, [])
+    assert await found(scene.index, "paused") == (1, ["vm"])
+
+
+async def test_a_row_that_cannot_be_indexed_after_a_recovery_ends_the_process(
+    scene: Scene,
+) -> None:
+    scene.read(0, b'{"source_offset": 1}')
+    with pytest.raises(msgspec.ValidationError):  # upstream passes over it
+        await scene.recovered(1)
+    assert ["vim_id" in str(error) for error in scene.crashes] == [True]
