@@ -1,12 +1,12 @@
 """An HTTP proxy before one server that can be told to fail in many ways."""
 
 import asyncio
-import threading
 from collections.abc import Awaitable, Callable
-from typing import Self
 
 import aiohttp
 from aiohttp import web
+
+from tests.threaded_server import ThreadedServer
 
 CLOSING = web.AppKey("closing", asyncio.Event)
 Fault = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -43,8 +43,8 @@ FAULTS: dict[str, Fault] = {
 }
 
 
-class FaultProxy:
-    """Passes requests on to ``target``, or fails like ``fault``; runs in a thread of its own."""
+class FaultProxy(ThreadedServer):
+    """Passes requests on to ``target``, or fails like ``fault``."""
 
     def __init__(self, target: str) -> None:
         self._target = target
@@ -52,40 +52,23 @@ class FaultProxy:
         """One of FAULTS, or empty: pass everything on."""
         self.failed = 0
         """Requests that were failed since the fault was set."""
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        port = asyncio.run_coroutine_threadsafe(self._open(), self._loop).result(10)
-        self.url = f"http://127.0.0.1:{port}"
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(30)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-        self._loop.close()
+        super().__init__()
 
     def fail(self, fault: str) -> None:
         """Fail like that from now on."""
         self.failed, self.fault = 0, fault
 
-    async def _open(self) -> int:
+    async def _application(self) -> web.Application:
         self._session = aiohttp.ClientSession(auto_decompress=False)
         app = web.Application()
-        self._closing = app[CLOSING] = asyncio.Event()
+        app[CLOSING] = asyncio.Event()
         app.router.add_route("*", "/{path:.*}", self._heed)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        port: int = self._runner.addresses[0][1]
-        return port
+        app.on_shutdown.append(self._close)
+        return app
 
-    async def _close(self) -> None:
-        self._closing.set()
+    async def _close(self, app: web.Application) -> None:
+        app[CLOSING].set()
         await self._session.close()
-        await self._runner.cleanup()
 
     async def _heed(self, request: web.Request) -> web.StreamResponse:
         if self.fault:

@@ -3,19 +3,19 @@
 For what real nova cannot do in a test: thousands of servers, and tokens and microversions at will.
 """
 
-import asyncio
-import threading
 import uuid
 from datetime import UTC, datetime, timedelta
-from typing import Any, Self
+from typing import Any
 
 from aiohttp import web
+
+from tests.threaded_server import ThreadedServer
 
 MAX_LIMIT = 1000
 
 
-class StubNova:
-    """Serves in a thread of its own; what it shows may be changed from the test's."""
+class StubNova(ThreadedServer):
+    """What it shows may be changed from the test's thread."""
 
     def __init__(self, *, max_microversion: str = "2.90", endpoint: str = "/v2.1") -> None:
         self.servers: dict[str, dict[str, Any]] = {}
@@ -27,20 +27,7 @@ class StubNova:
         self._max_microversion = max_microversion
         self._endpoint = endpoint
         self._tokens: set[str] = set()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        port = asyncio.run_coroutine_threadsafe(self._open(), self._loop).result(10)
-        self.url = f"http://127.0.0.1:{port}"
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(30)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-        self._loop.close()
+        super().__init__()
 
     def login(self, url: str = "") -> dict[str, Any]:
         """Return the keys of ``[[vims]]`` by which the poller logs in, there or by another URL."""
@@ -124,7 +111,7 @@ class StubNova:
         """Answer 401 to whoever has logged in until now."""
         self._tokens.clear()
 
-    async def _open(self) -> int:
+    async def _application(self) -> web.Application:
         app = web.Application()
         servers = f"{self._endpoint}/servers"
         app.add_routes(
@@ -139,11 +126,7 @@ class StubNova:
                 web.get(f"{servers}/{{server}}/os-instance-actions/{{request}}", self._action),
             ]
         )
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        port: int = self._runner.addresses[0][1]
-        return port
+        return app
 
     def _answer(self, body: object, status: int = 200, **headers: str) -> web.Response:
         date = self.now().strftime("%a, %d %b %Y %H:%M:%S GMT")
