@@ -16,15 +16,8 @@ from web.instance_search import (
 )
 from web.replica import FoundRow, Replica, RowQuery
 from web.routes import Route, parse_query, vim_id_in
-from web.status_query import (
-    InstanceAnswer,
-    InstanceParameters,
-    StatusAnswer,
-    StatusRequest,
-    instance_answer,
-    parse_request,
-    status_answer,
-)
+from web.single_instance import InstanceAnswer, InstanceParameters, instance_answer
+from web.status_query import StatusAnswer, StatusRequest, parse_request, status_answer
 from web.vims import FoundVims, VimList, VimsQuery
 from web.vims import combine as combine_vims
 

@@ -4,13 +4,11 @@ The request's ``states`` and the first two fields of the answer are those of ONA
 specification "Event Federation"; the rest serves clients that want more.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
-from streams.kinds import api_status
-from vimfed.records import InstanceState, Phase, Source
 from web.errors import ApiError
 from web.instance_search import (
     InstancePage,
@@ -49,38 +47,6 @@ class StatusAnswer(msgspec.Struct, frozen=True, kw_only=True):
     instances: list[InstanceSummary]
 
 
-class InstanceParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The query string of a request for one instance."""
-
-    stale: Literal["ok", ""] = ""
-    """``ok``: where its owner cannot answer, what a standby here knows."""
-
-
-class InstanceAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that is known of one instance."""
-
-    vim_id: str
-    instance_id: str
-    vm_state: str
-    task_state: str | None
-    power_state: str | None
-    """None where no notification told it."""
-    status: str
-    """What nova's API calls the two states together."""
-    kind: str
-    phase: Phase
-    changed_at: str
-    """The time of the last change of state or action."""
-    source: Source
-    """Where the state was learned: the cloud's notifications, polling, or a plug-in that pushes."""
-    payload: msgspec.Raw
-    """The specification's flat payload."""
-    stale: bool | msgspec.UnsetType = msgspec.UNSET
-    """True where a standby answered."""
-    lag: int | msgspec.UnsetType = msgspec.UNSET
-    """By so many changes it was behind."""
-
-
 _decode_request = msgspec.json.Decoder(StatusRequest).decode
 
 _EXAMPLE = 'e.g. {"states": ["POWER_OFF", "PAUSE"]}'
@@ -114,23 +80,4 @@ def status_answer(page: InstancePage) -> StatusAnswer:
         count=page.count,
         next_marker=page.next_marker,
         instances=page.instances,
-    )
-
-
-def instance_answer(row: InstanceState, lag: int | None = None) -> InstanceAnswer:
-    """Return everything that is known of one instance; ``lag`` where a standby answers."""
-    return InstanceAnswer(
-        vim_id=row.vim_id,
-        instance_id=row.instance_id,
-        vm_state=row.vm_state,
-        task_state=row.task_state or None,
-        power_state=row.power_state or None,
-        status=api_status(row.vm_state, row.task_state),
-        kind=row.kind,
-        phase=row.phase,
-        changed_at=row.changed_at,
-        source=row.source,
-        payload=row.payload,
-        stale=msgspec.UNSET if lag is None else True,
-        lag=msgspec.UNSET if lag is None else lag,
     )

@@ -6,7 +6,8 @@ from aiohttp.test_utils import make_mocked_request
 from web.errors import ApiError
 from web.instance_search import FoundInstances, InstanceSearch, InstanceSummary, combine
 from web.routes import parse_query
-from web.status_query import InstanceParameters, StatusAnswer, parse_request, status_answer
+from web.single_instance import InstanceParameters
+from web.status_query import StatusAnswer, parse_request, status_answer
 
 
 def part(
