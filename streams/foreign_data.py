@@ -2,7 +2,7 @@
 
 A Kafka that was set up anew, another cluster, or a data directory that was copied: recovery would
 add a changelog to rows that never were in it, or find its offset beyond the end and give up. Such a
-database is moved aside, and the partition is rebuilt from the changelog.
+database is moved aside, and the partition is rebuilt from the changelog. So is one that is damaged.
 """
 
 import logging
@@ -21,7 +21,7 @@ LOG = logging.getLogger(__name__)
 
 
 async def set_foreign_data_aside(kafka: KafkaSettings, changelog: str, folder: Path) -> list[Path]:
-    """Move the databases in ``folder`` aside that do not fit the topic ``changelog``.
+    """Move databases in ``folder`` aside that are damaged or do not fit the topic ``changelog``.
 
     Returns where they lie now. Must be called before the table opens them.
     """
@@ -31,7 +31,14 @@ async def set_foreign_data_aside(kafka: KafkaSettings, changelog: str, folder: P
     ]
     foreign, written = [], {}
     for partition in present:
-        store = stores.get(partition)
+        try:
+            store = stores.get(partition)
+        except Exception as error:  # RocksDB's errors have no other type
+            if not str(error).startswith("Corruption"):
+                raise
+            LOG.warning("%s is damaged: %s", stores.path(partition), error)
+            foreign.append(partition)
+            continue
         if store.changelog_offset is not None:
             written[partition] = store.changelog_offset
         elif next(store.items(), None) is not None:
@@ -71,8 +78,8 @@ def _move_aside(path: Path) -> Path:
     aside = path.with_name(f"{path.name}.foreign-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}")
     path.rename(aside)
     LOG.warning(
-        "%s does not fit the changelog's history: moved to %s, and rebuilt from the changelog. "
-        "It can be deleted",
+        "%s is damaged, or does not fit the changelog's history: moved to %s, and rebuilt from the "
+        "changelog. It can be deleted",
         path,
         aside,
     )

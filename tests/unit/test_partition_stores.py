@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from streams.foreign_data import set_foreign_data_aside
 from streams.partition_stores import PartitionStores
+from vimfed.settings import KafkaSettings
 
 
 @pytest.fixture(params=["rocksdb", "memory"])
@@ -40,3 +42,21 @@ def test_what_is_on_disk_is_there_again(tmp_path: Path) -> None:
 def test_rows_in_memory_have_no_folder() -> None:
     with pytest.raises(ValueError, match="no folder"):
         PartitionStores(None).path(0)
+
+
+async def test_a_damaged_database_is_moved_aside(tmp_path: Path) -> None:
+    stores = PartitionStores(tmp_path)
+    stores.get(0).write({b"a": b"1"}, 41)
+    stores.close(0)
+    (stores.path(0) / "CURRENT").write_bytes(b"")
+    (aside,) = await set_foreign_data_aside(KafkaSettings(partitions=1), "changelog", tmp_path)
+    assert aside.name.startswith("instances-0.db.foreign-")
+    assert stores.get(0).changelog_offset is None
+
+
+async def test_a_database_that_another_process_has_open_stays_where_it_is(tmp_path: Path) -> None:
+    stores = PartitionStores(tmp_path)
+    stores.get(0).write({b"a": b"1"}, 41)
+    with pytest.raises(Exception, match="lock"):
+        await set_foreign_data_aside(KafkaSettings(partitions=1), "changelog", tmp_path)
+    assert stores.path(0).exists()
