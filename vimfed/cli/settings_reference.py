@@ -22,7 +22,8 @@ Every key can be set by environment too, which goes before the file: `VIMFED_KAF
 `bootstrap` in `[kafka]`, `VIMFED_VIMS__CLOUDOWNER_REGIONONE__TRANSPORT_URL` is `transport_url` of
 that cloud, `VIMFED_DMAAP__OUTPUTS__ONAP__PASSWORD` is `password` of the output `onap`; other
 characters than letters and digits become `_`. A key that ends in `_file` names a file that holds
-the value without the suffix: for secrets.
+the value without the suffix: for secrets. A secret of the environment goes before a file that the
+settings file names.
 
 `SIGHUP` lets a bridge read `[[vims]]` again; everything else needs a restart.
 """
