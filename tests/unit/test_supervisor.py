@@ -172,6 +172,25 @@ def test_what_never_stops_ending_is_tried_without_end_at_the_longest_pause(
     assert caplog.messages[-1].startswith("steady ended with exit code None; it is started again")
 
 
+def test_what_cannot_be_started_again_now_is_tried_later(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(supervisor_module, "LAST_DELAY", 0.1)
+    child = supervisor.start(STEADY)
+    child.kill()
+    with monkeypatch.context() as patch:
+
+        def spawn(_: Child) -> None:
+            raise BlockingIOError("no process left")
+
+        patch.setattr(Child, "spawn", spawn)
+        while "steady cannot be started" not in caplog.text:
+            supervisor.tend()
+    while not child.running:
+        supervisor.tend()
+    supervisor.stop()
+
+
 def test_what_is_killed_is_started_again(supervisor: Supervisor) -> None:
     child = supervisor.start(STEADY)
     supervisor.tend()

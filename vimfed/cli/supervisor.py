@@ -174,9 +174,14 @@ class Supervisor:
                 _last_words(child),
             )
         elif now >= running.start_at:
+            try:
+                child.spawn()
+            except OSError as error:  # no memory or too many processes, for now
+                running.start_at = now + LAST_DELAY
+                LOG.warning("%s cannot be started, again in %.0f s: %s", name, LAST_DELAY, error)
+                return
             running.start_at = None
             running.started_at = running.healthy_at = running.asked_at = now
-            child.spawn()
             LOG.info("%s runs again as process %d", name, child.pid)
 
     def _tend_health(self, running: _Running) -> None:
