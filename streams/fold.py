@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-import msgspec
 from aiokafka.structs import ConsumerRecord
 
 from streams.normalise import (
@@ -24,15 +23,13 @@ from vimfed.records import InstanceState
 MAX_NOTIFICATION_BYTES = MAX_RECORD_BYTES - 16 * 1024
 """Largest notification from which rows and events are made: they hold its payload, and more."""
 SURELY_FITS = MAX_RECORD_BYTES // 8
-"""A row made of so many bytes of an old payload and of a notification need not be measured."""
-HEADROOM = 500
-"""By so many levels a payload could be nested more deeply, and still be decoded here.
+"""What is made of so many bytes of a notification and of an old payload need not be measured."""
+HEADROOM = 400
+"""So many calls further down the stack than elsewhere a batch is folded.
 
-Python's stack bounds the depth: payloads stand deeper in rows, events and answers, and are read
-from further down the stack.
+Python's stack bounds how deeply nested a payload can be to be decoded. What can be decoded here can
+be wherever it is read later: in a row, an event or an answer, or from further down.
 """
-_OPENED, _CLOSED = b"[" * HEADROOM, b"]" * HEADROOM
-_decode_any = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 @dataclass(slots=True)
@@ -67,6 +64,18 @@ def fold(
     ``deleted_retention`` is in seconds: what is told of an instance that was deleted longer ago,
     and has no row, makes none.
     """
+    return _further_down(HEADROOM, lambda: _fold(records, read_row, deleted_retention))
+
+
+def _further_down(calls: int, function: Callable[[], FoldedBatch]) -> FoldedBatch:
+    return _further_down(calls - 1, function) if calls else function()
+
+
+def _fold(
+    records: Iterable[ConsumerRecord],
+    read_row: Callable[[bytes], InstanceState | None],
+    deleted_retention: float,
+) -> FoldedBatch:
     folded = FoldedBatch()
     known: dict[bytes, InstanceState | None] = {}
     changed: dict[bytes, InstanceState] = {}
@@ -100,13 +109,15 @@ def fold(
         row = known[key] if key in known else read_row(key)
         try:
             outcome = transition(row, news, record.offset, deleted_retention)
-            _check_nesting(row, outcome)
         except RecursionError:
             folded.rejected.append((record, "nested too deeply"))
             folded.outcomes["malformed"] += 1
             continue
         events = [encode_event(event) for event in outcome.events]
-        if _is_too_large(record, outcome.row, events):
+        known_bytes = 0 if row is None else len(row.payload)
+        if len(record.value) + known_bytes > SURELY_FITS and _is_too_large(
+            key, outcome.row, events
+        ):
             folded.rejected.append((record, "too large: what it says, with what was known before"))
             folded.outcomes["too_large"] += 1
             continue
@@ -125,35 +136,20 @@ def fold(
     return folded
 
 
-def _check_nesting(row: InstanceState | None, outcome: Outcome) -> None:
-    """Raise RecursionError where a payload is nested more deeply than all who read it can read."""
-    checked = None if row is None else row.payload
-    for told in (*outcome.events, outcome.row):
-        if told is not None and told.payload is not checked:
-            checked = told.payload
-            _decode_any(b"".join((_OPENED, checked, _CLOSED)))
-
-
 def _is_named_by_text(payload: Payload) -> bool:
     """Return whether a payload's display_name is one: whoever shows or sorts by it counts on it."""
     name = payload.get("display_name", NULL) if isinstance(payload, dict) else payload.display_name
     return name == NULL or bytes(name).startswith(b'"')
 
 
-def _is_too_large(record: ConsumerRecord, row: InstanceState | None, events: list[bytes]) -> bool:
+def _is_too_large(key: bytes, row: InstanceState | None, events: list[bytes]) -> bool:
     """Return whether a row or an event is too large for a record of its own.
 
     It can be where the notification is not: states stand there more than once, and a report keeps
     what was known.
     """
-    most = MAX_RECORD_BYTES - len(record.key)
-    if any(len(event) > most for event in events):
-        return True
-    return (
-        row is not None
-        and len(record.value) + len(row.payload) > SURELY_FITS
-        and len(encode_row(row)) > most
-    )
+    values = events if row is None else [*events, encode_row(row)]
+    return any(len(key) + len(value) > MAX_RECORD_BYTES for value in values)
 
 
 def _repaired(key: bytes, outcome: Outcome) -> list[str]:

@@ -6,8 +6,9 @@ import msgspec
 import pytest
 from aiokafka.structs import ConsumerRecord
 
-from streams.fold import HEADROOM, FoldedBatch, fold
+from streams.fold import FoldedBatch, fold
 from streams.instance_index import InstanceIndex
+from streams.transition import decode_event
 from tests.nova_messages import (
     INSTANCE,
     VIM,
@@ -112,21 +113,25 @@ def test_an_instance_id_that_is_too_large_for_a_row_is_refused() -> None:
     assert (batch.rows, batch.events) == ({}, [])
 
 
-def nested(depth: int) -> Any:
-    value: Any = "[[["
-    for _level in range(depth):
-        value = [value]
-    return value
-
-
 def test_what_is_nested_so_deeply_that_others_could_not_read_it_is_refused() -> None:
-    deep: dict[str, Any] = {"metadata": nested(HEADROOM)}
-    wide: dict[str, Any] = {"metadata": [[]] * HEADROOM}
-    batch = folded(
-        legacy("pause.end", "paused", fields=deep),
-        report(deep, 1),
-        legacy("unpause.end", "active", fields={"metadata": nested(HEADROOM // 2)}, at=2),
-        legacy("pause.end", "paused", fields=wide, request="req-2", at=3),
-    )
-    assert errors(batch) == dict.fromkeys(range(2), "nested too deeply")
-    assert told(batch) == ["UNPAUSE", "PAUSE"]
+    for depth in (*range(300, 620, 7), 900, 5000):
+        text = b"[" * depth + b"]" * depth
+        deep = {"metadata": msgspec.Raw(text)}
+        payload = msgspec.Raw(
+            msgspec.json.encode({"instance_id": INSTANCE, "state": "paused", **deep})
+        )
+        one = msgspec.structs.replace(legacy("pause.end", "paused"), payload=payload)
+        said = msgspec.structs.replace(report({}, 1), payload=payload)
+        batch = folded(one, said, legacy("unpause.end", "active", at=2))
+        if depth < 500:
+            assert batch.rejected == []
+        assert "UNPAUSE" in told(batch)
+        index = InstanceIndex()
+        index.add_partition(0, [(KEY, batch.rows[KEY] or b"")])
+        for _key, event in batch.events:
+            decode_event(event)
+
+
+def test_many_values_beside_each_other_are_not_nested() -> None:
+    wide: dict[str, Any] = {"metadata": [[]] * 2000}
+    assert told(folded(legacy("pause.end", "paused", fields=wide))) == ["PAUSE"]
