@@ -46,6 +46,8 @@ QUIET_TIMEOUT = 30.0
 STEP = 500
 """Messages after which the position in the trace is remembered."""
 LAST_EVENTS = 10
+EVENTS_TIMEOUT = 20.0
+"""Seconds that the first events have to reach DMaaP's topic."""
 
 
 class DemoError(OperatorError):
@@ -293,14 +295,23 @@ def _headers(message: "Message[bytes, bytes]") -> dict[str, str]:
 def _last_messages(
     bootstrap: str, topic: str, count: int, pause: Callable[[float], None]
 ) -> list["Message[bytes, bytes]"]:
-    """Return the newest messages of a topic, oldest first, once it has grown no more for 1 s."""
+    """Return the newest messages of a topic, oldest first, once it has grown no more for 1 s.
+
+    One that is not there yet, or has fewer than ``count``, is waited for longer: its publisher may
+    have only begun.
+    """
+    patience = time.monotonic() + EVENTS_TIMEOUT
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "vimfed-demo"})
     try:
-        found = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-        partitions = [TopicPartition(topic, partition) for partition in found]
-        ends: list[tuple[int, int]] = []
-        while ends != (now := [consumer.get_watermark_offsets(each) for each in partitions]):
-            ends = now
+        before: list[tuple[int, int]] = []
+        while True:
+            found = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+            partitions = [TopicPartition(topic, partition) for partition in found]
+            ends = [consumer.get_watermark_offsets(each) for each in partitions]
+            enough = sum(high - low for low, high in ends) >= count or time.monotonic() > patience
+            if enough and ends == before:
+                break
+            before = ends
             pause(1.0)
         expected = 0
         for partition, (low, high) in zip(partitions, ends, strict=True):
