@@ -1,20 +1,24 @@
 """The command line's own part: which commands there are, and what it makes of their options."""
 
+import io
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
 import bridge.service
 import streams.publisher
 import vimfed.cli
 import web.service
-from vimfed.cli import main
+from vimfed.cli import demo, main
+from vimfed.cli.stop_signals import StopSignals
 from vimfed.ports import free_ports
-from vimfed.settings import DmaapOutput, Settings
+from vimfed.settings import DmaapOutput, Settings, load_settings
 
 PROJECT = Path(__file__).parent.parent.parent
 OUTPUTS = """
@@ -210,6 +214,21 @@ def test_the_demo_says_where_it_cannot_write(config: Path, tmp_path: Path) -> No
     assert result.exit_code == 2
     assert result.stderr.startswith(f"vimfed: state_dir: cannot make {state_dir}")
     assert result.stderr.endswith(": Not a directory\n")
+
+
+@pytest.mark.parametrize("shape", ["cloudevents", "ves"])
+def test_the_demo_shows_no_events_of_another_format(
+    config: Path, monkeypatch: pytest.MonkeyPatch, shape: str
+) -> None:
+    config.write_text(
+        f'[[dmaap.outputs]]\nurl = "kafka://127.0.0.1:1/topic"\nformat = "{shape}"\n[[vims]]\n'
+        'cloud_owner = "a"\ncloud_region_id = "b"\ntransport_url = "kafka://127.0.0.1:1"\n'
+    )
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    shown = io.StringIO()
+    story = demo._Story(load_settings(config), Console(file=shown), StopSignals())
+    story._show_events()
+    assert shown.getvalue() == ""
 
 
 def test_bash_completes_commands_options_clouds_and_kinds(config: Path, tmp_path: Path) -> None:

@@ -246,7 +246,7 @@ class _Story:
 
     def _show_events(self) -> None:
         output = self._settings.outputs()[0]
-        if not output.is_kafka:
+        if not output.is_kafka or output.format != "payload":
             return
         url = urlsplit(output.url)
         topic = url.path.strip("/")
