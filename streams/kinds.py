@@ -167,7 +167,8 @@ _PHASES: tuple[tuple[str, Phase], ...] = (
 _TASKS = {"build_instances": "CREATE", "migrate_server": "MIGRATE", "rebuild_server": "REBUILD"}
 
 
-def _event_types() -> dict[str, EventType]:
+def event_types() -> dict[str, EventType]:
+    """Return what each event type that tells something about one instance means."""
     types = {
         "compute.instance.update": EventType("legacy", STATE, "end", is_update=True),
         "instance.update": EventType("versioned", STATE, "end", is_update=True),
@@ -191,8 +192,7 @@ def _event_types() -> dict[str, EventType]:
     return types
 
 
-EVENT_TYPES: dict[str, EventType] = _event_types()
-"""Every event type that tells something about one instance."""
+EVENT_TYPES: dict[str, EventType] = event_types()
 
 
 def only_actions_make(old_vm_state: str, vm_state: str) -> bool:

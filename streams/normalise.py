@@ -15,7 +15,6 @@ from streams.kinds import (
     INSTANCE_PREFIXES,
     EventType,
 )
-from streams.memory import MOST_MS
 from streams.payloads import (
     LegacyPayload,
     Payload,
@@ -322,7 +321,7 @@ def _utc(time: str) -> tuple[str, int] | None:
     except (ValueError, OverflowError):
         return None
     ms = (moment - _EPOCH) // _MILLISECOND
-    return f"{moment.isoformat('T', 'microseconds')}Z", ms if 0 <= ms <= MOST_MS else 0
+    return f"{moment.isoformat('T', 'microseconds')}Z", max(ms, 0)
 
 
 _EPOCH = datetime(1970, 1, 1)

@@ -146,14 +146,12 @@ def transition(
         payload = _payload(row, news)
     events = (_event(row, news, identity, payload, is_late=is_late),) if tells else ()
 
-    messages, lost_message = remember(
-        row.messages, entry_of(message, clock, news.timestamp_ms), MOST_MESSAGES
+    messages, messages_forgotten = _with_message(row, message, clock, news.timestamp_ms)
+    told, told_forgotten = (
+        _with_told(row, identity, clock, news.timestamp_ms)
+        if is_new
+        else (row.told, row.told_forgotten)
     )
-    told, lost_told = row.told, b""
-    if is_new:
-        told, lost_told = remember(
-            told, entry_of(identity[:HASH], clock, news.timestamp_ms), MOST_TOLD
-        )
     moves = changes or (acts and (applies or not news.tells_state))
     next_row = InstanceState(
         vim_id=row.vim_id,
@@ -169,18 +167,10 @@ def transition(
         state_version=version if applies else row.state_version,
         action_version=version if acts else row.action_version,
         told=told,
-        told_forgotten=(
-            max(row.told_forgotten, clock_and_time(lost_told)[1])
-            if lost_told
-            else row.told_forgotten
-        ),
+        told_forgotten=told_forgotten,
         inferences=_inferences(row, news, inference) if is_new else row.inferences,
         messages=messages,
-        messages_forgotten=(
-            _forget(row.messages_forgotten, *clock_and_time(lost_message))
-            if lost_message
-            else row.messages_forgotten
-        ),
+        messages_forgotten=messages_forgotten,
         received_at=news.received_at,
         source_offset=offset,
     )
@@ -401,9 +391,25 @@ def _result(
     return "known" if is_known else "unchanged"
 
 
+def _with_told(row: InstanceState, identity: bytes, clock: int, at_ms: int) -> tuple[bytes, int]:
+    """Return what the row has told with one more event, and until when it has forgotten some."""
+    told, lost = remember(row.told, entry_of(identity[:HASH], clock, at_ms), MOST_TOLD)
+    forgotten = row.told_forgotten
+    return told, max(forgotten, clock_and_time(lost)[1]) if lost else forgotten
+
+
+def _with_message(
+    row: InstanceState, message: bytes, clock: int, at_ms: int
+) -> tuple[bytes, dict[int, int]]:
+    """Return the row's messages with one more, and per clock until when it has forgotten some."""
+    messages, lost = remember(row.messages, entry_of(message, clock, at_ms), MOST_MESSAGES)
+    forgotten = row.messages_forgotten
+    return messages, _forget(forgotten, *clock_and_time(lost)) if lost else forgotten
+
+
 def _forget(forgotten: dict[int, int], clock: int, at_ms: int) -> dict[int, int]:
     """Return ``forgotten`` with the time of one more message id, of at most MOST_CLOCKS clocks."""
-    after = {**forgotten, clock: max(at_ms, forgotten.get(clock, -1))}
+    after = {**forgotten, clock: max(at_ms, forgotten.get(clock, at_ms))}
     if len(after) > MOST_CLOCKS:
         del after[min(after, key=after.__getitem__)]
     return after

@@ -151,6 +151,35 @@ def test_what_comes_later_than_an_inferred_action_is_another_one() -> None:
     assert told(active(), seen, again)[2:] == [("POWER_OFF", "end", False)]
 
 
+def test_an_inferred_action_stands_for_one_of_novas_and_not_for_the_next() -> None:
+    played = [
+        active(),
+        bare("paused", at=10, since=9),
+        legacy("pause.end", "paused", at=9, request="req-1", path="queue"),
+        legacy("pause.end", "paused", at=9.5, request="req-2", path="queue"),
+    ]
+    assert told(*in_order(*played))[1:] == [("PAUSE", "end", True), ("PAUSE", "end", False)]
+
+
+def test_an_action_from_before_the_state_that_was_known_is_another_one() -> None:
+    played = [
+        active(at=5),
+        bare("paused", at=10, since=9),
+        legacy("pause.end", "paused", at=3, request="req-1", path="other queue"),
+    ]
+    assert told(*played)[1:] == [("PAUSE", "end", True), ("PAUSE", "end", False)]
+
+
+def test_a_state_that_an_inferred_failure_leaves_is_in_the_payload() -> None:
+    played = [
+        bare("building", "spawning", at=1, sequence=1),
+        bare("error", at=2, sequence=2),
+    ]
+    outcome = play(played)
+    assert (outcome.events[-1].kind, outcome.events[-1].phase) == ("CREATE", "error")
+    assert json.loads(bytes(outcome.events[-1].payload))["state"] == "error"
+
+
 def test_a_found_action_is_the_same_news_as_novas_notification() -> None:
     notified = legacy("power_off.end", "stopped", at=11.4, request="req-1", sequence=1)
     found = bare("stopped", at=30, since=11, action=STOP)

@@ -11,9 +11,12 @@ from streams.kinds import (
     EVENT_TYPES,
     KINDS,
     STATE,
+    EventType,
     api_status,
+    event_types,
 )
 from tests.traces import PLAIN, ROUGH, notifications
+from vimfed.bare_state import BARE_STATE, EVENT_PREFIX
 from vimfed.nova_states import TASK_STATES, VM_STATES
 
 DOCUMENTATION = Path(__file__).parents[2] / "docs" / "notifications.md"
@@ -171,6 +174,55 @@ def test_the_api_status_follows_from_both_states(
 ) -> None:
     assert api_status(vm_state, task_state) == status
     assert status in API_STATUSES | {"UNKNOWN"}
+
+
+@pytest.mark.parametrize(
+    ("event_type", "meaning"),
+    [
+        ("compute.instance.update", EventType("legacy", STATE, "end", is_update=True)),
+        ("instance.update", EventType("versioned", STATE, "end", is_update=True)),
+        (BARE_STATE, EventType("report", STATE, "end", is_update=True)),
+        ("compute_task.build_instances", EventType("legacy_task", "CREATE", "error")),
+        ("compute_task.migrate_server.error", EventType("versioned_task", "MIGRATE", "error")),
+        ("compute.instance.pause", EventType("legacy", "PAUSE", "end")),
+        ("compute.instance.pause.start", EventType("legacy", "PAUSE", "start")),
+        ("instance.pause.error", EventType("versioned", "PAUSE", "error")),
+        (
+            "instance.create.start",
+            EventType("versioned", "CREATE", "start", host_from_publisher=True),
+        ),
+        (
+            "compute.instance.resize.end",
+            EventType("legacy", "RESIZE", "end", tells_state=False),
+        ),
+        ("compute.instance.resize.start", EventType("legacy", "RESIZE", "start")),
+        (
+            f"{EVENT_PREFIX}pause.end",
+            EventType("report", "PAUSE", "end", host_from_publisher=True),
+        ),
+    ],
+)
+def test_what_an_event_type_means(event_type: str, meaning: EventType) -> None:
+    assert event_types()[event_type] == meaning
+
+
+def test_event_types_are_those_of_the_actions_in_every_phase_and_no_others() -> None:
+    phases = ("", ".start", ".end", ".error")
+    tasks = ("build_instances", "migrate_server", "rebuild_server")
+    assert event_types().keys() == {
+        "compute.instance.update",
+        "instance.update",
+        BARE_STATE,
+        *(f"compute_task.{task}{suffix}" for task in tasks for suffix in ("", ".error")),
+        *(f"compute.instance.{one.legacy}{end}" for one in ACTIONS for end in phases if one.legacy),
+        *(f"instance.{one.versioned}{end}" for one in ACTIONS for end in phases if one.versioned),
+        *(
+            f"{EVENT_PREFIX}{one.kind.lower()}{end}"
+            for one in ACTIONS
+            for end in phases[1:]
+            if one.kind != STATE
+        ),
+    }
 
 
 def test_the_documentation_lists_every_kind_as_the_table_has_it() -> None:

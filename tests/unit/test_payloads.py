@@ -8,7 +8,15 @@ import pytest
 
 from streams.normalise import InstanceNews, normalise
 from streams.payloads import encode_flat
-from tests.nova_messages import in_order, legacy, notification, spec_example, versioned
+from tests.nova_messages import (
+    in_order,
+    legacy,
+    notification,
+    spec_example,
+    versioned,
+    versioned_data,
+    versioned_object,
+)
 from tests.playing import is_versioned, play
 from tests.traces import PLAIN, ROUGH, notifications
 
@@ -122,3 +130,26 @@ def test_a_failed_task_that_tells_no_state_leaves_it_alone() -> None:
     )
     assert outcome.state(spec_example()["instance_id"]) == ("active", "migrating")
     assert (outcome.events[-1].kind, outcome.events[-1].new_task_state) == ("MIGRATE", "migrating")
+
+
+@pytest.mark.parametrize(
+    ("told", "flattened"),
+    [
+        ({"os_type": "linux"}, {"os_type": "linux"}),
+        ({"progress": 40}, {"progress": 40}),
+        ({"progress": 0}, {"progress": ""}),
+        ({"image_uuid": None}, {"image_ref_url": ""}),
+        ({"created_at": None}, {"created_at": ""}),
+    ],
+)
+def test_a_field_of_a_versioned_payload(told: dict[str, Any], flattened: dict[str, Any]) -> None:
+    (event,) = play([versioned("pause.end", "paused", fields=told)]).events
+    payload = json.loads(bytes(event.payload))
+    assert {name: payload[name] for name in flattened} == flattened
+
+
+def test_a_flavor_that_names_no_disk_has_none() -> None:
+    told = versioned_data()["flavor"]["nova_object.data"] | {"root_gb": None, "ephemeral_gb": None}
+    flavor = versioned_object("FlavorPayload", told, "1.4")
+    (event,) = play([versioned("pause.end", "paused", fields={"flavor": flavor})]).events
+    assert json.loads(bytes(event.payload))["disk_gb"] == 0

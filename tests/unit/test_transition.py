@@ -77,12 +77,8 @@ def test_late_news_is_told_and_leaves_the_state() -> None:
     older = versioned("suspend.end", "suspended", at=4, path="b")
     outcome = play([newer, older])
     late = outcome.events[-1]
-    assert (late.kind, late.late, late.new_state, late.old_state) == (
-        "SUSPEND",
-        True,
-        "suspended",
-        "",
-    )
+    assert (late.kind, late.late, late.new_state) == ("SUSPEND", True, "suspended")
+    assert (late.old_state, late.old_task_state) == ("", "")
     row = outcome.rows[INSTANCE]
     assert (row.vm_state, row.kind, row.changed_at) == (
         "active",
@@ -264,3 +260,89 @@ def test_of_two_actions_at_one_time_on_two_paths_the_same_is_the_last_in_either_
         versioned("unlock", "active", at=2, request="req-2", path="b"),
     ]
     assert after(*(both[index] for index in order)).kind == "UNLOCK"
+
+
+DELETED = legacy("delete.end", "deleted", at=5, path="a", fields=GONE)
+
+
+@pytest.mark.parametrize(
+    ("messages", "result"),
+    [
+        ([legacy("pause.end", "paused", at=1)], "changed"),
+        ([versioned("lock", at=2, request="req-2")], "told"),
+        ([legacy("update", old=("active", None), at=2)], "unchanged"),
+        (
+            [versioned("lock", at=2, request="req-2"), versioned("lock", at=3, request="req-2")],
+            "known",
+        ),
+        ([legacy("pause.end", "paused", at=-1, path="b")], "late"),
+        ([DELETED, legacy("pause.end", "paused", at=9, path="b")], "after_deletion"),
+        ([DELETED, legacy("delete.end", "deleted", at=4, path="b", fields=GONE)], "late"),
+        ([legacy("live_migration._post.end", "active", "migrating", at=2)], "stale"),
+    ],
+)
+def test_the_result_says_what_came_of_a_notification(
+    messages: list[Notification], result: str
+) -> None:
+    first = legacy("power_on.end", "active", at=0, request="req-0")
+    *before, last = in_order(first, *messages)
+    assert step(after(*before), last).result == result
+
+
+def test_late_news_leaves_all_that_a_row_knows_of_the_state() -> None:
+    newer = versioned("power_off.end", "stopped", at=5, fields={"power_state": "shutdown"})
+    older = legacy("suspend.end", "suspended", at=4, request="req-2", path="b")
+    row = after(newer, older)
+    before = after(newer)
+    assert (row.power_state, row.payload, row.source) == ("shutdown", before.payload, before.source)
+    other = msgspec.structs.replace(older, source="poller")
+    assert after(newer, other).source == before.source
+
+
+def test_a_state_that_is_told_again_without_its_power_state_keeps_it() -> None:
+    first = versioned("power_off.end", "stopped", at=1, fields={"power_state": "shutdown"})
+    again = legacy("update", "stopped", old=("stopped", None), at=2)
+    assert after(*in_order(first, again)).power_state == "shutdown"
+
+
+def test_the_repetition_of_an_action_leaves_the_payload() -> None:
+    first = legacy("pause.end", "paused", at=1)
+    twin = versioned("pause.end", "paused", at=2, fields={"display_name": "of the twin"})
+    assert after(*in_order(first, twin)).payload == after(first).payload
+
+
+def test_a_stale_copy_that_is_the_last_action_moves_the_time_of_change() -> None:
+    messages = in_order(
+        legacy("power_on.end", "active", at=1),
+        legacy("live_migration._post.end", "active", "migrating", at=2, request="req-2"),
+    )
+    row = after(*messages)
+    assert (row.kind, row.changed_at[17:19], row.task_state) == ("LIVE_MIGRATION_POST", "02", "")
+
+
+def test_news_of_the_state_is_not_late_though_a_newer_action_was_told() -> None:
+    outcome = play(
+        [
+            legacy("power_on.end", "active", at=1, path="a"),
+            legacy("live_migration._post.end", "active", "migrating", at=5, request="2", path="c"),
+            legacy("pause.end", "paused", at=3, request="req-3", path="b"),
+        ]
+    )
+    assert (outcome.events[-1].kind, outcome.events[-1].late) == ("PAUSE", False)
+    assert outcome.state(INSTANCE) == ("paused", "")
+    assert outcome.rows[INSTANCE].kind == "LIVE_MIGRATION_POST"
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_of_an_action_and_an_update_at_one_time_on_two_paths_the_end_is_newer(
+    order: tuple[int, int],
+) -> None:
+    both = [
+        legacy("pause.end", "active", at=2, path="a"),
+        legacy("update", "suspended", None, old=("active", None), at=2, path="b"),
+    ]
+    assert after(*(both[index] for index in order)).vm_state == "active"
+
+
+def test_an_update_that_names_no_new_state_tells_no_change() -> None:
+    assert play([legacy("update", "", None, old=("active", None))]).events == []
