@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import pytest
 
+from streams.instances_table import is_older
+from streams.partition_stores import PartitionStores
 from streams.transition import decode_event
 from tests.brokers import new_kafka
 from tests.chaos import LONG
@@ -158,6 +160,7 @@ async def test_answers_are_right_or_refused_and_nothing_is_lost(tmp_path: Path) 
             assert not supervision.done()
             supervision.cancel()
             await assert_nothing_was_lost(stack)
+        assert_copies_have_no_hole(stack)
     assert_answers(clients, chaos.done)
 
 
@@ -172,6 +175,29 @@ async def assert_nothing_was_lost(stack: Stack) -> None:
     await eventually(table_is_right, within=60, every=1.0)
     told = await asyncio.to_thread(records_on, stack.bootstrap, stack.names.events)
     assert {decode_event(record.value).id for record in told} == truth.events.keys()
+
+
+def assert_copies_have_no_hole(stack: Stack) -> None:
+    """Check that what lies on the disk of each worker, owner or standby, is the changelog."""
+    changes = records_on(stack.bootstrap, stack.names.changelog)
+    copies = 0
+    for port in stack.ports.values():
+        stores = PartitionStores(stack.folder / "state" / f"worker-{port}")
+        for partition in range(PARTITIONS):
+            if not stores.path(partition).exists():
+                continue
+            copy = stores.get(partition)
+            assert copy.changelog_offset is not None
+            rows: dict[bytes, bytes] = {}
+            for change in changes:
+                if change.partition == partition and change.offset <= copy.changelog_offset:
+                    known = rows.get(change.key)
+                    if known is None or not is_older(change.value, known):
+                        rows[change.key] = change.value
+            assert dict(copy.items()) == rows, (port, partition, copy.changelog_offset)
+            copies += 1
+        stores.close_all()
+    assert copies >= 2 * PARTITIONS  # an owner and a standby at least
 
 
 def assert_answers(clients: list[Client], done: list[Disturbance]) -> None:
