@@ -1,7 +1,7 @@
 """What a published message looks like, in each of the formats (schemas: docs/schemas)."""
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -14,6 +14,7 @@ _encode = msgspec.json.Encoder().encode
 
 Headers = tuple[tuple[str, bytes], ...]
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FAULT = "Fault_MultiCloud_VMFailure"
 """The eventName that ONAP's closed loops know; ``Cleared`` at its end takes it back."""
 
@@ -110,7 +111,7 @@ def _ves(event: VmEvent, output: DmaapOutput) -> Content | None:
     else:
         return None
     names = _decode_names(event.payload)
-    microseconds = int(datetime.fromisoformat(event.changed_at).timestamp() * 1_000_000)
+    microseconds = (datetime.fromisoformat(event.changed_at) - _EPOCH) // timedelta(microseconds=1)
     fault = {
         "event": {
             "commonEventHeader": {

@@ -146,11 +146,9 @@ def transition(
         payload = _payload(row, news)
     events = (_event(row, news, identity, payload, is_late=is_late),) if tells else ()
 
-    messages, messages_forgotten = _with_message(row, message, clock, news.timestamp_ms)
+    messages, messages_forgotten = _with_message(row, news, message, clock)
     told, told_forgotten = (
-        _with_told(row, identity, clock, news.timestamp_ms)
-        if is_new
-        else (row.told, row.told_forgotten)
+        _with_told(row, news, identity, clock) if is_new else (row.told, row.told_forgotten)
     )
     moves = changes or (acts and (applies or not news.tells_state))
     next_row = InstanceState(
@@ -391,20 +389,40 @@ def _result(
     return "known" if is_known else "unchanged"
 
 
-def _with_told(row: InstanceState, identity: bytes, clock: int, at_ms: int) -> tuple[bytes, int]:
+def _with_told(
+    row: InstanceState, news: InstanceNews, identity: bytes, clock: int
+) -> tuple[bytes, int]:
     """Return what the row has told with one more event, and until when it has forgotten some."""
-    told, lost = remember(row.told, entry_of(identity[:HASH], clock, at_ms), MOST_TOLD)
-    forgotten = row.told_forgotten
-    return told, max(forgotten, clock_and_time(lost)[1]) if lost else forgotten
+    entry = entry_of(identity[:HASH], clock, news.timestamp_ms)
+    told, lost = remember(row.told, entry, MOST_TOLD)
+    if not lost:
+        return told, row.told_forgotten
+    return told, max(row.told_forgotten, _forgotten_at(lost, news))
 
 
 def _with_message(
-    row: InstanceState, message: bytes, clock: int, at_ms: int
+    row: InstanceState, news: InstanceNews, message: bytes, clock: int
 ) -> tuple[bytes, dict[int, int]]:
     """Return the row's messages with one more, and per clock until when it has forgotten some."""
-    messages, lost = remember(row.messages, entry_of(message, clock, at_ms), MOST_MESSAGES)
-    forgotten = row.messages_forgotten
-    return messages, _forget(forgotten, *clock_and_time(lost)) if lost else forgotten
+    entry = entry_of(message, clock, news.timestamp_ms)
+    messages, lost = remember(row.messages, entry, MOST_MESSAGES)
+    if not lost:
+        return messages, row.messages_forgotten
+    lost_clock, _at_ms = clock_and_time(lost)
+    return messages, _forget(row.messages_forgotten, lost_clock, _forgotten_at(lost, news))
+
+
+def _forgotten_at(lost: bytes, news: InstanceNews) -> int:
+    """Return the time of a forgotten entry (ms since 1970), at most the arrival of ``news``.
+
+    Or a clock that was far ahead once would silence the instance until then.
+    """
+    _clock, at_ms = clock_and_time(lost)
+    try:
+        arrival = datetime.fromisoformat(news.received_at).timestamp()
+    except ValueError:
+        return at_ms
+    return min(at_ms, int(arrival * 1000))
 
 
 def _forget(forgotten: dict[int, int], clock: int, at_ms: int) -> dict[int, int]:

@@ -67,3 +67,9 @@ def test_a_ves_fault_is_raised_by_errors_and_cleared_by_active_or_deleted(
     else:
         header = value["event"]["commonEventHeader"]
         assert (header["eventName"], header["sourceId"]) == (name, "vm-1")
+
+
+def test_the_time_of_a_ves_fault_is_exact_to_the_microsecond() -> None:
+    event = vm_event(new_state="error", phase="error", changed_at="2040-03-21T09:04:22.478265Z")
+    header = message(event, "ves")["event"]["commonEventHeader"]
+    assert header["lastEpochMicrosec"] == 2215933462478265

@@ -157,11 +157,26 @@ def test_a_row_keeps_apart_no_more_clocks_than_it_may() -> None:
 
 def test_of_a_clock_that_goes_back_the_newest_forgotten_time_counts() -> None:
     updates = [
-        legacy("update", at=-at, old=("active", "rebooting"), message_id=f"m-{at}")
+        legacy("update", at=-at, old=("active", "rebooting"), message_id=f"m-{at}", received=60)
         for at in range(MOST_MESSAGES + 9)
     ]
     (at_ms,) = after(*in_order(*updates)).messages_forgotten.values()
     assert at_ms == int(BEGIN.replace(tzinfo=UTC).timestamp() * 1000)
+
+
+def test_a_clock_that_was_far_ahead_once_silences_nothing() -> None:
+    years = 14 * 365 * DAY
+    ahead = [
+        legacy("reboot.end", at=years, request=f"ahead-{n}", message_id=f"a{n}", received=n)
+        for n in range(3)
+    ]
+    then = [
+        legacy("pause.end", "paused", at=10 + n, request=f"req-{n}", message_id=f"m{n}")
+        for n in range(MOST_TOLD + MOST_MESSAGES)
+    ]
+    outcome = play(in_order(*ahead, *then))
+    assert len(outcome.events) == len(ahead) + len(then)
+    assert outcome.state(INSTANCE) == ("paused", "")
 
 
 def test_a_deleted_row_is_kept_for_a_time_after_its_last_record_arrived() -> None:
