@@ -94,6 +94,7 @@ def test_a_task_tells_the_start_of_its_action_and_rest_its_end() -> None:
         (("building", "spawning"), ("active", ""), ("CREATE", "end")),
         (("active", ""), ("error", ""), (STATE, "end")),
         (("error", ""), ("active", ""), (STATE, "end")),
+        (("paused", ""), ("error", ""), (STATE, "end")),
         (("resized", ""), ("active", ""), (STATE, "end")),
         (("resized", ""), ("stopped", ""), (STATE, "end")),
         (("resized", "resize_reverting"), ("active", ""), ("RESIZE_REVERT", "end")),
