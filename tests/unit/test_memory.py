@@ -29,6 +29,16 @@ def test_what_looks_like_a_hash_between_two_entries_is_none(at: int) -> None:
     assert holds(bytes(entries) + entry_of(key, 0, 0), key)
 
 
+def test_an_entry_is_found_beside_what_looks_like_its_hash() -> None:
+    entry = entry_of(ONE, 0, 1)
+    for end in (0x01, 0x0101):
+        assert holds(entry_of(TWO, 0, end) + entry, ONE)
+    straddling = entry_of(TWO, 0, int.from_bytes(ONE[:6], "big")) + ONE[:2] + bytes(ENTRY - 2)
+    assert holds(entry + straddling, ONE)
+    assert holds(straddling + entry + straddling, ONE)
+    assert not holds(straddling, ONE)
+
+
 def test_the_oldest_entry_has_to_go() -> None:
     first, second, third = (entry_of(bytes([n]) * HASH, 0, n) for n in (1, 2, 3))
     memory, lost = remember(first, second, 2)
