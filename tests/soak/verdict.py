@@ -17,6 +17,8 @@ from tests.topics import read_topic
 
 MEMORY_BOUND = 1.0
 """MB by which a process may grow in a minute, in the second half of its longest life."""
+TAKEOVER = 15.0
+"""MB by which a worker may grow once besides: when it first owns the other's partitions as well."""
 HANDLES_BOUND = 1.0
 """The same for open files."""
 JUDGED_FROM = 12.0
@@ -154,7 +156,7 @@ class Verdict:
                 f"{late[0].resident:.0f} | {late[-1].resident:.0f} | {memory:+.2f} | "
                 f"{late[0].handles} | {late[-1].handles} | {handles:+.2f} |"
             )
-            if minutes >= JUDGED_FROM and memory > MEMORY_BOUND:
+            if minutes >= JUDGED_FROM and memory > MEMORY_BOUND + TAKEOVER / (minutes / 2):
                 self.wrong.append(f"{name} grows by {memory:.2f} MB a minute")
             if minutes >= JUDGED_FROM and handles > HANDLES_BOUND:
                 self.wrong.append(f"{name} opens {handles:.2f} files a minute")
