@@ -18,7 +18,7 @@ from tests.topics import read_topic
 MEMORY_BOUND = 1.0
 """MB by which a process may grow in a minute, in the second half of its longest life."""
 TAKEOVER = 15.0
-"""MB by which a worker may grow once besides: when it first owns the other's partitions as well."""
+"""MB by which a process may grow once besides, as a worker does when it takes partitions over."""
 HANDLES_BOUND = 1.0
 """The same for open files."""
 JUDGED_FROM = 12.0

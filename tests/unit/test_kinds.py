@@ -203,6 +203,7 @@ def test_the_api_status_follows_from_both_states(
     ],
 )
 def test_what_an_event_type_means(event_type: str, meaning: EventType) -> None:
+    # Made anew: EVENT_TYPES is made when the module is imported, before any mutation of it.
     assert event_types()[event_type] == meaning
 
 
