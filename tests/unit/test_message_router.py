@@ -76,7 +76,7 @@ def test_a_filter_that_is_none_is_refused(text: str) -> None:
         ("application/cambria", b"1.1.kx-1.1.kx"),
         ("application/cambria", b"9" * 5000 + b".1.kx"),
         ("application/cambria-zip", b"no gzip"),
-        ("application/cambria-zip", gzip.compress(b"1.1.kx")[:-4]),
+        pytest.param("application/cambria-zip", gzip.compress(b"1.1.kx", mtime=0)[:-4], id="cut"),
     ],
 )
 def test_a_body_that_is_not_understood_is_refused(content_type: str, body: bytes) -> None:
