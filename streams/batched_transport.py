@@ -10,24 +10,30 @@ why that is not enough here.
 import asyncio
 import logging
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 from faust.transport.consumer import ensure_TP
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, AppT, Message
 from faust.types.transports import TPorTopicSet
 from faust.types.tuples import ack_lock
+from mode import Service
 from mode.utils.futures import notify
 from yarl import URL
+
+from vimfed.expiry import ExpiredUnread, position_of, report
 
 LOG = logging.getLogger(__name__)
 
 FETCH_MAX_WAIT_MS = 50
 """How long the broker may hold a fetch that finds no records."""
+EMPTY_LOOK_EVERY = 1.0
+"""Seconds between two looks for partitions where reading goes on and no record comes."""
 
 
 class RecordBatch:
@@ -42,16 +48,26 @@ class RecordBatch:
         parts: Sequence["RecordBatch"] = (),
         *,
         start: int | None = None,
+        next_offset: int | None = None,
     ) -> None:
+        """``start`` and ``next_offset`` are by default those of the records.
+
+        Only a range of offsets without any record, which is done from the first, needs both.
+        """
         self.records = records
         self.start: int = records[0].offset if start is None else start
         """Where reading began: between here and the first record there is none (any more)."""
         self.generation = generation
         """The consumer group's generation in which it was fetched."""
-        self.next_offset: int = records[-1].offset + 1
+        self.next_offset: int = records[-1].offset + 1 if next_offset is None else next_offset
         """What is committed once the batch is done."""
         self._parts = parts
         self._done = False
+
+    @property
+    def first_offset(self) -> int:
+        """Of its first record; where there is none, where reading began."""
+        return self.records[0].offset if self.records else self.start
 
     @property
     def done(self) -> bool:
@@ -63,6 +79,13 @@ class RecordBatch:
         self._done = done
         for part in self._parts:
             part.done = done
+
+
+def _without_records(start: int, next_offset: int) -> RecordBatch:
+    """Return a range of offsets that hold nothing to do, so that it is committed."""
+    batch = RecordBatch((), 0, start=start, next_offset=next_offset)
+    batch.done = True
+    return batch
 
 
 def join(batches: Sequence[RecordBatch], most: int) -> Iterator[RecordBatch]:
@@ -124,10 +147,30 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
 
     Upstream keeps no note of when a heartbeat was answered. A process that was stopped for longer
     than the session cannot know otherwise that its partitions have new owners.
+
+    aiokafka reads on without a record where there is none: over a transaction's markers, and what
+    retention has removed. Upstream does not tell such a range from records that wait.
     """
 
     logger = driver.logger  # what upstream logs stays under upstream's name
     consumer: "BatchedConsumer"
+
+    async def _fetch_records(
+        self,
+        consumer: AIOKafkaConsumer,
+        active_partitions: set[TP],
+        timeout: float | None = None,  # noqa: ASYNC109 - the signature is upstream's
+        max_records: int | None = None,
+    ) -> Any:
+        fetched = await super()._fetch_records(consumer, active_partitions, timeout, max_records)
+        self.consumer.handed_out.update(
+            (ensure_TP(tp), records[-1].offset + 1) for tp, records in fetched.items() if records
+        )
+        return fetched
+
+    def position_now(self, tp: TP) -> int | None:
+        """Return the offset that is read next; None where nobody knows yet."""
+        return None if self._consumer is None else position_of(self._consumer, tp)
 
     def _create_consumer(self, loop: asyncio.AbstractEventLoop) -> AIOKafkaConsumer:
         consumer = super()._create_consumer(loop)
@@ -170,6 +213,14 @@ class BatchedConsumer(driver.Consumer):
         """The next offset to deliver, set by seeks and moved on by deliveries."""
         self._reread: dict[TP, tuple[int, int]] = {}
         """The last hole (expected, got) of a partition for which we have read again."""
+        self.handed_out: dict[TP, int] = {}
+        """The offset after the last record that a fetch brought, since the last seek."""
+        self._taken: dict[TP, int] = {}
+        """When Kafka took the last record that was delivered, in ms since 1970."""
+        self._empty: dict[TP, tuple[int, int]] = {}
+        """The ranges without a record that the last look found."""
+        self.expired: Counter[TP] = Counter()
+        """How many records of a source retention has removed before they were read."""
         super().__init__(*args, **kwargs)
 
     def _new_consumer_thread(self) -> _ConsumerThread:
@@ -208,9 +259,19 @@ class BatchedConsumer(driver.Consumer):
     # -- progress
 
     def undone(self, tp: TP) -> int | None:
-        """Return the offset of the first record that is not done; None before the first seek."""
+        """Return the offset of the first record that is not done; None before the first seek.
+
+        Where none is in flight, that is where the consumer reads on, which is beyond what nobody
+        can read: a transaction's markers, and what retention has removed.
+        """
         batches = self._in_flight.get(tp)
-        return batches[0].records[0].offset if batches else self._expected.get(tp)
+        if batches:
+            return batches[0].first_offset
+        expected = self._expected.get(tp)
+        if expected is None or self.handed_out.get(tp, expected) > expected:
+            return expected  # what was fetched is on its way, or has to be read again
+        position = cast(_ConsumerThread, self._thread).position_now(tp)
+        return expected if position is None else max(expected, position)
 
     def oldest_undone_seconds(self, tp: TP) -> float:
         """Return since when, by Kafka's time, the first record waits that was delivered to us.
@@ -258,6 +319,10 @@ class BatchedConsumer(driver.Consumer):
                 continue
             if not records or not await self._is_next(tp, records[0].offset):
                 continue
+            if records[0].offset > self._expected[tp] and tp.topic in self.sources:
+                await self._look_into_hole(tp, records[0])
+                if not self.flow_active or generation != self.app.consumer_generation_id:
+                    return
             self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
             yield tp, self._message_of(tp, records, generation)
 
@@ -275,6 +340,7 @@ class BatchedConsumer(driver.Consumer):
         self._expected[tp] = batch.next_offset
         if tp.topic in self.sources:
             self._in_flight[tp].append(batch)
+            self._taken[tp] = records[-1].timestamp
         # Upstream compares each message's offset with this one, and fills what lies between.
         self._read_offset[tp] = None
         return message
@@ -293,6 +359,60 @@ class BatchedConsumer(driver.Consumer):
         LOG.info("%s-%s: expected %s, got %s: reading again", *tp, expected, offset)
         await self._thread.seek_wait({tp: expected})
         return False
+
+    # -- what cannot be read any more
+
+    async def _look_into_hole(self, tp: TP, first: ConsumerRecord) -> None:
+        """Report what retention has removed between the expected record and the one that came."""
+        expected = self._expected[tp]
+        begin = (await self._begins([tp])).get(tp, expected)
+        self._report_expired(tp, expected, min(begin, first.offset), first.timestamp)
+
+    @Service.timer(EMPTY_LOOK_EVERY)
+    async def _look_for_ranges_without_records(self) -> None:
+        """Report and commit what the consumer passes over while no further record comes.
+
+        Only what two looks find alike, with nothing in flight: no rebalance or seek is under way.
+        """
+        empty = self._ranges_without_records()
+        lasting = {tp: found for tp, found in empty.items() if self._empty.get(tp) == found}
+        self._empty = empty
+        begins = await self._begins(list(lasting)) if lasting else {}
+        for tp, begin in begins.items():
+            if self._ranges_without_records().get(tp) != lasting[tp]:
+                continue
+            expected, position = lasting[tp]
+            self._report_expired(tp, expected, min(begin, position), int(time.time() * 1000))
+            self._expected[tp] = position
+            self._in_flight[tp].append(_without_records(expected, position))
+
+    def _ranges_without_records(self) -> dict[TP, tuple[int, int]]:
+        """Return by partition from where to where nothing can be read, up to its end."""
+        found: dict[TP, tuple[int, int]] = {}
+        if not (self._expected and self.flow_active):
+            return found
+        for tp in self._expected.keys() & self.assignment():
+            if tp.topic not in self.sources or self._in_flight.get(tp):
+                continue
+            expected, undone, end = self._expected[tp], self.undone(tp), self.highwater(tp)
+            if undone is not None and undone > expected and end is not None and undone >= end:
+                found[tp] = expected, undone
+        return found
+
+    async def _begins(self, tps: Sequence[TP]) -> dict[TP, int]:
+        """Return where partitions begin; nothing where Kafka does not say so now."""
+        try:
+            begins = await self.earliest_offsets(*tps)
+        except KafkaError as error:
+            LOG.warning("cannot ask where %s begin: %r", tps, error)
+            return {}
+        return {ensure_TP(tp): offset for tp, offset in begins.items() if offset is not None}
+
+    def _report_expired(self, tp: TP, first: int, following: int, before: int) -> None:
+        if following > first:
+            expired = ExpiredUnread(*tp, first, following, self._taken.get(tp), before)
+            report(expired, f"group {self.app.conf.id}")
+            self.expired[tp] += expired.lost
 
     # -- acknowledgement and commit
 
@@ -355,16 +475,25 @@ class BatchedConsumer(driver.Consumer):
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Seek to the committed offsets, and to the beginning where nothing was committed.
 
-        Upstream leaves a partition that was never committed wherever the fetcher is.
+        Upstream leaves a partition that was never committed, or at 0, wherever the fetcher is.
+        Where we begin is committed: what comes from now on, and expires before it is read, was
+        ours to read.
         """
         committed = await super().seek_to_committed()
+        self.handed_out.clear()
         sources = {ensure_TP(tp) for tp in self.assignment() if tp.topic in self.sources}
-        positions = {ensure_TP(tp): offset for tp, offset in committed.items() if offset}
+        positions = {ensure_TP(tp): -1 if at is None else at for tp, at in committed.items()}
         fresh = {tp for tp in sources if positions.get(tp, -1) < 0}
         self._expected.update({tp: positions[tp] for tp in sources - fresh})
+        begins = {tp: 0 for tp in sources - fresh if positions[tp] == 0}
         if fresh:
             earliest = await self.earliest_offsets(*fresh)
-            await self.seek_wait({ensure_TP(tp): offset or 0 for tp, offset in earliest.items()})
+            new = {ensure_TP(tp): offset or 0 for tp, offset in earliest.items()}
+            for tp, offset in new.items():
+                self._in_flight[tp].append(_without_records(offset, offset))
+            begins.update(new)
+        if begins:
+            await self.seek_wait(begins)
         return committed
 
     async def perform_seek(self) -> None:
@@ -374,8 +503,11 @@ class BatchedConsumer(driver.Consumer):
 
     async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
         """Seek, and expect what we sought."""
-        self._expected.update({ensure_TP(tp): offset for tp, offset in partitions.items()})
+        sought = {ensure_TP(tp): offset for tp, offset in partitions.items()}
+        self._expected.update(sought)
         await super().seek_wait(partitions)
+        for tp in sought:
+            self.handed_out.pop(tp, None)  # what was fetched before is not delivered
 
     # -- rebalance
 

@@ -8,7 +8,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from faust.types import TP
 from prometheus_client import CollectorRegistry, Counter
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from streams.batched_transport import BatchedConsumer
@@ -99,6 +99,15 @@ class PublisherHealth(Collector):
         for tp in sorted(self._partitions()):
             lag.add_metric([self._output, str(tp.partition)], self._lag(tp))
         yield lag
+        expired = CounterMetricFamily(
+            "vimfed_publisher_expired_unread",
+            "events that retention has removed before they were read",
+            labels=["output", "partition"],
+        )
+        for tp in sorted({*self._partitions(), *self._consumer.expired}):
+            lost = self._consumer.expired[tp]
+            expired.add_metric([self._output, str(tp.partition)], lost)
+        yield expired
 
         def gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
             family = GaugeMetricFamily(f"vimfed_publisher_{name}", text, labels=["output"])

@@ -150,6 +150,12 @@ class StreamWorker:
         """Return how many notifications of a partition that we own are not done."""
         return self.consumer.lag(TP(self._source, partition))
 
+    @property
+    def expired_unread(self) -> dict[int, int]:
+        """By partition, how many notifications were removed before they were read."""
+        lost = self.consumer.expired
+        return {**dict.fromkeys(self.table.active, 0), **{tp.partition: lost[tp] for tp in lost}}
+
     def oldest_undone_seconds(self, partition: int) -> float:
         """Return since when the oldest notification that we have read waits; 0 where none does."""
         return self.consumer.oldest_undone_seconds(TP(self._source, partition))

@@ -98,6 +98,14 @@ class WorkerHealth(Collector):
         for partition in sorted(worker.table.active):
             lag.add_metric([str(partition)], worker.lag(partition))
         yield lag
+        expired = CounterMetricFamily(
+            "vimfed_worker_expired_unread",
+            "notifications that retention has removed before they were read",
+            labels=["partition"],
+        )
+        for partition, count in sorted(worker.expired_unread.items()):
+            expired.add_metric([str(partition)], count)
+        yield expired
 
         def gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
             return GaugeMetricFamily(f"vimfed_worker_{name}", text, value=value)

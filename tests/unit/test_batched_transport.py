@@ -111,6 +111,18 @@ async def test_lag_and_progress_count_from_the_first_record_that_is_not_done(
     assert consumer.lag(PARTITION) == 0
 
 
+async def test_what_is_passed_over_without_a_record_is_no_lag_but_what_was_fetched_is(
+    consumer: BatchedConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer, "highwater", lambda _tp: 50)
+    monkeypatch.setattr(consumer, "assignment", lambda: {PARTITION})
+    monkeypatch.setattr(consumer._thread, "position_now", lambda _tp: 50)
+    consumer._expected[PARTITION] = 20
+    assert (consumer.undone(PARTITION), consumer.lag(PARTITION)) == (50, 0)
+    consumer.handed_out[PARTITION] = 50  # fetched, and not delivered yet, or never
+    assert (consumer.undone(PARTITION), consumer.lag(PARTITION)) == (20, 30)
+
+
 @pytest.mark.parametrize("tp", [PARTITION, TP("some-changelog", 3)])
 async def test_before_a_seek_nothing_is_delivered(consumer: BatchedConsumer, tp: TP) -> None:
     assert not await consumer._is_next(tp, 0)
