@@ -1,5 +1,7 @@
 """What becomes of one notification body: a record for the notifications topic, or unusable."""
 
+from typing import NamedTuple
+
 from vimfed import oslo
 from vimfed.kafka import OutgoingRecord
 from vimfed.notification_writer import RecordTooLargeError, notification_record
@@ -10,19 +12,25 @@ class UnusableBodyError(Exception):
     """A body that belongs on the dead-letter topic; the text is the reason."""
 
 
-def forwarded(
-    kafka: KafkaSettings, body: bytes, *, vim_id: str, path: str, sequence: int, received_at: str
-) -> OutgoingRecord:
+class Arrival(NamedTuple):
+    """Where and when a body came; the names are those of ``vimfed.records.Notification``."""
+
+    vim_id: str
+    path: str
+    sequence: int
+    received_at: str
+    session: str = ""
+    redelivered: bool = False
+
+
+def forwarded(kafka: KafkaSettings, body: bytes, arrival: Arrival) -> OutgoingRecord:
     """Return the record for the notifications topic, stamped with where it came from.
 
-    ``path`` names one listener's session on one queue, or one partition of a cloud's topic;
-    ``sequence`` grows along it. Raises UnusableBodyError.
+    Raises UnusableBodyError.
     """
     try:
         decoded = oslo.decode(body)
-        notification = oslo.stamp(
-            decoded, vim_id=vim_id, path=path, sequence=sequence, received_at=received_at
-        )
+        notification = oslo.stamp(decoded, **arrival._asdict())
         return notification_record(kafka, notification, decoded.instance_id)
     except (oslo.NotANotificationError, RecordTooLargeError) as error:
         raise UnusableBodyError(str(error)) from None

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, KafkaError
 
-from bridge.forwarding import UnusableBodyError, forwarded
+from bridge.forwarding import Arrival, UnusableBodyError, forwarded
 from bridge.progress import DEPTH_EVERY, DEPTH_TIMEOUT, STOP_TIMEOUT, Progress
 from vimfed.dead_letter import dead_letter_of
 from vimfed.kafka import OutgoingRecord, client_options, pace_metadata_updates
@@ -164,14 +164,8 @@ class KafkaListener:
             for message in batch:
                 body = message.value or b""
                 try:
-                    record = forwarded(
-                        self._kafka,
-                        body,
-                        vim_id=vim_id,
-                        path=path,
-                        sequence=message.offset,
-                        received_at=received_at,
-                    )
+                    arrival = Arrival(vim_id, path, message.offset, received_at)
+                    record = forwarded(self._kafka, body, arrival)
                 except UnusableBodyError as error:
                     dead += 1
                     record = dead_letter_of(self._kafka, message, str(error), vim_id=vim_id)

@@ -9,13 +9,11 @@ nova makes them, the polling and the heartbeats, and a batch is taken as it arri
 
 import asyncio
 import concurrent.futures
-import contextlib
 import functools
 import logging
 import socket
 import threading
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -27,8 +25,9 @@ from oslo_messaging._drivers import common as driver_common
 from oslo_messaging._drivers import impl_rabbit
 from oslo_messaging.notify.listener import BatchNotificationServer
 
-from bridge.forwarding import UnusableBodyError, forwarded
+from bridge.forwarding import Arrival, UnusableBodyError, forwarded
 from bridge.progress import DEPTH_EVERY, DEPTH_TIMEOUT, STOP_TIMEOUT, Progress
+from bridge.queue_order import QueueOrder
 from vimfed.dead_letter import dead_letter_record
 from vimfed.kafka import OutgoingRecord, tls_context
 from vimfed.notification_writer import arrival_time
@@ -46,6 +45,8 @@ GRACE = 4.0
 TICK = 0.5
 KNOCK_TIMEOUT = 3.0
 MAX_BACKOFF = 30.0
+STEADY = 5.0
+"""Seconds after which a session that ends was none that cannot be had."""
 IDLE_WAIT = 0.1
 """Seconds of one wait for a message while nothing is to be done; a stop waits as long."""
 BUSY_WAIT = 0.002
@@ -62,8 +63,11 @@ class RabbitListener:
         self._kafka = kafka
         self._write = write
         self._progress = progress
+        self._order = QueueOrder()
         self._stop = threading.Event()
         self._left = concurrent.futures.Future[None]()
+        self._listened = 0.0
+        """Seconds that the last session lasted; 0 where there was none."""
         self.session: _Session | None = None
         # A daemon: a connection attempt inside oslo.messaging cannot be interrupted.
         self._thread = threading.Thread(
@@ -86,10 +90,11 @@ class RabbitListener:
     def _run(self) -> None:
         backoff = 1.0
         while not self._stop.is_set():
-            begun = time.monotonic()
             try:
                 self._listen()
             except Exception as error:
+                if self._listened > STEADY:
+                    backoff = 1.0
                 LOG.warning(
                     "cloud %s: cannot listen, trying again in %.0f s: %s",
                     self._vim.vim_id,
@@ -98,7 +103,7 @@ class RabbitListener:
                     extra={"vim_id": self._vim.vim_id},
                 )
                 self._stop.wait(backoff)
-                backoff = 1.0 if time.monotonic() - begun > 60 else min(2 * backoff, MAX_BACKOFF)
+                backoff = min(2 * backoff, MAX_BACKOFF)
             finally:
                 self._progress.connected = False
         self._left.set_result(None)
@@ -107,8 +112,9 @@ class RabbitListener:
         """Run one session, until the stop or until the listener has to be remade."""
         vim_id = self._vim.vim_id
         known = {"vim_id": vim_id}
+        self._listened = 0.0
         LOG.info("cloud %s: connecting", vim_id, extra=known)
-        session = _Session(self._vim, self._kafka, self._write, self._progress)
+        session = _Session(self._vim, self._kafka, self._write, self._progress, self._order)
         _knock(session.transport.conf, self._vim.transport_url)
         try:
             session.start(override_pool_size=1)
@@ -117,6 +123,7 @@ class RabbitListener:
             raise
         self.session = session
         LOG.info("cloud %s: listening as pool %s", vim_id, self._vim.pool, extra=known)
+        begun = time.monotonic()
         remake_after = self._vim.consumer_timeout * 2 / 3
         held = False
         try:
@@ -124,6 +131,7 @@ class RabbitListener:
                 session.check()
                 held = self._progress.waiting_seconds > remake_after
         finally:
+            self._listened = time.monotonic() - begun
             self.session = None
             self._progress.connected = False
             delivery = session.leave(grace=0 if held else GRACE)
@@ -148,6 +156,10 @@ class _Arrived(NamedTuple):
     """What the poller would log."""
 
 
+class SessionOverError(Exception):
+    """RabbitMQ gives this session nothing more; the text says why."""
+
+
 class _EveryPriority:
     """What oslo's server asks of a dispatcher: which priorities to consume."""
 
@@ -155,15 +167,27 @@ class _EveryPriority:
 
 
 class _Session(BatchNotificationServer):  # type: ignore[misc]
-    """One connection's life on the pool's queue, and so one path."""
+    """One consumer's life on the pool's queue.
+
+    oslo would go on with another channel or connection when this one breaks, and py-amqp opens a
+    channel again that the server has closed. Then deliveries come once more, delivery tags begin
+    anew, and what one of the two does not notice leaves no consumer at all. So a session has one
+    channel, and ends with it.
+    """
 
     def __init__(
-        self, vim: VimSettings, kafka: KafkaSettings, write: Write, progress: Progress
+        self,
+        vim: VimSettings,
+        kafka: KafkaSettings,
+        write: Write,
+        progress: Progress,
+        order: QueueOrder,
     ) -> None:
         self._vim = vim
         self._kafka = kafka
         self._write = write
         self._progress = progress
+        self._order = order
         self._leaving = threading.Event()
         self._busy = threading.Event()
         """Set while a batch is being handled."""
@@ -172,8 +196,10 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
         self._give_up_at = 0.0
         self._failure: Exception | None = None
         self._delivery: Delivery | None = None
-        self._path = f"{vim.vim_id}/{vim.pool}/{uuid.uuid4().hex[:12]}"
+        self._path = f"{vim.vim_id}/{vim.pool}"
         self._sequence = 0
+        self._session = ""
+        """When the session began, as records carry it."""
         self._depth_at = 0.0
         super().__init__(
             transport_of(vim),
@@ -185,10 +211,10 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
         )
 
     def check(self) -> None:
-        """Ask the polling thread for a sign of life; raise what broke the handling of a batch."""
+        """Ask the polling thread for a sign of life; raise what ended the session."""
+        poller = self.listener._poll_style_listener
         if self._failure is not None:
             raise self._failure
-        poller = self.listener._poll_style_listener
         self._progress.connected = bool(poller.conn.connection.connection.connected)
         poller._message_operations_handler.do(self._sign_of_life)
         if time.monotonic() >= self._depth_at:
@@ -216,15 +242,26 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
         listener = super()._create_listener()
         listener._listen_thread.name = self._vim.vim_id  # tells whose message oslo rejected
         poller = listener._poll_style_listener
+        connection = poller.conn.connection
+        self._channel = connection.channel
+        # A second channel, for looks at the queue: what the server refuses there costs no consumer.
+        self._looks = connection.connection.channel()
+        for channel in (self._channel, self._looks):
+            channel._do_revive = functools.partial(setattr, channel, "is_open", False)
+        connection.ensure = functools.partial(connection.ensure, retry=0)
 
         def arrived(message: Any) -> None:
             poller.incoming.append(_Arrived(message._raw_message))
 
         # oslo's own callback copies the context deeply, which is half of all the work, and keeps a
         # message back for ever that it takes for a repetition of one of the last sixteen.
-        for consumer in poller.conn.connection._consumers:
+        for consumer in connection._consumers:
             consumer.callback = arrived
         poller.poll = functools.partial(self._poll, poller)
+        # oslo begins to consume at the first poll: the queue's other consumers are all there are,
+        # and what is delivered comes after this moment.
+        self._order.begin(self._asked_queue().consumer_count)
+        self._session = arrival_time()
         return listener
 
     def _poll(self, poller: Any, *, batch_size: int, batch_timeout: float) -> list[_Arrived]:
@@ -238,6 +275,9 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
         while not poller._shutdown.is_set():
             poller._message_operations_handler.process()
             now = time.monotonic()
+            if self._failure is not None:
+                poller._shutdown.wait(IDLE_WAIT)
+                continue
             if self._busy.is_set():
                 # Not for as long as Kafka is away: that costs a tenth of a core.
                 wait = BUSY_WAIT if self._progress.waiting_seconds < TICK else IDLE_WAIT
@@ -247,8 +287,7 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
                 break
             else:
                 wait = self._hand_on_at - now
-            with contextlib.suppress(driver_common.Timeout):
-                poller.conn.consume(timeout=wait)
+            self._consume(poller.conn, wait)
         else:
             # As upstream: the rest is handed on, and the stop goes on when nothing is left.
             poller._message_operations_handler.process()
@@ -261,6 +300,20 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
             self._hand_on_at = time.monotonic() + batch_timeout
         return batch
 
+    def _consume(self, connection: Any, timeout: float) -> None:
+        try:
+            connection.consume(timeout=timeout)
+        except driver_common.Timeout:
+            pass
+        except Exception as error:
+            self._end(f"the session is over: {_first_cause(error)}")
+
+    def _end(self, why: str) -> None:
+        """End the session; the listener makes the next. Run by the polling thread."""
+        self._progress.connected = False
+        if self._failure is None:
+            self._failure = SessionOverError(why)
+
     def _sign_of_life(self) -> None:
         self._progress.alive_at = time.monotonic()
 
@@ -268,16 +321,26 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
         """Note how many messages wait in the queue. Run by the polling thread, as all that talks.
 
         A broker that does not answer is the poller's to deal with; here it must not hold it up.
+        While one channel is waited for, errors of the other, and its consumer's end, come here.
         """
+        depth = consumers = None
         connection = self.listener._poll_style_listener.conn.connection
         try:
             connection.set_transport_socket_timeout(DEPTH_TIMEOUT)
-            told = connection.channel.queue_declare(self._vim.pool, passive=True)
-            self._progress.queue_depth = told.message_count
-        except (AMQPError, OSError):
-            self._progress.queue_depth = None
+            told = self._asked_queue()
+            depth, consumers = told.message_count, told.consumer_count
+        except AMQPError as error:
+            self._end(f"the session is over: {error}")
+        except OSError as error:
+            LOG.debug("cloud %s: RabbitMQ does not tell the queue: %s", self._vim.vim_id, error)
         finally:
             connection.set_transport_socket_timeout()
+        self._progress.queue_depth = depth
+        self._order.look(consumers)
+
+    def _asked_queue(self) -> Any:
+        """Return what RabbitMQ says of the queue: message_count and consumer_count."""
+        return self._looks.queue_declare(self._vim.pool, passive=True)
 
     def _process_incoming(self, incoming: list[_Arrived]) -> None:
         """Take a batch from oslo's poller; acknowledge it if Kafka did, else leave it alone."""
@@ -296,27 +359,30 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
     def _acknowledge(self, incoming: list[_Arrived]) -> None:
         """Acknowledge a batch with one frame: a frame for each message costs a sixth of all work.
 
-        It stands for every earlier delivery of its channel, and those are all done with: batches
+        It stands for every earlier delivery of the session, and those are all done with: batches
         are handled one after the other, and after one that failed none is acknowledged any more.
-        A batch that spans a reconnection has two channels; for the old one it is too late.
         """
-        last = {id(frame.channel): frame for frame, _unique_id in incoming}
+        frame, _unique_id = incoming[-1]
         operations = self.listener._poll_style_listener._message_operations_handler
-        for frame in last.values():
-            operations.do(functools.partial(self._acknowledge_up_to, frame))
+        operations.do(functools.partial(self._acknowledge_up_to, frame))
 
     def _acknowledge_up_to(self, frame: Any) -> None:
         """Run by the polling thread, which alone may use the connection."""
-        try:
-            frame.ack(multiple=True)
-        except Exception as error:
-            # The broker gives the messages out once more: duplicates, which the core recognises.
-            LOG.warning(
-                "cloud %s: the connection was lost before a batch could be acknowledged: %s",
-                self._vim.vim_id,
-                error,
-                extra={"vim_id": self._vim.vim_id},
-            )
+        why: object = "its channel is closed"
+        if self._channel.is_open:
+            try:
+                frame.ack(multiple=True)
+            except Exception as error:
+                why = error
+            else:
+                return
+        # The broker gives the messages out once more: duplicates, which the core recognises.
+        LOG.warning(
+            "cloud %s: the connection was lost before a batch could be acknowledged: %s",
+            self._vim.vim_id,
+            why,
+            extra={"vim_id": self._vim.vim_id},
+        )
 
     def _deliver(self, incoming: list[_Arrived]) -> bool:
         """Write a batch; False where it had to be given up."""
@@ -338,6 +404,7 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
                 return False
             else:
                 self._delivery = None
+                self._order.written()
                 self._progress.written(len(records) - dead, dead)
                 return True
 
@@ -349,18 +416,14 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
         dead = 0
         for frame, _unique_id in incoming:
             body = frame.body.encode() if isinstance(frame.body, str) else bytes(frame.body)
-            # What another session gave back may come after what is newer: not in this path's order.
-            redelivered = frame.delivery_info.get("redelivered")
+            redelivered = bool(frame.delivery_info.get("redelivered"))
             self._sequence += 1
+            can_be_late = self._order.can_be_late(redelivered=redelivered)
+            # TODO: the path is the queue's once the core asks for session and redelivered
+            path = f"{self._path}/{self._session}" + "/redelivered" * can_be_late
+            arrival = Arrival(vim_id, path, self._sequence, received_at, self._session, can_be_late)
             try:
-                record = forwarded(
-                    self._kafka,
-                    body,
-                    vim_id=vim_id,
-                    path=f"{self._path}/redelivered" if redelivered else self._path,
-                    sequence=self._sequence,
-                    received_at=received_at,
-                )
+                record = forwarded(self._kafka, body, arrival)
             except UnusableBodyError as error:
                 dead += 1
                 source = str(frame.delivery_info.get("routing_key", self._vim.pool))
@@ -369,6 +432,13 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
                 )
             records.append(record)
         return records, dead
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    """Return why oslo.messaging raised ``error``, in which it only says "unable to connect"."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return error
 
 
 def _knock(conf: cfg.ConfigOpts, url: str) -> None:

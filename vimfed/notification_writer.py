@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import random
+import threading
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 from aiokafka import AIOKafkaProducer
@@ -33,9 +34,31 @@ class RecordTooLargeError(Exception):
     """A notification is larger than one record may be."""
 
 
+class RisingClock:
+    """The time, but each reading is later than the one before: a wall clock may be set back."""
+
+    def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._now = now
+        self._last = datetime.min.replace(tzinfo=UTC)
+        self._lock = threading.Lock()
+
+    def read(self) -> datetime:
+        """Return the time in UTC; any thread may ask."""
+        with self._lock:
+            self._last = max(self._now(), self._last + timedelta(microseconds=1))
+            return self._last
+
+
+_arrivals = RisingClock()
+
+
 def arrival_time() -> str:
-    """Return the time now as notifications carry it: ISO 8601, UTC, microseconds, ``Z``."""
-    return utc_text(datetime.now(UTC))
+    """Return the time now as notifications carry it: ISO 8601, UTC, microseconds, ``Z``.
+
+    Each answer is later than all before it in this process: what arrives in a session has come
+    after the session's begin, and before the begin of the next.
+    """
+    return utc_text(_arrivals.read())
 
 
 def notification_record(

@@ -173,6 +173,8 @@ def stamp(
     path: str,
     sequence: int,
     received_at: str,
+    session: str = "",
+    redelivered: bool = False,
     source: Source = "oslo",
 ) -> Notification:
     """Return the record for the notifications topic: what the body says, and where it came from."""
@@ -189,6 +191,8 @@ def stamp(
         source=source,
         path=path,
         sequence=sequence,
+        session=session,
+        redelivered=redelivered,
         received_at=received_at,
     )
 

@@ -69,10 +69,10 @@ class Setup:
         self.bridge.start(connected)
 
     def notifications(self, count: int) -> list[dict[str, Any]]:
-        """Wait for so many records, and return them by the order of their path's sequence."""
+        """Wait for so many records, and return them by the order of their session's sequence."""
         records = wait_for_records(self.kafka.bootstrap, f"{self.name}.notifications", count)
         found = [json.loads(record.value() or b"") for record in records]
-        return sorted(found, key=lambda record: (record["path"], record["sequence"]))
+        return sorted(found, key=lambda record: (record["session"], record["sequence"]))
 
     def dead_letters(self, count: int) -> list[tuple[bytes, dict[str, str]]]:
         """Wait for so many dead letters, and return value and headers of each."""

@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.forwarding import UnusableBodyError, forwarded
+from bridge.forwarding import Arrival, UnusableBodyError, forwarded
 from vimfed.dead_letter import dead_letter_record
 from vimfed.kafka import MAX_RECORD_BYTES, OutgoingRecord
 from vimfed.settings import KafkaSettings
 
 KAFKA = KafkaSettings(topic_prefix="p", partitions=4)
+ARRIVAL = Arrival("o_r", "p", 1, "now")
 
 NAMES = st.sampled_from(
     [
@@ -50,7 +51,7 @@ MESSAGES = st.fixed_dictionaries(
 
 
 def forward(body: bytes) -> OutgoingRecord:
-    return forwarded(KAFKA, body, vim_id="o_r", path="p", sequence=1, received_at="now")
+    return forwarded(KAFKA, body, ARRIVAL)
 
 
 def outcome(body: bytes) -> OutgoingRecord:
@@ -92,7 +93,5 @@ def test_what_is_nested_deeply_is_forwarded_or_unusable(mark: str, depth: int) -
     nested = "[" * depth + "]" * depth
     content = f'{{"message_id": "m", "event_type": "e", "payload": {{{mark}, "deep": {nested}}}}}'
     with contextlib.suppress(UnusableBodyError):
-        record = forwarded(
-            KAFKA, content.encode(), vim_id="v", path="p", sequence=1, received_at="t"
-        )
+        record = forward(content.encode())
         assert nested.encode() in (record.value or b"")

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import click
 
-from bridge.forwarding import UnusableBodyError, forwarded
+from bridge.forwarding import Arrival, UnusableBodyError, forwarded
 from vimfed.dead_letter import ONLY_OUTPUT
 from vimfed.dead_letters import DeadLetter, DeadLetterError, Wanted, find, settle, unsettled
 from vimfed.kafka import OutgoingRecord
@@ -99,13 +99,7 @@ def _replayed(kafka: KafkaSettings, letter: DeadLetter) -> OutgoingRecord:
         partition = partition_of(key, kafka.partitions)
         return OutgoingRecord(source, partition, letter.key, letter.value, headers)
     try:
-        return forwarded(
-            kafka,
-            letter.value,
-            vim_id=letter.vim_id,
-            path=f"dead-letter/{letter.id}",
-            sequence=1,
-            received_at=arrival_time(),
-        )
+        arrival = Arrival(letter.vim_id, f"dead-letter/{letter.id}", 1, arrival_time())
+        return forwarded(kafka, letter.value, arrival)
     except UnusableBodyError as error:
         raise DeadLetterError(f"still unusable: {error}") from None
