@@ -11,6 +11,8 @@ from typing import Protocol
 import msgspec
 from aiokafka.structs import ConsumerRecord
 
+from vimfed.appending import halves
+
 LOG = logging.getLogger(__name__)
 
 FIRST_BACKOFF = 0.2
@@ -34,11 +36,17 @@ class Message(msgspec.Struct, frozen=True, gc=False):
 
 
 class DeliveryError(Exception):
-    """Not delivered, or nobody knows; trying again may help, after ``retry_after`` seconds."""
+    """Not delivered, or nobody knows; trying again may help, after ``retry_after`` seconds.
 
-    def __init__(self, reason: str, retry_after: float | None = None) -> None:
+    ``too_slow``: the messages were sent, and the time was over before the output had all of them.
+    """
+
+    def __init__(
+        self, reason: str, retry_after: float | None = None, *, too_slow: bool = False
+    ) -> None:
         super().__init__(reason)
         self.retry_after = retry_after
+        self.too_slow = too_slow
 
 
 class RefusedError(Exception):
@@ -123,12 +131,15 @@ class Delivery:
                 if len(group) == 1:
                     await self._give_up(group, f"output {self._name}: refused: {error}")
                 else:
-                    half = len(group) // 2
-                    groups.extendleft([group[half:], group[:half]])
+                    groups.extendleft(reversed(halves(group)))
             except DeliveryError as error:
                 self._failed(error)
                 group = await self._without_expired(group, str(error))
-                if group:
+                if error.too_slow and len(group) > 1:
+                    # What an output cannot take in its time as a whole it may take bit by bit. What
+                    # was halved several times goes in growing groups once the output is fast again.
+                    groups.extendleft(reversed(halves(group)))
+                elif group:
                     groups.appendleft(group)
                 await self._wait(attempts, error, may_go_on)
                 attempts += 1

@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from streams.delivery import DeliveryError, Message, RefusedError
-from vimfed.appending import append_all
+from vimfed.appending import RECORD_REFUSALS, append_all
 from vimfed.kafka import MAX_RECORD_BYTES, OutgoingRecord, TopicMismatchError, ensure_topic
 from vimfed.keys import partition_of
 from vimfed.renewed_producer import RenewedProducer
@@ -54,18 +54,23 @@ class KafkaOutput:
     async def deliver(self, messages: Sequence[Message]) -> None:
         """Return when the cluster has acknowledged all. Raises DeliveryError or RefusedError."""
         producer: AIOKafkaProducer | None = None
+        sending = False
         try:
             await self._ensure_topic()
             producer = await self._producers.started()
+            sending = True
             async with asyncio.timeout(self._output.timeout):
                 await append_all(producer, await self._records(producer, messages))
-        except MessageSizeTooLargeError as error:
+        except RECORD_REFUSALS as error:
             self._producers.abandon(producer)
-            raise RefusedError(f"larger than topic {self._spec.name} takes") from error
+            raise RefusedError(f"topic {self._spec.name}: {error!r}") from error
         except (KafkaError, OSError, TimeoutError, TopicMismatchError, AssertionError) as error:
             # AssertionError: aiokafka's way of saying that a partition is not known (yet).
             self._producers.abandon(producer)
-            raise DeliveryError(f"{self._cluster.bootstrap}: {error!r}") from error
+            too_slow = sending and isinstance(error, TimeoutError | KafkaTimeoutError)
+            raise DeliveryError(
+                f"{self._cluster.bootstrap}: {error!r}", too_slow=too_slow
+            ) from error
         except asyncio.CancelledError:
             # What is under way may still be written: a second writer must not mix with it.
             self._producers.abandon(producer)

@@ -66,7 +66,9 @@ class MessageRouterOutput:
                 self._judge(response, await response.read(), len(messages))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise DeliveryError(
-                f"{self._output.url}: {str(error) or type(error).__name__}"
+                f"{self._output.url}: {str(error) or type(error).__name__}",
+                too_slow=isinstance(error, TimeoutError)
+                and not isinstance(error, aiohttp.ConnectionTimeoutError),
             ) from error
 
     def _judge(self, response: aiohttp.ClientResponse, body: bytes, sent: int) -> None:

@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import cast
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from datetime import datetime
+from typing import NamedTuple, cast
 
 import faust
 import msgspec
@@ -25,7 +26,7 @@ from streams.publisher_health import PublisherCounters, PublisherHealth
 from streams.subscription_log import SubscriptionLog
 from vimfed.appending import append_all
 from vimfed.dead_letter import ONLY_OUTPUT, dead_letter_of
-from vimfed.keys import split_instance_key
+from vimfed.keys import instance_key, split_instance_key
 from vimfed.metrics import MonitoringServer, new_registry
 from vimfed.ports import refuse_port_in_use
 from vimfed.records import VmEvent
@@ -43,11 +44,53 @@ LOG = logging.getLogger(__name__)
 
 
 class _Payload(msgspec.Struct, gc=False):
+    """What is read of a payload here and by the formats."""
+
+    instance_id: str
+    display_name: str | None = None
     tenant_id: str | None = None
 
 
 _decode_event = msgspec.json.Decoder(VmEvent).decode
 _decode_payload = msgspec.json.Decoder(_Payload).decode
+
+Reject = Callable[[Sequence[tuple[ConsumerRecord, str]]], Awaitable[None]]
+"""Dead-letters records that are no events, each with the reason; returns when Kafka has them."""
+
+
+class NoEventError(Exception):
+    """A record of the events topic is none; the text says why."""
+
+
+class ReadEvent(NamedTuple):
+    """A record of the events topic."""
+
+    event: VmEvent
+    tenant_id: str
+    outputs: frozenset[str]
+    """To which alone it is to go; empty: to every one that somebody subscribed."""
+
+
+def read_event(record: ConsumerRecord) -> ReadEvent:
+    """Read a record as a worker writes them. Raises NoEventError, and NewerSchemaError.
+
+    Whoever may write to the topic can write anything; what is made of an event later must not fail.
+    """
+    try:
+        event = _decode_event(record.value or b"")
+        payload = _decode_payload(event.payload)
+        zone = datetime.fromisoformat(event.changed_at).tzinfo
+        outputs = frozenset(
+            (value or b"").decode() for name, value in record.headers if name == ONLY_OUTPUT
+        )
+    except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
+        raise NoEventError(f"not an event: {error}") from None
+    if zone is None:
+        raise NoEventError("not an event: changed_at has no time zone")
+    key = instance_key(event.vim_id, event.instance_id)
+    if record.key != key:
+        raise NoEventError(f"the record's key is not {key.decode()}")
+    return ReadEvent(event, payload.tenant_id or "", outputs)
 
 
 class Publisher:
@@ -64,6 +107,7 @@ class Publisher:
         subscriptions: SubscriptionLog,
         delivery: Delivery,
         counters: PublisherCounters,
+        reject: Reject,
     ) -> None:
         self._kafka = kafka
         self._output = output
@@ -73,6 +117,7 @@ class Publisher:
         self._subscriptions = subscriptions
         self._delivery = delivery
         self._counters = counters
+        self._reject = reject
 
     async def publish(self, batch: RecordBatch, partition: int) -> None:
         """Publish what is wanted of a batch of VmEvents, in order, and mark it done.
@@ -87,43 +132,53 @@ class Publisher:
         # Whatever holds for an event was taken HOLDS_AFTER before Kafka took the event, which was
         # before now. Half of that is left for what the brokers' clocks may differ.
         await self._subscriptions.known(time.monotonic() - HOLDS_AFTER / 2)
-        messages = self._messages(batch.records)
+        read, rejected = _read_all(batch.records)
+        found = (self._message(record, event) for record, event in read)
+        messages = [message for message in found if message is not None]
         try:
             await self._delivery.deliver(messages, may_go_on)
         except AbandonedError:
             LOG.warning("partition %s: batch abandoned, another publisher goes on", partition)
             return
-        self._counters.passed(len(batch.records) - len(messages))
+        if rejected:
+            await self._reject(rejected)
+        self._counters.passed(len(read) - len(messages))
         self._counters.took(time.time() - batch.records[0].timestamp / 1000)
         batch.done = True
 
-    def _messages(self, records: Sequence[ConsumerRecord]) -> list[Message]:
-        messages = []
-        for record in records:
-            event = _decode_event(record.value)
-            for format_ in self._wanted_formats(event, record):
-                content = FORMATS[format_](event, self._output)
-                if content is not None:
-                    messages.append(Message(record.key, content.value, content.headers, record))
-                    break
-        return messages
+    def _message(self, record: ConsumerRecord, read: ReadEvent) -> Message | None:
+        """Return what is sent of an event; None where nobody wants it."""
+        for format_ in self._wanted_formats(read, record.timestamp):
+            content = FORMATS[format_](read.event, self._output)
+            if content is not None:
+                return Message(record.key, content.value, content.headers, record)
+        return None
 
-    def _wanted_formats(self, event: VmEvent, record: ConsumerRecord) -> Iterator[Format]:
+    def _wanted_formats(self, read: ReadEvent, timestamp: int) -> Iterator[Format]:
         """Yield the formats of the subscriptions that want the event, in their order.
 
         The first one that has something to say of it is sent.
         """
-        outputs = {value.decode() for name, value in record.headers if name == ONLY_OUTPUT}
-        if outputs and self._output.name not in outputs:
+        if read.outputs and self._output.name not in read.outputs:
             return
-        matchers = self._subscriptions.history.matchers(self._output.name, record.timestamp)
-        if matchers:
-            tenant_id = _decode_payload(event.payload).tenant_id or ""
-            for matcher in matchers:
-                if matcher.wants(event, tenant_id):
-                    yield matcher.format or self._output.format
-        if outputs:  # a dead letter of this output, played again: it was wanted
+        for matcher in self._subscriptions.history.matchers(self._output.name, timestamp):
+            if matcher.wants(read.event, read.tenant_id):
+                yield matcher.format or self._output.format
+        if read.outputs:  # a dead letter of this output, played again: it was wanted
             yield self._output.format
+
+
+def _read_all(
+    records: Sequence[ConsumerRecord],
+) -> tuple[list[tuple[ConsumerRecord, ReadEvent]], list[tuple[ConsumerRecord, str]]]:
+    """Return the records with their events, and those that are none, each with the reason."""
+    read, rejected = [], []
+    for record in records:
+        try:
+            read.append((record, read_event(record)))
+        except NoEventError as error:
+            rejected.append((record, str(error)))
+    return read, rejected
 
 
 def run(settings: Settings, output: DmaapOutput, port: int | None = None) -> int:
@@ -179,21 +234,30 @@ async def _publishing(
     counters = PublisherCounters(registry, output.name)
     consumer = consumer_of(app)
 
+    async def reject(records: Sequence[tuple[ConsumerRecord, str]]) -> None:
+        letters = [
+            dead_letter_of(settings.kafka, record, error, output=output.name)
+            for record, error in records
+        ]
+        await append_all(producer, letters)
+        counters.given_up(len(records))
+        for record, error in records:
+            place = f"{record.topic}-{record.partition}@{record.offset}"
+            LOG.error("dead letter: %s: %s", place, error)
+
     async def give_up(messages: Sequence[Message], error: str) -> None:
         LOG.error("%d dead letters: %s", len(messages), error)
-        await append_all(
-            producer,
-            [
-                dead_letter_of(
-                    settings.kafka,
-                    message.source,
-                    error,
-                    vim_id=split_instance_key(message.key)[0],
-                    output=output.name,
-                )
-                for message in messages
-            ],
-        )
+        letters = [
+            dead_letter_of(
+                settings.kafka,
+                message.source,
+                error,
+                vim_id=split_instance_key(message.key)[0],
+                output=output.name,
+            )
+            for message in messages
+        ]
+        await append_all(producer, letters)
         counters.given_up(len(messages))
 
     kind = KafkaOutput if output.is_kafka else MessageRouterOutput
@@ -223,6 +287,7 @@ async def _publishing(
                 subscriptions=subscriptions,
                 delivery=delivery,
                 counters=counters,
+                reject=reject,
             ).publish
             watch.cancel()
     finally:

@@ -123,7 +123,7 @@ class SubscriptionLog:
         try:
             name = (record.key or b"").decode()
             subscription = None if record.value is None else _decode(record.value)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
             # Somebody else's record: ours are checked before they are written.
             LOG.error("%s@%s is no subscription: %s", record.topic, record.offset, error)  # noqa: TRY400 - the text says it all
             return

@@ -8,11 +8,15 @@ from typing import Self
 
 
 class SlowLink:
-    """Forwards connections to a port, slowly in the direction towards the client."""
+    """Forwards connections to a port, slowly in one direction.
 
-    def __init__(self, port: int, bytes_per_second: int) -> None:
+    That is towards the client, or with ``upload`` towards the port.
+    """
+
+    def __init__(self, port: int, bytes_per_second: int, *, upload: bool = False) -> None:
         self._target = port
-        self._rate = bytes_per_second
+        self._up = bytes_per_second if upload else None
+        self._down = None if upload else bytes_per_second
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._ready = threading.Event()
@@ -49,8 +53,8 @@ class SlowLink:
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
         with contextlib.suppress(OSError, asyncio.CancelledError):
             async with asyncio.TaskGroup() as both:
-                both.create_task(_pump(reader, far_writer, rate=None))
-                both.create_task(_pump(far_reader, writer, rate=self._rate))
+                both.create_task(_pump(reader, far_writer, rate=self._up))
+                both.create_task(_pump(far_reader, writer, rate=self._down))
         for each in (writer, far_writer):
             each.close()
 

@@ -3,13 +3,53 @@
 import asyncio
 import itertools
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, errors
+from aiokafka.errors import (
+    BrokerResponseError,
+    InvalidTimestampError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+)
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import RecordMetadata
 
 from vimfed.kafka import OutgoingRecord
+
+T = TypeVar("T")
+
+
+class InvalidRecordError(BrokerResponseError):  # type: ignore[misc]  # aiokafka's types
+    """A record does not pass what the broker checks, e.g. it has no key on a compacted topic.
+
+    aiokafka does not know the number, and takes it for an unknown error.
+    """
+
+    errno = 87
+    message = "INVALID_RECORD"
+    description = "The broker's checks refuse the record."
+
+
+errors.kafka_errors.setdefault(InvalidRecordError.errno, InvalidRecordError)
+
+RECORD_REFUSALS = (
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    InvalidTimestampError,
+    InvalidRecordError,
+)
+"""What Kafka says of a record, or of several together, that it will not take later either.
+
+It does not say which record it means: write the halves one after the other, and dead-letter what is
+refused alone.
+"""
+
+
+def halves(group: Sequence[T]) -> list[Sequence[T]]:
+    """Return the first and the second half of a group of more than one."""
+    half = len(group) // 2
+    return [group[:half], group[half:]]
 
 
 class Appended(NamedTuple):

@@ -73,9 +73,9 @@ async def unsettled(kafka: KafkaSettings, wanted: Wanted) -> AsyncIterator[DeadL
     """Yield the wanted dead letters that are neither replayed nor dropped, by partition."""
     settled = set()
     async for record in _records(kafka):
-        for name, value in record.headers:
-            if name == SETTLES:
-                settled.add((record.partition, int(value)))
+        settles = _letter(record).headers.get(SETTLES, "")
+        if settles.isdecimal():  # else somebody else's record
+            settled.add((record.partition, int(settles)))
     async for record in _records(kafka):
         letter = _letter(record)
         is_letter = SETTLES not in letter.headers
@@ -123,7 +123,7 @@ def _letter(record: ConsumerRecord) -> DeadLetter:
         datetime.fromtimestamp(record.timestamp / 1000, UTC),
         record.key,
         record.value or b"",
-        {name: value.decode(errors="replace") for name, value in record.headers},
+        {name: (value or b"").decode(errors="replace") for name, value in record.headers},
     )
 
 

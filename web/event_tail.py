@@ -151,7 +151,7 @@ def entry_of(record: ConsumerRecord) -> RingEntry | None:
     """Return what is held of a record; None where it is no VmEvent."""
     try:
         read = _decode(record.value or b"")
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
         # Somebody else's record: the worker writes none that cannot be read.
         LOG.warning("%s-%s@%s: %s", record.topic, record.partition, record.offset, error)
         return None

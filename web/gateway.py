@@ -19,12 +19,21 @@ import msgspec
 from aiohttp import web
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import (
+    InvalidTopicError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
+from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.structs import ConsumerRecord
+from prometheus_client import Counter
 
 from streams.kafka_output import dmaap_cluster
 from vimfed.appending import append_all
 from vimfed.errors import OperatorError
+from vimfed.expiry import ExpiredUnread, ExpiryWatch
 from vimfed.kafka import OutgoingRecord, TopicMismatchError, client_options, ensure_topic
 from vimfed.keys import partition_of
 from vimfed.metrics import Readiness, health_response, metrics_response, new_registry
@@ -50,6 +59,8 @@ IDLE = 300.0
 MOST_CONSUMERS = 1000
 """Consumers at a time: each has connections of its own."""
 MOST_EMPTY, EMPTY_WINDOW, EMPTY_PAUSE = 10, 60.0, 6.0
+ABSENT = (UnknownTopicOrPartitionError, InvalidTopicError, TopicAuthorizationFailedError)
+"""What Kafka says of a topic that is not there, or that we may not know of."""
 DEFAULT_TIMEOUT_MS, DEFAULT_LIMIT = 10_000, 4096
 SENT_WITHIN, TAKEN_WITHIN = 60.0, 5.0
 """Seconds in which an answer can be sent, and the client's machine has taken the end of it."""
@@ -64,8 +75,9 @@ class _NewTopic(msgspec.Struct, rename="camel"):
 class _Consumer:
     """One consumer of a group, between its calls."""
 
-    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+    def __init__(self, consumer: AIOKafkaConsumer, watch: ExpiryWatch) -> None:
         self.kafka = consumer
+        self._watch = watch
         self.lock = asyncio.Lock()
         """Held until what was answered is committed."""
         self.asked_by: web.Request | None = None
@@ -92,6 +104,11 @@ class _Consumer:
         fetched: dict[TopicPartition, Sequence[ConsumerRecord]] = await self.kafka.getmany(
             timeout_ms=int(patience * 1000), max_records=limit
         )
+        try:
+            await self._watch.look(fetched)
+        except BaseException:
+            self.go_to({each: records[0].offset for each, records in fetched.items()})
+            raise
         unpinned = {each: fetched.pop(each)[0].offset for each in fetched.keys() - self._pinned}
         self.go_to(unpinned)  # came by a rebalance meanwhile
         return fetched
@@ -122,6 +139,12 @@ class Gateway:
         self._consumers: dict[tuple[str, str, str], _Consumer] = {}
         self._admin = AIOKafkaAdminClient(**client_options(self._kafka))
         self._registry = new_registry()
+        self._expired = Counter(
+            "vimfed_gateway_expired_unread",
+            "messages that retention has removed before their consumer group read them",
+            ["topic"],
+            registry=self._registry,
+        )
         self._wrong: dict[str, str] = {}
         """Which part is not ready, and why."""
         self._registry.register(Readiness(lambda: self._wrong))
@@ -133,8 +156,9 @@ class Gateway:
         app.add_routes(
             [
                 web.post("/events/{topic}", self.publish),
-                web.get("/events/{topic}/{group}/{id}", self.consume),
-                web.get("/events{rest:.*}", self.refuse_anonymous),
+                # No HEAD: it would take messages and show none of them.
+                web.get("/events/{topic}/{group}/{id}", self.consume, allow_head=False),
+                web.get("/events{rest:.*}", self.refuse_anonymous, allow_head=False),
                 web.post("/topics/create", self.create_topic),
                 web.get("/topics", self.topics),
                 web.get("/topics/listAll", self.list_all),
@@ -263,7 +287,7 @@ class Gateway:
     async def topic(self, request: web.Request) -> web.Response:
         """Tell one topic."""
         name = request.match_info["topic"]
-        if name not in await self._names():
+        if not await self._is_there(name):
             raise MessageRouterError(404, 6002, f"there is no topic {name}")
         return _json({"name": name, "owner": "", "description": "", "txenabled": False})
 
@@ -312,21 +336,36 @@ class Gateway:
         return sorted(name for name in await self._admin.list_topics() if not self._is_hidden(name))
 
     async def _known(self, topic: str) -> None:
-        if topic not in await self._names():
+        if not await self._is_there(topic):
             raise MessageRouterError(404, 3001, f"there is no topic {topic}")
 
+    async def _is_there(self, topic: str) -> bool:
+        """Return whether clients may know of a topic.
+
+        Kafka is asked for this one alone: some clusters have thousands. aiokafka's own way to ask
+        would have it made.
+        """
+        if self._is_hidden(topic):
+            return False
+        request = MetadataRequest([topic], allow_auto_topic_creation=False)
+        answer = (await self._admin._send_request(request)).to_object()
+        return all(for_code(told["error_code"]) not in ABSENT for told in answer["topics"])
+
     def _new_consumer(self, topic: str, group: str, member: str) -> _Consumer:
-        return _Consumer(
-            AIOKafkaConsumer(
-                topic,
-                **client_options(self._kafka),
-                group_id=f"{group}--{topic}",
-                client_id=member,
-                enable_auto_commit=False,
-                auto_offset_reset="earliest",  # of what is left, where retention was faster
-                max_poll_interval_ms=int(2 * IDLE * 1000),
-            )
+        consumer = AIOKafkaConsumer(
+            topic,
+            **client_options(self._kafka),
+            group_id=f"{group}--{topic}",
+            client_id=member,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",  # of what is left, where retention was faster
+            max_poll_interval_ms=int(2 * IDLE * 1000),
         )
+
+        def count(expired: ExpiredUnread) -> None:
+            self._expired.labels(topic).inc(expired.lost)
+
+        return _Consumer(consumer, ExpiryWatch(consumer, f"group {group}--{topic}", count))
 
     async def _start(self, key: tuple[str, str, str], consumer: _Consumer) -> None:
         try:

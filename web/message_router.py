@@ -182,7 +182,7 @@ def parse_filter(text: str | None) -> Callable[[bytes], bool]:
         return lambda _message: True
     try:
         test = _test(msgspec.json.decode(text))
-    except (msgspec.DecodeError, UnicodeError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise MessageRouterError(400, 5007, f"filter is not understood: {error!r}") from None
 
     def passes(message: bytes) -> bool:

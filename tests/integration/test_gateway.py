@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import AsyncIterator
 from email.utils import formatdate
 from pathlib import Path
@@ -18,7 +19,9 @@ from typing import Any
 
 import aiohttp
 import pytest
-from confluent_kafka import TopicPartition
+from aiohttp.test_utils import TestClient, TestServer
+from aiokafka.admin import AIOKafkaAdminClient
+from confluent_kafka import OFFSET_END, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from tests.e2e.stack import Stack, eventually
@@ -27,6 +30,8 @@ from tests.vm_events import create_topics, vm_event, write_events
 from vimfed.keys import instance_key
 from vimfed.local_kafka import CACHE, LocalKafka
 from vimfed.ports import free_ports
+from vimfed.settings import KafkaSettings, Settings
+from web.gateway import Gateway
 
 ONAPSDK = "onapsdk==14.6.0"
 
@@ -60,6 +65,13 @@ class Client:
         headers = {"Content-Type": content_type, **headers}
         async with self.session.post(self.url + path, data=body, headers=headers) as response:
             return response.status, await response.json()
+
+    async def expired(self) -> float:
+        """Return how many messages of the topic its groups have lost, as the metrics say."""
+        async with self.session.get(self.url + "/metrics") as response:
+            text = await response.text()
+        name = f'vimfed_gateway_expired_unread_total{{topic="{self.topic}"}} '
+        return sum(float(line[len(name) :]) for line in text.splitlines() if line.startswith(name))
 
     async def start_gateway(self) -> None:
         """Start it, also again, and wait until it answers."""
@@ -247,6 +259,60 @@ async def test_a_consumer_that_was_slower_than_the_retention_gets_what_is_left(
     for deleted in admin.delete_records([gone]).values():
         await asyncio.to_thread(deleted.result)
     assert await client.get(f"{path}?timeout=10000") == (200, ["3", "4"])
+    assert await client.expired() == 3
+    # Also where nothing is left at all, and once.
+    client.stack.children["gateway"].stop()
+    producer = Producer({"bootstrap.servers": client.stack.bootstrap})
+    producer.produce(client.topic, b"5", b"k", first.partition() or 0)
+    producer.flush(30)
+    gone = TopicPartition(client.topic, first.partition() or 0, OFFSET_END)
+    for deleted in admin.delete_records([gone]).values():
+        await asyncio.to_thread(deleted.result)
+    await client.start_gateway()
+    for _again in range(2):
+        assert await client.get(f"{path}?timeout=3000") == (200, [])
+        assert await client.expired() == 1
+    log = (client.stack.folder / "gateway.log").read_text()
+    assert log.count("removed before they were read") == 2
+
+
+async def test_a_head_takes_no_messages(client: Client) -> None:
+    path = f"/events/{client.topic}/g/1"
+    assert await client.get(f"{path}?timeout=1") == (200, [])
+    await client.post(f"/events/{client.topic}", b"1.1.ka", "application/cambria")
+    async with client.session.head(f"{client.url}{path}") as response:
+        assert response.status == 405
+    assert await client.get(f"{path}?timeout=10000") == (200, ["a"])
+
+
+async def test_a_request_asks_kafka_for_its_own_topic_alone(
+    kafka: LocalKafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    send = AIOKafkaAdminClient._send_request
+
+    async def noted(admin: Any, request: Any, node_id: int | None = None) -> Any:
+        asked.append(getattr(request, "_topics", ()))
+        return await send(admin, request, node_id)
+
+    topic = f"unauthenticated.{uuid.uuid4().hex}"
+    settings = Settings(kafka=KafkaSettings(bootstrap=kafka.bootstrap, topic_prefix=topic))
+    gateway = Gateway(settings)
+    await gateway._admin.start()
+    monkeypatch.setattr(AIOKafkaAdminClient, "_send_request", noted)
+    try:
+        async with TestClient(TestServer(gateway.application())) as client:
+            for _again in range(2):
+                absent = await client.post(f"/events/{topic}", data=b"{}")
+                assert absent.status == 404  # nor is it made by being asked for
+            created = await client.post("/topics/create", json={"topicName": topic})
+            assert created.status == 200
+            posted = await client.post(f"/events/{topic}", data=b"{}")
+            assert posted.status == 200
+            assert asked == [[topic]] * 3
+    finally:
+        gateway._background = []
+        await gateway.close()
 
 
 async def test_what_is_not_understood_is_refused(client: Client) -> None:

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 import trustme
+from confluent_kafka import Producer
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -21,14 +23,20 @@ from cryptography.hazmat.primitives.serialization import (
 from tests.brokers import new_kafka
 from tests.e2e.stack import Stack, eventually
 from tests.message_router import MessageRouter
-from tests.topics import read_topic
+from tests.slow_link import SlowLink
+from tests.topics import headers_of, read_topic
 from tests.vm_events import create_topics, vm_event, write_events
+from vimfed.keys import partition_of
 from vimfed.local_kafka import LocalKafka
 from vimfed.ports import free_ports
 from vimfed.records import VmEvent
 
 INSTANCES = 20
 SINCE = ("--since", "2020-01-01")
+
+
+def event_with(payload: bytes) -> bytes:
+    return msgspec.json.encode(msgspec.structs.replace(vm_event(), payload=msgspec.Raw(payload)))
 
 
 def events(count: int, **fields: Any) -> list[VmEvent]:
@@ -264,3 +272,78 @@ async def test_a_kafka_with_tls_and_scram_gets_every_event_once(
                 for record in read_topic(dmaap.bootstrap, "unauthenticated.VM")
             ]
             assert sorted(value["id"] for value in values) == sorted(event.id for event in sent)
+
+
+async def test_a_kafka_that_takes_a_batch_too_slowly_gets_it_bit_by_bit(
+    tmp_path: Path, kafka: LocalKafka
+) -> None:
+    port, controller_port = free_ports(2)
+    with SlowLink(port, 100_000, upload=True) as link:
+        advertised = {"advertised.listeners": f"PLAINTEXT://127.0.0.1:{link.port}"}
+        slow = LocalKafka(tmp_path / "slow", port, controller_port, properties=advertised)
+        sections = "\n".join(
+            [
+                "[[dmaap.outputs]]",
+                'name = "slow"',
+                f'url = "kafka://127.0.0.1:{link.port}/t"',
+                "timeout = 2",
+            ]
+        )
+        with slow:
+            async with Stack(tmp_path, kafka.bootstrap, [], sections) as stack:
+                await create_topics(kafka.bootstrap, stack.prefix)
+                sent = [vm_event("vm", payload={"metadata": "x" * 10_000}) for _ in range(60)]
+                await asyncio.to_thread(write_events, kafka.bootstrap, stack.prefix, sent)
+                (stack.ports["slow"],) = free_ports(1)
+                listen = ("--port", str(stack.ports["slow"]))
+                stack.start("slow", "publisher", "--output", "slow", *listen)
+                await stack.ready("slow")
+
+                async def all_acknowledged() -> bool:
+                    metrics = await stack.text("/metrics", "slow")
+                    return f'_published_total{{output="slow"}} {len(sent)}.0\n' in metrics
+
+                await eventually(all_acknowledged, within=40)
+                records = await asyncio.to_thread(read_topic, slow.bootstrap, "t")
+                told = (json.loads(record.value() or b"") for record in records)
+                first = dict.fromkeys(each["vim_event"]["id"] for each in told)
+                assert list(first) == [event.id for event in sent]
+
+
+NOT_EVENTS: list[tuple[bytes | None, bytes | None, dict[str, bytes | None]]] = [
+    (None, None, {}),
+    (b"CloudOwner_RegionOne/vm-1", b"none", {}),
+    (b"CloudOwner_RegionOne/vm-1", b"[" * 100_000, {}),
+    (None, msgspec.json.encode(vm_event()), {}),
+    (b"CloudOwner_RegionOne/vm-2", msgspec.json.encode(vm_event()), {}),
+    (b"CloudOwner_RegionOne/vm-1", msgspec.json.encode(vm_event(changed_at="now")), {}),
+    (b"CloudOwner_RegionOne/vm-1", event_with(b"5"), {}),
+    (b"CloudOwner_RegionOne/vm-1", event_with(b"{}"), {}),
+    (b"CloudOwner_RegionOne/vm-1", msgspec.json.encode(vm_event()), {"output": b"\xff"}),
+]
+
+
+async def test_what_is_no_event_goes_to_the_dead_letters_and_the_others_go_on(
+    tmp_path: Path, kafka: LocalKafka
+) -> None:
+    async with Stack(tmp_path, kafka.bootstrap, []) as stack:
+        await create_topics(kafka.bootstrap, stack.prefix)
+        producer = Producer({"bootstrap.servers": kafka.bootstrap})
+        place = partition_of(b"CloudOwner_RegionOne/vm-1", 8)
+        for key, value, headers in NOT_EVENTS:
+            producer.produce(stack.names.events, value, key, place, headers=headers)  # type: ignore[arg-type]
+        producer.flush(30)
+        good = vm_event("vm-1")
+        await asyncio.to_thread(write_events, kafka.bootstrap, stack.prefix, [good])
+        stack.start("publisher")
+
+        async def is_there() -> bool:
+            assert stack.children["publisher"].running
+            return bool(read_topic(kafka.bootstrap, stack.dmaap_topic))
+
+        await eventually(is_there, within=30)
+        (record,) = read_topic(kafka.bootstrap, stack.dmaap_topic)
+        assert json.loads(record.value() or b"")["vim_event"]["id"] == good.id
+        letters = read_topic(kafka.bootstrap, stack.names.dead_letter)
+        offsets = [dict(headers_of(letter))["offset"] for letter in letters]
+        assert sorted(map(int, offsets)) == list(range(len(NOT_EVENTS)))

@@ -15,6 +15,7 @@ from streams.publisher import Publisher
 from streams.publisher_health import PublisherCounters
 from tests.vm_events import vm_event
 from vimfed.dead_letter import ONLY_OUTPUT
+from vimfed.keys import instance_key
 from vimfed.metrics import new_registry
 from vimfed.records import VmEvent
 from vimfed.settings import DmaapOutput, Format, KafkaSettings
@@ -44,6 +45,7 @@ def published(
         pass
 
     fakes: dict[str, Any] = {
+        "reject": None,
         "subscriptions": SimpleNamespace(known=known, history=history),
         "delivery": Delivery(),
         **dict.fromkeys(("app", "consumer", "producer")),
@@ -55,7 +57,8 @@ def published(
         **fakes,
     )
     value = msgspec.json.encode(event)
-    record = ConsumerRecord("events", 0, 0, LATER, 1, b"v/i", value, None, 0, 0, headers)
+    key = instance_key(event.vim_id, event.instance_id)
+    record = ConsumerRecord("events", 0, 0, LATER, 1, key, value, None, 0, 0, headers)
     batch = RecordBatch([record], 1)
     asyncio.run(publisher.publish(batch, 0))
     assert batch.done

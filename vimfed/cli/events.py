@@ -84,13 +84,14 @@ def run(
                 if not wanted.wants_key(record.key or b""):
                     continue
                 event = _decode_event(record.value or b"")
-            except (ValueError, msgspec.DecodeError) as error:
+                payload = _decode_payload(event.payload)
+            except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
                 # Somebody else's record: the worker writes none that cannot be read.
                 place = f"{record.topic}-{record.partition}@{record.offset}"
                 click.echo(f"{place} is no event: {error}", err=True)
                 continue
             if not wanted.kinds or event.kind in wanted.kinds:
-                show(record.value, event)
+                show(record.value, event, payload)
 
     asyncio.run(work())
 
@@ -109,13 +110,16 @@ async def _records(
     await check_topic(kafka, topic)
     consumer = AIOKafkaConsumer(
         **client_options(kafka),
-        auto_offset_reset="earliest" if beginning else "latest",
+        auto_offset_reset="earliest",  # also where retention passes whoever reads slowly
         enable_auto_commit=False,
     )
     try:
         await consumer.start()
         consumer.assign(partitions)
         ends = await consumer.end_offsets(partitions)
+        for partition, end in ends.items():
+            if not beginning:
+                consumer.seek(partition, end)
 
         async def at_the_end() -> bool:
             for partition, end in ends.items():
@@ -132,13 +136,12 @@ async def _records(
         await consumer.stop()
 
 
-def _show_json(value: bytes, _event: VmEvent) -> None:
+def _show_json(value: bytes, _event: VmEvent, _payload: _Payload) -> None:
     click.echo(value)
     sys.stdout.flush()
 
 
-def _show_line(_value: bytes, event: VmEvent) -> None:
-    payload = _decode_payload(event.payload)
+def _show_line(_value: bytes, event: VmEvent, payload: _Payload) -> None:
     old = _state(event.old_state, event.old_task_state)
     new = _state(event.new_state, event.new_task_state)
     words = [
