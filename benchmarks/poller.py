@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection
 
 from prometheus_client import CollectorRegistry
 
+from bridge.known_instances import KnownInstances
 from bridge.poller import Poller
 from bridge.poller_progress import PollerCounters, PollerProgress
 from tests.stub_nova import StubNova
@@ -54,7 +55,7 @@ def main() -> None:
     )
     child.start()
     login = StubNova.login_at(ours.recv())
-    vim = VimSettings(cloud_owner="benchmark", cloud_region_id="cloud", **login)
+    vim = VimSettings(cloud_owner="benchmark", cloud_region_id="cloud", compare_interval=0, **login)
     findings = 0
 
     def write(records: Sequence[OutgoingRecord]) -> concurrent.futures.Future[None]:
@@ -65,7 +66,8 @@ def main() -> None:
         return done
 
     progress = PollerProgress(vim.vim_id, 30.0, PollerCounters(CollectorRegistry()))
-    poller = Poller(vim, KafkaSettings(), 86_400.0, write, progress)
+    known = KnownInstances(KafkaSettings(), list, lambda: False)  # never asked
+    poller = Poller(vim, KafkaSettings(), 86_400.0, write, progress, known=known)
 
     def asked(changing: int) -> int:
         ours.send(changing)

@@ -75,6 +75,16 @@ class _OneServer(Struct):
     server: Server
 
 
+class _Fault(Struct):
+    message: str
+
+
+class _NotFound(Struct):
+    """nova's own 404: ``{"itemNotFound": {"message": "Instance ... could not be found."}}``."""
+
+    fault: _Fault = field(name="itemNotFound")
+
+
 class _Actions(Struct):
     actions: list[ServerAction] = field(name="instanceActions")
 
@@ -89,6 +99,7 @@ class _OneAction(Struct):
 
 _decode_servers = msgspec.json.Decoder(_Servers).decode
 _decode_server = msgspec.json.Decoder(_OneServer).decode
+_decode_fault = msgspec.json.Decoder(_NotFound).decode
 _decode_actions = msgspec.json.Decoder(_Actions).decode
 _decode_action = msgspec.json.Decoder(_OneAction).decode
 
@@ -130,6 +141,23 @@ class NovaApi:
         """
         body, asked_at = self._get(f"/servers/{server_id}", {})
         return _decoded(_decode_server, body).server if body else None, asked_at
+
+    def there(self, server_id: str) -> tuple[Server | None, datetime]:
+        """Return like ``server``, but None only where nova itself says that there is none.
+
+        The 404 of a proxy, or of a path that nova does not know, raises CloudApiError.
+        """
+        response, asked_at = self._respond(f"/servers/{server_id}", {})
+        if response.status_code == 200:
+            return _decoded(_decode_server, response.content).server, asked_at
+        if server_id not in _decoded(_decode_fault, response.content).fault.message:
+            raise CloudApiError("garbage", f"a 404 that is not about the server {server_id}")
+        return None, asked_at
+
+    def project_id(self) -> str:
+        """Return the project to which we have logged in; log in first. Raises CloudApiError."""
+        with _typed_failures(self._vim):
+            return self._compute().get_project_id() or ""
 
     def actions(self, server_id: str, since: datetime) -> Sequence[ServerAction]:
         """Return a server's actions that changed since then, without their events.
@@ -176,6 +204,11 @@ class NovaApi:
 
     def _get(self, path: str, query: dict[str, str]) -> tuple[bytes, datetime]:
         """Return (body, asked at); no body where the answer is 404."""
+        response, asked_at = self._respond(path, query)
+        return response.content if response.status_code == 200 else b"", asked_at
+
+    def _respond(self, path: str, query: dict[str, str]) -> tuple[requests.Response, datetime]:
+        """Return (answer, asked at); its status is 200 or 404."""
         with _typed_failures(self._vim):
             compute = self._compute()
             begun = time.monotonic()
@@ -188,8 +221,7 @@ class NovaApi:
             )
             took = time.monotonic() - begun
         _expect(response, 200, 404)
-        body = response.content if response.status_code == 200 else b""
-        return body, _asked_at(response, took)
+        return response, _asked_at(response, took)
 
     def _compute(self) -> Any:
         if self._connection is None:

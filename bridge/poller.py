@@ -5,6 +5,8 @@ one those that changed since the last, with an overlap for what was being saved 
 server that changed, the actions are read first and then the state, so that the state is at least as
 new as they are. A cycle's mark advances when Kafka has acknowledged all that was found.
 
+What is known and no longer there, and no list shows how it went, the comparison finds.
+
 Where the cloud also notifies, the same at a slow interval finds what nova's senders lost: what was
 told already leaves no trace in the worker.
 """
@@ -22,6 +24,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import NamedTuple, TypeVar
 
+from bridge.comparison import Comparison
 from bridge.findings import (
     Finding,
     Server,
@@ -31,6 +34,7 @@ from bridge.findings import (
     found_phases,
     is_settled,
 )
+from bridge.known_instances import KnownInstances
 from bridge.nova_api import CloudApiError, NovaApi, Page
 from bridge.poller_progress import PollerProgress
 from bridge.progress import STOP_TIMEOUT
@@ -99,6 +103,8 @@ class Poller:
         deleted_retention: float,
         write: Write,
         progress: PollerProgress,
+        *,
+        known: KnownInstances,
     ) -> None:
         self._vim = vim
         self._kafka = kafka
@@ -113,6 +119,9 @@ class Poller:
         self._seen: dict[str, _Seen] = {}
         """Servers that changed within the overlap: the next cycle is shown them again."""
         self._stop = threading.Event()
+        self._comparison = Comparison(
+            vim, self._api, partial(known.take, vim.vim_id, self._stop.is_set), progress
+        )
         self._left = concurrent.futures.Future[None]()
         # A daemon: a request to a cloud that does not answer cannot be interrupted.
         self._thread = threading.Thread(target=self._run, name=f"{vim.vim_id} poller", daemon=True)
@@ -169,6 +178,7 @@ class Poller:
 
     def cycle(self) -> None:
         """List what changed, write what follows, and advance the mark. Raises CloudApiError."""
+        self._comparison.prepare(self._asked)
         since = None if self._mark is None else self._mark - OVERLAP
         pages = self._pages(since)
         first = next(pages)
@@ -182,6 +192,16 @@ class Poller:
         self._mark = mark
         self._progress.listed = count
         self._forget(mark - 2 * OVERLAP)
+        self._compare(is_listed=since is None)
+
+    def _compare(self, *, is_listed: bool) -> None:
+        """Go on with the comparison; ``is_listed``: the cycle has listed all servers by itself."""
+        if self._comparison.wants_list:
+            for page in () if is_listed else self._pages(None):
+                self._comparison.heed(page.servers)
+            self._comparison.listed()
+        else:  # with a list of changes since the whole one
+            self._comparison.ask(self._asked, self._tell)
 
     def _pages(self, since: datetime | None, *, deleted: bool = False) -> Iterator[Page]:
         marker = ""
@@ -198,6 +218,7 @@ class Poller:
 
     def _heed(self, page: Page, since: datetime, *, is_first: bool) -> None:
         """Write what follows from a page, and keep it in mind when it is written."""
+        self._comparison.heed(page.servers)
         found: list[Finding] = []
         seen: dict[str, _Seen] = {}
         for server in page.servers:

@@ -23,6 +23,9 @@ class PollerCounters:
 
         self.requests = counter("requests", "requests to the compute API")
         self.findings = counter("findings", "states and actions that Kafka has acknowledged")
+        self.absences = counter(
+            "absences", "known instances that were not listed, by what became of them", "outcome"
+        )
         self.failures = counter("failures", "cycles that failed, by why", "reason")
         self.cycles = Histogram(
             "vimfed_poller_cycle_seconds",
@@ -42,6 +45,12 @@ class PollerProgress:
         self.listed = 0
         """Servers that the last cycle was shown."""
         self._started_at = time.time()
+        self.absent = 0
+        """Known instances that the API does not list, and that are still to be asked for."""
+        self.compared_at: float | None = None
+        """When a comparison with what is known last ended, seconds since 1970."""
+        self.why_not_compared = ""
+        """Why the last comparison had no result; empty where it had one."""
         self.succeeded_at: float | None = None
         """When the last good cycle ended, seconds since 1970."""
         self.failing = ""
@@ -58,6 +67,23 @@ class PollerProgress:
     def wrote(self, findings: int) -> None:
         """Note that Kafka has acknowledged findings."""
         self._counters.findings.labels(self.vim_id).inc(findings)
+
+    def found_absent(self, outcome: str, servers: int) -> None:
+        """Note what became of known instances that were not listed."""
+        self._counters.absences.labels(self.vim_id, outcome).inc(servers)
+
+    def compared(self) -> None:
+        """Note that the table has been compared with the cloud."""
+        self.absent = 0
+        self.compared_at = time.time()
+        self.why_not_compared = ""
+
+    def not_compared(self, why: str) -> bool:
+        """Note a comparison without a result; return whether the reason is another than before."""
+        self.absent = 0
+        is_news = why != self.why_not_compared
+        self.why_not_compared = why
+        return is_news
 
     def succeeded(self, seconds: float) -> bool:
         """Note a good cycle; return whether it is the first, or the first after a failure."""
@@ -104,13 +130,20 @@ class PollerCollector(Collector):
         )
         failing = _gauge("failing", "1 while the last cycle failed")
         listed = _gauge("servers", "servers that the last good cycle was shown")
+        compared = _gauge(
+            "last_comparison_timestamp_seconds",
+            "when the table was last compared with the cloud, since 1970; 0: never yet",
+        )
+        absent = _gauge("absent", "known instances that are not listed, and still to be asked for")
         interval = _gauge("interval_seconds", "seconds between two cycles")
         for vim_id, progress in list(self._progresses.items()):
             success.add_metric([vim_id], progress.succeeded_at or 0.0)
             failing.add_metric([vim_id], bool(progress.failing))
             listed.add_metric([vim_id], progress.listed)
+            compared.add_metric([vim_id], progress.compared_at or 0.0)
+            absent.add_metric([vim_id], progress.absent)
             interval.add_metric([vim_id], progress.interval)
-        return [success, failing, listed, interval]
+        return [success, failing, listed, compared, absent, interval]
 
 
 def _gauge(name: str, text: str) -> GaugeMetricFamily:

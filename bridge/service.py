@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from aiokafka.errors import KafkaError
 
 from bridge.kafka import KafkaListener
+from bridge.known_instances import KnownInstances
 from bridge.poller_progress import PollerCollector, PollerCounters, PollerProgress
 from bridge.progress import Counters, Progress, ProgressCollector
 from bridge.rabbit import Delivery, RabbitListener, RejectionFilter
@@ -53,6 +54,9 @@ class _Bridge:
         self._stop = asyncio.Event()
         self._failure: OperatorError | None = None
         self._topics_ready = asyncio.Event()
+        self._known = KnownInstances(
+            settings.kafka, lambda: list(self._polled), self._topics_ready.is_set
+        )
         self._writer = NotificationWriter(settings.kafka)
         self._monitoring = MonitoringServer(
             registry, live=self._stuck, ready=self._waiting_for, degraded=self._not_polled
@@ -172,7 +176,8 @@ class _Bridge:
         progress = PollerProgress(vim.vim_id, interval, self._poller_counters)
         self._polled[vim.vim_id] = progress
         retention = self._settings.worker.deleted_retention
-        poller = Poller(vim, self._settings.kafka, retention, self._write_from_thread, progress)
+        write = self._write_from_thread
+        poller = Poller(vim, self._settings.kafka, retention, write, progress, known=self._known)
         self._pollers[vim.vim_id] = vim, poller
         poller.start()
 
@@ -213,10 +218,11 @@ class _Bridge:
 
     def _not_polled(self) -> dict[str, str]:
         """Return which clouds' states grow old, and why."""
-        return {
-            f"polling {vim_id}": each.trouble
-            for vim_id, each in self._polled.items()
-            if each.trouble
+        polled = self._polled.items()
+        return {f"polling {vim_id}": each.trouble for vim_id, each in polled if each.trouble} | {
+            f"comparing {vim_id}": each.why_not_compared
+            for vim_id, each in polled
+            if each.why_not_compared
         }
 
 

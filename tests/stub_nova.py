@@ -12,6 +12,8 @@ from aiohttp import web
 from tests.threaded_server import ThreadedServer
 
 MAX_LIMIT = 1000
+OWN_PROJECT = "p"
+"""The project of the user that polls; servers are those of another unless the test says so."""
 
 
 class StubNova(ThreadedServer):
@@ -24,6 +26,12 @@ class StubNova(ThreadedServer):
         """Paths with queries of the requests to nova, tokens and versions left out."""
         self.skew = timedelta()
         """By how much its clock is ahead of ours."""
+        self.down_cell: set[str] = set()
+        """Servers whose cell is down: not listed, and shown without their state."""
+        self.faults: dict[str, int] = {}
+        """By server: the status with which its own question fails."""
+        self.shows_own_project_only = False
+        """Answer 404 for single servers of other projects, as nova does to who is no admin."""
         self._max_microversion = max_microversion
         self._endpoint = endpoint
         self._tokens: set[str] = set()
@@ -107,6 +115,11 @@ class StubNova(ThreadedServer):
         self.change(server, vm_state)
         return request
 
+    def purge(self, server: str) -> None:
+        """Delete a server so that no trace is left (``nova-manage db archive_deleted_rows``)."""
+        del self.servers[server]
+        del self.actions[server]
+
     def expire_tokens(self) -> None:
         """Answer 401 to whoever has logged in until now."""
         self._tokens.clear()
@@ -154,7 +167,7 @@ class StubNova(ThreadedServer):
             "issued_at": _micros(self.now()) + "Z",
             "expires_at": _micros(datetime.now(UTC) + timedelta(hours=1)) + "Z",
             "user": {"id": "u", "name": "admin", "domain": {"id": "default", "name": "Default"}},
-            "project": {"id": "p", "name": "admin", "domain": {"id": "default", "name": "D"}},
+            "project": {"id": OWN_PROJECT, "name": "p", "domain": {"id": "default", "name": "D"}},
             "roles": [{"id": "admin", "name": "admin"}],
             "catalog": [{"id": "n", "type": "compute", "name": "nova", "endpoints": [endpoint]}],
         }
@@ -186,7 +199,12 @@ class StubNova(ThreadedServer):
         shown = [
             server
             for server in reversed(self.servers.values())
-            if (server["updated"] >= since if since else server["OS-EXT-STS:vm_state"] != "deleted")
+            if server["id"] not in self.down_cell
+            and (
+                server["updated"] >= since
+                if since
+                else server["OS-EXT-STS:vm_state"] not in ("deleted", "soft-delete")
+            )
         ]
         if "deleted" in query:
             shown = [one for one in shown if one["OS-EXT-STS:vm_state"] == "deleted"]
@@ -200,10 +218,24 @@ class StubNova(ThreadedServer):
         return self._answer(body)
 
     async def _server(self, request: web.Request) -> web.Response:
-        server = self.servers.get(request.match_info["server"])
-        if server is None or server["OS-EXT-STS:vm_state"] == "deleted":
-            return self._refused(request) or self._answer({}, 404)
-        return self._refused(request) or self._answer({"server": server})
+        server_id = request.match_info["server"]
+        refusal = self._refused(request)
+        if refusal is not None:
+            return refusal
+        if server_id in self.faults:
+            return self._answer({}, self.faults[server_id])
+        server = self.servers.get(server_id)
+        if (
+            server is None
+            or server["OS-EXT-STS:vm_state"] == "deleted"
+            or (self.shows_own_project_only and server["tenant_id"] != OWN_PROJECT)
+        ):
+            text = f"Instance {server_id} could not be found."
+            return self._answer({"itemNotFound": {"code": 404, "message": text}}, 404)
+        if server_id in self.down_cell:
+            known = {key: server[key] for key in ("id", "tenant_id", "created")}
+            return self._answer({"server": {**known, "status": "UNKNOWN"}})
+        return self._answer({"server": server})
 
     async def _actions(self, request: web.Request) -> web.Response:
         found = self.actions.get(request.match_info["server"], [])

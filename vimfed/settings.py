@@ -317,6 +317,14 @@ class VimSettings(_Section, frozen=True, kw_only=True):
             le=86400,
         ),
     ] = 0.0
+    compare_interval: Annotated[
+        float,
+        Meta(
+            description="seconds between two comparisons of all known instances with the polled "
+            "cloud, the first at the start: what is gone is told as deleted; 0: never",
+            ge=0,
+        ),
+    ] = 86400.0
     poll_timeout: Annotated[
         float, Meta(description="seconds that the API has for an answer", gt=0, le=600)
     ] = 30.0

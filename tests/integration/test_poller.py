@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import Producer
 
 from streams.kinds import STATE
 from streams.transition import decode_row
@@ -17,9 +18,10 @@ from tests.core_truth import CoreTruth, core_truth
 from tests.playing import play
 from tests.real_nova.cloud import RealNova
 from tests.real_nova.environment import nova_python
-from vimfed.keys import instance_key
+from vimfed.keys import instance_key, partition_of
 from vimfed.local_kafka import LocalKafka
 from vimfed.records import VmEvent
+from vimfed.settings import KafkaSettings
 from vimfed.topics import TopicNames
 
 CLOUD = {"cloud_owner": "openstack", "cloud_region_id": "polled"}
@@ -98,6 +100,14 @@ class Polled:
         # One may be under way when the figures are read.
         return abs(asked - done) <= 1 and self.metric("findings_total") == findings
 
+    def write_rows(self) -> None:
+        """Write the table's rows to its changelog, as workers do."""
+        producer = Producer({"bootstrap.servers": self.bootstrap})
+        for key, row in self.truth().rows.items():
+            partition = partition_of(key, KafkaSettings().partitions)
+            producer.produce(self.names.changelog, row, key, partition=partition)
+        assert producer.flush(30) == 0
+
     def wait_for_cycles(self, count: int, vim_id: str = VIM) -> None:
         wanted = self.metric("cycle_seconds_count", vim_id) + count
         eventually(
@@ -170,3 +180,32 @@ def test_what_senders_lose_is_repaired_and_nothing_is_told_twice(
         mine = [event for event in polled.events() if event.instance_id in servers]
         assert {event.source for event in mine} == {"oslo", "poller"}
         assert not any(event.inferred for event in mine)
+
+
+def test_what_nova_has_purged_while_the_bridge_was_away_is_deleted(
+    nova: RealNova, kafka: LocalKafka, tmp_path: Path
+) -> None:
+    cloud = polled_cloud(nova.login, cloud_region_id="purged")
+    vim = "openstack_purged"
+    servers = [nova.create(f"purged-{number}") for number in range(4)]
+    there, soft_deleted, deleted, purged = servers
+    with Polled(tmp_path, kafka, cloud) as polled:
+        eventually(lambda: len(polled.states(vim, servers)) == 4, "four rows", 60)
+        polled.bridge.child.stop()
+        polled.write_rows()
+        nova.delete(purged)
+        nova.control(archive_deleted_rows=True)
+        nova.delete(soft_deleted, soft=True)
+        nova.delete(deleted)
+        told_before = len(polled.events())
+        truth = {server: nova.truth(server) for server in servers}
+
+        polled.bridge.start()
+        eventually(lambda: polled.metric("last_comparison_timestamp_seconds", vim), "compared", 60)
+        assert polled.states(vim, servers) == truth
+        told = polled.events()[told_before:]
+        assert [event.kind for event in told if event.instance_id == there] == []
+        inferred = [
+            (event.instance_id, event.kind, event.phase) for event in told if event.inferred
+        ]
+        assert inferred == [(purged, "DELETE", "end")]

@@ -1,89 +1,24 @@
 """How the poller asks a cloud's API, and what it does while that fails: pollers in this process."""
 
-import asyncio
-import concurrent.futures
 import time
 import uuid
-from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Self
 
-import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
 import bridge.poller
-from bridge.poller import HEAD_START, Poller
+from bridge.poller import HEAD_START
 from bridge.poller_progress import PollerCounters, PollerProgress
 from tests.bridge_process import BridgeProcess
 from tests.fault_proxy import FaultProxy
-from tests.playing import Outcome, play
+from tests.polled import Polled
 from tests.stub_nova import StubNova
 from tests.waiting import eventually
 from vimfed.cli import check
-from vimfed.kafka import OutgoingRecord
 from vimfed.local_kafka import LocalKafka
-from vimfed.records import Notification
 from vimfed.settings import KafkaSettings, Settings, VimSettings
-
-DAY = 86_400.0
-
-
-class Polled:
-    """One cloud's poller, and what it has written."""
-
-    def __init__(self, login: dict[str, Any], region: str = "polled", **more: Any) -> None:
-        vim = VimSettings(
-            cloud_owner="openstack",
-            cloud_region_id=region,
-            **{"poll_interval": 0.2, "poll_timeout": 1.0, **login, **more},
-        )
-        self.registry = CollectorRegistry()
-        self.progress = PollerProgress(vim.vim_id, 0.2, PollerCounters(self.registry))
-        self.written: list[OutgoingRecord] = []
-        self.takes = True
-        self._waiting: list[concurrent.futures.Future[None]] = []
-        self._vim_id = vim.vim_id
-        self._poller = Poller(vim, KafkaSettings(), DAY, self._write, self.progress)
-
-    def __enter__(self) -> Self:
-        self._poller.start()
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        assert asyncio.run(self._poller.stop())
-
-    def _write(self, records: Sequence[OutgoingRecord]) -> concurrent.futures.Future[None]:
-        done = concurrent.futures.Future[None]()
-        if self.takes:
-            self.written.extend(records)
-            done.set_result(None)
-        return done
-
-    def outcome(self) -> Outcome:
-        return play(self.notifications())
-
-    def notifications(self) -> list[Notification]:
-        return [msgspec.json.decode(each.value or b"", type=Notification) for each in self.written]
-
-    def knows(self, server: str, *state: str) -> bool:
-        rows = self.outcome().rows
-        return server in rows and (rows[server].vm_state, rows[server].task_state) == state
-
-    def value(self, name: str, **labels: str) -> float:
-        value = self.registry.get_sample_value(
-            f"vimfed_poller_{name}", {"vim_id": self._vim_id, **labels}
-        )
-        return value or 0.0
-
-    @property
-    def cycles(self) -> float:
-        return self.value("cycle_seconds_count")
-
-    def wait_for_cycles(self, count: int) -> None:
-        wanted = self.cycles + count
-        eventually(lambda: self.cycles >= wanted, 30)
 
 
 def test_two_thousand_servers_are_listed_page_by_page_and_then_only_what_changes() -> None:

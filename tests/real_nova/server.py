@@ -6,7 +6,7 @@ fixtures: ``server.py FOLDER [TRANSPORT_URL]``. When it serves, FOLDER/address h
 - ``/identity/v3``: a Keystone that knows one user, admin/secret, and whose tokens can expire;
 - ``/v2.1``: nova's compute API;
 - ``/control``: POST of JSON: ``{"soft_delete": true}``, ``{"expire_tokens": true}``,
-  ``{"drop_every": 10}``, ``{"format": "both"}``.
+  ``{"drop_every": 10}``, ``{"format": "both"}``, ``{"archive_deleted_rows": true}``.
 
 FOLDER/notifications.jsonl holds every notification of nova's, one a line, those not sent too; with
 a TRANSPORT_URL they are sent, but each drop_every-th.
@@ -196,6 +196,13 @@ class RealNova(integrated_helpers._IntegratedTestBase):  # type: ignore[misc]
             self.flags(notification_format=order["format"], group="notifications")
         if "drop_every" in order:
             Recorder.drop_every = order["drop_every"]
+        if order.get("archive_deleted_rows"):
+            from nova.cmd import manage  # not before the configuration has been read
+
+            done = manage.DbCommands().archive_deleted_rows(
+                until_complete=True, purge=True, all_cells=True
+            )
+            assert done == 1, f"nova-manage db archive_deleted_rows: {done}"
 
     def test_serve(self) -> None:
         """Serve until the process is ended."""

@@ -47,6 +47,10 @@ class BridgeCloud(msgspec.Struct, omit_defaults=True):
     queue_depth: int | None = None
     polled_seconds: float | None = None
     """Since it was last polled completely; None where it is not polled, or never was."""
+    compared_seconds: float | None = None
+    """Since all known instances were last compared with it; None where they never were."""
+    absent: int = 0
+    """Known instances that it does not list, and that are still to be asked for."""
     polling_fails: bool | None = None
     """None where it is not polled."""
 
@@ -221,6 +225,7 @@ async def _ask_bridge(
     connected, silence = of("bridge_connected"), of("bridge_last_message_seconds")
     depth = of("bridge_queue_depth")
     fails, polled = of("poller_failing"), of("poller_last_success_timestamp_seconds")
+    compared, absent = of("poller_last_comparison_timestamp_seconds"), of("poller_absent")
     clouds = {vim_id: BridgeCloud() for vim_id in connected.keys() | fails.keys()}
     for vim_id, cloud in clouds.items():
         if vim_id in connected:
@@ -230,10 +235,15 @@ async def _ask_bridge(
             cloud.queue_depth = int(depth[vim_id])
         if vim_id in fails:
             cloud.polling_fails = bool(fails[vim_id])
-            cloud.polled_seconds = (
-                round(time.time() - polled[vim_id], 1) if polled[vim_id] else None
-            )
+            cloud.polled_seconds = _seconds_since(polled[vim_id])
+            cloud.compared_seconds = _seconds_since(compared.get(vim_id, 0.0))
+            cloud.absent = int(absent.get(vim_id, 0.0))
     return process, clouds
+
+
+def _seconds_since(moment: float) -> float | None:
+    """Return the seconds since a time (since 1970); None for 0, which is never."""
+    return round(time.time() - moment, 1) if moment else None
 
 
 async def _ask_publisher(
@@ -272,7 +282,7 @@ def _shown(status: Status) -> Group:
 
 def _clouds(status: Status) -> Table:
     states = sorted({state for vim in status.vims for state in vim.states})
-    known = ("last message", "queue", "polled")
+    known = ("last message", "queue", "polled", "compared")
     table = Table(Column("cloud", overflow="fold"), "instances", *states, *known, box=SIMPLE_HEAD)
     if status.unavailable:
         table.caption = f"[red]not known now: {escape(status.unavailable)}"
@@ -282,9 +292,12 @@ def _clouds(status: Status) -> Table:
         silence, age = _age(bridge.last_message_seconds), _age(bridge.polled_seconds)
         heard = "[red]disconnected" if bridge.connected is False else silence
         polled = f"[red]fails, {age}" if bridge.polling_fails else age
+        compared = _age(bridge.compared_seconds)
+        if bridge.absent:
+            compared = f"[yellow]asking for {bridge.absent}"
         depth = "-" if bridge.queue_depth is None else str(bridge.queue_depth)
         name = vim.vim_id if vim.configured else f"{vim.vim_id} (not in the settings)"
-        table.add_row(name, str(vim.instances), *counts, heard, depth, polled)
+        table.add_row(name, str(vim.instances), *counts, heard, depth, polled, compared)
     return table
 
 
