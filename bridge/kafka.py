@@ -18,9 +18,10 @@ from aiokafka.errors import CommitFailedError, KafkaError
 from bridge.forwarding import Arrival, UnusableBodyError, forwarded
 from bridge.progress import DEPTH_EVERY, DEPTH_TIMEOUT, STOP_TIMEOUT, Progress
 from vimfed.dead_letter import dead_letter_of
-from vimfed.kafka import OutgoingRecord, client_options, pace_metadata_updates
+from vimfed.kafka import OutgoingRecord, client_options, pace_metadata_updates, refusal_of
 from vimfed.notification_writer import arrival_time
 from vimfed.oslo import PRIORITIES
+from vimfed.rights import Need, user_of
 from vimfed.settings import KafkaSettings, VimSettings
 
 LOG = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ class KafkaListener:
                     "cloud %s: cannot listen, trying again in %.0f s: %s",
                     self._vim.vim_id,
                     backoff,
-                    error,
+                    refusal_of(cluster_of(self._vim), error, "Read") or error,
                     extra=known,
                     exc_info=not isinstance(error, KafkaError | OSError),
                 )
@@ -106,11 +107,22 @@ class KafkaListener:
 
         Whoever only fetches does not notice that they are gone: it looks as if nothing came.
         """
+        wanted = re.compile(_topic_pattern(self._vim))
+        told = False
         while True:
             try:
                 async with asyncio.timeout(DEPTH_TIMEOUT):
-                    await consumer.topics()
+                    seen = await consumer.topics()
                     self._progress.connected = True
+                    if not (told or any(map(wanted.match, seen))):
+                        told = True
+                        LOG.warning(
+                            "cloud %s: sees none of the topics %s: nova has made none yet, or %s "
+                            "lacks the right Read on them",
+                            self._vim.vim_id,
+                            wanted.pattern,
+                            user_of(cluster_of(self._vim)),
+                        )
                     depth = 0
                     ends = await consumer.end_offsets(list(consumer.assignment()))
                     for tp, end in ends.items():
@@ -197,6 +209,20 @@ def _topic_pattern(vim: VimSettings) -> str:
     vhost = urlsplit(vim.transport_url).path.strip("/")
     suffix = re.escape(f".{vhost}") if vhost else ""
     return f"^(?:{topics})\\.(?:{'|'.join(PRIORITIES)}){suffix}$"
+
+
+def cloud_needs(vim: VimSettings) -> Sequence[Need]:
+    """Return what a bridge needs on the Kafka of a cloud."""
+    vhost = urlsplit(vim.transport_url).path.strip("/")
+    suffix = f".{vhost}" if vhost else ""
+    return (
+        *(
+            Need("topic", f"{topic}.{priority}{suffix}", ("Read",), "reads nova's notifications")
+            for topic in vim.topics
+            for priority in PRIORITIES
+        ),
+        Need("group", vim.pool, ("Read",), "shares their partitions, keeps its progress"),
+    )
 
 
 def cluster_of(vim: VimSettings) -> KafkaSettings:

@@ -18,6 +18,7 @@ from vimfed.errors import OperatorError
 from vimfed.kafka import OutgoingRecord, TopicMismatchError, ensure_topics
 from vimfed.metrics import MonitoringServer, new_registry
 from vimfed.notification_writer import NotificationWriter
+from vimfed.rights import bridge_needs
 from vimfed.settings import Settings, SettingsError, VimSettings
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class _Bridge:
         backoff = 0.5
         while True:
             try:
-                await ensure_topics(self._settings.kafka)
+                await ensure_topics(self._settings.kafka, bridge_needs(self._settings.kafka))
             except TopicMismatchError as error:
                 self._failure = error
                 self._stop.set()
@@ -208,7 +209,7 @@ class _Bridge:
         """Return why nothing can flow. One cloud that is down among others is no reason."""
         waiting = {}
         if not self._writer.available:
-            waiting["kafka"] = "does not take records"
+            waiting["kafka"] = f"does not take records: {self._writer.trouble}".removesuffix(": ")
         flows = [each.connected for each in self._progresses.values()]
         flows += [each.is_current for each in self._polled.values()]
         if flows and not any(flows):

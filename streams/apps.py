@@ -6,13 +6,17 @@ import logging
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import faust
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    KafkaConnectionError,
+    TopicAuthorizationFailedError,
+)
 from faust.types import StreamT
 from faust.types.auth import CredentialsT
 from faust.web.base import BlueprintManager
@@ -21,7 +25,15 @@ from streams.batched_transport import BatchedConsumer, use_batched_transport
 from streams.lanes import BatchHandler, Lanes
 from streams.table_recovery import TableManager
 from vimfed.errors import OperatorError
-from vimfed.kafka import close_undelivered, ensure_topics, idempotent_producer, ssl_context
+from vimfed.kafka import (
+    AccessDeniedError,
+    close_undelivered,
+    ensure_topics,
+    idempotent_producer,
+    refusal_of,
+    ssl_context,
+)
+from vimfed.rights import Need
 from vimfed.settings import KafkaSettings, Settings
 
 LOG = logging.getLogger(__name__)
@@ -64,6 +76,7 @@ def new_app(
         stream_wait_empty=True,
         topic_partitions=settings.kafka.partitions,
         topic_replication_factor=settings.kafka.replication,
+        topic_allow_declare=False,  # they are there, and who may create none is refused
         topic_disable_leader=True,
         key_serializer="raw",
         value_serializer="raw",
@@ -139,21 +152,27 @@ def consumer_of(app: faust.App) -> BatchedConsumer:
 
 
 def run_app(
-    app: faust.App, settings: Settings, prepare: Callable[[], Awaitable[None]] | None = None
+    app: faust.App,
+    kafka: KafkaSettings,
+    needs: Sequence[Need],
+    prepare: Callable[[], Awaitable[None]] | None = None,
 ) -> int:
     """Run the app until SIGTERM or SIGINT; return the exit code, not 0 after a crash.
 
-    The topics are created and checked first: Faust never picks up one that appears later. Then
-    ``prepare`` is awaited. Raises OperatorError, also where the app crashed of one.
+    What it ``needs`` of Kafka is created and checked first: Faust never picks up a topic that
+    appears later. Then ``prepare`` is awaited. Raises OperatorError, also where the app crashed of
+    one, or because Kafka refuses something.
     """
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     try:
-        created = loop.run_until_complete(ensure_topics(settings.kafka))
+        created = loop.run_until_complete(ensure_topics(kafka, needs))
     except KafkaConnectionError as error:
         raise OperatorError(f"Kafka is away: {error}; is kafka.bootstrap right?") from None
     for name in created:
         LOG.info("created topic %s", name)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_refusals_without_traceback(app))
     if prepare is not None:
         loop.run_until_complete(prepare())
     threading.Thread(target=_end_for_sure, args=(app,), name="last resort", daemon=True).start()
@@ -168,7 +187,36 @@ def run_app(
         LOG.exception("ended by an error")
     if isinstance(app.crash_reason, OperatorError):
         raise app.crash_reason
+    if app.crash_reason is not None:
+        _raise_refusal(kafka, needs, app.crash_reason)
     return code
+
+
+def _refusals_without_traceback(app: faust.App) -> Callable[[logging.LogRecord], bool]:
+    """Return a filter that keeps every log record, but no traceback once Kafka refuses something.
+
+    Upstream has one in the log for each service that ends of it.
+    """
+    refused = (TopicAuthorizationFailedError, GroupAuthorizationFailedError)
+
+    def keep(record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, refused) or isinstance(app.crash_reason, refused):
+            record.exc_info = record.exc_text = None
+        return True
+
+    return keep
+
+
+def _raise_refusal(kafka: KafkaSettings, needs: Sequence[Need], reason: BaseException) -> None:
+    """Raise AccessDeniedError where ``reason`` is that Kafka refuses something.
+
+    The error alone does not tell which right is missing: the brokers do, when they are asked.
+    """
+    refused = refusal_of(kafka, reason, "Read or Write")
+    if refused is not None:
+        asyncio.run(ensure_topics(kafka, needs))
+        raise AccessDeniedError(refused)  # which has been granted again
 
 
 def _end_for_sure(app: faust.App) -> None:

@@ -11,11 +11,15 @@ import asyncio
 import logging
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+)
 from aiokafka.structs import ConsumerRecord
 from faust.transport.consumer import ensure_TP
 from faust.transport.drivers import aiokafka as driver
@@ -150,6 +154,9 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
 
     aiokafka reads on without a record where there is none: over a transaction's markers, and what
     retention has removed. Upstream does not tell such a range from records that wait.
+
+    What aiokafka's coordinator cannot go on after, such as a right that is taken away, it hands to
+    whoever calls getmany next, and waits for that. Upstream never calls it: the worker would hang.
     """
 
     logger = driver.logger  # what upstream logs stays under upstream's name
@@ -191,6 +198,15 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
             return confirmed
 
         coordinator._do_heartbeat = noted_heartbeat
+        push = coordinator._push_error_to_user
+
+        def crash_of(error: BaseException) -> Awaitable[Any]:
+            app = self.consumer.app
+            asyncio.run_coroutine_threadsafe(app.crash(error), self.consumer.loop)
+            waiting: Awaitable[Any] = push(error)
+            return waiting
+
+        coordinator._push_error_to_user = crash_of
 
 
 class BatchedConsumer(driver.Consumer):
@@ -304,7 +320,12 @@ class BatchedConsumer(driver.Consumer):
         position: newer records first, the older ones seconds later. Here only the next expected
         record opens a batch; anything else makes us read again from where we should be.
         """
-        fetched, active = await self._wait_next_records(timeout)
+        try:
+            fetched, active = await self._wait_next_records(timeout)
+        except (TopicAuthorizationFailedError, GroupAuthorizationFailedError) as error:
+            # Upstream would have a traceback of it in the log for each service that it ends.
+            await self.app.crash(error)
+            return
         generation = self.app.consumer_generation_id
         if fetched is None or self.should_stop:
             return

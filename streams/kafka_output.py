@@ -11,7 +11,13 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from streams.delivery import DeliveryError, Message, RefusedError
 from vimfed.appending import RECORD_REFUSALS, append_all
-from vimfed.kafka import MAX_RECORD_BYTES, OutgoingRecord, TopicMismatchError, ensure_topic
+from vimfed.kafka import (
+    MAX_RECORD_BYTES,
+    OutgoingRecord,
+    TopicMismatchError,
+    ensure_topic,
+    refusal_of,
+)
 from vimfed.keys import partition_of
 from vimfed.renewed_producer import RenewedProducer
 from vimfed.settings import DmaapOutput, KafkaSettings, Settings
@@ -37,6 +43,11 @@ def dmaap_cluster(settings: Settings, output: DmaapOutput) -> KafkaSettings:
     )
 
 
+def output_topic(settings: Settings, output: DmaapOutput) -> TopicSpec:
+    """Return what the topic of a Kafka output is made like, where it is missing."""
+    return TopicSpec(output.topic, settings.kafka.partitions, settings.kafka.replication)
+
+
 class KafkaOutput:
     """Appends messages to the output's topic, which is created where it is missing."""
 
@@ -45,8 +56,7 @@ class KafkaOutput:
     def __init__(self, settings: Settings, output: DmaapOutput) -> None:
         self._output = output
         self._cluster = dmaap_cluster(settings, output)
-        kafka = settings.kafka
-        self._spec = TopicSpec(output.topic, kafka.partitions, kafka.replication)
+        self._spec = output_topic(settings, output)
         self._topic_ready = False
         self._preparing = asyncio.Lock()
         self._producers = RenewedProducer(self._cluster, output.timeout)
@@ -68,8 +78,9 @@ class KafkaOutput:
             # AssertionError: aiokafka's way of saying that a partition is not known (yet).
             self._producers.abandon(producer)
             too_slow = sending and isinstance(error, TimeoutError | KafkaTimeoutError)
+            reason = refusal_of(self._cluster, error, "Write") or _one_line(error)
             raise DeliveryError(
-                f"{self._cluster.bootstrap}: {error!r}", too_slow=too_slow
+                f"{self._cluster.bootstrap}: {reason}", too_slow=too_slow
             ) from error
         except asyncio.CancelledError:
             # What is under way may still be written: a second writer must not mix with it.
@@ -106,3 +117,7 @@ class KafkaOutput:
             )
             for message in messages
         ]
+
+
+def _one_line(error: BaseException) -> str:
+    return str(error) if isinstance(error, TopicMismatchError) else repr(error)

@@ -30,6 +30,7 @@ from vimfed.keys import instance_key, split_instance_key
 from vimfed.metrics import MonitoringServer, new_registry
 from vimfed.ports import refuse_port_in_use
 from vimfed.records import VmEvent
+from vimfed.rights import publisher_needs
 from vimfed.settings import (
     EVENTS_RETENTION,
     DmaapOutput,
@@ -193,7 +194,7 @@ def run(settings: Settings, output: DmaapOutput, port: int | None = None) -> int
     names = TopicNames(settings.kafka.topic_prefix)
     app = new_app(
         settings,
-        f"{settings.kafka.topic_prefix}-publisher-{output.name}",
+        names.publisher_group(output.name),
         names.events,
         settings.state_dir / f"publisher-{output.name}",
         # While DMaaP is away, batches wait: that is no reason to leave the group.
@@ -208,7 +209,7 @@ def run(settings: Settings, output: DmaapOutput, port: int | None = None) -> int
         return cast(BatchHandler, await app.add_async_context(context))
 
     consume(app, names.events, settings.kafka, new_handler)
-    return run_app(app, settings)
+    return run_app(app, settings.kafka, publisher_needs(settings.kafka, output.name))
 
 
 def refuse_unknown_kinds(settings: Settings, output: DmaapOutput) -> None:

@@ -19,6 +19,7 @@ from streams.instances_table import InstancesTable
 from streams.lanes import BatchHandler
 from streams.worker_health import WorkerCounters, WorkerHealth
 from vimfed.metrics import new_registry
+from vimfed.rights import worker_needs
 from vimfed.settings import Settings, SettingsError, WebSettings
 from vimfed.topics import TopicNames
 
@@ -43,8 +44,7 @@ class StreamWorker:
         self.index = InstanceIndex()
         self.app = new_app(
             settings,
-            # Not the prefix alone: it may be the name of a bridge's pool on the same cluster.
-            f"{settings.kafka.topic_prefix}-worker",
+            names.worker_group,
             names.notifications,
             data_dir,
             table_standby_replicas=settings.worker.standby_replicas,
@@ -68,7 +68,8 @@ class StreamWorker:
 
     def run(self) -> int:
         """Run until SIGTERM or SIGINT; return the exit code."""
-        return run_app(self.app, self.settings, self._set_foreign_data_aside)
+        kafka = self.settings.kafka
+        return run_app(self.app, kafka, worker_needs(kafka), self._set_foreign_data_aside)
 
     async def _set_foreign_data_aside(self) -> None:
         if self._folder is not None:

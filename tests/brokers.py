@@ -5,20 +5,33 @@ between stop and start, and leave no process behind. Chaos tests make instances 
 everything else shares those of the fixtures in conftest.py.
 """
 
+import argparse
 import os
+import shlex
 import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import amqp
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._acl import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+)
+from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
+from confluent_kafka.cimpl import NewTopic
 
 from vimfed.child import Child
 from vimfed.local_kafka import LocalKafka
 from vimfed.ports import free_ports
+from vimfed.rights import Need
+from vimfed.settings import KafkaSettings
 
 START_TIMEOUT = 60.0
 
@@ -44,6 +57,130 @@ def new_kafka(
         properties=properties,
         scram_users=scram_users,
     )
+
+
+_ENUM_NAMES = {"DescribeConfigs": "DESCRIBE_CONFIGS"}
+
+
+class GuardedKafka:
+    """A Kafka with ACLs: whoever logs in may do what was granted; without a login, everything.
+
+    Every name of ``users`` is a SCRAM user whose password is PASSWORD.
+    """
+
+    PASSWORD = "s3cret"
+
+    def __init__(self, data_dir: Path, users: Sequence[str]) -> None:
+        (self._port,) = free_ports(1)
+        self.kafka = new_kafka(
+            data_dir,
+            listeners={"SASL_PLAINTEXT": self._port},
+            properties={
+                "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+                "super.users": "User:ANONYMOUS",
+                "sasl.enabled.mechanisms": "SCRAM-SHA-512",
+                "listener.name.sasl_plaintext.scram-sha-512.sasl.jaas.config": (
+                    "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+                ),
+            },
+            scram_users=dict.fromkeys(users, self.PASSWORD),
+        )
+
+    def __enter__(self) -> Self:
+        self.kafka.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.kafka.stop()
+
+    def login(self, user: str, **options: Any) -> KafkaSettings:
+        """Return how ``user`` connects; the options are further settings of ``[kafka]``."""
+        return KafkaSettings(
+            bootstrap=f"127.0.0.1:{self._port}",
+            security_protocol="SASL_PLAINTEXT",
+            username=user,
+            password=self.PASSWORD,
+            **options,
+        )
+
+    def grant(self, user: str, needs: Iterable[Need]) -> None:
+        """Let ``user`` do what is needed."""
+        acls = [each for need in needs for each in _acls(user, need)]
+        admin = self._admin()  # whose futures end with it
+        for done in admin.create_acls(acls).values():
+            done.result(20)
+
+    def revoke(self, user: str, need: Need) -> None:
+        """Take these rights away again."""
+        filters = [
+            AclBindingFilter(
+                acl.restype,
+                acl.name,
+                acl.resource_pattern_type,
+                acl.principal,
+                acl.host,
+                acl.operation,
+                acl.permission_type,
+            )
+            for acl in _acls(user, need)
+        ]
+        admin = self._admin()
+        for done in admin.delete_acls(filters).values():
+            assert done.result(20), f"{user} had no {need}"
+
+    def execute(self, script: str) -> int:
+        """Do what commands of kafka-topics.sh and kafka-acls.sh say; return how many there were.
+
+        Their Java classes are not among the jars, and would take seconds for each.
+        """
+        parser = argparse.ArgumentParser()
+        for name in ("--create", "--add", "--if-not-exists"):
+            parser.add_argument(name, action="store_true")
+        for name in ("--config", "--operation"):
+            parser.add_argument(name, action="append", default=[])
+        for name in ("--bootstrap-server", "--topic", "--group", "--allow-principal"):
+            parser.add_argument(name)
+        for name in ("--partitions", "--replication-factor"):
+            parser.add_argument(name, type=int)
+        commands = [shlex.split(line) for line in script.splitlines() if not line.startswith("#")]
+        admin = self._admin()
+        for tool, *words in commands:
+            told = parser.parse_args(words)
+            if tool == "kafka-topics.sh":
+                topic = NewTopic(
+                    told.topic,
+                    num_partitions=told.partitions,
+                    replication_factor=told.replication_factor,
+                    config=dict(each.split("=") for each in told.config),
+                )
+                admin.create_topics([topic])[told.topic].result(20)
+            else:
+                assert tool == "kafka-acls.sh"
+                user = told.allow_principal.removeprefix("User:")
+                operations = tuple(told.operation)
+                if told.topic:
+                    self.grant(user, [Need("topic", told.topic, operations, "")])
+                else:
+                    self.grant(user, [Need("group", told.group, operations, "")])
+        return len(commands)
+
+    def _admin(self) -> AdminClient:
+        return AdminClient({"bootstrap.servers": self.kafka.bootstrap})
+
+
+def _acls(user: str, need: Need) -> list[AclBinding]:
+    return [
+        AclBinding(
+            ResourceType[need.kind.upper()],
+            need.name,
+            ResourcePatternType.LITERAL,
+            f"User:{user}",
+            "*",
+            AclOperation[_ENUM_NAMES.get(operation, operation.upper())],
+            AclPermissionType.ALLOW,
+        )
+        for operation in need.operations
+    ]
 
 
 class RabbitMQ:

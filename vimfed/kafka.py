@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -11,12 +11,15 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
     KafkaConnectionError,
     TopicAlreadyExistsError,
     TopicAuthorizationFailedError,
 )
 
+from vimfed.cluster_state import DENIED, TopicState, group_operations, topic_states
 from vimfed.errors import OperatorError
+from vimfed.rights import Need, refusal, user_of
 from vimfed.settings import KafkaSettings, SettingsError
 from vimfed.topics import TopicSpec, topic_specs
 
@@ -50,8 +53,8 @@ class TopicUnavailableError(OperatorError):
     """A topic cannot be read, since it or its brokers are not there."""
 
 
-class TopicDeniedError(TopicMismatchError):
-    """We may not create a topic."""
+class AccessDeniedError(TopicMismatchError):
+    """We may not do with a topic or group what we have to; the text names it and the right."""
 
 
 def client_options(kafka: KafkaSettings) -> dict[str, Any]:
@@ -145,19 +148,33 @@ async def close_undelivered(producer: AIOKafkaProducer) -> None:
     await producer.stop()
 
 
-async def ensure_topics(kafka: KafkaSettings) -> list[str]:
-    """Create the job's topics where they are missing, and check those that exist.
+async def ensure_topics(kafka: KafkaSettings, needs: Sequence[Need] | None = None) -> list[str]:
+    """Make sure that a process can work: create topics that are missing, check all that it needs.
 
-    Returns the names of the topics that were created. Raises TopicMismatchError where a topic has
-    another partition count: keys would land elsewhere than their rows. Must be done before a
-    worker starts: Faust never picks up a topic that appears later.
+    ``needs`` are those of the process; None: every topic of the job, whatever we may do with it.
+    Returns the names of the topics that were created. Raises TopicMismatchError where a topic is
+    not as it has to be, AccessDeniedError where a right is missing, and KafkaError. Must be done
+    before a worker starts: Faust never picks up a topic that appears later, and aiokafka's consumer
+    waits for ever where it may not read the group.
     """
+    specs = topic_specs(kafka)
+    if needs is not None:
+        names = {need.name for need in needs if need.kind == "topic"}
+        specs = [spec for spec in specs if spec.name in names]
     admin = AIOKafkaAdminClient(**client_options(kafka))
     await admin.start()
     try:
-        specs = topic_specs(kafka)
-        created = [spec.name for spec in specs if await _create(admin, spec)]
-        await _check(admin, specs)
+        states = await topic_states(admin, [spec.name for spec in specs])
+        rights = {need.name: " and ".join(need.operations) for need in needs or ()}
+        created = [
+            spec.name
+            for spec in specs
+            if await _is_created(admin, kafka, spec, states, rights.get(spec.name, "Describe"))
+        ]
+        for spec in specs:
+            _check_partitions(spec, await _known(admin, kafka, spec.name, states))
+        for need in needs or ():
+            await _check_right(admin, kafka, need, states)
         return created
     finally:
         await admin.close()
@@ -166,40 +183,76 @@ async def ensure_topics(kafka: KafkaSettings) -> list[str]:
 async def ensure_topic(kafka: KafkaSettings, spec: TopicSpec) -> bool:
     """Create one topic where it is missing; return whether it was. It may be like anything.
 
-    Where we may not create topics, it is taken to exist.
+    Raises AccessDeniedError where it is missing and we may not create it.
     """
     admin = AIOKafkaAdminClient(**client_options(kafka))
     await admin.start()
     try:
-        return await _create(admin, spec)
-    except TopicDeniedError:
-        return False
+        states = await topic_states(admin, [spec.name])
+        return await _is_created(admin, kafka, spec, states, "Write")
     finally:
         await admin.close()
 
 
-async def _create(admin: AIOKafkaAdminClient, spec: TopicSpec) -> bool:
+async def _is_created(
+    admin: AIOKafkaAdminClient,
+    kafka: KafkaSettings,
+    spec: TopicSpec,
+    states: Mapping[str, TopicState],
+    rights: str,
+) -> bool:
+    """Create a topic if we do not see it; return whether it was missing. Raises TopicMismatchError.
+
+    ``rights`` are those that we need on it, for the error.
+    """
+    state = states.get(spec.name)
+    if state not in (None, DENIED):
+        return False
     new = NewTopic(spec.name, spec.partitions, spec.replication, topic_configs=spec.configs)
     response = await admin.create_topics([new])
     _topic, code, *message = response.topic_errors[0]
     if code == TopicAlreadyExistsError.errno:
         return False
     if code in (TopicAuthorizationFailedError.errno, ClusterAuthorizationFailedError.errno):
-        raise TopicDeniedError(f"not allowed to create topic {spec.name}")
+        raise AccessDeniedError(
+            f"there is no topic {spec.name}, and {user_of(kafka)} lacks the right Create on it: "
+            "create it, or grant that; vimfed topics prints the commands"
+            if state is None
+            else refusal(kafka, "topic", spec.name, rights)
+        )
     if code:
         raise TopicMismatchError(f"cannot create topic {spec.name}: {message[0] or code}")
     return True
 
 
-async def _described(admin: AIOKafkaAdminClient, names: list[str]) -> list[dict[str, Any]]:
-    """Describe topics as soon as the broker knows them: it learns of a new one after a moment."""
+async def _known(
+    admin: AIOKafkaAdminClient, kafka: KafkaSettings, name: str, states: dict[str, TopicState]
+) -> TopicState:
+    """Return a topic's state as soon as the broker knows it: it learns of a new one a bit later.
+
+    ``states`` is kept up to date. Raises AccessDeniedError and KafkaConnectionError.
+    """
     for attempt in range(DESCRIBE_ATTEMPTS):
-        topics: list[dict[str, Any]] = await admin.describe_topics(names)
-        unknown = [topic["topic"] for topic in topics if topic["error_code"]]
-        if not unknown:
-            return topics
-        await asyncio.sleep(0.1 * (attempt + 1))
-    raise KafkaConnectionError(f"the brokers do not know {', '.join(unknown)} yet")
+        if name in states:
+            if states[name] is DENIED:
+                raise AccessDeniedError(refusal(kafka, "topic", name, "Describe"))
+            return states[name]
+        await asyncio.sleep(0.1 * attempt)
+        states.update(await topic_states(admin, [name]))
+    raise KafkaConnectionError(f"the brokers do not know {name} yet")
+
+
+async def _check_right(
+    admin: AIOKafkaAdminClient, kafka: KafkaSettings, need: Need, states: dict[str, TopicState]
+) -> None:
+    if need.kind == "group":
+        allowed = await group_operations(admin, need.name)
+    else:
+        allowed = states[need.name].operations
+    if allowed is not None:
+        for operation in need.operations:
+            if operation not in allowed:
+                raise AccessDeniedError(refusal(kafka, need.kind, need.name, operation))
 
 
 async def check_topic(kafka: KafkaSettings, name: str) -> None:
@@ -211,26 +264,42 @@ async def check_topic(kafka: KafkaSettings, name: str) -> None:
     admin = AIOKafkaAdminClient(**client_options(kafka))
     try:
         await admin.start()
-        if name not in await admin.list_topics():
+        state = (await topic_states(admin, [name])).get(name)
+        if state is None:
             raise TopicUnavailableError(
                 f"there is no topic {name}: a bridge or worker makes it when it is started; is "
                 "kafka.topic_prefix right?"
             )
-        await _check(admin, [spec for spec in topic_specs(kafka) if spec.name == name])
+        if state.operations is not None and "Read" not in state.operations:
+            raise AccessDeniedError(refusal(kafka, "topic", name, "Read"))
+        _check_partitions(next(spec for spec in topic_specs(kafka) if spec.name == name), state)
     except KafkaConnectionError:
         raise TopicUnavailableError(f"{no_broker(kafka)}: is kafka.bootstrap right?") from None
     finally:
         await admin.close()
 
 
-async def _check(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> None:
-    for described in await _described(admin, [spec.name for spec in specs]):
-        wanted = next(spec for spec in specs if spec.name == described["topic"])
-        partitions = len(described["partitions"])
-        if partitions != wanted.partitions:
-            raise TopicMismatchError(
-                f"topic {wanted.name} has {partitions} partitions, the settings say "
-                f"kafka.partitions = {wanted.partitions}. Instances are spread by that number, so "
-                f"it cannot be changed later: set kafka.partitions = {partitions}, or choose a new "
-                "kafka.topic_prefix and start afresh"
-            )
+def _check_partitions(wanted: TopicSpec, state: TopicState) -> None:
+    if state.partitions != wanted.partitions:
+        raise TopicMismatchError(
+            f"topic {wanted.name} has {state.partitions} partitions, the settings say "
+            f"kafka.partitions = {wanted.partitions}. Instances are spread by that number, so "
+            f"it cannot be changed later: set kafka.partitions = {state.partitions}, or choose a "
+            "new kafka.topic_prefix and start afresh"
+        )
+
+
+def refusal_of(kafka: KafkaSettings, error: BaseException, operation: str) -> str | None:
+    """Return one line for an error by which Kafka refuses ``operation``; None: it is another."""
+    if isinstance(error, TopicAuthorizationFailedError):
+        topics = error.args[0] if error.args else "?"
+        names = [topics] if isinstance(topics, str) else sorted(topics)
+        return refusal(kafka, "topic", ", ".join(names), operation)
+    if isinstance(error, ClusterAuthorizationFailedError):  # of an idempotent producer
+        return (
+            f"{user_of(kafka)} lacks the right Write on each topic, or, before Kafka 3.0, the "
+            "right IdempotentWrite on the cluster: grant it; vimfed topics prints the commands"
+        )
+    if isinstance(error, GroupAuthorizationFailedError):
+        return refusal(kafka, "group", str(error.args[0] if error.args else "?"), "Read")
+    return None

@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from vimfed.appending import append_all
-from vimfed.kafka import MAX_RECORD_BYTES, OutgoingRecord
+from vimfed.kafka import MAX_RECORD_BYTES, OutgoingRecord, refusal_of
 from vimfed.keys import instance_key, partition_of
 from vimfed.records import Notification
 from vimfed.renewed_producer import RenewedProducer
@@ -88,9 +88,12 @@ class NotificationWriter:
     """
 
     def __init__(self, kafka: KafkaSettings) -> None:
+        self._kafka = kafka
         self._producers = RenewedProducer(kafka, REQUEST_TIMEOUT)
         self.available = False
         """Whether the last write, or the last attempt of one, succeeded."""
+        self.trouble = ""
+        """Why it did not, in one line, where that is known."""
 
     async def write(
         self, records: Sequence[OutgoingRecord], on_retry: Callable[[], None] = lambda: None
@@ -110,9 +113,12 @@ class NotificationWriter:
             except (KafkaError, OSError, TimeoutError, AssertionError) as error:
                 # AssertionError: aiokafka's way of saying that a partition is not known (yet).
                 self.available = False
+                self.trouble = refusal_of(self._kafka, error, "Write") or repr(error)
                 self._producers.abandon(producer)
                 LOG.warning(
-                    "Kafka does not take records, trying again in %.1f s: %r", backoff, error
+                    "Kafka does not take records, trying again in %.1f s: %s",
+                    backoff,
+                    self.trouble,
                 )
                 on_retry()
                 await asyncio.sleep(backoff * random.uniform(0.8, 1.2))  # noqa: S311 - no secret

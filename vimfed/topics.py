@@ -39,6 +39,18 @@ class TopicNames:
         """What could not be handled, as it came, with the reason in its headers."""
         return f"{self.prefix}.dead-letter"
 
+    @property
+    def worker_group(self) -> str:
+        """The consumer group of the workers.
+
+        Not the prefix alone: it may be the name of a bridge's pool on the same cluster.
+        """
+        return f"{self.prefix}-worker"
+
+    def publisher_group(self, output: str) -> str:
+        """Return the consumer group of an output's publishers."""
+        return f"{self.prefix}-publisher-{output}"
+
 
 @dataclass(frozen=True)
 class TopicSpec:

@@ -187,6 +187,44 @@ def check_connections(config: Path) -> None:
     sys.exit(check.run(load_settings(config)))
 
 
+@main.command("topics")
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(["commands", "strimzi"]),
+    default="commands",
+    show_default=True,
+    help="Commands of Kafka's own tools, or Strimzi's resources.",
+)
+@click.option(
+    "--process",
+    "processes",
+    type=click.Choice(["bridge", "worker", "publisher", "operator"]),
+    multiple=True,
+    help="What this one needs alone; can be given several times.",
+)
+@click.option("--user", default="", help="Instead of the user that the settings name.")
+@click.option(
+    "--strimzi-cluster", default="my-cluster", show_default=True, help="The Kafka resource's name."
+)
+@click.pass_obj
+def print_topics(
+    config: Path, style: str, processes: tuple[str, ...], user: str, strimzi_cluster: str
+) -> None:
+    """Print the topics and rights that must exist.
+
+    For clusters where the job may create nothing itself. The operator is who runs the commands
+    events and dead-letter.
+    """
+    from vimfed.cli import topics
+
+    plans = topics.plans_of(load_settings(config), processes, user)
+    if style == "commands":
+        click.echo(topics.as_commands(plans), nl=False)
+    else:
+        click.echo(topics.as_strimzi(plans, strimzi_cluster), nl=False)
+
+
 @main.command("sample-settings")
 def sample_settings() -> None:
     """Print a settings file with every option explained."""
