@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +17,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
     KafkaConnectionError,
+    KafkaError,
     TopicAuthorizationFailedError,
 )
 from faust.types import StreamT
@@ -40,6 +43,8 @@ LOG = logging.getLogger(__name__)
 
 CRASH_DEADLINE = 10.0
 """Seconds that a process has to end in order after a crash."""
+ANSWER_TIMEOUT = 10.0
+"""Seconds that the brokers have to say which right is missing."""
 REBALANCE_DEADLINE = 4.0
 """Sessions that a rebalance may take here which the coordinator is done with."""
 
@@ -175,7 +180,8 @@ def run_app(
         handler.addFilter(_refusals_without_traceback(app))
     if prepare is not None:
         loop.run_until_complete(prepare())
-    threading.Thread(target=_end_for_sure, args=(app,), name="last resort", daemon=True).start()
+    ending = partial(_end_for_sure, app, kafka, needs)
+    threading.Thread(target=ending, name="last resort", daemon=True).start()
     worker = faust.Worker(app, loop=loop, override_logging=False, quiet=True)
     worker.spinner = None
     code = 1
@@ -185,10 +191,9 @@ def run_app(
         code = end.code if isinstance(end.code, int) else 1
     except Exception:
         LOG.exception("ended by an error")
-    if isinstance(app.crash_reason, OperatorError):
-        raise app.crash_reason
-    if app.crash_reason is not None:
-        _raise_refusal(kafka, needs, app.crash_reason)
+    reason = _operators_reason(app, kafka, needs)
+    if reason is not None:
+        raise reason
     return code
 
 
@@ -208,18 +213,28 @@ def _refusals_without_traceback(app: faust.App) -> Callable[[logging.LogRecord],
     return keep
 
 
-def _raise_refusal(kafka: KafkaSettings, needs: Sequence[Need], reason: BaseException) -> None:
-    """Raise AccessDeniedError where ``reason`` is that Kafka refuses something.
+def _operators_reason(
+    app: faust.App, kafka: KafkaSettings, needs: Sequence[Need]
+) -> OperatorError | None:
+    """Return why the app has crashed, where an operator can mend it.
 
-    The error alone does not tell which right is missing: the brokers do, when they are asked.
+    An error by which Kafka refuses something does not tell which right is missing: the brokers do,
+    when they are asked.
     """
+    reason = app.crash_reason
+    if reason is None or isinstance(reason, OperatorError):
+        return reason
     refused = refusal_of(kafka, reason, "Read or Write")
-    if refused is not None:
-        asyncio.run(ensure_topics(kafka, needs))
-        raise AccessDeniedError(refused)  # which has been granted again
+    if refused is None:
+        return None
+    try:
+        asyncio.run(asyncio.wait_for(ensure_topics(kafka, needs), ANSWER_TIMEOUT))
+    except (OperatorError, KafkaError, TimeoutError) as error:
+        return AccessDeniedError(str(error) if isinstance(error, OperatorError) else refused)
+    return AccessDeniedError(refused)  # which has been granted again
 
 
-def _end_for_sure(app: faust.App) -> None:
+def _end_for_sure(app: faust.App, kafka: KafkaSettings, needs: Sequence[Need]) -> None:
     """End the process where Faust neither goes on nor ends: to be killed at any moment is safe.
 
     That is so when it has crashed and something does not stop, and when a rebalance does not end
@@ -234,6 +249,9 @@ def _end_for_sure(app: faust.App) -> None:
         stuck = stuck + 0.5 if _is_stuck(app) else 0.0
     what = "a rebalance" if stuck else "a crash"
     LOG.critical("%s does not end: this process ends at once", what)
+    reason = _operators_reason(app, kafka, needs)
+    if reason is not None:
+        sys.stderr.write(f"vimfed: {reason}\n")
     os._exit(1)
 
 

@@ -15,11 +15,14 @@ import time
 from threading import Thread
 from types import SimpleNamespace
 from streams import apps
+from vimfed.errors import OperatorError
+from vimfed.settings import KafkaSettings
 
 apps.CRASH_DEADLINE = 1.0
 conf = SimpleNamespace(broker_session_timeout=10.0)
 app = SimpleNamespace(crashed={crashed}, rebalancing=False, in_recovery=False, conf=conf)
-Thread(target=apps._end_for_sure, args=(app,), daemon=True).start()
+app.crash_reason = OperatorError("so it is mended")
+Thread(target=apps._end_for_sure, args=(app, KafkaSettings(), ()), daemon=True).start()
 time.sleep(2.5)
 print("went on")
 """
@@ -35,6 +38,7 @@ def test_a_process_ends_some_time_after_a_crash_whatever_still_hangs(
     )
     assert done.returncode == int(ended)
     assert ("a crash does not end" in done.stderr) == ended
+    assert done.stderr.endswith("vimfed: so it is mended\n") == ended
     assert ("went on" in done.stdout) != ended
 
 
