@@ -8,6 +8,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 CYCLE_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+OUTCOMES = ("deleted", "there", "unanswered")
+"""What can become of a known instance that the cloud does not list."""
 STALE_INTERVALS = 5
 STALE_AT_LEAST = 60.0
 """A cycle may last for so many intervals and seconds before it counts as stuck."""
@@ -59,6 +61,8 @@ class PollerProgress:
         self._counters = counters
         for each in (counters.requests, counters.findings, counters.cycles):
             each.labels(vim_id)
+        for outcome in OUTCOMES:
+            counters.absences.labels(vim_id, outcome)
 
     def asked(self, requests: int) -> None:
         """Note that the API was asked, whatever it answered."""
