@@ -12,12 +12,14 @@ from typing import Protocol
 import msgspec
 
 from vimfed.records import Phase
-from vimfed.settings import FilterSettings, Format
+from vimfed.settings import EVENTS_RETENTION, FilterSettings, Format
 
 DEFAULT = "default"
 """Name of the subscription that the settings' filter is."""
 HOLDS_AFTER = 1.0
 """Seconds from Kafka's taking a change to the first event that is matched against it."""
+EVENTS_KEPT = EVENTS_RETENTION + 86400.0
+"""Seconds for which an event may still be read; a broker removes it some hours after its time."""
 MOST = 1000
 """So many subscriptions there may be, the default one among them."""
 
@@ -98,11 +100,18 @@ class SubscriptionHistory:
     """What each subscription was like when, as told by the subscriptions topic.
 
     The default subscription holds always. Changes are added in the order in which they were made.
+    Those that no event can meet any more are forgotten but for what is left of them.
     """
 
-    def __init__(self, default: Subscription | None) -> None:
-        self._default = default
+    def __init__(self, default: Subscription | None, kept: float = EVENTS_KEPT) -> None:
+        """``kept``: seconds before the newest change for which an event may ask what held.
+
+        0 where nobody asks but for what holds now.
+        """
+        self._kept = int(kept * 1000)
         self._current = {} if default is None else {DEFAULT: default}
+        self._base = dict(self._current)
+        """What held before the changes that are kept."""
         self._holds_from: list[int] = []
         """When each change begins to hold, in ms since 1970; never falls."""
         self._changes: list[tuple[str, Subscription | None]] = []
@@ -113,8 +122,7 @@ class SubscriptionHistory:
         """Note that Kafka took ``subscription`` (None: its deletion) at ``timestamp``, in ms.
 
         One too many is passed over: whoever reads the topic decides so alike, however many writers
-        there were at once. So is what changes nothing, since all changes are kept as long as the
-        process lives, and a client may write the same again and again.
+        there were at once. So is what changes nothing: a client may write the same again and again.
         """
         if subscription == self._current.get(name):
             return
@@ -128,6 +136,15 @@ class SubscriptionHistory:
         # Kafka's clock may step back when another broker takes the lead; a change does not.
         self._holds_from.append(max(holds_from, *self._holds_from[-1:], 0))
         self._changes.append((name, subscription))
+        self._forget()
+
+    def _forget(self) -> None:
+        """Forget changes that are too old, once they are half of all: each is moved once or so."""
+        old = bisect_right(self._holds_from, self._holds_from[-1] - self._kept)
+        if 2 * old >= len(self._changes):
+            _apply(self._changes[:old], self._base)
+            del self._changes[:old], self._holds_from[:old]
+            self._matchers.clear()
 
     def current(self) -> Mapping[str, Subscription]:
         """Return by name the subscriptions as last told, held back or not, the default first."""
@@ -148,10 +165,17 @@ class SubscriptionHistory:
         return matchers
 
     def _after(self, count: int) -> dict[str, Subscription]:
-        held = {} if self._default is None else {DEFAULT: self._default}
-        for name, subscription in self._changes[:count]:
-            if subscription is None:
-                held.pop(name, None)
-            else:
-                held[name] = subscription
+        held = dict(self._base)
+        _apply(self._changes[:count], held)
         return held
+
+
+def _apply(
+    changes: Sequence[tuple[str, Subscription | None]], held: dict[str, Subscription]
+) -> None:
+    """Make changes, in their order, to what holds."""
+    for name, subscription in changes:
+        if subscription is None:
+            held.pop(name, None)
+        else:
+            held[name] = subscription

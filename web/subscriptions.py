@@ -62,7 +62,7 @@ class Subscriptions:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._outputs = frozenset(output.name for output in settings.outputs())
-        history = SubscriptionHistory(default_subscription(settings.filter))
+        history = SubscriptionHistory(default_subscription(settings.filter), kept=0)
         self._log = SubscriptionLog(settings.kafka, history)
 
     async def following(self, _app: web.Application) -> AsyncIterator[None]:

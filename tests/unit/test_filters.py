@@ -60,6 +60,31 @@ def test_what_changes_nothing_takes_no_room() -> None:
     assert [wanted_by(history, "x", at) for at in (999, 1000)] == [0, 1]
 
 
+def test_changes_that_no_event_can_meet_any_more_are_forgotten() -> None:
+    history = SubscriptionHistory(Subscription(output="x"), kept=100)
+    every, kept = 1000, 100_000
+    newest = 10 * kept
+    for at in range(0, newest + 1, every):
+        history.add("a", Subscription(kinds=(f"K{at}",)), at)
+        history.add("b", None if at % (2 * every) else Subscription(output="y"), at)
+    assert len(history._changes) <= 4 * kept / every + 4
+    assert (history.current()["a"].kinds, "b" in history.current()) == ((f"K{newest}",), True)
+    # Whatever is kept is decided as if all were.
+    for at in range(newest - kept + 1000, newest + 1000, every):
+        assert wanted_by(history, "x", at + 1000) == 2
+        assert wanted_by(history, "y", at + 1000) == (1 if at % (2 * every) else 2)
+        assert Matcher(Subscription(kinds=(f"K{at}",)))._kinds in (
+            matcher._kinds for matcher in history.matchers("x", at + 1000)
+        )
+
+
+def test_who_asks_only_what_holds_now_keeps_no_changes() -> None:
+    history = SubscriptionHistory(None, kept=0)
+    for at in range(100):
+        history.add("a", Subscription(kinds=(f"K{at}",)), at)
+    assert (len(history._changes), history.current()["a"].kinds) == (0, ("K99",))
+
+
 def test_a_subscription_holds_for_its_output_or_for_all() -> None:
     history = SubscriptionHistory(Subscription(output="x"))
     history.add("all", Subscription(), 0)
