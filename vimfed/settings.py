@@ -523,6 +523,14 @@ class WebSettings(_Section, frozen=True, kw_only=True):
             "or pod's own name"
         ),
     ] = ""
+    allowed_hosts: Annotated[
+        list[Annotated[str, Meta(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]*]+)(:\d+)?$")]],
+        Meta(
+            description="names, each with or without a port, by which browsers reach the API "
+            "through a proxy that passes on another Host; without a login they are answered as "
+            "127.0.0.1 is"
+        ),
+    ] = []
     live_clients: Annotated[
         int, Meta(description="clients that may follow one worker's live events at once", ge=0)
     ] = 2500

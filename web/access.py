@@ -107,6 +107,19 @@ def _host_name(authority: str) -> str:
     return (name if name and port.isdecimal() else authority.partition("/")[0]).strip("[]").lower()
 
 
+class AllowedHosts:
+    """The names of ``web.allowed_hosts``, by which browsers reach the API through a proxy."""
+
+    def __init__(self, hosts: Sequence[str]) -> None:
+        self._hosts = frozenset(host.lower() for host in hosts)
+
+    def __contains__(self, authority: str) -> bool:
+        """Return whether ``name:port`` is one of them; one without a port stands for every port."""
+        whole = authority.lower()
+        name, _, port = whole.rpartition(":")
+        return whole in self._hosts or (port.isdecimal() and name in self._hosts)
+
+
 def peer_headers(auth: WebAuthSettings) -> dict[str, str]:
     """Return the headers by which other workers know this one."""
     return {"Authorization": f"Bearer {auth.peer_secret}"} if auth.peer_secret else {}
@@ -124,6 +137,7 @@ class Access:
     def __init__(self, settings: WebSettings) -> None:
         auth = self._auth = settings.auth
         self._own_name = _host_name(settings.canonical_url.partition("://")[2])
+        self._allowed = AllowedHosts(settings.allowed_hosts)
         self._failed = FailedLogins()
         self._keystone = Keystone(auth.keystone) if auth.keystone.url else None
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
@@ -154,8 +168,12 @@ class Access:
 
         @web.middleware
         async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-            if _is_of_another_site(request):
-                raise ApiError(403, "a page of another site may not change anything here")
+            if _is_of_another_site(request, self._allowed):
+                raise ApiError(
+                    403,
+                    "a page of another site may not change anything here; where it is ours, behind "
+                    "a proxy, name the host in its URL in web.allowed_hosts",
+                )
             route = route_of(request)
             request[CALLER] = await self._admitted(request, route.role if route else "reader")
             return await handler(request)
@@ -199,12 +217,14 @@ class Access:
         A page of any site reaches it so, once its site's name leads to 127.0.0.1, and a browser
         takes what it reads and writes for the page's own.
         """
-        name = _host_name(request.headers.get("Host", "localhost"))  # browsers always send it
-        if not (self._auth.allow_anonymous or is_loopback(name) or name == self._own_name):
+        host = request.headers.get("Host", "localhost")  # browsers always send it
+        name = _host_name(host)
+        own = is_loopback(name) or name == self._own_name or host in self._allowed
+        if not (self._auth.allow_anonymous or own):
             raise ApiError(
                 403,
                 f"who need not log in asks 127.0.0.1 or localhost, not {name}: behind a proxy that "
-                "keeps strangers out set web.auth.allow_anonymous = true",
+                "keeps strangers out name it in web.allowed_hosts",
             )
 
     async def _logged_in(self, request: web.Request) -> Caller | None:
@@ -307,10 +327,11 @@ class Access:
         return None if owner is None else caller_of(owner, self._auth.keystone)
 
 
-def _is_of_another_site(request: web.Request) -> bool:
+def _is_of_another_site(request: web.Request, allowed: AllowedHosts) -> bool:
     """Return whether a browser sends it for a page that is not ours, with what it knows of us.
 
-    That is a login that it remembers, or the way to a loopback that nobody else reaches.
+    What it knows is a login that it remembers, or the way to a loopback that nobody else reaches.
+    A page of an allowed host is ours: a proxy may pass on the browser's Origin, and its own Host.
     """
     if request.method in ("GET", "HEAD", "OPTIONS"):
         return False
@@ -319,7 +340,8 @@ def _is_of_another_site(request: web.Request) -> bool:
         return site not in ("same-origin", "none")
     # Browsers leave it out where our URL is neither HTTPS nor of their own machine.
     origin = request.headers.get("Origin")
-    return origin is not None and origin.partition("://")[2] != request.host
+    page = None if origin is None else origin.partition("://")[2]
+    return page is not None and page != request.host and page not in allowed
 
 
 def _alike(given: Mapping[str, str]) -> dict[str, str]:

@@ -48,6 +48,7 @@ from web.message_router import (
     parse_filter,
 )
 from web.request_metrics import RequestMetrics
+from web.routes import body_of
 
 LOG = logging.getLogger(__name__)
 
@@ -294,7 +295,7 @@ class Gateway:
     async def create_topic(self, request: web.Request) -> web.Response:
         """Create a topic."""
         try:
-            new = msgspec.json.decode(await request.read(), type=_NewTopic)
+            new = msgspec.json.decode(await body_of(request), type=_NewTopic)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise MessageRouterError(400, 5007, f"not a topic: {error}") from None
         authorize(self._users, new.topic_name, request.headers, publish=True)

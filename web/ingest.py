@@ -39,7 +39,7 @@ from vimfed.settings import Settings
 from web.access import CALLER, EVERYBODY
 from web.errors import ApiError, Problem, Unavailable, json_response
 from web.group_commit import GroupCommit
-from web.routes import Route, vim_id_in
+from web.routes import Route, body_of, vim_id_in
 
 MOST_ENTRIES = 1000
 """Entries of one request."""
@@ -219,7 +219,7 @@ class Ingest:
             raise ApiError(404, f"unknown VIM {vim_id}: it must be configured in [[vims]]")
         caller = request[CALLER].name if request[CALLER] is not EVERYBODY else request.remote or ""
         self._check_rate(caller)
-        entries = _entries(await request.read())
+        entries = _entries(await body_of(request))
         self._check_rate(caller)
         self._rates.take(caller, len(entries), monotonic())
         records = await self._records(vim_id, entries)

@@ -237,10 +237,12 @@ class LiveEvents:
         for vim_id in parameters.vim_id:
             if not caller.may_see(vim_id):
                 raise ApiError(403, f"{caller.name} may not see the cloud {vim_id}")
+        response = web.StreamResponse(headers=HEADERS)
+        if request.method == "HEAD":
+            return response
         place = request.headers.get("Last-Event-ID")
         await self._catch_up(place)
         transport = request.transport
-        response = web.StreamResponse(headers=HEADERS)
         if transport is None or transport.is_closing():
             return response  # the client has gone
         if len(self._clients) >= self._most:

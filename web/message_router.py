@@ -4,6 +4,7 @@ The protocol is that of ONAP's archived Message Router; `filter`, which did noth
 """
 
 import base64
+import codecs
 import fnmatch
 import gzip
 import hashlib
@@ -100,7 +101,7 @@ def _cambria_zip(body: bytes, default: bytes | None) -> list[Posted]:
 
 
 def _json(body: bytes, default: bytes | None) -> list[Posted]:
-    value = msgspec.json.decode(body)
+    value = msgspec.json.decode(body.removeprefix(codecs.BOM_UTF8))
     values = value if isinstance(value, list) else [value]
     messages = []
     for each in values:

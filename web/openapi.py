@@ -141,7 +141,8 @@ def document(routes: Iterable[Route]) -> Schema:
             "title": "vim-event-federation",
             "summary": "The states of VMs in many clouds, and their events.",
             "description": "An answer is complete or it is a 503: never a part of the instances. "
-            "Every path takes a slash at its end. All errors are JSON with a sentence in `error`.",
+            "Every path takes a slash at its end, and HEAD where it takes GET. All errors are JSON "
+            "with a sentence in `error`.",
             "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
             "version": version("vim-event-federation"),
         },

@@ -15,7 +15,7 @@ from web.instance_search import (
     parse_search,
 )
 from web.replica import FoundRow, Replica, RowQuery
-from web.routes import Route, parse_query, vim_id_in
+from web.routes import Route, body_of, parse_query, vim_id_in
 from web.single_instance import InstanceAnswer, InstanceParameters, instance_answer
 from web.status_query import StatusAnswer, StatusRequest, parse_request, status_answer
 from web.vims import FoundVims, VimList, VimsQuery
@@ -81,7 +81,7 @@ class Queries:
     async def check_vim_status(self, request: web.Request) -> web.Response:
         """Tell which instances of a VIM are in one of the states asked for."""
         vim_id = vim_id_in(request)
-        search = parse_request(vim_id, await request.read(), request.headers.get("Project"))
+        search = parse_request(vim_id, await body_of(request), request.headers.get("Project"))
         return json_response(status_answer(await self._page(search)))
 
     async def vims(self, request: web.Request) -> web.Response:

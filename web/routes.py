@@ -3,6 +3,7 @@ it: aiohttp's router, who may call what, and the OpenAPI document.
 """
 
 import asyncio
+import codecs
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import cache
 from typing import Any, Literal, TypeVar, get_origin, get_type_hints
@@ -53,13 +54,17 @@ ROUTES: web.AppKey[dict[web.AbstractRoute, Route]] = web.AppKey("routes", dict)
 
 
 def add_routes(app: web.Application, routes: Iterable[Route]) -> None:
-    """Serve ``routes``. A trailing slash is optional, as ONAP's clients differ in it."""
+    """Serve ``routes``. A trailing slash is optional, as ONAP's clients differ in it.
+
+    Where GET is answered, HEAD is, too: the same without its body (RFC 9110, 9.3.2).
+    """
     table = app.setdefault(ROUTES, {})
     for route in routes:
         handler = _prepared(route)
         for path in route.paths:
             slash = "" if path.endswith("/") else "{slash:/?}"
-            table[app.router.add_route(route.method, path + slash, handler)] = route
+            for method in ("GET", "HEAD") if route.method == "GET" else (route.method,):
+                table[app.router.add_route(method, path + slash, handler)] = route
 
 
 def _prepared(route: Route) -> Handler:
@@ -79,7 +84,8 @@ def _prepared(route: Route) -> Handler:
 
 
 async def _read_body(request: web.Request) -> None:
-    if request.headers.get("Content-Encoding", "identity") != "identity":
+    codings = ",".join(request.headers.getall("Content-Encoding", ())).split(",")
+    if any(coding.strip().lower() not in ("", "identity") for coding in codings):
         raise ApiError(415, "a body is taken as it is, without a Content-Encoding")
     try:
         async with asyncio.timeout(BODY_TIMEOUT):
@@ -88,6 +94,11 @@ async def _read_body(request: web.Request) -> None:
         raise ApiError(408, f"the body has not come within {BODY_TIMEOUT:.0f} s") from None
     except (web.RequestPayloadError, ConnectionError) as error:
         raise ApiError(400, f"the body is broken: {error}") from None
+
+
+async def body_of(request: web.Request) -> bytes:
+    """Return the body of a request without the byte order mark that some clients begin it with."""
+    return (await request.read()).removeprefix(codecs.BOM_UTF8)
 
 
 @cache

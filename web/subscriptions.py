@@ -24,7 +24,7 @@ from vimfed.settings import Settings
 from vimfed.times import utc_text
 from web.access import CALLER
 from web.errors import ApiError, Problem, Unavailable, UnavailableError, json_response
-from web.routes import Route
+from web.routes import Route, body_of
 
 LARGEST = 100_000
 """Bytes of JSON that one may take."""
@@ -142,7 +142,7 @@ class Subscriptions:
     async def put(self, request: web.Request) -> web.Response:
         """Make or replace a subscription; the answer says from when it holds."""
         name = _writable_name(request)
-        subscription = self._parsed(await request.read())
+        subscription = self._parsed(await body_of(request))
         held = await self._held()
         for concerned in (subscription, held.get(name, subscription)):
             _check_clouds(request, concerned)

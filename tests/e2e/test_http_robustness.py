@@ -1,14 +1,17 @@
 """The API among broken programs and attackers: it answers them, and goes on."""
 
 import asyncio
+import codecs
 import contextlib
 import gzip
 import json
+import re
 import time
 from collections import Counter
 from functools import partial
 from typing import NamedTuple
 
+import aiohttp
 import psutil
 import pytest
 
@@ -197,6 +200,44 @@ async def test_no_header_comes_from_what_was_asked(served: Stack, sent: bytes) -
     answer = await asked(served, sent)
     assert b"\r\nx-injected" not in answer.head.lower()
     assert 400 <= answer.status < 500
+
+
+async def test_head_is_answered_wherever_get_is_and_has_no_body(served: Stack) -> None:
+    _status, document = await served.get("/openapi.json", "one")
+    known = {"vim_id": "Owner_robustness", "cloud_owner": "Owner", "cloud_region_id": "robustness"}
+    paths = [
+        re.sub(r"{(\w+)}", lambda found: known.get(found[1], "x"), path)
+        for path, operations in document["paths"].items()
+        if "get" in operations
+    ]
+    assert len(paths) > 15
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{served.ports['one']}") as session:
+        for path in paths:
+            async with session.get(path) as got, session.head(path) as head:
+                assert head.status == got.status, path
+                assert head.content_type == got.content_type
+                assert await head.read() == b""
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [b"Content-Encoding:", b"Content-Encoding: identity", b"Content-Encoding: Identity, "],
+)
+async def test_a_body_that_is_not_encoded_may_say_so_and_begin_with_a_byte_order_mark(
+    served: Stack, headers: bytes
+) -> None:
+    body = b'{"states": ["PAUSE"]}'
+    for sent in (body, codecs.BOM_UTF8 + body):
+        answer = await asked(served, request(STATUS, sent, headers))
+        assert answer.status == 200, answer
+    name = b"PUT /api/multicloud/v1/subscriptions/bom"
+    answer = await asked(served, request(name, codecs.BOM_UTF8 + b"{}", headers))
+    assert answer.status in (200, 201), answer
+    pushed = b"POST /api/multicloud/v1/Owner/robustness/notifications"
+    answer = await asked(served, request(pushed, codecs.BOM_UTF8 + b"[]", headers))
+    assert "BOM" not in answer.error, answer
+    answer = await asked(served, request(STATUS, codecs.BOM_UTF16_LE + body))
+    assert answer.status == 400
 
 
 async def test_hundreds_of_slow_clients_keep_nobody_else_waiting(served: Stack) -> None:

@@ -5,6 +5,7 @@ import time
 from base64 import b64encode
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
@@ -177,13 +178,17 @@ async def test_a_keystone_that_is_away_is_told_so() -> None:
             await client.owner_of("token")
 
 
-async def statuses(auth: WebAuthSettings, method: str, *sent: dict[str, str]) -> list[int]:
+async def statuses(
+    auth: WebAuthSettings | WebSettings, method: str, *sent: dict[str, str]
+) -> list[int]:
     """Return what requests of these headers are answered, all at once, by a route for readers."""
 
     async def answer(_request: web.Request) -> web.Response:
         return json_response({})
 
-    access = Access(WebSettings(auth=auth, canonical_url="http://worker-1:6066"))
+    if isinstance(auth, WebAuthSettings):
+        auth = WebSettings(auth=auth, canonical_url="http://worker-1:6066")
+    access = Access(auth)
     app = web.Application(middlewares=[errors_as_json, access.check])
     app.cleanup_ctx.append(access.running)
     routes = [
@@ -229,6 +234,42 @@ async def test_a_page_of_another_site_changes_nothing_also_where_a_browser_tells
     auth = WebAuthSettings(allow_anonymous=True)
     assert await statuses(auth, "POST", headers) == [status]
     assert await statuses(auth, "GET", headers) == [200]
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "status"),
+    [
+        ("worker:6066", "https://portal.example", 200),
+        ("worker:6066", "https://Portal.example:8443", 200),
+        ("worker:6066", "https://only.example:8443", 200),
+        ("worker:6066", "https://only.example", 403),
+        ("worker:6066", "https://[2001:db8::1]:80", 200),
+        ("worker:6066", "https://portal.example.evil", 403),
+        ("worker:6066", "https://evil/portal.example", 403),
+        ("portal.example", "https://evil", 403),
+        ("worker:6066", "null", 403),
+    ],
+)
+async def test_a_page_behind_a_proxy_that_rewrites_host_is_ours_where_the_settings_name_it(
+    host: str, origin: str, status: int
+) -> None:
+    web_settings = WebSettings(
+        allowed_hosts=["portal.example", "only.example:8443", "[2001:db8::1]"],
+        auth=WebAuthSettings(allow_anonymous=True),
+    )
+    assert await statuses(web_settings, "POST", {"Host": host, "Origin": origin}) == [status]
+
+
+async def test_who_need_not_log_in_may_ask_by_a_name_that_the_settings_allow() -> None:
+    allowed = WebSettings(allowed_hosts=["Portal.example"])
+    for host, status in (("portal.example:80", 200), ("other.example", 403)):
+        assert await statuses(allowed, "GET", {"Host": host}) == [status]
+
+
+@pytest.mark.parametrize("host", ["", "*", "http://portal", "portal/x", "a b", "2001:db8::1"])
+def test_a_name_that_no_browser_sends_is_refused(host: str) -> None:
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"allowed_hosts": [host]}, WebSettings)
 
 
 async def test_who_need_not_log_in_must_ask_loopback_by_a_name_of_its_own() -> None:

@@ -82,6 +82,8 @@ def _type(kind: Any) -> str:
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is Literal:
         return "one of " + ", ".join(_code(argument) for argument in arguments)
+    if origin is Annotated:
+        return _type(arguments[0])
     if origin in (list, tuple):
         return f"list of {_type(arguments[0])}"
     if origin in (typing.Union, types.UnionType):
