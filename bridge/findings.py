@@ -85,9 +85,6 @@ GIVEN_UP = {
 }
 """The conductor's events: what kind fails with them."""
 
-TRIED_ON_SEVERAL_HOSTS = ("CREATE", "RESIZE_PREP")
-"""Kinds whose identity has a host in it."""
-
 _BOTH: tuple[Phase, ...] = ("start", "end")
 _POWER_STATES = {
     0: "pending",
@@ -315,8 +312,6 @@ def _phase(
     if phase != "start" and at.endswith(".000000Z"):
         # MySQL keeps whole seconds: what ended in this second did so after what began in it.
         at = at.replace(".000000Z", ".999999Z")
-    if kind not in TRIED_ON_SEVERAL_HOSTS and host != CONDUCTOR:
-        host = ""
     found = FoundAction(kind=kind, phase=phase, request_id=action.request_id, host=host, at=at)
     return begun, found
 

@@ -13,9 +13,7 @@ from streams.normalise import (
     decode_notification,
     normalise,
 )
-from streams.payloads import Payload
 from streams.transition import Outcome, encode_event, encode_row, transition
-from vimfed.flat_payload import NULL
 from vimfed.kafka import MAX_RECORD_BYTES
 from vimfed.keys import instance_key
 from vimfed.records import InstanceState
@@ -102,10 +100,6 @@ def _fold(
             folded.rejected.append((record, f"the record's key is not {key.decode()}"))
             folded.outcomes["malformed"] += 1
             continue
-        if not _is_named_by_text(news.payload):
-            folded.rejected.append((record, "display_name is no text"))
-            folded.outcomes["malformed"] += 1
-            continue
         row = known[key] if key in known else read_row(key)
         try:
             outcome = transition(row, news, record.offset, deleted_retention)
@@ -134,12 +128,6 @@ def _fold(
             folded.reconciled[news.vim_id] += len(outcome.events)
     folded.rows = {key: encode_row(row) for key, row in changed.items()}
     return folded
-
-
-def _is_named_by_text(payload: Payload) -> bool:
-    """Return whether a payload's display_name is one: whoever shows or sorts by it counts on it."""
-    name = payload.get("display_name", NULL) if isinstance(payload, dict) else payload.display_name
-    return name == NULL or bytes(name).startswith(b'"')
 
 
 def _is_too_large(key: bytes, row: InstanceState | None, events: list[bytes]) -> bool:

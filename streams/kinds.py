@@ -35,6 +35,12 @@ _SNAPSHOT = (
 )
 
 
+Discriminator = Literal["", "host", "volume", "share"]
+"""What both formats name of one telling: the publisher's host, a volume's id, a share's id."""
+
+_ALL: tuple[Phase, ...] = ("start", "end", "error")
+
+
 class Action(NamedTuple):
     """One of nova's notification actions."""
 
@@ -48,20 +54,31 @@ class Action(NamedTuple):
     end_vm_state: str = ""
     """The vm_state in which it leaves the instance; empty unless that state is this action's own
     (``active`` is nobody's)."""
-    hands_over: bool = False
-    """Its end is sent by a host that has handed the instance to another before: the copy that it
-    carries can be older than what the other has told already, so it tells no state."""
-    reschedules: bool = False
-    """Within one request it can be tried on several hosts, which only the publisher names."""
+    old_copies: tuple[Phase, ...] = ()
+    """The phases that tell no state: the copy of the instance that they carry can be older than
+    what another host, or an action beside this one, has told already."""
+    told_apart_by: Discriminator = ""
+    """What tells apart the several times that one request can make an action happen."""
+    other_legacy: tuple[str, ...] = ()
+    """Further names in ``compute.instance.<name>.<phase>``."""
 
 
 ACTIONS: tuple[Action, ...] = (
-    Action("CREATE", "create", "create", _BUILD, reschedules=True),
-    Action("DELETE", "delete", "delete", ("deleting",), DELETED),
+    # A build is tried on further hosts; Icehouse prefixed the name of its error twice.
+    Action(
+        "CREATE",
+        "create",
+        "create",
+        _BUILD,
+        told_apart_by="host",
+        other_legacy=("instance.create",),
+    ),
+    # force_delete: by the API, of a server whose host is down, or that has none any more.
+    Action("DELETE", "delete", "delete", ("deleting",), DELETED, other_legacy=("force_delete",)),
     Action("SOFT_DELETE", "soft_delete", "soft_delete", ("soft-deleting",), "soft-delete"),
     Action("RESTORE", "restore", "restore", ("restoring",)),
     # The hypervisor's tear-down inside a delete or a failed build, not a guest's power-off.
-    Action("SHUT_DOWN", "shutdown", "shutdown", ("deleting",)),
+    Action("SHUT_DOWN", "shutdown", "shutdown", ("deleting",), told_apart_by="host"),
     Action("POWER_OFF", "power_off", "power_off", ("powering-off",), "stopped"),
     Action("POWER_ON", "power_on", "power_on", ("powering-on",)),
     Action("PAUSE", "pause", "pause", ("pausing",), "paused"),
@@ -77,12 +94,29 @@ ACTIONS: tuple[Action, ...] = (
         "resize_prep",
         "resize.prep",
         ("resize_prep",),
-        hands_over=True,
-        reschedules=True,
+        old_copies=("end",),
+        told_apart_by="host",
     ),
-    Action("RESIZE", "resize", "resize", _RESIZE, "resized", hands_over=True),
+    # Its error is told by each host that cannot take the instance, and may come after the
+    # conductor's word that no host is left.
+    Action(
+        "RESIZE",
+        "resize",
+        "resize",
+        _RESIZE,
+        "resized",
+        old_copies=("end", "error"),
+        told_apart_by="host",
+    ),
     Action("RESIZE_FINISH", "resize_finish", "finish_resize", ("resize_finish",), "resized"),
-    Action("RESIZE_CONFIRM", "resize_confirm", "resize.confirm", ("resize_confirming",)),
+    # Between cells the conductor begins it with the source's copy.
+    Action(
+        "RESIZE_CONFIRM",
+        "resize_confirm",
+        "resize.confirm",
+        ("resize_confirming",),
+        old_copies=("start",),
+    ),
     Action("RESIZE_REVERT", "resize_revert", "resize.revert", ("resize_reverting",)),
     Action("RESCUE", "rescue", "rescue", ("rescuing",), "rescued"),
     Action("UNRESCUE", "unrescue", "unrescue", ("unrescuing",)),
@@ -95,34 +129,42 @@ ACTIONS: tuple[Action, ...] = (
         "shelved_offloaded",
     ),
     Action("UNSHELVE", "unshelve", "unshelve", ("unshelving",)),
-    Action("SNAPSHOT", "snapshot", "snapshot", _SNAPSHOT),
-    Action("TRIGGER_CRASH_DUMP", "trigger_crash_dump", "trigger_crash_dump"),
-    Action("LOCK", "lock"),
-    Action("UNLOCK", "unlock"),
+    Action("SNAPSHOT", "snapshot", "snapshot", _SNAPSHOT, other_legacy=("live_snapshot",)),
+    Action("TRIGGER_CRASH_DUMP", "trigger_crash_dump", "trigger_crash_dump", old_copies=_ALL),
+    Action("LOCK", "lock", old_copies=_ALL),
+    Action("UNLOCK", "unlock", old_copies=_ALL),
     Action("LIVE_MIGRATION_PRE", "live_migration_pre", "live_migration.pre", ("migrating",)),
-    Action("LIVE_MIGRATION_POST", "live_migration_post", "live_migration._post", hands_over=True),
+    Action(
+        "LIVE_MIGRATION_POST", "live_migration_post", "live_migration._post", old_copies=("end",)
+    ),
     Action("LIVE_MIGRATION_POST_DEST", "live_migration_post_dest", "live_migration.post.dest"),
     Action("LIVE_MIGRATION_ROLLBACK", "live_migration_rollback", "live_migration._rollback"),
     Action(
         "LIVE_MIGRATION_ROLLBACK_DEST",
         "live_migration_rollback_dest",
         "live_migration.rollback.dest",
+        old_copies=_ALL,
     ),
-    Action("LIVE_MIGRATION_ABORT", "live_migration_abort", "live.migration.abort"),
+    Action("LIVE_MIGRATION_ABORT", "live_migration_abort", "live.migration.abort", old_copies=_ALL),
     Action(
         "LIVE_MIGRATION_FORCE_COMPLETE",
         "live_migration_force_complete",
         "live.migration.force.complete",
+        old_copies=_ALL,
     ),
-    Action("VOLUME_ATTACH", "volume_attach", "volume.attach"),
-    Action("VOLUME_DETACH", "volume_detach", "volume.detach"),
-    Action("VOLUME_SWAP", "volume_swap"),
-    Action("INTERFACE_ATTACH", "interface_attach"),
-    Action("INTERFACE_DETACH", "interface_detach"),
-    Action("SHARE_ATTACH", "share_attach"),
-    Action("SHARE_DETACH", "share_detach"),
-    Action("CREATE_IP", legacy="create_ip"),
-    Action("DELETE_IP", legacy="delete_ip"),
+    Action(
+        "VOLUME_ATTACH", "volume_attach", "volume.attach", old_copies=_ALL, told_apart_by="volume"
+    ),
+    Action(
+        "VOLUME_DETACH", "volume_detach", "volume.detach", old_copies=_ALL, told_apart_by="volume"
+    ),
+    Action("VOLUME_SWAP", "volume_swap", old_copies=_ALL, told_apart_by="volume"),
+    Action("INTERFACE_ATTACH", "interface_attach", old_copies=_ALL),
+    Action("INTERFACE_DETACH", "interface_detach", old_copies=_ALL),
+    Action("SHARE_ATTACH", "share_attach", old_copies=_ALL, told_apart_by="share"),
+    Action("SHARE_DETACH", "share_detach", old_copies=_ALL, told_apart_by="share"),
+    Action("CREATE_IP", legacy="create_ip", old_copies=_ALL),
+    Action("DELETE_IP", legacy="delete_ip", old_copies=_ALL),
     # Told by the conductor alone, when it finds no host for a resize or a migration.
     Action("MIGRATE"),
     Action(STATE),
@@ -145,18 +187,22 @@ class EventType(NamedTuple):
     is_update: bool = False
     """An update tells no action; its kind is that of what only updates tell."""
     tells_state: bool = True
-    host_from_publisher: bool = False
-    """See ``Action.reschedules``."""
+    """See ``Action.old_copies``."""
+    told_apart_by: Discriminator = ""
 
 
-AUDITS = frozenset({"compute.instance.exists", "instance.exists"})
-"""Snapshots for accounting, sent around some actions and in floods: they tell no change."""
+AUDIT_PREFIXES = ("compute.instance.exists", "instance.exists")
+"""Snapshots for accounting, sent around some actions and in floods: they tell no change. What
+verified them sent them on as ``compute.instance.exists.verified`` in old releases."""
 
 INSTANCE_PREFIXES = ("compute.instance.", "instance.", "compute_task.", EVENT_PREFIX)
 """How all event types begin that are about one instance."""
 
 FAILURES = "compute.exception"
 """A failed call inside nova, versioned; the legacy ones are named after the function."""
+
+CONDUCTOR = "compute_task"
+"""What stands for the host where the conductor gives a task up."""
 
 _PHASES: tuple[tuple[str, Phase], ...] = (
     ("", "end"),
@@ -179,15 +225,17 @@ def event_types() -> dict[str, EventType]:
         types[f"compute_task.{task}.error"] = EventType("versioned_task", kind, "error")
     for action in ACTIONS:
         for suffix, phase in _PHASES:
-            tells_state = not (action.hands_over and phase == "end")
-            meaning = (action.kind, phase, False, tells_state, action.reschedules)
-            if action.legacy:
-                types[f"compute.instance.{action.legacy}{suffix}"] = EventType("legacy", *meaning)
+            meaning = (action.kind, phase, False, phase not in action.old_copies)
+            legacy = EventType("legacy", *meaning, action.told_apart_by)
+            for name in (action.legacy, *action.other_legacy):
+                if name:
+                    types[f"compute.instance.{name}{suffix}"] = legacy
             if action.versioned:
-                types[f"instance.{action.versioned}{suffix}"] = EventType("versioned", *meaning)
+                versioned = EventType("versioned", *meaning, action.told_apart_by)
+                types[f"instance.{action.versioned}{suffix}"] = versioned
             if suffix and action.kind != STATE:
-                # Whoever found it out names its host as the publisher's.
-                found = EventType("report", action.kind, phase, host_from_publisher=True)
+                # What is found is no copy: it may carry the state as well.
+                found = EventType("report", action.kind, phase, told_apart_by=action.told_apart_by)
                 types[f"{EVENT_PREFIX}{action.kind.lower()}{suffix}"] = found
     return types
 
@@ -195,16 +243,96 @@ def event_types() -> dict[str, EventType]:
 EVENT_TYPES: dict[str, EventType] = event_types()
 
 
-def only_actions_make(old_vm_state: str, vm_state: str) -> bool:
-    """Return whether no reset and no late error makes this transition, but only an action.
+class Told(NamedTuple):
+    """What an update tells."""
 
-    Such an action tells it, though the update says that no task was running: RESIZE_CONFIRM runs
-    without one (and leaves an instance stopped that was resized stopped), and so do deletions by
-    the API host where the instance has no host, or one that is down.
+    kind: str
+    phase: Phase
+    apart: str = ""
+    """What ``Action.told_apart_by`` says of it."""
+    unless: tuple[tuple[str, Phase], ...] = ()
+    """Told only if the update's request has told none of these: what follows them tells it."""
+    otherwise: "Told | None" = None
+    """What is told if it has."""
+
+
+class Change(NamedTuple):
+    """What an update says that it changed, and what is known of the request that made it."""
+
+    old: tuple[str, str]
+    """(vm_state, task_state) before."""
+    new: tuple[str, str]
+    has_host: bool
+    in_order: bool
+    """Whether all is known that was told before, on the same queue."""
+    continues: bool
+    """Whether its request made the state before as well, or there is none."""
+
+
+_STATE_CHANGE = Told(STATE, "end")
+_BY_DELETION = {
+    DELETED: Told("DELETE", "end", unless=(("DELETE", "start"),)),
+    "soft-delete": Told(
+        "SOFT_DELETE", "end", unless=(("SOFT_DELETE", "start"), ("DELETE", "start"))
+    ),
+}
+"""By the vm_state that it leaves: a deletion. Not every one has notifications of its own: nova
+tells a forced deletion by the API in legacy ones only (nova/compute/utils.py,
+notify_about_instance_delete)."""
+
+_GIVEN_UP = {
+    "migrating": Told(
+        "MIGRATE", "error", CONDUCTOR, (("LIVE_MIGRATION_PRE", "start"),), _STATE_CHANGE
+    ),
+    "rebuilding": Told(
+        "REBUILD", "error", CONDUCTOR, (("REBUILD", "start"), ("REBUILD", "error")), _STATE_CHANGE
+    ),
+}
+"""By task_state: what the conductor tells right after the update, when it gives the task up before
+a host has begun with it (nova/scheduler/utils.py, set_vm_state_and_notify)."""
+
+
+def told_by_update(change: Change) -> Told | None:
+    """Return what an update tells; None where it tells nothing, or an action does."""
+    (old_vm_state, old_task_state), (vm_state, task_state) = change.old, change.new
+    if old_vm_state in ("", vm_state) or vm_state == "":
+        return None
+    if vm_state in _BY_DELETION:
+        return _BY_DELETION[vm_state]
+    if vm_state == "error":
+        return _given_up(change) or _STATE_CHANGE
+    if task_state:
+        return None
+    if old_task_state:
+        return _left_error(change)
+    # A resize's confirmation runs without a task, and its end tells.
+    is_confirmed = old_vm_state == "resized" and vm_state in ("active", "stopped")
+    return None if is_confirmed else _STATE_CHANGE
+
+
+def _given_up(change: Change) -> Told | None:
+    """Return what the conductor tells of a change to error itself, right after the update."""
+    (old_vm_state, old_task_state), (_, task_state) = change.old, change.new
+    if task_state or not change.continues:
+        return None
+    if old_vm_state == "building":
+        is_unplaced = old_task_state == "scheduling" and not change.has_host
+        return Told("CREATE", "error", CONDUCTOR) if is_unplaced else None
+    return _GIVEN_UP.get(old_task_state) if change.in_order else None
+
+
+def _left_error(change: Change) -> Told | None:
+    """Return what is told when an instance leaves an error with a task: a reset, or nothing.
+
+    The end of the action whose task it was tells it, but no deletion ends so.
     """
-    return vm_state in (DELETED, "soft-delete") or (
-        old_vm_state == "resized" and vm_state in ("active", "stopped")
-    )
+    (old_vm_state, old_task_state), _ = change.old, change.new
+    if old_vm_state != "error":
+        return None
+    running = _running(old_vm_state, old_task_state)
+    if KINDS[running].end_vm_state in _BY_DELETION:
+        return _STATE_CHANGE
+    return Told(STATE, "end", unless=((running, "start"),)) if change.in_order else None
 
 
 _KIND_OF_TASK = {

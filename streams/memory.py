@@ -1,17 +1,54 @@
-"""A row's memory of what has been told: fixed-width entries in one byte string, oldest first.
+"""A row's memories: fixed-width entries in one byte string, oldest first.
 
-An entry is 16 bytes, big-endian: 8 of a hash, 2 that tag the sender's clock, 6 of that clock's
-time in milliseconds since 1970. A memory holds its newest entries only; what it has to forget is
-returned, so that the caller can still tell what is too old to judge from what is new.
+There are two of them. ``messages`` holds message ids, by which a redelivery is known. ``told``
+holds the identities of what has been told, and how often each teller has told it, by which the same
+thing told by another teller is known. Both hold their newest entries only; what has to be forgotten
+is returned, so that the caller can still tell what is too old to judge from what is new.
+
+An entry is 16 bytes, big-endian: 8 of a hash, then
+
+- in ``messages`` 2 that tag the sender's clock, and 6 of that clock's time in ms since 1970;
+- in ``told`` 1 that counts the tellings in legacy notifications, 1 that counts those in versioned
+  ones, and 6 for the time in ms since 1970. Of these 6 the highest bit says that the entry counts,
+  and the fourth whether somebody else told the thing (a report, or an update in its stead).
+
+Release 0.1.0 wrote a clock's tag into ``told`` too: such an entry counts as one telling of each.
 """
 
 import hashlib
+from enum import IntEnum
+from typing import NamedTuple
 from zlib import crc32
 
 ENTRY = 16
 HASH = 8
 MOST_MS = (1 << 48) - 1
-"""The latest time that an entry can hold, in the year 10889."""
+"""Latest time of a message id, in the year 10889."""
+MOST_TOLD_MS = (1 << 44) - 1
+"""Latest time of a told thing, in the year 2527."""
+
+_COUNTS = 1 << 47
+_OTHERS = 1 << 44
+
+
+class Teller(IntEnum):
+    """Who tells: each format tells a thing as often as it happens, others any number of times."""
+
+    LEGACY = 0
+    VERSIONED = 1
+    OTHER = 2
+
+
+class Tellings(NamedTuple):
+    """How often each teller has told a thing; of others only whether one has."""
+
+    legacy: int
+    versioned: int
+    others: int
+
+
+_ONCE = (1 << 56 | _COUNTS, 1 << 48 | _COUNTS, _OTHERS | _COUNTS)
+"""By teller: what stands above the time in the entry of what that teller alone told, once."""
 
 
 def hash_of(text: str) -> bytes:
@@ -24,23 +61,60 @@ def clock_tag(publisher_id: str) -> int:
     return crc32(publisher_id.encode()) & 0xFFFF
 
 
-def entry_of(key: bytes, clock: int, at_ms: int) -> bytes:
-    """Return the entry of what has the hash ``key``, told at ``at_ms`` by the clock ``clock``."""
+def message_entry(key: bytes, clock: int, at_ms: int) -> bytes:
+    """Return the entry of a message id with the hash ``key``, sent at ``at_ms`` by ``clock``."""
     return key + ((clock << 48) | at_ms).to_bytes(8, "big")
 
 
 def clock_and_time(entry: bytes) -> tuple[int, int]:
-    """Return (clock tag, ms since 1970) of an entry."""
+    """Return (clock tag, ms since 1970) of a message id's entry."""
     stamp = int.from_bytes(entry[HASH:], "big")
     return stamp >> 48, stamp & MOST_MS
 
 
-def holds(memory: bytes, key: bytes) -> bool:
-    """Return whether ``memory`` has an entry with the hash ``key``."""
+def told_entry(key: bytes, teller: Teller, at_ms: int) -> bytes:
+    """Return the entry of a thing with the hash ``key``, told once, by ``teller`` at ``at_ms``."""
+    return key + (_ONCE[teller] | min(at_ms, MOST_TOLD_MS)).to_bytes(8, "big")
+
+
+def told_at(entry: bytes) -> int:
+    """Return when a thing was first told, in ms since 1970."""
+    return int.from_bytes(entry[HASH:], "big") & MOST_TOLD_MS
+
+
+def tellings_of(entry: bytes) -> Tellings:
+    """Return how often each teller has told a thing."""
+    stamp = int.from_bytes(entry[HASH:], "big")
+    if not stamp & _COUNTS:
+        return Tellings(1, 1, 0)
+    return Tellings(stamp >> 56, stamp >> 48 & 0xFF, stamp >> 44 & 1)
+
+
+def told_again(entry: bytes, teller: Teller) -> bytes:
+    """Return the entry of a thing that ``teller`` has told once more; 255 times are the most."""
+    counts = [*tellings_of(entry)]
+    counts[teller] = min(counts[teller] + 1, 1 if teller is Teller.OTHER else 0xFF)
+    legacy, versioned, others = counts
+    stamp = legacy << 56 | versioned << 48 | _COUNTS | others << 44 | told_at(entry)
+    return entry[:HASH] + stamp.to_bytes(8, "big")
+
+
+def find(memory: bytes, key: bytes) -> int:
+    """Return where in ``memory`` the entry with the hash ``key`` begins; -1 where there is none."""
     at = memory.find(key)
     while at >= 0 and at % ENTRY:
         at = memory.find(key, at + 1)
-    return at >= 0
+    return at
+
+
+def entry_at(memory: bytes, at: int) -> bytes:
+    """Return the entry that begins at ``at``."""
+    return memory[at : at + ENTRY]
+
+
+def replaced(memory: bytes, at: int, entry: bytes) -> bytes:
+    """Return ``memory`` with ``entry`` in place of the one that begins at ``at``."""
+    return memory[:at] + entry + memory[at + ENTRY :]
 
 
 def remember(memory: bytes, entry: bytes, most: int) -> tuple[bytes, bytes]:

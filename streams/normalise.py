@@ -9,19 +9,22 @@ from typing import Literal
 import msgspec
 
 from streams.kinds import (
-    AUDITS,
+    AUDIT_PREFIXES,
+    CONDUCTOR,
     EVENT_TYPES,
     FAILURES,
     INSTANCE_PREFIXES,
     EventType,
 )
+from streams.memory import Teller
 from streams.payloads import (
-    LegacyPayload,
     Payload,
     StateUpdate,
-    TaskData,
-    TaskPayload,
-    VersionedPayload,
+    VersionedData,
+    decode_legacy,
+    decode_legacy_task,
+    decode_versioned,
+    decode_versioned_task,
     flatten_legacy_task,
     flatten_versioned_task,
     known_fields,
@@ -63,8 +66,10 @@ class InstanceNews(msgspec.Struct, frozen=True, gc=False):
     """What an update says that there was before; nova replaces a null by the new value."""
     operation: str
     """The request id, the same in all notifications of one API call; else the message id."""
-    host: str
-    """Tells apart the hosts on which one request may try the same action; else empty."""
+    apart: str
+    """What tells apart the several times that one request can make an action happen: see
+    ``Action.told_apart_by``; else empty."""
+    teller: Teller
     message_id: str
     publisher_id: str
     timestamp: str
@@ -75,7 +80,9 @@ class InstanceNews(msgspec.Struct, frozen=True, gc=False):
     """Since when it is so: for nova's own notifications the timestamp."""
     received_at: str
     path: str
+    session: str
     sequence: int
+    is_redelivered: bool
     source: Source
     payload: Payload
     """As it came; streams.payloads.encode_flat makes it the specification's."""
@@ -105,11 +112,7 @@ class _Report(msgspec.Struct, gc=False):
 
 
 _decode_notification = msgspec.json.Decoder(Notification).decode
-_decode_legacy = msgspec.json.Decoder(LegacyPayload).decode
-_decode_versioned = msgspec.json.Decoder(VersionedPayload).decode
 _decode_report = msgspec.json.Decoder(_Report).decode
-_decode_legacy_task = msgspec.json.Decoder(TaskData).decode
-_decode_versioned_task = msgspec.json.Decoder(TaskPayload).decode
 
 _UNTOLD = (None, "", "None")
 """How nova spells a time that there is not."""
@@ -138,7 +141,7 @@ def normalise(notification: Notification) -> InstanceNews | Passed:
 
 
 def _why_unknown(event_type: str) -> PassReason:
-    if event_type in AUDITS:
+    if event_type.startswith(AUDIT_PREFIXES):
         return "audit"
     if event_type.startswith(INSTANCE_PREFIXES):
         return "unknown_action"
@@ -148,33 +151,43 @@ def _why_unknown(event_type: str) -> PassReason:
 
 
 def _read_legacy(notification: Notification, meaning: EventType) -> InstanceNews | Passed:
-    payload = _decode_legacy(notification.payload)
-    old_vm_state, old_task_state = payload.take_old_states()
+    payload = decode_legacy(notification.payload)
+    extras = payload.take_extras()
+    if extras.failed and (meaning.kind, meaning.phase) == ("CREATE", "end"):
+        meaning = _FAILED_BUILD
+    vm_state, task_state = _states(
+        meaning, payload, payload.state or "", payload.state_description or ""
+    )
     return _news(
         notification,
         meaning,
         payload,
         payload.instance_id,
-        _vm_state(payload.state, payload.deleted_at, payload.terminated_at),
-        payload.state_description or "",
-        old_vm_state=old_vm_state,
-        old_task_state=old_task_state,
+        vm_state,
+        task_state,
+        teller=Teller.LEGACY,
+        apart=extras.volume_id,
+        old_vm_state=extras.old_state,
+        old_task_state=extras.old_task_state,
     )
 
 
 def _read_versioned(notification: Notification, meaning: EventType) -> InstanceNews | Passed:
-    payload = _decode_versioned(notification.payload)
+    payload = decode_versioned(notification.payload)
     if not payload.version.startswith(_KNOWN_MAJORS):
         return Passed("unknown_version", notification.event_type)
     data = payload.data
-    update = StateUpdate() if data.state_update is None else data.state_update.data
+    update = _NO_UPDATE if data.state_update is None else data.state_update.data
+    vm_state, task_state = _states(meaning, data, data.state or "", data.task_state or "")
     return _news(
         notification,
         meaning,
         data,
         data.uuid,
-        _vm_state(data.state, data.deleted_at, data.terminated_at),
-        data.task_state or "",
+        vm_state,
+        task_state,
+        teller=Teller.VERSIONED,
+        apart=data.volume_id or data.old_volume_id or data.share_id or "",
         old_vm_state=update.old_state or "",
         old_task_state=update.old_task_state or "",
         power_state=data.power_state or "",
@@ -183,20 +196,20 @@ def _read_versioned(notification: Notification, meaning: EventType) -> InstanceN
 
 
 def _read_legacy_task(notification: Notification, meaning: EventType) -> InstanceNews | Passed:
-    return _task_news(
-        notification, meaning, flatten_legacy_task(_decode_legacy_task(notification.payload))
-    )
+    task = decode_legacy_task(notification.payload)
+    return _task_news(notification, meaning, flatten_legacy_task(task), Teller.LEGACY)
 
 
 def _read_versioned_task(notification: Notification, meaning: EventType) -> InstanceNews | Passed:
-    payload = _decode_versioned_task(notification.payload)
+    payload = decode_versioned_task(notification.payload)
     if not payload.version.startswith(_KNOWN_MAJORS):
         return Passed("unknown_version", notification.event_type)
-    return _task_news(notification, meaning, flatten_versioned_task(payload.data))
+    task = flatten_versioned_task(payload.data)
+    return _task_news(notification, meaning, task, Teller.VERSIONED)
 
 
 def _task_news(
-    notification: Notification, meaning: EventType, payload: FlatPayload
+    notification: Notification, meaning: EventType, payload: FlatPayload, teller: Teller
 ) -> InstanceNews | Passed:
     return _news(
         notification,
@@ -205,13 +218,15 @@ def _task_news(
         payload.instance_id,
         payload.state or "",
         "",
-        host="compute_task",
+        teller=teller,
+        apart=CONDUCTOR,
         is_sparse=True,
     )
 
 
 def _read_report(notification: Notification, meaning: EventType) -> InstanceNews | Passed:
     report = _decode_report(notification.payload)
+    host = host_of(notification.publisher_id)
     return _news(
         notification,
         meaning,
@@ -219,6 +234,8 @@ def _read_report(notification: Notification, meaning: EventType) -> InstanceNews
         report.instance_id,
         report.state,
         report.state_description,
+        teller=Teller.OTHER,
+        apart=host if host == CONDUCTOR else "",
         power_state=report.power_state,
         changed_at=report.changed_at,
         is_report=True,
@@ -226,6 +243,9 @@ def _read_report(notification: Notification, meaning: EventType) -> InstanceNews
 
 
 _KNOWN_MAJORS = ("1.", "2.")
+_NO_UPDATE = StateUpdate()
+_FAILED_BUILD = EVENT_TYPES["compute.instance.create.error"]
+"""What releases up to Mitaka tell of a failed build: its end, with an exception."""
 _READERS = {
     "legacy": _read_legacy,
     "versioned": _read_versioned,
@@ -235,15 +255,27 @@ _READERS = {
 }
 
 
-def _vm_state(state: str | None, deleted_at: str | None, terminated_at: str | None) -> str:
-    """Return the vm_state, ``deleted`` where the times say so.
+def _states(
+    meaning: EventType, payload: FlatPayload | VersionedData, vm_state: str, task_state: str
+) -> tuple[str, str]:
+    """Return (vm_state, task_state): ``deleted`` and nothing where the payload's times say so.
 
     A soft delete sets deleted_at alone and can be undone. One on a host that is down destroys the
-    instance for good, which only terminated_at beside it tells.
+    instance for good, which terminated_at beside it tells. A server that never had a host is
+    destroyed with the vm_state that it had: then the end of its deletion tells it by deleted_at,
+    unless what ends there is a soft delete that failed (nova/compute/api.py, _delete).
     """
-    if deleted_at not in _UNTOLD and terminated_at not in _UNTOLD:
-        return DELETED
-    return state or ""
+    if payload.deleted_at in _UNTOLD:
+        return vm_state, "" if vm_state == DELETED else task_state
+    is_unplaced = (
+        (meaning.kind, meaning.phase) == ("DELETE", "end")
+        and not payload.host
+        and vm_state != "soft-delete"
+        and task_state != "soft-deleting"
+    )
+    if payload.terminated_at not in _UNTOLD or is_unplaced or vm_state == DELETED:
+        return DELETED, ""
+    return vm_state, task_state
 
 
 def _news(
@@ -254,7 +286,8 @@ def _news(
     vm_state: str,
     task_state: str,
     *,
-    host: str = "",
+    teller: Teller,
+    apart: str,
     old_vm_state: str = "",
     old_task_state: str = "",
     power_state: str = "",
@@ -270,20 +303,23 @@ def _news(
     received_at = notification.received_at
     timestamp, timestamp_ms = _utc(notification.timestamp) or _utc(received_at) or ("", 0)
     since, _ = (_utc(changed_at) if changed_at else None) or (timestamp, 0)
+    if apart != CONDUCTOR:
+        apart = host_of(publisher_id) if meaning.told_apart_by == "host" else apart
     return InstanceNews(
         notification.vim_id,
         instance_id,
         meaning.kind,
         meaning.phase,
         meaning.is_update,
-        meaning.tells_state and vm_state != "",
+        _tells_state(meaning, vm_state),
         vm_state,
         task_state,
         power_state,
         old_vm_state,
         old_task_state,
         notification.request_id or request_id or message_id,
-        host_of(publisher_id) if meaning.host_from_publisher and not is_sparse else host,
+        apart,
+        teller,
         message_id,
         publisher_id,
         timestamp,
@@ -291,12 +327,29 @@ def _news(
         since,
         received_at,
         notification.path,
+        notification.session,
         notification.sequence,
+        notification.redelivered,
         notification.source,
         payload,
         is_sparse,
         is_report,
         False,
+    )
+
+
+def _tells_state(meaning: EventType, vm_state: str) -> bool:
+    """Return whether the states are the instance's now.
+
+    What a copy says that can be old is believed only where it is final (a deletion), or what the
+    message is about (an error).
+    """
+    if vm_state == "":
+        return False
+    return (
+        meaning.tells_state
+        or vm_state == DELETED
+        or (meaning.phase == "error" and vm_state == "error")
     )
 
 

@@ -6,23 +6,43 @@ them. What only some notifications carry (``fixed_ips``, ``old_state``, ...) doe
 specification's payload and is left out, whichever format told it.
 """
 
+from typing import NamedTuple
+
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
+from streams.tolerant import tolerant_decoder, without_wrong_fields
 from vimfed.flat_payload import EMPTY, NULL, OBJECT, ZERO, FlatPayload, Gigabytes, Text
 
 
+class Extras(NamedTuple):
+    """What a legacy payload tells beside the flat one."""
+
+    old_state: str
+    old_task_state: str
+    volume_id: str
+    failed: bool
+    """Whether it names an exception."""
+
+
 class LegacyPayload(FlatPayload, gc=False):
-    """A legacy payload: flat, with the old states beside it in an update."""
+    """A legacy payload: flat, with what some notifications tell beside it."""
 
     old_state: Text | UnsetType = UNSET
     old_task_state: Text | UnsetType = UNSET
+    volume_id: Text | UnsetType = UNSET
+    exception: Raw | UnsetType = UNSET
 
-    def take_old_states(self) -> tuple[str, str]:
-        """Return (old_state, old_task_state) and leave the flat payload alone."""
-        old = (self.old_state or "", self.old_task_state or "")
-        self.old_state = self.old_task_state = UNSET
-        return old
+    def take_extras(self) -> Extras:
+        """Return what is told beside the flat payload, and leave that alone."""
+        extras = Extras(
+            self.old_state or "",
+            self.old_task_state or "",
+            self.volume_id or "",
+            self.exception not in _NO_EXCEPTION,
+        )
+        self.old_state = self.old_task_state = self.volume_id = self.exception = UNSET
+        return extras
 
 
 class Flavor(Struct, gc=False):
@@ -35,7 +55,7 @@ class Flavor(Struct, gc=False):
     ephemeral_gb: Gigabytes = 0
     name: Raw = EMPTY
 
-    def disk_gb(self) -> int:
+    def disk_gb(self) -> float:
         """Return the size of all disks, as legacy payloads say it."""
         return (self.root_gb or 0) + (self.ephemeral_gb or 0)
 
@@ -72,6 +92,9 @@ class VersionedData(Struct, gc=False):
     deleted_at: Text = None
     terminated_at: Text = None
     state_update: StateUpdateObject | None = None
+    volume_id: Text = None
+    old_volume_id: Text = None
+    share_id: Text = None
     flavor: FlavorObject | None = None
     launched_at: Text = None
     created_at: Text = None
@@ -79,7 +102,7 @@ class VersionedData(Struct, gc=False):
     progress: Raw = EMPTY
     user_id: Raw = EMPTY
     reservation_id: Raw = EMPTY
-    display_name: Raw = EMPTY
+    display_name: Text = None
     host_name: Raw = EMPTY
     node: Raw = NULL
     os_type: Raw = NULL
@@ -141,6 +164,7 @@ class _VersionedSpecObject(Struct, gc=False):
 Payload = FlatPayload | VersionedData | dict[str, Raw]
 """A payload as it came; a dict holds what a report knows of the flat one."""
 
+_NO_EXCEPTION = (UNSET, NULL, EMPTY)
 _NO_PROGRESS = (NULL, ZERO)
 """How a versioned payload says what a legacy one says by an empty string."""
 
@@ -149,8 +173,32 @@ _decode_flat = msgspec.json.Decoder(FlatPayload).decode
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _NAMES = frozenset(FlatPayload.__struct_fields__)
 _NOTHING = Raw(_encode(FlatPayload()))
-_decode_legacy_spec = msgspec.json.Decoder(_LegacySpec).decode
-_decode_versioned_spec = msgspec.json.Decoder(_VersionedSpecObject).decode
+
+DECIDES = frozenset(
+    {
+        "version",
+        "data",
+        "instance_id",
+        "instance_uuid",
+        "uuid",
+        "state",
+        "state_description",
+        "task_state",
+        "state_update",
+        "old_state",
+        "old_task_state",
+        "deleted_at",
+        "terminated_at",
+    }
+)
+"""Fields by which the core decides; all others are passed on, or left out where they cannot be."""
+
+decode_legacy = tolerant_decoder(LegacyPayload, DECIDES)
+decode_versioned = tolerant_decoder(VersionedPayload, DECIDES)
+decode_legacy_task = tolerant_decoder(TaskData, DECIDES)
+decode_versioned_task = tolerant_decoder(TaskPayload, DECIDES)
+_decode_legacy_spec = tolerant_decoder(_LegacySpec, frozenset())
+_decode_versioned_spec = tolerant_decoder(_VersionedSpecObject, frozenset({"data"}))
 
 
 def encode_flat(payload: Payload) -> Raw:
@@ -160,8 +208,15 @@ def encode_flat(payload: Payload) -> Raw:
     return Raw(_encode(flatten(payload) if isinstance(payload, VersionedData) else payload))
 
 
+def stated(payload: FlatPayload | VersionedData) -> tuple[str, str]:
+    """Return (vm_state, task_state) as a payload says them."""
+    if isinstance(payload, VersionedData):
+        return payload.state or "", payload.task_state or ""
+    return payload.state or "", payload.state_description or ""
+
+
 def with_state(payload: Raw, vm_state: str, task_state: str) -> Raw:
-    """Return an encoded flat payload with another state: for news that carries no payload."""
+    """Return an encoded flat payload with another state."""
     flat = _decode_flat(payload)
     flat.state = vm_state
     flat.state_description = task_state
@@ -170,8 +225,7 @@ def with_state(payload: Raw, vm_state: str, task_state: str) -> Raw:
 
 def known_fields(report: Raw) -> dict[str, Raw]:
     """Return what a report says of the flat payload. Raises msgspec.DecodeError."""
-    _decode_flat(report)
-    fields = _decode_fields(report)
+    fields = _decode_fields(without_wrong_fields(report, FlatPayload, DECIDES))
     return {name: fields[name] for name in fields.keys() & _NAMES}
 
 
@@ -196,7 +250,7 @@ def flatten(data: VersionedData) -> FlatPayload:
         data.deleted_at or "",
         data.reservation_id,
         flavor.memory_mb,
-        data.display_name,
+        data.display_name or "",
         data.host_name,
         data.state,
         EMPTY if data.progress in _NO_PROGRESS else data.progress,
@@ -227,7 +281,9 @@ def flatten(data: VersionedData) -> FlatPayload:
 
 def flatten_legacy_task(task: TaskData) -> FlatPayload:
     """Return what a legacy failed task tells of its instance. Raises msgspec.DecodeError."""
-    spec = _decode_legacy_spec(task.request_spec) if task.request_spec != NULL else _LegacySpec()
+    spec = (
+        _decode_legacy_spec(task.request_spec) if _is_object(task.request_spec) else _LegacySpec()
+    )
     return _flatten_task(
         task.instance_id,
         task.state,
@@ -240,10 +296,14 @@ def flatten_legacy_task(task: TaskData) -> FlatPayload:
 def flatten_versioned_task(task: TaskData) -> FlatPayload:
     """Return what a versioned failed task tells of its instance. Raises msgspec.DecodeError."""
     spec = _VersionedSpec()
-    if task.request_spec != NULL:
+    if _is_object(task.request_spec):
         spec = _decode_versioned_spec(task.request_spec).data
     flavor = Flavor() if spec.flavor is None else spec.flavor.data
     return _flatten_task(task.instance_uuid, task.state, spec, flavor, NULL)
+
+
+def _is_object(text: Raw) -> bool:
+    return bytes(text).lstrip().startswith(b"{")
 
 
 def _flatten_task(

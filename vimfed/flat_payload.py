@@ -7,7 +7,7 @@ from msgspec import Meta, Raw, Struct
 NULL, EMPTY, ZERO, OBJECT = Raw(b"null"), Raw(b'""'), Raw(b"0"), Raw(b"{}")
 
 Text = str | None
-Gigabytes = Annotated[int, Meta(ge=0, le=2**53)] | None
+Gigabytes = Annotated[int, Meta(ge=0, le=2**53)] | Annotated[float, Meta(ge=0)] | None
 
 
 class FlatPayload(Struct, gc=False):
@@ -24,7 +24,7 @@ class FlatPayload(Struct, gc=False):
     deleted_at: Text = ""
     reservation_id: Raw = EMPTY
     memory_mb: Raw = ZERO
-    display_name: Raw = EMPTY
+    display_name: Text = ""
     hostname: Raw = EMPTY
     state: Text = ""
     progress: Raw = EMPTY

@@ -84,7 +84,12 @@ class Version(msgspec.Struct, frozen=True, gc=False, array_like=True):
     timestamp: str
     """The sender's clock, spelled like ``InstanceState.changed_at``."""
     rank: int
-    """Order among equal timestamps of different paths: 0 start, 1 update, 2 end or error."""
+    """Order among equal timestamps of different paths: 0 start, 1 update, 2 end or error, 3 a
+    deletion."""
+    session: str = ""
+    received_at: str = ""
+    is_redelivered: bool = False
+    """``path``, ``session``, ``sequence``, ``received_at``, ``redelivered``: see Notification."""
 
 
 class Inference(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -121,6 +126,8 @@ class InstanceState(Recorded, frozen=True, gc=False, kw_only=True, omit_defaults
 
     state_version: Version | None = None
     """Of the notification that told the state; None as long as no notification has."""
+    operation: str = ""
+    """Of the notification that brought about the state: nova's request id, where it told one."""
     action_version: Version | None = None
     """Of the notification that told ``kind`` and ``phase``; None where no action has been told."""
     told: bytes = b""

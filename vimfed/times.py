@@ -15,3 +15,12 @@ def as_utc_text(text: str) -> str:
     """
     moment = datetime.fromisoformat(text)
     return utc_text(moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC))
+
+
+def seconds_between(earlier: str, later: str) -> float:
+    """Return the seconds from one time to another; 0 where either is unknown."""
+    try:
+        passed = datetime.fromisoformat(later) - datetime.fromisoformat(earlier)
+    except (ValueError, TypeError):
+        return 0.0
+    return passed.total_seconds()

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streams.inference import HISTORY, MOST_INFERENCES
 from streams.kinds import KINDS, STATE, shown_kind
-from streams.transition import HISTORY, MOST_INFERENCES, MOST_TOLD
+from streams.telling import MOST_TOLD
 from tests.bare_states import api_time, bare
 from tests.nova_messages import INSTANCE, VIM, in_order, legacy, versioned
 from tests.playing import play

@@ -5,7 +5,8 @@ import uuid
 
 import pytest
 
-from streams.transition import HISTORY, has_outlived
+from streams.inference import HISTORY
+from streams.transition import has_outlived
 from tests.bare_states import bare
 from tests.nova_messages import INSTANCE, VIM, legacy, notification
 from tests.playing import play

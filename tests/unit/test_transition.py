@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 from streams.normalise import InstanceNews, normalise
+from streams.telling import MOST_TOLD
 from streams.transition import (
     MOST_CLOCKS,
     MOST_MESSAGES,
-    MOST_TOLD,
     Outcome,
     has_outlived,
     transition,
@@ -22,6 +22,7 @@ from tests.playing import play
 from vimfed.records import InstanceState, Notification
 
 DAY = 86_400.0
+BUILDERS = (legacy, versioned)
 GONE = {"deleted_at": "2026-01-01T12:00:09.000000", "terminated_at": "2026-01-01T12:00:09.000000"}
 
 
@@ -218,14 +219,34 @@ def test_a_notification_that_tells_no_time_is_as_new_as_its_arrival() -> None:
     [
         ("resized", "active"),
         ("resized", "stopped"),
-        ("active", "deleted"),
-        ("error", "soft-delete"),
     ],
 )
 def test_an_update_does_not_tell_what_an_action_tells(old: str, new: str) -> None:
     outcome = play([legacy("update", new, None, old=(old, None))])
     assert outcome.events == []
     assert outcome.rows[INSTANCE].vm_state == new
+
+
+@pytest.mark.parametrize(
+    ("kind", "action", "state"),
+    [("DELETE", "delete", "deleted"), ("SOFT_DELETE", "soft_delete", "soft-delete")],
+)
+def test_an_update_tells_a_deletion_only_where_its_request_has_told_no_start(
+    kind: str, action: str, state: str
+) -> None:
+    begun = legacy(f"{action}.start", "active", "deleting", at=1)
+    gone = [build("update", state, None, old=("active", None), at=2) for build in BUILDERS]
+    ended = [build(f"{action}.end", state, at=3) for build in BUILDERS]
+
+    def told(*messages: Notification) -> list[tuple[str, str]]:
+        return [(event.kind, event.phase) for event in play(in_order(*messages)).events]
+
+    assert told(*gone) == [(kind, "end")]
+    assert told(*gone, *ended) == [(kind, "end")]
+    assert told(begun, *gone) == [(kind, "start")]
+    assert told(begun, *gone, *ended) == [(kind, "start"), (kind, "end")]
+    elsewhere = msgspec.structs.replace(begun, request_id="req-0")
+    assert told(elsewhere, *gone) == [(kind, "start"), (kind, "end")]
 
 
 def test_two_late_errors_of_one_request_are_two_events() -> None:
@@ -237,9 +258,10 @@ def test_two_late_errors_of_one_request_are_two_events() -> None:
     assert len(play(in_order(*messages)).events) == 2
 
 
-def test_a_stale_copy_of_an_unknown_instance_tells_its_action_only() -> None:
+def test_a_stale_copy_of_an_unknown_instance_says_what_its_vm_state_may_be() -> None:
     row = after(legacy("live_migration._post.end", "active", "migrating", at=1, path="a"))
-    assert (row.vm_state, row.state_version, row.kind) == ("", None, "LIVE_MIGRATION_POST")
+    assert (row.vm_state, row.task_state, row.state_version) == ("active", "", None)
+    assert row.kind == "LIVE_MIGRATION_POST"
     then = legacy("pause.end", "paused", at=0, request="req-2", path="b")
     assert step(row, then).row is not None
     assert step(row, then).result == "changed"
@@ -284,10 +306,11 @@ DELETED = legacy("delete.end", "deleted", at=5, path="a", fields=GONE)
     ("messages", "result"),
     [
         ([legacy("pause.end", "paused", at=1)], "changed"),
-        ([versioned("lock", at=2, request="req-2")], "told"),
+        ([versioned("snapshot.end", at=2, request="req-2")], "told"),
+        ([versioned("lock", at=2, request="req-2")], "stale"),
         ([legacy("update", old=("active", None), at=2)], "unchanged"),
         (
-            [versioned("lock", at=2, request="req-2"), versioned("lock", at=3, request="req-2")],
+            [build("snapshot.end", at=2, request="req-2") for build in (legacy, versioned)],
             "known",
         ),
         ([legacy("pause.end", "paused", at=-1, path="b")], "late"),

@@ -1,0 +1,210 @@
+"""Which event a piece of news tells: rules 2 and 6 of streams/transition.py."""
+
+import hashlib
+from datetime import datetime
+from typing import NamedTuple
+
+import msgspec
+
+from streams.kinds import STATE, Change, told_by_update
+from streams.memory import (
+    HASH,
+    Teller,
+    entry_at,
+    find,
+    remember,
+    replaced,
+    tellings_of,
+    told_again,
+    told_at,
+    told_entry,
+)
+from streams.normalise import InstanceNews
+from vimfed.records import InstanceState, Phase
+
+MOST_TOLD = 128
+"""How many told identities a row remembers."""
+
+_EVENT_NAMESPACE = bytes.fromhex("6f0f5f3e8a1d5c0c9a3b2f64b7a1c9d2")
+"""UUID namespace of the event ids."""
+
+
+class Telling(NamedTuple):
+    """What is told by a piece of news, as far as the row remembers."""
+
+    told: bytes
+    """What the row has told, with it."""
+    forgotten: int
+    """Time of the newest identity that had to be forgotten, in ms since 1970; -1: none was."""
+    digest: bytes = b""
+    """The SHA-1 of the event's identity, as UUIDv5 takes it; empty where nothing is told."""
+    is_known: bool = False
+    """Whether it has been told before."""
+    is_too_late: bool = False
+    """Whether it may have been told before, and forgotten."""
+
+    @property
+    def is_new(self) -> bool:
+        """Whether there is an event that was not told before."""
+        return self.digest != b"" and not self.is_known
+
+    @property
+    def event_id(self) -> str:
+        """The UUIDv5 of the event's identity (RFC 4122, 4.3)."""
+        octets = bytearray(self.digest[:16])
+        octets[6] = octets[6] & 0x0F | 0x50
+        octets[8] = octets[8] & 0x3F | 0x80
+        text = octets.hex()
+        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def as_told(row: InstanceState, news: InstanceNews, *, in_order: bool) -> InstanceNews | None:
+    """Return ``news`` as that of which it tells an event; None where it tells none.
+
+    An update tells a change that no action tells, and what an action tells where none will.
+    ``in_order`` says that whatever came before it on its queue is known.
+    """
+    if not news.is_update:
+        return news
+    if news.old_vm_state in ("", news.vm_state):
+        return None
+    change = Change(
+        (news.old_vm_state, news.old_task_state),
+        (news.vm_state, news.task_state),
+        has_host=not isinstance(news.payload, dict) and bool(news.payload.host),
+        in_order=in_order,
+        continues=row.state_version is None or row.operation == news.operation,
+    )
+    told = told_by_update(change)
+    if told is not None and any(_has_told(row, news, *action) for action in told.unless):
+        told = told.otherwise
+    if told is None:
+        return None
+    if told.kind == STATE:
+        return news
+    if news.operation == news.message_id:
+        return None  # without a request, what the action tells would not be known as the same
+    return msgspec.structs.replace(
+        news,
+        kind=told.kind,
+        phase=told.phase,
+        apart=told.apart,
+        teller=Teller.OTHER,
+        is_update=False,
+    )
+
+
+def tell(row: InstanceState, news: InstanceNews, *, is_fresh: bool) -> Telling:
+    """Return what ``news`` tells. ``is_fresh``: see streams/versions.py.
+
+    Each format tells a thing as often as it happens, so that its n-th telling in one format is the
+    n-th in the other. A message that may be a redelivery, and what somebody else tells, is no
+    further telling.
+    """
+    name = _name(news)
+    digest = _digest(name + news.apart + _change(news))
+    at = find(row.told, digest[:HASH])
+    if at >= 0:
+        return _told_again(row, news, name, digest, at, counts=is_fresh)
+    if news.apart or news.teller is Teller.OTHER:
+        known = _told_by_others(row, news, name, digest)
+        if known is not None:
+            return known
+    if news.timestamp_ms <= row.told_forgotten:
+        return Telling(row.told, row.told_forgotten, digest, is_too_late=True)
+    return tell_first(row, news)
+
+
+def tell_first(row: InstanceState, news: InstanceNews) -> Telling:
+    """Return what ``news`` tells, as something that was never told before."""
+    name = _name(news)
+    digest = _digest(name + news.apart + _change(news))
+    keys = [digest[:HASH]]
+    if news.apart:
+        # Whoever finds out about it later does not name what tells it apart.
+        keys.append(_key(name))
+    if news.phase == "error" and news.vm_state == "error" and news.tells_state:
+        keys.append(_error_key(row, news))
+    told, forgotten = row.told, row.told_forgotten
+    for number, key in enumerate(keys):
+        if number and find(told, key) >= 0:
+            continue
+        told, forgotten = _remember(told, forgotten, news, key)
+    return Telling(told, forgotten, digest)
+
+
+def _told_again(
+    row: InstanceState, news: InstanceNews, name: str, digest: bytes, at: int, *, counts: bool
+) -> Telling:
+    entry = entry_at(row.told, at)
+    if news.teller is Teller.OTHER or not counts:
+        return Telling(row.told, row.told_forgotten, digest, is_known=True)
+    tellings = tellings_of(entry)
+    told = replaced(row.told, at, told_again(entry, news.teller))
+    number = tellings[news.teller] + 1
+    if number <= max(tellings):
+        return Telling(told, row.told_forgotten, digest, is_known=True)
+    digest = _digest(f"{name}{news.apart}{_change(news)}/{number}")
+    return Telling(told, row.told_forgotten, digest)
+
+
+def _told_by_others(
+    row: InstanceState, news: InstanceNews, name: str, digest: bytes
+) -> Telling | None:
+    """Return what ``news`` tells if others have told it who gave it another identity."""
+    if news.teller is Teller.OTHER:
+        is_told = not news.is_report and find(row.told, _error_key(row, news)) >= 0
+        return Telling(row.told, row.told_forgotten, digest, is_known=True) if is_told else None
+    at = find(row.told, _key(name))
+    if at < 0 or any(tellings_of(entry_at(row.told, at))[: Teller.OTHER]):
+        return None
+    told = replaced(row.told, at, told_again(entry_at(row.told, at), news.teller))
+    told, forgotten = _remember(told, row.told_forgotten, news, digest[:HASH])
+    return Telling(told, forgotten, digest, is_known=True)
+
+
+def _has_told(row: InstanceState, news: InstanceNews, kind: str, phase: Phase) -> bool:
+    """Return whether the request of ``news`` has told of this action, wherever it happened."""
+    asked = msgspec.structs.replace(news, kind=kind, phase=phase)
+    return find(row.told, _key(_name(asked))) >= 0
+
+
+def _remember(told: bytes, forgotten: int, news: InstanceNews, key: bytes) -> tuple[bytes, int]:
+    """Return what has been told, with one thing more, and until when some was forgotten."""
+    told, lost = remember(told, told_entry(key, news.teller, news.timestamp_ms), MOST_TOLD)
+    return told, max(forgotten, forgotten_at(told_at(lost), news)) if lost else forgotten
+
+
+def forgotten_at(at_ms: int, news: InstanceNews) -> int:
+    """Return the time of a forgotten entry (ms since 1970), at most the arrival of ``news``.
+
+    Or a clock that was far ahead once would silence the instance until then.
+    """
+    try:
+        arrival = datetime.fromisoformat(news.received_at).timestamp()
+    except ValueError:
+        return at_ms
+    return min(at_ms, int(arrival * 1000))
+
+
+def _error_key(row: InstanceState, news: InstanceNews) -> bytes:
+    """Return the key of the STATE event of the change to error that ``news`` tells itself."""
+    change = f"/{news.old_vm_state or row.vm_state}/error"
+    return _key(f"{_name(msgspec.structs.replace(news, kind=STATE, phase='end'))}{change}")
+
+
+def _name(news: InstanceNews) -> str:
+    """Return the identity of what is told, without what tells it apart."""
+    return f"{news.vim_id}/{news.instance_id}/{news.kind}/{news.phase}/{news.operation}/"
+
+
+def _change(news: InstanceNews) -> str:
+    return f"/{news.old_vm_state}/{news.vm_state}" if news.is_update else ""
+
+
+def _digest(name: str) -> bytes:
+    return hashlib.sha1(_EVENT_NAMESPACE + name.encode(), usedforsecurity=False).digest()
+
+
+def _key(name: str) -> bytes:
+    return _digest(name)[:HASH]
