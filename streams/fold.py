@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from aiokafka.structs import ConsumerRecord
 
 from streams.normalise import (
+    InstanceNews,
     MalformedNotificationError,
     Passed,
     decode_notification,
@@ -69,6 +70,14 @@ def _further_down(calls: int, function: Callable[[], FoldedBatch]) -> FoldedBatc
     return _further_down(calls - 1, function) if calls else function()
 
 
+class _RefusedError(Exception):
+    """A record cannot be handled; the text says why."""
+
+    def __init__(self, outcome: str, reason: str) -> None:
+        super().__init__(reason)
+        self.outcome = outcome
+
+
 def _fold(
     records: Iterable[ConsumerRecord],
     read_row: Callable[[bytes], InstanceState | None],
@@ -78,56 +87,81 @@ def _fold(
     known: dict[bytes, InstanceState | None] = {}
     changed: dict[bytes, InstanceState] = {}
     for record in records:
-        if len(record.value or b"") > MAX_NOTIFICATION_BYTES:
-            folded.rejected.append((record, f"too large for a row: {len(record.value)} bytes"))
-            folded.outcomes["too_large"] += 1
-            continue
         try:
-            notification = decode_notification(record.value or b"")
-        except MalformedNotificationError as error:
-            folded.rejected.append((record, str(error)))
-            folded.outcomes["malformed"] += 1
+            news = _read(record, folded)
+            if news is None:
+                continue
+            row = known[record.key] if record.key in known else read_row(record.key)
+            outcome, events = _applied(record, row, news, deleted_retention)
+        except _RefusedError as refused:
+            folded.rejected.append((record, str(refused)))
+            folded.outcomes[refused.outcome] += 1
             continue
-        folded.received_at = max(folded.received_at, notification.received_at)
-        news = normalise(notification)
-        if isinstance(news, Passed):
-            folded.passed[news.event_type] += 1
-            folded.outcomes[news.reason] += 1
-            continue
-        key = instance_key(news.vim_id, news.instance_id)
-        if key != record.key:
-            # The row would lie in a partition where nobody looks for it.
-            folded.rejected.append((record, f"the record's key is not {key.decode()}"))
-            folded.outcomes["malformed"] += 1
-            continue
-        row = known[key] if key in known else read_row(key)
-        try:
-            outcome = transition(row, news, record.offset, deleted_retention)
-        except RecursionError:
-            folded.rejected.append((record, "nested too deeply"))
-            folded.outcomes["malformed"] += 1
-            continue
-        events = [encode_event(event) for event in outcome.events]
-        known_bytes = 0 if row is None else len(row.payload)
-        if len(record.value) + known_bytes > SURELY_FITS and _is_too_large(
-            key, outcome.row, events
-        ):
-            folded.rejected.append((record, "too large: what it says, with what was known before"))
-            folded.outcomes["too_large"] += 1
-            continue
-        folded.outcomes[outcome.result] += 1
-        if outcome.result == "too_late":
-            folded.rejected.append((record, "too late to know whether it was told before"))
-        if news.source == "poller" and row is not None and row.source == "oslo":
-            folded.repaired += _repaired(key, outcome)
+        _count(folded, record, row, news, outcome)
         if outcome.row is not None:
-            row = changed[key] = outcome.row
-        known[key] = row
-        folded.events.extend((key, event) for event in events)
-        if notification.source == "poller" and outcome.events:
-            folded.reconciled[news.vim_id] += len(outcome.events)
+            row = changed[record.key] = outcome.row
+        known[record.key] = row
+        folded.events.extend((record.key, event) for event in events)
     folded.rows = {key: encode_row(row) for key, row in changed.items()}
     return folded
+
+
+def _read(record: ConsumerRecord, folded: FoldedBatch) -> InstanceNews | None:
+    """Return what a record says, or None where it is passed over. Raises _RefusedError."""
+    value = record.value or b""
+    if len(value) > MAX_NOTIFICATION_BYTES:
+        raise _RefusedError("too_large", f"too large for a row: {len(value)} bytes")
+    try:
+        notification = decode_notification(value)
+    except MalformedNotificationError as error:
+        raise _RefusedError("malformed", str(error)) from None
+    folded.received_at = max(folded.received_at, notification.received_at)
+    news = normalise(notification)
+    if isinstance(news, Passed):
+        folded.passed[news.event_type] += 1
+        folded.outcomes[news.reason] += 1
+        return None
+    key = instance_key(news.vim_id, news.instance_id)
+    if key != record.key:
+        # The row would lie in a partition where nobody looks for it.
+        raise _RefusedError("malformed", f"the record's key is not {key.decode()}")
+    return news
+
+
+def _applied(
+    record: ConsumerRecord,
+    row: InstanceState | None,
+    news: InstanceNews,
+    deleted_retention: float,
+) -> tuple[Outcome, list[bytes]]:
+    """Return what ``news`` makes of ``row``, and its encoded events. Raises _RefusedError."""
+    try:
+        outcome = transition(row, news, record.offset, deleted_retention)
+    except RecursionError:
+        raise _RefusedError("malformed", "nested too deeply") from None
+    events = [encode_event(event) for event in outcome.events]
+    size = len(record.value) + (0 if row is None else len(row.payload))
+    if size > SURELY_FITS and _is_too_large(record.key, outcome.row, events):
+        raise _RefusedError("too_large", "too large: what it says, with what was known before")
+    return outcome, events
+
+
+def _count(
+    folded: FoldedBatch,
+    record: ConsumerRecord,
+    row: InstanceState | None,
+    news: InstanceNews,
+    outcome: Outcome,
+) -> None:
+    folded.outcomes[outcome.result] += 1
+    if outcome.result == "too_late":
+        folded.rejected.append((record, "too late to know whether it was told before"))
+    if news.source != "poller":
+        return
+    if row is not None and row.source == "oslo":
+        folded.repaired += _repaired(record.key, outcome)
+    if outcome.events:
+        folded.reconciled[news.vim_id] += len(outcome.events)
 
 
 def _is_too_large(key: bytes, row: InstanceState | None, events: list[bytes]) -> bool:

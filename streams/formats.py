@@ -100,13 +100,16 @@ def _ves(event: VmEvent, output: DmaapOutput) -> Content | None:
     """Return a VES 7 fault, or None where the event raises and clears none.
 
     vm_state error, and the end of one of the output's ``ves_kinds``, raise; the end of anything
-    else clears that leaves the VM active or deleted. Late news does neither: newer has been told.
+    else clears that leaves the VM active or deleted, or leaves the error behind. Late news does
+    neither: newer has been told.
     """
     if event.late:
         return None
     if event.new_state == "error" or (event.phase == "end" and event.kind in output.ves_kinds):
         event_name, severity = FAULT, "CRITICAL"
-    elif event.phase == "end" and event.new_state in ("active", DELETED):
+    elif event.phase == "end" and (
+        event.new_state in ("active", DELETED) or event.old_state == "error"
+    ):
         event_name, severity = f"{FAULT}Cleared", "NORMAL"
     else:
         return None

@@ -108,18 +108,10 @@ def transition(
     if find(row.messages, message) >= 0:  # rule 1
         return Outcome("duplicate")
     place = _place(row, news)  # rules 3 to 5
-    subject = None
-    if not place.is_of_old_copy:
-        subject = as_told(row, news, in_order=place.in_order)  # rule 6
-    if subject is None:
-        telling = Telling(row.told, row.told_forgotten)
-    else:
-        telling = tell(row, subject, is_fresh=place.is_fresh)  # rule 2
-        if telling.is_too_late:
-            # Who finds an action finds it again and again: it was told then.
-            return Outcome("known" if news.is_report else "too_late")
-        if news.is_update and place.in_order and news.vm_state == row.vm_state:
-            telling = telling._replace(is_known=True)  # the change is known already
+    subject, telling = _telling(row, news, place)  # rules 2 and 6
+    if telling.is_too_late:
+        # Who finds an action finds it again and again: it was told then.
+        return Outcome("known" if news.is_report else "too_late")
     if news.is_report and (telling.is_known or news.is_update):  # rule 7
         if not place.changes:
             return Outcome(_result_of_report(row, news))
@@ -127,7 +119,20 @@ def transition(
         telling = Telling(row.told, row.told_forgotten)
         if tells_inferred(row, news, is_first=is_first):
             telling = tell_first(row, news)
-    return _outcome(row, news, subject or news, telling, place, message, offset)
+    return _outcome(row, news, subject, telling, place, message, offset)
+
+
+def _telling(row: InstanceState, news: InstanceNews, place: _Place) -> tuple[InstanceNews, Telling]:
+    """Return what ``news`` is told as, and what there is to tell."""
+    subject = None
+    if not place.is_of_old_copy:
+        subject = as_told(row, news, in_order=place.in_order)  # rule 6
+    if subject is None:
+        return news, Telling(row.told, row.told_forgotten)
+    telling = tell(row, subject, is_fresh=place.is_fresh)  # rule 2
+    if news.is_update and place.in_order and news.vm_state == row.vm_state:
+        telling = telling._replace(is_known=True)  # the change is known already
+    return subject, telling
 
 
 def _place(row: InstanceState, news: InstanceNews) -> _Place:

@@ -52,6 +52,14 @@ def test_a_cloudevent_carries_the_payload_as_its_data() -> None:
         ({"new_state": "active"}, "Fault_MultiCloud_VMFailureCleared"),
         ({"new_state": "deleted", "kind": "DELETE"}, "Fault_MultiCloud_VMFailureCleared"),
         ({"new_state": "stopped", "kind": "POWER_OFF"}, "Fault_MultiCloud_VMFailure"),
+        (
+            {"new_state": "error", "old_state": "active", "kind": "STATE"},
+            "Fault_MultiCloud_VMFailure",
+        ),
+        (
+            {"new_state": "shelved", "old_state": "error", "kind": "STATE"},
+            "Fault_MultiCloud_VMFailureCleared",
+        ),
         ({"new_state": "paused"}, None),
         ({"new_state": "active", "phase": "start"}, None),
         ({"new_state": "error", "late": True}, None),

@@ -1,5 +1,6 @@
 """The table of what nova's event types mean, against the recorded runs and nova's own names."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -258,4 +259,85 @@ def test_the_documentation_lists_every_kind_as_the_table_has_it() -> None:
         )
         for action in ACTIONS
         if action.legacy or action.versioned
+    }
+
+
+OLD_COPIES = {
+    # The API's copy of the request's beginning; pause, suspend, resume and others take no lock.
+    "VOLUME_ATTACH": ("start end error", "nova/compute/manager.py: attach_volume"),
+    "VOLUME_DETACH": ("start end error", "nova/compute/manager.py: _detach_volume"),
+    "VOLUME_SWAP": ("start end error", "nova/compute/manager.py: swap_volume"),
+    "INTERFACE_ATTACH": ("start end error", "nova/compute/manager.py: attach_interface"),
+    "INTERFACE_DETACH": ("start end error", "nova/compute/manager.py: detach_interface"),
+    "SHARE_ATTACH": ("start end error", "nova/compute/share_management.py: allow_share"),
+    "SHARE_DETACH": ("start end error", "nova/compute/share_management.py: deny_share"),
+    "CREATE_IP": ("start end error", "nova/compute/manager.py: add_fixed_ip_to_instance"),
+    "DELETE_IP": ("start end error", "nova/compute/manager.py: remove_fixed_ip_from_instance"),
+    "TRIGGER_CRASH_DUMP": (
+        "start end error",
+        "nova/compute/manager.py: trigger_crash_dump, a cast",
+    ),
+    "LOCK": ("start end error", "nova/compute/api.py: lock; any task may be running"),
+    "UNLOCK": ("start end error", "nova/compute/api.py: unlock; any task may be running"),
+    # Another request than the migration's, which may have told its end.
+    "LIVE_MIGRATION_ABORT": ("start end error", "nova/compute/manager.py: live_migration_abort"),
+    "LIVE_MIGRATION_FORCE_COMPLETE": (
+        "start end error",
+        "nova/compute/manager.py: live_migration_force_complete",
+    ),
+    # A cast by _rollback_live_migration, before the source saves that the task is over.
+    "LIVE_MIGRATION_ROLLBACK_DEST": (
+        "start end error",
+        "nova/compute/manager.py: rollback_live_migration_at_destination",
+    ),
+    # The other host has told the end already.
+    "LIVE_MIGRATION_POST": ("end", "nova/compute/manager.py: _post_live_migration"),
+    "RESIZE_PREP": ("end", "nova/compute/manager.py: prep_resize, in a finally"),
+    "RESIZE": (
+        "end error",
+        "nova/compute/manager.py: _resize_instance, after finish_resize is cast; "
+        "_reschedule_resize_or_reraise, after the conductor is called",
+    ),
+    # Between cells, the copy of the source's cell.
+    "RESIZE_CONFIRM": ("start", "nova/conductor/tasks/cross_cell_migrate.py: ConfirmResizeTask"),
+}
+"""By kind: the phases that are told with a copy that can be older than another action's, and where
+in nova 34. All others are told right after a save of the same object, or with the copy that the API
+saved when it set this very action's task, which only a reset or a deletion can overtake."""
+
+
+def test_the_phases_that_tell_no_state_are_those_that_nova_tells_with_an_old_copy() -> None:
+    marked = {action.kind: set(action.old_copies) for action in ACTIONS if action.old_copies}
+    assert marked == {kind: set(phases.split()) for kind, (phases, _place) in OLD_COPIES.items()}
+
+
+def test_an_action_without_a_task_tells_no_state_unless_its_copy_is_fresh() -> None:
+    fresh = {
+        "EVACUATE": "nova/compute/api.py: evacuate, after it saved the task rebuilding",
+        "LIVE_MIGRATION_POST": "nova/compute/manager.py: start, before the destination begins",
+        "LIVE_MIGRATION_POST_DEST": "nova/compute/manager.py: end, after the save of the new host",
+        "LIVE_MIGRATION_ROLLBACK": "nova/compute/manager.py: end, after the save of no task",
+        "MIGRATE": "nova/scheduler/utils.py: set_vm_state_and_notify, after the save",
+        STATE: "an update's own states",
+    }
+    without_task = {action.kind for action in ACTIONS if not action.task_states}
+    telling = {
+        action.kind for action in ACTIONS if not {"start", "end", "error"} <= {*action.old_copies}
+    }
+    assert without_task & telling == fresh.keys()
+
+
+def test_the_documentation_says_which_phases_tell_no_state() -> None:
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in DOCUMENTATION.read_text().splitlines()
+        if re.match(r"\| (all|start|end)[ ,]", line)
+    ]
+    documented = {
+        kind: set(phases.replace("all", "start, end, error").split(", "))
+        for phases, kinds, _whose in rows
+        for kind in kinds.split(", ")
+    }
+    assert documented == {
+        action.kind: set(action.old_copies) for action in ACTIONS if action.old_copies
     }
