@@ -259,5 +259,6 @@ def _is_stuck(app: faust.App) -> bool:
     return (
         app.rebalancing
         and not app.in_recovery
+        and not cast(TableManager, app.tables).recovery.is_handing_over
         and consumer_of(app).membership.age < app.conf.broker_session_timeout
     )

@@ -9,17 +9,20 @@ why that is not enough here.
 
 import asyncio
 import logging
+import math
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, cast
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
     KafkaError,
+    NoError,
     TopicAuthorizationFailedError,
 )
+from aiokafka.protocol.group import HeartbeatRequest
 from aiokafka.structs import ConsumerRecord
 from faust.transport.consumer import ensure_TP
 from faust.transport.drivers import aiokafka as driver
@@ -85,6 +88,11 @@ class RecordBatch:
             part.done = done
 
 
+def _nothing_at(tp: TP, offset: int) -> ConsumerRecord:
+    """Return what stands for the first record of a batch that has none."""
+    return ConsumerRecord(*tp, offset, 0, 0, None, None, None, -1, -1, ())
+
+
 def _without_records(start: int, next_offset: int) -> RecordBatch:
     """Return a range of offsets that hold nothing to do, so that it is committed."""
     batch = RecordBatch((), 0, start=start, next_offset=next_offset)
@@ -116,16 +124,30 @@ def _joined(parts: Sequence[RecordBatch]) -> RecordBatch:
     return RecordBatch([one for part in parts for one in part.records], parts[0].generation, parts)
 
 
+class Confirmation(NamedTuple):
+    """A question whether we are a member of the group, which the coordinator answered with yes."""
+
+    asked_at: float
+    """By the monotonic clock."""
+    at: float
+    """The same moment, in seconds since 1970."""
+    generation: int
+
+
+_NEVER = Confirmation(-math.inf, -math.inf, -1)
+
+
 class Membership:
-    """When the group's coordinator last confirmed that we are a member of the generation."""
+    """When the group's coordinator last confirmed that we are a member of a generation."""
 
     def __init__(self) -> None:
-        self._asked_at = float("-inf")
+        self.last = _NEVER
+        """The last confirmation."""
         self._changed = asyncio.Event()
 
-    def confirm(self, asked_at: float) -> None:
-        """Note that the coordinator said yes to what we asked at ``asked_at`` (monotonic, s)."""
-        self._asked_at = asked_at
+    def confirm(self, confirmation: Confirmation) -> None:
+        """Note that the coordinator said yes."""
+        self.last = confirmation
         self.wake()
 
     def wake(self) -> None:
@@ -135,7 +157,7 @@ class Membership:
     @property
     def age(self) -> float:
         """Seconds since the question was asked that was last answered with yes."""
-        return time.monotonic() - self._asked_at
+        return time.monotonic() - self.last.asked_at
 
     async def changed(self) -> None:
         """Return at the next confirmation or :meth:`wake`."""
@@ -184,20 +206,36 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
         return consumer
 
+    def is_assigned(self, tp: TP) -> bool:
+        """Return whether a partition is assigned to us."""
+        consumer = self._consumer
+        return consumer is not None and bool(consumer._subscription.is_assigned(tp))
+
+    def seen_end(self, tp: TP) -> tuple[int, float] | None:
+        """Return which end a partition had, and when the broker's answer came (s since 1970)."""
+        if not self.is_assigned(tp):
+            return None
+        consumer = self._ensure_consumer()
+        at = consumer.last_poll_timestamp(tp)  # the end is noted first
+        end = consumer.highwater(tp)
+        return None if at is None or end is None else (end, at / 1000)
+
     async def on_start(self) -> None:
         await super().on_start()
         coordinator = self._ensure_consumer()._coordinator
-        heartbeat = coordinator._do_heartbeat
+        send = coordinator._send_req
 
-        async def noted_heartbeat() -> bool:
-            asked_at = time.monotonic()
-            confirmed: bool = await heartbeat()
-            if confirmed:
+        async def noted_send(request: Any) -> Any:
+            asked = Confirmation(time.monotonic(), time.time(), coordinator.generation)
+            response = await send(request)
+            # What else aiokafka takes for a heartbeat that was heard: that the group is being
+            # assigned anew. That promises nothing: who does not join again in time is left out.
+            if isinstance(request, HeartbeatRequest) and response.error_code == NoError.errno:
                 consumer = self.consumer
-                consumer.loop.call_soon_threadsafe(consumer.membership.confirm, asked_at)
-            return confirmed
+                consumer.loop.call_soon_threadsafe(consumer.membership.confirm, asked)
+            return response
 
-        coordinator._do_heartbeat = noted_heartbeat
+        coordinator._send_req = noted_send
         push = coordinator._push_error_to_user
 
         def crash_of(error: BaseException) -> Awaitable[Any]:
@@ -260,17 +298,39 @@ class BatchedConsumer(driver.Consumer):
     # -- fences
 
     async def owns(self, batch: RecordBatch) -> bool:
-        """Return whether we may still write what follows from ``batch``.
+        """Return whether we may still write what follows from ``batch``."""
+        return await self.is_member(batch.generation)
 
-        True while its generation is current and the coordinator's last confirmation is younger
-        than two thirds of the session: nobody else can own the partition yet. Waits while the
-        coordinator does not answer, until partitions are taken away or the app ends: both wait for
-        the batches, and then the answer does not come any more.
+    async def is_member(self, generation: int) -> bool:
+        """Return whether nobody else can own yet what we own in a generation of the group.
+
+        True while it is the current one and the coordinator's last confirmation is younger than two
+        thirds of the session. Waits while the coordinator does not answer, until partitions are
+        taken away or the app ends: both wait for the batches, and then the answer does not come any
+        more.
         """
         limit = self.app.conf.broker_session_timeout * 2 / 3
-        while self.membership.age >= limit and not (self._revoking or self.app.should_stop):
+        while self.membership.age >= limit and not self._leaves(generation):
             await self.membership.changed()
-        return self.membership.age < limit and batch.generation == self.app.consumer_generation_id
+        return self.membership.age < limit and generation == self.app.consumer_generation_id
+
+    async def is_member_since(self, moment: float, generation: int) -> bool:
+        """Return whether the coordinator confirms our generation when asked after ``moment``.
+
+        By the monotonic clock. Waits for the answer as :meth:`is_member` does.
+        """
+        while self.membership.last.asked_at <= moment and not self._leaves(generation):
+            await self.membership.changed()
+        last = self.membership.last
+        return (
+            last.asked_at > moment
+            and last.generation == generation == self.app.consumer_generation_id
+        )
+
+    def _leaves(self, generation: int) -> bool:
+        return (
+            self._revoking or self.app.should_stop or generation != self.app.consumer_generation_id
+        )
 
     # -- progress
 
@@ -303,10 +363,24 @@ class BatchedConsumer(driver.Consumer):
 
         0 for one that has just been taken from us.
         """
-        if tp not in self.assignment():
+        if not self.is_assigned(tp):
             return 0
         undone, end = self.undone(tp), self.highwater(tp)
         return 0 if undone is None or end is None else max(0, end - undone)
+
+    def is_assigned(self, tp: TP) -> bool:
+        """Return whether a partition is ours.
+
+        Upstream copies the whole assignment for whoever asks; this is asked for each partition.
+        """
+        return cast(_ConsumerThread, self._thread).is_assigned(tp)
+
+    def seen_end(self, tp: TP) -> tuple[int, float] | None:
+        """Return which end a partition that we read had, and when we heard of it (s since 1970).
+
+        None where we do not read it, or have not heard of it yet.
+        """
+        return cast(_ConsumerThread, self._thread).seen_end(tp)
 
     # -- delivery
 
@@ -346,6 +420,26 @@ class BatchedConsumer(driver.Consumer):
                     return
             self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
             yield tp, self._message_of(tp, records, generation)
+        for tp, position in self._changelogs_without_records(active or ()):
+            if not self.flow_active or generation != self.app.consumer_generation_id:
+                return
+            if await self._is_next(tp, position):
+                yield tp, self._message_of(tp, (), generation, position)
+
+    def _changelogs_without_records(self, active: Iterable[TP]) -> list[tuple[TP, int]]:
+        """Return to where the reading of changelogs has gone on without finding a record.
+
+        Who recovers a table waits for the end of its changelog, and that may be a transaction's
+        marker, or what compaction has removed.
+        """
+        found = []
+        for tp in active:
+            if tp.topic in self.sources:
+                continue
+            expected, position = self._expected.get(tp), self.undone(tp)
+            if expected is not None and position is not None and position > expected:
+                found.append((tp, position))
+        return found
 
     async def _seek_while_suspended(self) -> None:
         try:
@@ -353,9 +447,16 @@ class BatchedConsumer(driver.Consumer):
         except Exception as error:  # as upstream: the rebalance under way seeks again
             LOG.warning("cannot seek while the flow is suspended: %r", error)
 
-    def _message_of(self, tp: TP, records: Sequence[ConsumerRecord], generation: int) -> Message:
-        batch = RecordBatch(records, generation, start=self._expected[tp])
-        message = self._to_message(tp, records[0])
+    def _message_of(
+        self,
+        tp: TP,
+        records: Sequence[ConsumerRecord],
+        generation: int,
+        next_offset: int | None = None,
+    ) -> Message:
+        start = self._expected[tp]
+        batch = RecordBatch(records, generation, start=start, next_offset=next_offset)
+        message = self._to_message(tp, records[0] if records else _nothing_at(tp, start))
         message.value = batch  # type: ignore[assignment]  # Faust's type knows bytes alone
         message.generation_id = generation
         self._expected[tp] = batch.next_offset

@@ -1,18 +1,19 @@
-"""Recognise databases on disk that do not belong to the changelog's history.
+"""Recognise databases on disk that cannot be gone on from, at the start of a worker.
 
 A Kafka that was set up anew, another cluster, or a data directory that was copied: recovery would
 add a changelog to rows that never were in it, or find its offset beyond the end and give up. Such a
 database is moved aside, and the partition is rebuilt from the changelog. So is one that is damaged.
+One that has not followed the changelog for so long that it may have missed a deletion is removed.
 """
 
 import logging
-import time
 from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
-from streams.instances_table import is_older
+from streams.changelog_reader import read_first
+from streams.instances_table import is_stale
 from streams.partition_stores import PartitionStore, PartitionStores
 from vimfed.kafka import client_options
 from vimfed.settings import KafkaSettings
@@ -20,12 +21,16 @@ from vimfed.settings import KafkaSettings
 LOG = logging.getLogger(__name__)
 
 
-async def set_foreign_data_aside(kafka: KafkaSettings, changelog: str, folder: Path) -> list[Path]:
-    """Move databases in ``folder`` aside that are damaged or do not fit the topic ``changelog``.
+async def set_foreign_data_aside(
+    kafka: KafkaSettings, changelog: str, stores: PartitionStores
+) -> list[Path]:
+    """Move databases aside that are damaged or do not fit the topic ``changelog``.
 
-    Returns where they lie now. Must be called before the table opens them.
+    Returns where they lie now. Those that are outdated are removed, and so is what an earlier start
+    has moved aside, after some days. Must be called before the table opens ``stores``.
     """
-    stores = PartitionStores(folder)
+    for path in stores.remove_useless():
+        LOG.info("removed %s", path)
     present = [
         partition for partition in range(kafka.partitions) if stores.path(partition).exists()
     ]
@@ -39,18 +44,23 @@ async def set_foreign_data_aside(kafka: KafkaSettings, changelog: str, folder: P
             LOG.warning("%s is damaged: %s", stores.path(partition), error)
             foreign.append(partition)
             continue
-        if store.changelog_offset is not None:
+        if stores.is_outdated(partition):
+            LOG.info("%s is outdated: removed", stores.path(partition))
+            stores.remove(partition)
+        elif store.changelog_offset is not None:
             written[partition] = store.changelog_offset
         elif next(store.items(), None) is not None:
             foreign.append(partition)
     if written:  # aiokafka cannot stop a consumer that has not done anything yet
-        async with AIOKafkaConsumer(**client_options(kafka)) as consumer:
+        async with AIOKafkaConsumer(
+            **client_options(kafka), auto_offset_reset="earliest"
+        ) as consumer:
             for partition, offset in written.items():
                 source = TopicPartition(changelog, partition)
                 if not await _fits(consumer, source, stores.get(partition), offset):
                     foreign.append(partition)
     stores.close_all()
-    return [_move_aside(stores.path(partition)) for partition in foreign]
+    return [_move_aside(stores, partition) for partition in foreign]
 
 
 async def _fits(
@@ -60,27 +70,25 @@ async def _fits(
     end = (await consumer.end_offsets([partition]))[partition]
     if offset >= end:
         return False
-    consumer.assign([partition])
-    consumer.seek(partition, offset)
-    record = await consumer.getone(partition)
-    return record.offset > offset or _holds(store, record)  # beyond: it was compacted away
+    record = await read_first(consumer, partition, offset, end)
+    # There may be none, or a later one: it was compacted away.
+    return record is None or record.offset > offset or _holds(store, record)
 
 
 def _holds(store: PartitionStore, record: ConsumerRecord) -> bool:
     """Return whether the database holds what the record says, or something newer."""
     row = store.get(record.key)
-    if record.value is None or row is None:
-        return row is None and record.value is None
-    return row == record.value or is_older(record.value, row)
+    if row is None:
+        return record.value is None
+    return row == record.value or is_stale(record, row)
 
 
-def _move_aside(path: Path) -> Path:
-    aside = path.with_name(f"{path.name}.foreign-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}")
-    path.rename(aside)
+def _move_aside(stores: PartitionStores, partition: int) -> Path:
+    aside = stores.move_aside(partition)
     LOG.warning(
         "%s is damaged, or does not fit the changelog's history: moved to %s, and rebuilt from the "
-        "changelog. It can be deleted",
-        path,
+        "changelog. It is deleted after a week",
+        stores.path(partition),
         aside,
     )
     return aside

@@ -175,11 +175,15 @@ class InstanceIndex:
         """One object for all instances that are in the same state: a third of the memory."""
         self._scans = asyncio.Semaphore(SCANS)
 
-    def add_partition(self, partition: int, rows: Iterable[tuple[bytes, bytes]]) -> None:
-        """Index a partition that became ours, from all of its rows."""
+    def add_partition(self, partition: int, rows: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        """Begin to index a partition that becomes ours, with some of its rows."""
         self._partitions[partition] = {}
         self._deleted[partition] = []
-        for _key, row in rows:
+        self.add_rows(partition, (row for _key, row in rows))
+
+    def add_rows(self, partition: int, rows: Iterable[bytes]) -> None:
+        """Index some encoded rows of a partition."""
+        for row in rows:
             self.put(partition, row)
 
     def drop_partition(self, partition: int) -> None:

@@ -7,34 +7,30 @@ never written. Here the worker sends to the changelog itself and hands rows over
 partitions, recovery from the changelog, and standbys.
 """
 
+import asyncio
 import logging
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import faust
-import msgspec
 from aiokafka.structs import ConsumerRecord
 from faust.stores import base
-from faust.tables.manager import TableManager
 from faust.types import TP, EventT
 
-from streams.partition_stores import PartitionStore, PartitionStores
-from vimfed.records import Recorded
+from streams.partition_stores import HORIZON, PartitionStore, PartitionStores
+from streams.revision import TOMBSTONE_HEADER, is_older, is_stale_tombstone
+
+if TYPE_CHECKING:
+    from streams import table_recovery
 
 LOG = logging.getLogger(__name__)
+
+CHUNK = 500
+"""Rows that are handed over before others have their turn: some 5 ms."""
 _FAUST_LOG = logging.getLogger("faust.tables")
 """What upstream logs of services starting and stopping stays under upstream's name."""
-
-
-class _SourceOffset(Recorded, frozen=True, gc=False, kw_only=True):
-    """As much of a row as decides which of two is newer."""
-
-    source_offset: int = -1
-
-
-_decode_source_offset = msgspec.json.Decoder(_SourceOffset).decode
 
 
 class _Store(base.Store[bytes, bytes]):
@@ -70,7 +66,9 @@ class _Store(base.Store[bytes, bytes]):
 
         Upstream passes over it: a member of the group that never answers.
         """
-        recovery = cast(TableManager, self.app.tables).recovery
+        recovery = cast("table_recovery.TableManager", self.app.tables).recovery
+        if recovery.completed_generation != self.app.consumer_generation_id:
+            return  # the recovery of a later assignment is under way, and takes over
         # More than what was there at the beginning may have been read, where a worker that does not
         # know yet that it has lost the partition has gone on writing.
         ends = {
@@ -78,7 +76,7 @@ class _Store(base.Store[bytes, bytes]):
             for tp in active_tps
         }
         try:
-            self.table.activate(ends)
+            await self.table.activate(ends, recovery.completed_generation)
         except Exception as error:
             await self.app.crash(error)
             raise
@@ -103,22 +101,27 @@ class _Store(base.Store[bytes, bytes]):
         raise NotImplementedError("the changelog is the backup")
 
     async def on_stop(self) -> None:
+        self.table.active.clear()
         self.stores.close_all()
 
     def _clear(self) -> None:
         raise NotImplementedError("rows are deleted by tombstones, one by one")
 
 
-def is_older(row: bytes, known: bytes) -> bool:
-    """Return whether an encoded row was written from an earlier record than ``known``."""
-    return _decode_source_offset(row).source_offset < _decode_source_offset(known).source_offset
+def is_stale(change: ConsumerRecord, known: bytes) -> bool:
+    """Return whether a changelog record is older than the row that is known of its key."""
+    if change.value is not None:
+        return is_older(change.value, known)
+    revision = dict(change.headers).get(TOMBSTONE_HEADER)
+    return is_stale_tombstone(None if revision is None else revision.decode(), known)
 
 
 class InstancesTable(faust.Table[bytes, bytes]):
     """Instance key → encoded InstanceState, by partition.
 
-    ``on_activated(partition, rows)`` is called when a partition becomes ours to answer for,
-    ``on_released(partition)`` when it no longer is.
+    ``on_activated(partition)`` is called when a partition becomes ours to answer for, then
+    ``on_rows(partition, rows)`` until all of its rows have been handed over, and
+    ``on_released(partition)`` when it no longer is ours.
     """
 
     logger = _FAUST_LOG
@@ -128,7 +131,8 @@ class InstancesTable(faust.Table[bytes, bytes]):
         app: faust.App,
         *,
         folder: Path | None,
-        on_activated: Callable[[int, Iterator[tuple[bytes, bytes]]], None],
+        on_activated: Callable[[int], None],
+        on_rows: Callable[[int, Sequence[bytes]], None],
         on_released: Callable[[int], None],
         **options: Any,
     ) -> None:
@@ -137,9 +141,12 @@ class InstancesTable(faust.Table[bytes, bytes]):
         """The partitions that we own and have recovered."""
         self.changelog_end: dict[int, int] = {}
         """For each active partition, the offset of the next record that we write."""
-        self.overwritten: dict[int, set[bytes]] = defaultdict(set)
-        """Keys whose newest changelog record is an old row; the owner must write them again."""
+        self.generation = -1
+        """The consumer group's generation in which the active partitions were taken over."""
+        self._taking: dict[int, object] = {}
+        """The partitions that are being taken over; the object tells one time from the next."""
         self._on_activated = on_activated
+        self._on_rows = on_rows
         self._on_released = on_released
         super().__init__(app, key_type=bytes, value_type=bytes, **options)
 
@@ -162,14 +169,13 @@ class InstancesTable(faust.Table[bytes, bytes]):
         """Write rows that the changelog has acknowledged, up to ``changelog_offset``."""
         self.stores.get(partition).write(rows, changelog_offset)
         self.changelog_end[partition] = changelog_offset + 1
-        self.overwritten[partition].difference_update(rows)
 
-    def apply(self, partition: int, changes: Sequence[ConsumerRecord]) -> None:
-        """Apply what recovery and standbys read from the changelog.
+    def apply(self, partition: int, changes: Sequence[ConsumerRecord], next_offset: int) -> None:
+        """Apply what recovery and standbys read from the changelog, up to ``next_offset``.
 
         Upstream takes the last record of a key for the newest. A worker that was stopped longer
         than its session and resumed may have written an old row behind a newer one, so rows with a
-        lower source offset are ignored, and noted so that the owner writes the newer one again.
+        lower revision are ignored, and noted so that the owner writes the newer one again.
 
         The partition is not ours to answer for until it is activated, even if it was before: others
         have written to it.
@@ -177,35 +183,70 @@ class InstancesTable(faust.Table[bytes, bytes]):
         self._deactivate(partition)
         store = self.stores.get(partition)
         rows: dict[bytes, bytes | None] = {}
+        overwritten = set()
         for change in changes:
-            key, row = change.key, change.value
+            key = change.key
             known = rows[key] if key in rows else store.get(key)
-            if row is not None and known is not None and is_older(row, known):
+            if known is not None and is_stale(change, known):
                 LOG.warning("stale row ignored: %s-%s %r", change.topic, partition, key)
-                self.overwritten[partition].add(key)
+                overwritten.add(key)
             else:
-                rows[key] = row
-        store.write(rows, changes[-1].offset)
+                rows[key] = change.value
+                overwritten.discard(key)
+        store.write(rows, next_offset - 1, overwritten)
+        store.followed.reached(next_offset)
 
-    def activate(self, changelog_ends: Mapping[int, int]) -> None:
+    def drop_outdated(self, partition: int, share: float = HORIZON) -> bool:
+        """Forget the rows of a partition that may have missed tombstones which are gone by now.
+
+        Return whether they were. ``share``: see :meth:`PartitionStores.is_outdated`.
+        """
+        if not self.stores.is_outdated(partition, share):
+            return False
+        LOG.warning(
+            "partition %s has not followed its changelog for too long: it is read from the start",
+            partition,
+        )
+        self._deactivate(partition)
+        self.stores.remove(partition)
+        return True
+
+    async def activate(self, changelog_ends: Mapping[int, int], generation: int) -> None:
         """Take over partitions, recovered up to their changelogs' ends.
 
-        From here on these, and only these, are ours.
+        From then on these, and only these, are ours, as of that ``generation`` of the group. Their
+        rows are handed over in chunks: other things go on meanwhile, and where one of them takes a
+        partition away again, none is taken over.
         """
-        for partition in self.active - set(changelog_ends):
+        for partition in (self.active | self._taking.keys()) - changelog_ends.keys():
             self._deactivate(partition)
-        for partition in set(changelog_ends) - self.active:
-            self._on_activated(partition, self.stores.get(partition).items())
+        taken = changelog_ends.keys() - self.active
+        token = object()
+        for partition in taken:
+            self._deactivate(partition)  # an earlier assignment may be taking it over
+            self._taking[partition] = token
+            self._on_activated(partition)
+        for partition in taken:
+            rows = self.stores.get(partition).items()
+            while chunk := [row for _key, row in islice(rows, CHUNK)]:
+                self._on_rows(partition, chunk)
+                await asyncio.sleep(0)
+                if self._taking.get(partition) is not token:
+                    return
+        if any(self._taking.get(partition) is not token for partition in taken):
+            return
+        self._taking.clear()
         self.active = set(changelog_ends)
         self.changelog_end = dict(changelog_ends)
+        self.generation = generation
 
     def release(self, partition: int) -> None:
         """Let go of a partition and its database."""
         self._deactivate(partition)
         self.stores.close(partition)
-        self.overwritten.pop(partition, None)
 
     def _deactivate(self, partition: int) -> None:
-        if partition in self.active:
+        if partition in self.active or partition in self._taking:
             self.active.discard(partition)
+            self._taking.pop(partition, None)
             self._on_released(partition)

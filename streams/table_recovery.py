@@ -8,12 +8,13 @@ is not enough here.
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from typing import Any, Literal, cast
 
 import faust.tables
 from aiokafka.errors import IllegalStateError
 from faust.tables import recovery as upstream
-from faust.types import TP, Message
+from faust.types import TP, CollectionT, Message
 from mode.services import Service, WaitArgT
 from mode.utils.queues import ThrowableQueue
 from mode.utils.times import Seconds
@@ -53,6 +54,10 @@ class Recovery(upstream.Recovery):
     logger = upstream.logger
     tables: "TableManager"
     num_samples_required_for_estimate = 10
+    completed_generation = 0
+    """The consumer group's generation whose recovery was completed last."""
+    is_handing_over = False
+    """Whether rows that have been recovered are being handed over, which may take a while."""
 
     @property
     def signal_recovery_end(self) -> _EndOfRecovery:
@@ -79,6 +84,16 @@ class Recovery(upstream.Recovery):
                 await self._apply(event.message)
             self._tell_progress()
 
+    def _add(self, table: CollectionT, tp: TP, offsets: Counter[TP]) -> None:
+        """Begin where the table stands.
+
+        Upstream keeps what it knew of a table that says nothing. This one says nothing where its
+        rows are too old to be gone on from: it is read from the start.
+        """
+        cast(InstancesTable, table).drop_outdated(tp.partition)
+        offsets.pop(tp, None)
+        super()._add(table, tp, offsets)
+
     async def _apply(self, message: Message) -> None:
         """Apply a batch of one partition, without what has been applied already.
 
@@ -91,7 +106,10 @@ class Recovery(upstream.Recovery):
             return
         if batch.generation != self.app.consumer_generation_id:
             return  # every rebalance reads again from where the table stands
+        table = cast(InstancesTable, self.tp_to_table[tp])
         offsets = self.active_offsets if is_active else self.standby_offsets
+        if table.drop_outdated(tp.partition, share=1.0):  # frozen, or cut off from the changelog
+            offsets[tp] = -1
         known = offsets.get(tp)
         applied = -1 if known is None else known
         if batch.start > applied + 1:
@@ -100,11 +118,23 @@ class Recovery(upstream.Recovery):
                 await self.app.consumer.seek_wait({tp: applied + 1})
             return
         records = [record for record in batch.records if record.offset > applied]
-        if records:
-            cast(InstancesTable, self.tp_to_table[tp]).apply(tp.partition, records)
+        if batch.next_offset > applied + 1:
+            table.apply(tp.partition, records, batch.next_offset)
             offsets[tp] = batch.next_offset - 1
-            if is_active:
+            if is_active and records:
                 self._note_speed(tp, len(records))
+
+    async def on_recovery_completed(self, generation_id: int = 0) -> None:
+        """Hand over what has been recovered, and resume the streams.
+
+        Upstream does not tell the tables for which assignment.
+        """
+        self.completed_generation = generation_id
+        self.is_handing_over = True
+        try:
+            await super().on_recovery_completed(generation_id)
+        finally:
+            self.is_handing_over = False
 
     def _note_speed(self, tp: TP, count: int) -> None:
         """Note what upstream estimates the remaining time of a recovery from, and logs."""

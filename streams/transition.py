@@ -29,6 +29,7 @@ from streams.kinds import STATE
 from streams.memory import clock_and_time, clock_tag, find, hash_of, message_entry, remember
 from streams.normalise import InstanceNews
 from streams.payloads import encode_flat, merged, stated, with_state
+from streams.revision import next_revision
 from streams.telling import Telling, as_told, forgotten_at, tell, tell_first
 from streams.versions import arrived_later, is_newer, version_of
 from vimfed.nova_states import DELETED
@@ -224,6 +225,7 @@ def _outcome(
         messages_forgotten=messages_forgotten,
         received_at=news.received_at,
         source_offset=offset,
+        revision=next_revision(row.revision, news.received_at),
     )
     result = _result(row, news, place, tells=tells, is_known=telling.is_known)
     return Outcome(result, next_row, events)

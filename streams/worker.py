@@ -17,6 +17,8 @@ from streams.foreign_data import set_foreign_data_aside
 from streams.instance_index import InstanceIndex
 from streams.instances_table import InstancesTable
 from streams.lanes import BatchHandler
+from streams.table_upkeep import TableUpkeep
+from streams.tombstones import tombstones_kept
 from streams.worker_health import WorkerCounters, WorkerHealth
 from vimfed.metrics import new_registry
 from vimfed.rights import worker_needs
@@ -61,6 +63,7 @@ class StreamWorker:
             folder=self._folder,
             standby_buffer_size=1,  # a standby must not sit on rows that it has received
             on_activated=self.index.add_partition,
+            on_rows=self.index.add_rows,
             on_released=self.index.drop_partition,
         )
         self.app.tables.add(self.table)
@@ -69,12 +72,17 @@ class StreamWorker:
     def run(self) -> int:
         """Run until SIGTERM or SIGINT; return the exit code."""
         kafka = self.settings.kafka
-        return run_app(self.app, kafka, worker_needs(kafka), self._set_foreign_data_aside)
+        return run_app(self.app, kafka, worker_needs(kafka), self._prepare)
 
-    async def _set_foreign_data_aside(self) -> None:
+    async def _prepare(self) -> None:
+        kafka, changelog, stores = (
+            self.settings.kafka,
+            self.table.changelog_topic_name,
+            self.table.stores,
+        )
+        stores.tombstones_kept = await tombstones_kept(kafka, changelog)
         if self._folder is not None:
-            changelog = self.table.changelog_topic_name
-            await set_foreign_data_aside(self.settings.kafka, changelog, self._folder)
+            await set_foreign_data_aside(kafka, changelog, stores)
 
     @property
     def consumer(self) -> BatchedConsumer:
@@ -91,6 +99,8 @@ class StreamWorker:
             producer=producer,
             on_done=self._counters.processed,
         )
+        upkeep = TableUpkeep(self.app, self.table, writer.mend)
+        self.app.add_future(upkeep.run(self.consumer))
 
         async def process(batch: RecordBatch, partition: int) -> None:
             begun = time.monotonic()
@@ -136,12 +146,16 @@ class StreamWorker:
     def copy_lag(self, partition: int) -> int | None:
         """Return how many changes our copy of a partition is behind; None where we have none."""
         changelog = TP(self.table.changelog_topic_name, partition)
-        if not self.table.holds(partition) or changelog not in self.consumer.assignment():
+        if not self.table.holds(partition) or not self.consumer.is_assigned(changelog):
             return None
         held = self.table.partition(partition).changelog_offset
         return max(
             0, (self.consumer.highwater(changelog) or 0) - 1 - (-1 if held is None else held)
         )
+
+    def copy_age(self, partition: int) -> float:
+        """Return for how many seconds our copy of a partition may have missed changes."""
+        return max(0.0, time.time() - self.table.partition(partition).followed.until)
 
     def undone(self, partition: int) -> int | None:
         """Return the offset of the first notification of a partition that is not done."""

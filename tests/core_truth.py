@@ -1,5 +1,6 @@
 """What the pure core makes of everything on the notifications topic: what must have come out."""
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from confluent_kafka import Message
@@ -51,8 +52,13 @@ class CoreTruth(NamedTuple):
 
 def core_truth(bootstrap: str, names: TopicNames) -> CoreTruth:
     """Fold everything on the notifications topic in one go."""
+    return folded(records_on(bootstrap, names.notifications))
+
+
+def folded(notifications: Iterable[Record]) -> CoreTruth:
+    """Fold records of the notifications topic in one go, in order within each partition."""
     by_partition: dict[int, list[Any]] = {}
-    for record in records_on(bootstrap, names.notifications):
+    for record in notifications:
         by_partition.setdefault(record.partition, []).append(record)
     truth = CoreTruth({}, {})
     for records in by_partition.values():

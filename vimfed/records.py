@@ -145,6 +145,8 @@ class InstanceState(Recorded, frozen=True, gc=False, kw_only=True, omit_defaults
     """When the bridge received the notification that last wrote this row."""
     source_offset: int = -1
     """Offset in the notifications topic of the record that last wrote this row."""
+    revision: int = 0
+    """Grows with each row of the instance (streams/revision.py); 0: version 0.1.0 wrote it."""
 
 
 class VmEvent(Recorded, frozen=True, gc=False, kw_only=True):

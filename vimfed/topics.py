@@ -6,6 +6,9 @@ from dataclasses import dataclass, field, replace
 from vimfed.settings import EVENTS_RETENTION, KafkaSettings
 
 DAY_MS = 24 * 3600 * 1000
+TOMBSTONES_KEPT_MS = 7 * DAY_MS
+"""A worker's database that has not followed the changelog for half of this is read anew: see
+streams/partition_stores.py."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,12 @@ def topic_specs(kafka: KafkaSettings) -> Sequence[TopicSpec]:
     by_arrival = {"message_timestamp_type": "LogAppendTime"}
     return (
         spec(names.notifications, retention_ms=str(7 * DAY_MS), **by_arrival),
-        spec(names.changelog, cleanup_policy="compact", **by_arrival),
+        spec(
+            names.changelog,
+            cleanup_policy="compact",
+            delete_retention_ms=str(TOMBSTONES_KEPT_MS),
+            **by_arrival,
+        ),
         spec(names.events, retention_ms=str(EVENTS_RETENTION * 1000), **by_arrival),
         replace(
             spec(

@@ -108,7 +108,7 @@ class Queries:
         """Tell everything that is known of one instance.
 
         With ``?stale=ok``, where its owner cannot answer, what a standby here knows, with how many
-        changes it is behind.
+        changes it is behind, and how many seconds old its knowledge is.
         """
         vim_id, instance_id = vim_id_in(request), request.match_info["instance_id"]
         stale_is_ok = parse_query(request, InstanceParameters).stale == "ok"

@@ -1,5 +1,7 @@
 """This worker as its HTTP views see it: what it may answer for, and who answers for the rest."""
 
+from typing import NamedTuple
+
 import msgspec
 from faust.assignor.partition_assignor import PartitionAssignor
 
@@ -24,6 +26,16 @@ class FoundRow(msgspec.Struct, frozen=True):
     """The owner's answer; None where there is no such instance."""
 
     row: InstanceState | None
+
+
+class StaleRow(NamedTuple):
+    """What a standby knows of an instance."""
+
+    row: InstanceState
+    lag: int
+    """By so many changes the copy is behind, as far as it knows."""
+    age: float
+    """Seconds since which the copy may have missed changes."""
 
 
 class Replica:
@@ -97,8 +109,8 @@ class Replica:
         """Return the partitions that we own."""
         return sorted(self._worker.table.active)
 
-    def read_stale(self, vim_id: str, instance_id: str) -> tuple[InstanceState, int] | None:
-        """Return an instance's row as a standby of ours knows it, and how far that is behind.
+    def read_stale(self, vim_id: str, instance_id: str) -> StaleRow | None:
+        """Return an instance's row as a standby of ours knows it, and how old that may be.
 
         None where we hold no copy of its partition, or the copy has no such row.
         """
@@ -107,7 +119,7 @@ class Replica:
         if lag is None:
             return None
         row = self._row(partition, vim_id, instance_id)
-        return None if row is None else (row, lag)
+        return None if row is None else StaleRow(row, lag, self._worker.copy_age(partition))
 
     async def find_instances(self, search: InstanceSearch) -> FoundInstances:
         """Return the instances that we own and that are searched for."""

@@ -37,11 +37,13 @@ class InstanceAnswer(msgspec.Struct, frozen=True, kw_only=True):
     stale: bool | msgspec.UnsetType = msgspec.UNSET
     """True where a standby answered."""
     lag: int | msgspec.UnsetType = msgspec.UNSET
-    """By so many changes it was behind."""
+    """By so many changes it was behind, as far as it knew."""
+    age: float | msgspec.UnsetType = msgspec.UNSET
+    """Seconds since it last knew of every change: a second or so, more where Kafka is away."""
 
 
-def instance_answer(row: InstanceState, lag: int | None = None) -> InstanceAnswer:
-    """Return everything that is known of one instance; ``lag`` where a standby answers."""
+def instance_answer(row: InstanceState, lag: int | None = None, age: float = 0.0) -> InstanceAnswer:
+    """Return everything that is known of one instance; ``lag``, ``age`` where a standby answers."""
     return InstanceAnswer(
         vim_id=row.vim_id,
         instance_id=row.instance_id,
@@ -56,4 +58,5 @@ def instance_answer(row: InstanceState, lag: int | None = None) -> InstanceAnswe
         payload=row.payload,
         stale=msgspec.UNSET if lag is None else True,
         lag=msgspec.UNSET if lag is None else lag,
+        age=msgspec.UNSET if lag is None else round(age, 1),
     )

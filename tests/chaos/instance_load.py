@@ -7,9 +7,10 @@ import random
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import msgspec
 from confluent_kafka import Producer
@@ -73,9 +74,12 @@ class Load:
 
     def _write(self, instance_id: str, turn: int) -> None:
         event_type, state = EVENTS[turn % 2]
+        self._tell(instance_id, event_type, state=state)
+
+    def _tell(self, instance_id: str, event_type: str, **fields: str) -> None:
         now = datetime.now(UTC)
         told_at = now.isoformat(timespec="microseconds").replace("+00:00", "Z")
-        payload = {**SPEC_EXAMPLE, "instance_id": instance_id, "state": state}
+        payload = {**SPEC_EXAMPLE, "instance_id": instance_id, **fields}
         notification = Notification(
             message_id=str(uuid.uuid4()),
             event_type=event_type,
@@ -89,7 +93,7 @@ class Load:
             received_at=told_at,
         )
         key = instance_key(VIM_ID, instance_id)
-        self.sent[instance_id, told_at] = state
+        self.sent[instance_id, told_at] = fields["state"]
         self._producer.produce(
             self._topic,
             msgspec.json.encode(notification),
@@ -98,6 +102,35 @@ class Load:
         )
         self._producer.poll(0)
         self.count += 1
+
+
+class MortalLoad(Load):
+    """A load whose instances are deleted after some turns, and followed by new ones."""
+
+    def __init__(self, *args: Any, lifetime: int, **options: Any) -> None:
+        """Each instance lives for ``lifetime`` turns; the others as those of :class:`Load`."""
+        super().__init__(*args, **options)
+        self._lifetime = lifetime
+        self._turns: Counter[str] = Counter()
+        self._successors: dict[str, str] = {}
+        """By the instance that began, the one that lives now in its place."""
+
+    def go_on(self) -> None:
+        """Write again after ``stop``."""
+        self._stopping.clear()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _write(self, instance_id: str, turn: int) -> None:
+        self._turns[instance_id] += 1
+        living = self._successors.get(instance_id, instance_id)
+        # Each at another turn, so that there is always one that was deleted just now.
+        if (self._turns[instance_id] + sum(instance_id.encode())) % self._lifetime:
+            super()._write(living, self._turns[instance_id])
+            return
+        deleted_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
+        self._tell(living, "compute.instance.delete.end", state="deleted", deleted_at=deleted_at)
+        self._successors[instance_id] = str(uuid.uuid4())
 
 
 class Told(Protocol):

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import pytest
 
-from streams.instances_table import is_older
 from streams.partition_stores import PartitionStores
+from streams.revision import is_older
 from streams.transition import decode_event
 from tests.brokers import new_kafka
 from tests.chaos import LONG
@@ -87,14 +87,15 @@ class Chaos:
     async def _is_ready(self, name: str) -> bool:
         return (await self._stack.get("/readyz", name))[0] == 200
 
-    def _leave(self, name: str) -> None:
+    def leave(self, name: str) -> None:
+        """Expect no answers of a worker any more, nor start it again."""
         self._supervised.discard(name)
         del self.answering[name]
 
     async def kill(self, name: str, *, wipe: bool = False) -> None:
         """Kill a worker, with its data if ``wipe``; when the others go on, start it again."""
         async with self._disturb(f"{name} killed", AFTER_KILL):
-            self._leave(name)
+            self.leave(name)
             self._stack.children[name].kill()
         if wipe:
             shutil.rmtree(self._stack.folder / "state" / f"worker-{self._stack.ports[name]}")
@@ -103,7 +104,7 @@ class Chaos:
     async def terminate(self, name: str) -> None:
         """Stop a worker in order; when the others go on, start it again."""
         async with self._disturb(f"{name} stopped", AFTER_PLANNED):
-            self._leave(name)
+            self.leave(name)
             self._stack.children[name].stop()
         assert self._stack.children[name].returncode == 0
         await self.start(name)
@@ -114,8 +115,7 @@ class Chaos:
         async with self._disturb(f"{name} frozen", AFTER_KILL):
             del self.answering[name]
             child.freeze()
-        # It may have been stopped in the middle of a write. Then it ends itself, and so does the
-        # new owner, who finds a foreign record; both recover from the changelog.
+        # It may have been stopped in the middle of a write, which the new owner mends then.
         async with self._disturb(f"{name} goes on", AFTER_KILL):
             child.thaw()
             await self._answers(name)

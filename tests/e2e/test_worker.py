@@ -227,7 +227,7 @@ async def test_rows_in_memory_come_back_from_the_changelog(stack: Stack, tmp_pat
     stack.start_worker()
     await stack.ready()
     assert await state_of(stack, "kept") == "paused"
-    assert not list((tmp_path / "state").rglob("*.db"))
+    assert not list((tmp_path / "state").rglob("*.rocksdb"))
 
 
 async def test_fausts_own_pages_are_not_served_and_ours_are(stack: Stack) -> None:

@@ -11,7 +11,7 @@ from aiokafka.structs import ConsumerRecord
 from faust.types import TP, Message
 
 from streams.apps import consumer_of, new_app
-from streams.batched_transport import BatchedConsumer, RecordBatch, join
+from streams.batched_transport import BatchedConsumer, Confirmation, RecordBatch, join
 from vimfed.settings import Settings
 
 SOURCE = "source"
@@ -97,7 +97,7 @@ async def test_lag_and_progress_count_from_the_first_record_that_is_not_done(
     consumer: BatchedConsumer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(consumer, "highwater", lambda _tp: 50)
-    monkeypatch.setattr(consumer, "assignment", lambda: {PARTITION})
+    monkeypatch.setattr(consumer, "is_assigned", {PARTITION}.__contains__)
     assert consumer.undone(PARTITION) is None
     assert consumer.lag(PARTITION) == 0
     first = deliver(consumer, 10, 19)
@@ -107,15 +107,32 @@ async def test_lag_and_progress_count_from_the_first_record_that_is_not_done(
     committable(consumer)
     assert (consumer.undone(PARTITION), consumer.lag(PARTITION)) == (20, 30)
     # aiokafka tells the end of no partition that is not assigned.
-    monkeypatch.setattr(consumer, "assignment", set)
+    monkeypatch.setattr(consumer, "is_assigned", set().__contains__)
     assert consumer.lag(PARTITION) == 0
+
+
+async def test_the_lag_of_a_partition_does_not_cost_more_the_more_partitions_there_are(
+    consumer: BatchedConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copies = 0
+
+    def copied() -> set[TP]:
+        nonlocal copies
+        copies += 1
+        return partitions
+
+    partitions = {TP(SOURCE, number) for number in range(256)}
+    monkeypatch.setattr(consumer, "assignment", copied)
+    for each in partitions:
+        consumer.lag(each)
+    assert copies == 0
 
 
 async def test_what_is_passed_over_without_a_record_is_no_lag_but_what_was_fetched_is(
     consumer: BatchedConsumer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(consumer, "highwater", lambda _tp: 50)
-    monkeypatch.setattr(consumer, "assignment", lambda: {PARTITION})
+    monkeypatch.setattr(consumer, "is_assigned", {PARTITION}.__contains__)
     monkeypatch.setattr(consumer._thread, "position_now", lambda _tp: 50)
     consumer._expected[PARTITION] = 20
     assert (consumer.undone(PARTITION), consumer.lag(PARTITION)) == (50, 0)
@@ -178,7 +195,7 @@ async def test_a_hole_that_is_there_again_is_real(
 
 
 async def test_a_stale_generation_owns_nothing(consumer: BatchedConsumer) -> None:
-    consumer.membership.confirm(float("inf"))
+    consumer.membership.confirm(Confirmation(float("inf"), 0.0, 0))
     consumer.app.consumer_generation_id = 7
     assert await consumer.owns(RecordBatch(records(0, 1), generation=7))
     assert not await consumer.owns(RecordBatch(records(0, 1), generation=6))

@@ -1,5 +1,7 @@
 """What the table does around a recovery: who answers for a partition, and with which rows."""
 
+import asyncio
+import dataclasses
 from pathlib import Path
 
 import faust
@@ -10,6 +12,7 @@ from faust.types import TP
 
 from streams.instance_index import InstanceIndex
 from streams.instances_table import InstancesTable
+from streams.table_recovery import TableManager
 from tests.unit.test_instance_index import found, row
 from vimfed.keys import instance_key
 
@@ -21,7 +24,7 @@ class Scene:
     """A table in memory, its index, and what the app crashed of."""
 
     def __init__(self, folder: Path) -> None:
-        app = faust.App("group", datadir=folder, web_enabled=False)
+        app = faust.App("group", datadir=folder, web_enabled=False, TableManager=TableManager)
         self.index = InstanceIndex()
         self.table = InstancesTable(
             app,
@@ -30,6 +33,7 @@ class Scene:
             partitions=1,
             folder=None,
             on_activated=self.index.add_partition,
+            on_rows=self.index.add_rows,
             on_released=self.index.drop_partition,
         )
         self.crashes: list[BaseException] = []
@@ -43,7 +47,7 @@ class Scene:
     def read(self, offset: int, value: bytes) -> None:
         """Apply a changelog record, as recovery and standbys do."""
         self.table.apply(
-            0, [ConsumerRecord(CHANGELOG, 0, offset, 0, 1, KEY, value, None, 0, 0, ())]
+            0, [ConsumerRecord(CHANGELOG, 0, offset, 0, 1, KEY, value, None, 0, 0, ())], offset + 1
         )
 
     async def recovered(self, end: int) -> None:
@@ -78,3 +82,40 @@ async def test_a_row_that_cannot_be_indexed_after_a_recovery_ends_the_process(
     with pytest.raises(msgspec.ValidationError):  # upstream passes over it
         await scene.recovered(1)
     assert ["vim_id" in str(error) for error in scene.crashes] == [True]
+
+
+async def test_a_partition_that_is_taken_away_while_it_is_taken_over_is_not_ours(
+    scene: Scene,
+) -> None:
+    scene.table.stores.get(0).write(
+        {f"{number}".encode(): row(f"vm-{number}", "active", "1") for number in range(2000)}, 5
+    )
+    taking = asyncio.create_task(scene.recovered(6))
+    for _turn in range(3):
+        await asyncio.sleep(0)
+    assert not taking.done()  # others have their turn
+    scene.table.release(0)
+    await taking
+    assert scene.table.active == set()
+    assert len(scene.index) == 0
+    assert scene.crashes == []
+
+
+async def test_an_assignment_that_is_over_takes_nothing_over(scene: Scene) -> None:
+    scene.read(0, row("vm", "active", "1"))
+    scene.table.app.consumer_generation_id = 9
+    await scene.recovered(1)
+    assert scene.table.active == set()
+
+
+async def test_a_stale_tombstone_deletes_nothing_and_is_mended(scene: Scene) -> None:
+    newest = b'{"schema_version":1,"revision":9}'
+    scene.read(0, newest)
+    tombstone = ConsumerRecord(CHANGELOG, 0, 1, 0, 1, KEY, None, None, 0, 0, (("revision", b"8"),))
+    scene.table.apply(0, [tombstone], 2)
+    assert scene.table.partition(0).get(KEY) == newest
+    assert scene.table.partition(0).overwritten == {KEY}
+    current = dataclasses.replace(tombstone, offset=2, headers=(("revision", b"9"),))
+    scene.table.apply(0, [current], 3)
+    assert scene.table.partition(0).get(KEY) is None
+    assert scene.table.partition(0).overwritten == set()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from streams.apps import _is_stuck, consumer_of, new_app
+from streams.batched_transport import Confirmation
 from vimfed.settings import Settings
 
 SCRIPT = """
@@ -45,13 +46,14 @@ def test_a_process_ends_some_time_after_a_crash_whatever_still_hangs(
 async def test_a_rebalance_is_stuck_that_the_coordinator_is_done_with(tmp_path: Path) -> None:
     app = new_app(Settings(), "group", "source", tmp_path, web_enabled=False)
     consumer = consumer_of(app)
-    consumer.membership.confirm(time.monotonic())
+    consumer.membership.confirm(Confirmation(time.monotonic(), 0.0, 0))
     assert not _is_stuck(app)
     app.rebalancing = True
     assert _is_stuck(app)
     app.in_recovery = True  # that may take long
     assert not _is_stuck(app)
     app.in_recovery = False
-    consumer.membership.confirm(time.monotonic() - app.conf.broker_session_timeout)
+    old = time.monotonic() - app.conf.broker_session_timeout
+    consumer.membership.confirm(Confirmation(old, 0.0, 0))
     assert not _is_stuck(app)
     consumer._thread.thread_loop.close()
