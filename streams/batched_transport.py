@@ -587,9 +587,13 @@ class BatchedConsumer(driver.Consumer):
     async def wait_empty(self) -> None:
         """Wait until nothing is in flight; what waits for the coordinator gives up.
 
-        Called when partitions are taken away, and when the app ends.
+        Called when partitions are taken away, and when the app ends. After a crash there is nothing
+        to wait for: what is not committed follows from batches that are read again. Upstream
+        commits, and waits for ever for a thread that the crash has ended already.
         """
         self.membership.wake()
+        if self.app.crashed:
+            return
         await super().wait_empty()
 
     # -- seeks

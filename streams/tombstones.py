@@ -3,8 +3,8 @@
 import logging
 
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
+from vimfed.cluster_state import topic_configs
 from vimfed.kafka import client_options
 from vimfed.settings import KafkaSettings
 
@@ -21,19 +21,15 @@ async def tombstones_kept(kafka: KafkaSettings, changelog: str) -> float:
     admin = AIOKafkaAdminClient(**client_options(kafka))
     await admin.start()
     try:
-        resource = ConfigResource(ConfigResourceType.TOPIC, changelog, {SETTING: None})
-        (answer,) = await admin.describe_configs([resource])
+        configs = (await topic_configs(admin, [changelog])).get(changelog, {})
     finally:
         await admin.close()
-    code, message, _type, _name, entries = answer.resources[0][:5]
-    values = {name: value for name, value, *_rest in entries}
-    if code or SETTING not in values:
-        LOG.warning(
-            "cannot read %s of topic %s (%s): each partition is read from the start of its "
-            "changelog; grant DescribeConfigs on the topic to avoid that",
-            SETTING,
-            changelog,
-            message or code,
-        )
-        return 0.0
-    return int(values[SETTING]) / 1000
+    if SETTING in configs:
+        return int(configs[SETTING]) / 1000
+    LOG.warning(
+        "cannot read %s of topic %s: each partition is read from the start of its changelog; "
+        "grant DescribeConfigs on the topic to avoid that",
+        SETTING,
+        changelog,
+    )
+    return 0.0
