@@ -1,6 +1,7 @@
 """What an offset and an acknowledgement mean where one message is a batch of records."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, cast
@@ -229,6 +230,41 @@ async def test_without_a_confirmed_membership_the_end_of_the_app_ends_the_waitin
     asked = await waiting_for_membership(consumer)
     cast(faust.App, consumer.app)._stopped.set()
     await consumer.wait_empty()
+    assert not await asyncio.wait_for(asked, 1)
+
+
+async def test_after_a_crash_nothing_is_waited_for(
+    consumer: BatchedConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def commit_in_a_thread_that_has_ended(**_options: Any) -> None:
+        await asyncio.Event().wait()
+
+    deliver(consumer, 10, 19)
+    monkeypatch.setattr(consumer, "commit", commit_in_a_thread_that_has_ended)
+    cast(faust.App, consumer.app)._crashed.set()
+    await asyncio.wait_for(consumer.wait_empty(), 1)
+
+
+async def membership_of(consumer: BatchedConsumer, generation: int) -> asyncio.Task[bool]:
+    """Return a task that asks whether we are a member, from now on."""
+    asked = asyncio.create_task(consumer.is_member_since(time.monotonic(), generation))
+    await asyncio.sleep(0)
+    return asked
+
+
+async def test_only_an_answer_to_a_later_question_confirms_a_member_since(
+    consumer: BatchedConsumer,
+) -> None:
+    consumer.app.consumer_generation_id = 7
+    before = time.monotonic()
+    asked = await membership_of(consumer, 7)
+    consumer.membership.confirm(Confirmation(before, 0.0, 7))
+    await asyncio.sleep(0.01)
+    assert not asked.done()
+    consumer.membership.confirm(Confirmation(time.monotonic(), 0.0, 7))
+    assert await asyncio.wait_for(asked, 1)
+    asked = await membership_of(consumer, 7)
+    consumer.membership.confirm(Confirmation(time.monotonic(), 0.0, 6))
     assert not await asyncio.wait_for(asked, 1)
 
 
