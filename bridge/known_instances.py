@@ -22,6 +22,7 @@ from vimfed.kafka import check_topic, client_options
 from vimfed.keys import split_instance_key
 from vimfed.nova_states import DELETED
 from vimfed.records import Recorded, Source
+from vimfed.rights import refusal
 from vimfed.settings import KafkaSettings
 from vimfed.topics import TopicNames
 
@@ -117,7 +118,7 @@ async def _scan(
                 count += 1
                 _heed(found, record)
     except TopicAuthorizationFailedError:
-        raise KnownInstancesError(f"the bridge needs the right READ on topic {topic}") from None
+        raise KnownInstancesError(refusal(kafka, "topic", topic, "Read")) from None
     except KnownInstancesError:
         raise
     except OperatorError as error:

@@ -105,10 +105,13 @@ class _Bridge:
 
     async def _make_topics_ready(self) -> None:
         """Create or check the job's topics before the first write: it could make wrong ones."""
+        kafka = self._settings.kafka
+        compares = any(vim.auth_url and vim.compare_interval for vim in self._settings.vims)
+        needs = bridge_needs(kafka, compares=compares)
         backoff = 0.5
         while True:
             try:
-                await ensure_topics(self._settings.kafka, bridge_needs(self._settings.kafka))
+                await ensure_topics(kafka, needs)
             except TopicMismatchError as error:
                 self._failure = error
                 self._stop.set()

@@ -23,13 +23,15 @@ class Need(NamedTuple):
     purpose: str
 
 
-def bridge_needs(kafka: KafkaSettings) -> Sequence[Need]:
-    """Return what a bridge needs."""
+def bridge_needs(kafka: KafkaSettings, *, compares: bool = True) -> Sequence[Need]:
+    """Return what a bridge needs; ``compares``: polled clouds, with what the table knows."""
     names = TopicNames(kafka.topic_prefix)
-    return (
+    needs = (
         Need("topic", names.notifications, ("Write",), "forwards notifications"),
         Need("topic", names.dead_letter, ("Write",), "keeps what is no notification"),
     )
+    known = Need("topic", names.changelog, ("Read",), "compares polled clouds with the table")
+    return (*needs, known) if compares else needs
 
 
 def worker_needs(kafka: KafkaSettings) -> Sequence[Need]:

@@ -18,6 +18,7 @@ import pytest
 from confluent_kafka import Producer
 
 from bridge.kafka import KafkaListener
+from bridge.known_instances import KnownInstances, KnownInstancesError
 from bridge.progress import Counters, Progress
 from tests.brokers import GuardedKafka
 from tests.e2e.stack import eventually
@@ -361,3 +362,17 @@ async def test_a_process_starts_from_what_vimfed_topics_prints_as_one_who_may_cr
     async with running(tmp_path, kafka, command) as (child, log):
         assert child.running
         assert "WARNING" not in log.read_text()
+
+
+async def test_a_bridge_that_may_not_read_the_changelog_says_why_it_compares_no_cloud(
+    guarded: GuardedKafka, kafka: KafkaSettings
+) -> None:
+    await make_topics(guarded, kafka)
+    guarded.grant(kafka.username, bridge_needs(kafka, compares=False))
+    known = KnownInstances(kafka, lambda: ["a_b"], lambda: True)
+    changelog = f"{kafka.topic_prefix}-instances-changelog"
+    with pytest.raises(KnownInstancesError) as refused:
+        await asyncio.to_thread(known.take, "a_b", lambda: False)
+    assert f"lacks the right Read on topic {changelog}: grant it" in str(refused.value)
+    guarded.grant(kafka.username, bridge_needs(kafka))
+    assert await asyncio.to_thread(known.take, "a_b", lambda: False) == {}

@@ -115,12 +115,17 @@ def test_the_commands_grant_each_cluster_its_own_user_no_more_than_is_needed() -
 
 def test_one_process_gets_its_own_rights_and_topics_alone() -> None:
     (plan, _cloud) = plans_of(SETTINGS, ["bridge"], "alice")
-    assert {spec.name for spec in plan.topics} == {"vimfed.notifications", "vimfed.dead-letter"}
+    rights = {
+        "vimfed.notifications": "Write",
+        "vimfed.dead-letter": "Write",
+        "vimfed-instances-changelog": "Read",
+    }
+    assert {spec.name for spec in plan.topics} == rights.keys()
     assert plan.grants == {
         "alice": {
-            (kind, name, operation)
-            for kind, name in [("topic", "vimfed.notifications"), ("topic", "vimfed.dead-letter")]
-            for operation in ("Write", "DescribeConfigs")
+            ("topic", name, operation)
+            for name, right in rights.items()
+            for operation in (right, "DescribeConfigs")
         }
     }
 
