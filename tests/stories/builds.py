@@ -259,4 +259,60 @@ STORIES = (
         """,
         ends="deleted",
     ),
+    Story(
+        "built, and built again elsewhere under the same name",
+        "rebuilt at once: another request tells the same kinds of things",
+        f"""
+        create   cond  born              building/scheduling
+        {_tries("h1")}{_SPAWNS_ON_H3}
+        rebuild  api   update            active/rebuilding
+        rebuild  cond  rebuild_scheduled                                to=h3
+        rebuild  h3    rebuild.start
+        rebuild  h3    update            active/rebuilding
+        rebuild  h3    update            active/rebuild_block_device_mapping
+        rebuild  h3    update            active/rebuild_spawning
+        rebuild  h3    update            active
+        rebuild  h3    rebuild.end
+        """,
+        ends="active",
+    ),
+    Story(
+        "claimed by the third host, whose spawn fails for good",
+        "_do_build_and_run_instance: two claims refused, then BuildAbortException",
+        """
+        create  cond  born             building/scheduling
+        create  h1    update           building
+        create  h1    create.start
+        create  h1    create.error
+        create  h1    update           building/scheduling
+        create  cond  update           building/scheduling
+        create  h2    update           building
+        create  h2    create.start
+        create  h2    create.error
+        create  h2    update           building/scheduling
+        create  cond  update           building/scheduling
+        create  h3    update           building
+        create  h3    create.start
+        create  h3    update           building                       host=h3
+        create  h3    update           building/networking
+        create  h3    update           building/networking            host=-
+        create  h3    create.error
+        create  h3    update           error
+        """,
+        ends="error",
+        unheard="building/networking",
+    ),
+    Story(
+        "failed build rebuilt",
+        "API.rebuild takes an error; a build of which nothing is left has no host to do it",
+        """
+        create   cond  born             building/scheduling
+        create   cond  update           error
+        create   cond  compute_task.build_instances
+        rebuild  api   update           error/rebuilding
+        rebuild  cond  update           error
+        rebuild  cond  compute_task.rebuild_server
+        """,
+        ends="error",
+    ),
 )

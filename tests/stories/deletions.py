@@ -31,6 +31,11 @@ _LOCAL = """
     delete  api   delete.end
 """
 _FORCED = _LOCAL.replace("delete.", "force_delete.")
+_SHARES = "\n".join(
+    f"delete h1 share_detach.{phase} share=s{number}"
+    for number in range(40)
+    for phase in ("start", "end")
+)
 
 STORIES = (
     Story(
@@ -471,6 +476,38 @@ STORIES = (
         delete  h1    share_detach.error                              share=s2
         delete  h1    share_detach.start                              share=s3
         delete  h1    share_detach.end                                share=s3
+        delete  h1    shutdown.end
+        delete  h1    update              deleted
+        delete  h1    destroy
+        delete  h1    delete.end
+        """,
+        given=ACTIVE,
+        ends="deleted",
+    ),
+    Story(
+        "deletion cut off when it was all but done",
+        "_complete_partial_deletion tells the end, under the restart's request",
+        """
+        delete  api   update              active/deleting
+        delete  h1    delete.start
+        delete  h1    shutdown.start
+        delete  h1    shutdown.end
+        delete  h1    update              deleted
+        init    h1    destroy
+        init    h1    delete.end
+        """,
+        given=ACTIVE,
+        ends="deleted",
+        unheard="deleted",
+    ),
+    Story(
+        "deleted with forty shares",
+        "more things of one request than a row remembers",
+        f"""
+        delete  api   update              active/deleting
+        delete  h1    delete.start
+        delete  h1    shutdown.start
+        {_SHARES}
         delete  h1    shutdown.end
         delete  h1    update              deleted
         delete  h1    destroy

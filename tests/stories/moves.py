@@ -351,6 +351,75 @@ RESIZES = (
         unheard="resized/resize_reverting",
     ),
     Story(
+        "stopped server resized on the second host",
+        "_reschedule_resize_or_reraise of a stopped server",
+        """
+        resize  api   update              stopped/resize_prep
+        resize  h2    resize_prep.start
+        resize  h2    update              stopped/resize_prep
+        resize  h3    resize_prep.start
+        resize  h2    resize.error        stopped/resize_prep
+        resize  h2    resize_prep.end     stopped/resize_prep
+        resize  h3    update              stopped/resize_prep
+        resize  h1    update              stopped/resize_migrating
+        resize  h1    resize.start
+        resize  h3    resize_prep.end     stopped/resize_prep
+        resize  h1    update              stopped/resize_migrated      host=h3
+        resize  h3    update              stopped/resize_finish
+        resize  h3    resize_finish.start
+        resize  h3    update              resized
+        resize  h3    resize_finish.end
+        resize  h1    resize.end          stopped/resize_migrated
+        """,
+        given=STOPPED,
+        ends="resized",
+    ),
+    Story(
+        "reschedule fails unexpectedly",
+        "_cold_migrate: any exception, after a refresh; then as with no more hosts",
+        """
+        resize  api   update              active/resize_prep
+        resize  h2    resize_prep.start
+        resize  h2    update              active/resize_prep
+        resize  cond  update              active
+        resize  cond  compute_task.migrate_server
+        resize  h2    resize.error        active/resize_prep
+        resize  h2    resize_prep.end     active/resize_prep
+        resize  h2    update              error
+        retry   api   update              error/rebooting_hard
+        retry   h1    reboot.start        error/reboot_pending_hard
+        retry   h1    update              error/reboot_pending_hard
+        retry   h1    update              error/reboot_started_hard
+        retry   h1    update              active
+        retry   h1    reboot.end
+        """,
+        given=ACTIVE,
+        ends="active",
+    ),
+    Story(
+        "resized, confirmed, resized back, reverted",
+        "each request is told for itself",
+        f"""{_CONFIRMS.format("active")}
+        back    api   update              active/resize_prep
+        back    h1    resize_prep.start
+        back    h1    update              active/resize_prep
+        back    h2    update              active/resize_migrating
+        back    h2    resize.start
+        back    h1    resize_prep.end     active/resize_prep
+        back    h2    update              active/resize_migrated       host=h1
+        back    h1    update              active/resize_finish
+        back    h1    resize_finish.start
+        back    h2    resize.end          active/resize_migrated
+        back    h1    update              resized
+        back    h1    resize_finish.end
+        {_REVERTING.replace("h2", "h0").replace("h1", "h2").replace("h0", "h1")}
+        revert  h2    update              active
+        revert  h2    resize_revert.end
+        """,
+        given=RESIZED,
+        ends="active",
+    ),
+    Story(
         "resizing cut off by a restart",
         "_init_instance: RESIZE_MIGRATING is taken back",
         """
@@ -691,6 +760,42 @@ LIVE_MIGRATIONS = (
         ends="error",
     ),
     Story(
+        "migration that hangs, reset to error",
+        "_reset_state before anything but the API has spoken; no conductor gives it up",
+        """
+        migrate  api   update                   active/migrating
+        reset    api   update                   error
+        """,
+        given=ACTIVE,
+        ends="error",
+        unheard="active",
+    ),
+    Story(
+        "migration left behind, reset to active",
+        "LP 1763051: nothing ends it but the operator",
+        f"{MIGRATING} \n reset api update active",
+        given=ACTIVE,
+        ends="active",
+        unheard="active/migrating",
+    ),
+    Story(
+        "no host to migrate live to, then one",
+        "two requests; the second one is told like the first",
+        f"""
+        first    api   update                   active/migrating
+        first    cond  update                   active
+        first    cond  compute_task.migrate_server
+        {MIGRATING}
+        migrate  h1   live_migration_post.start
+        migrate  h2   live_migration_post_dest.start
+        migrate  h2   update                    active                host=h2
+        migrate  h2   live_migration_post_dest.end
+        migrate  h1   live_migration_post.end   active/migrating      host=h1
+        """,
+        given=ACTIVE,
+        ends="active",
+    ),
+    Story(
         "migration reset by a restart",
         "ComputeManager._reset_live_migration; LP 1543625",
         f"{MIGRATING} \n init h1 update active",
@@ -721,6 +826,13 @@ _EVACUATES = """
     evacuate  h2    update                {0}/rebuild_block_device_mapping
     evacuate  h2    update                {0}/rebuild_spawning
 """
+_THIRTY_VOLUMES = "".join(
+    f"""
+    rebuild  h1    volume_detach.start                                  volume=v{number}
+    rebuild  h1    volume_detach.end                                    volume=v{number}
+    """
+    for number in range(30)
+)
 
 REBUILDS = (
     Story(
@@ -813,6 +925,71 @@ REBUILDS = (
         """,
         given=ACTIVE,
         ends="error",
+    ),
+    Story(
+        "rebuilding that hangs, reset to error",
+        "_reset_state before the conductor has found a host",
+        """
+        rebuild  api   update                 active/rebuilding
+        reset    api   update                 error
+        """,
+        given=ACTIVE,
+        ends="error",
+        unheard="active",
+    ),
+    Story(
+        "evacuation of an error finds no host",
+        "ComputeTaskManager.rebuild_instance: error stays error",
+        """
+        evacuate  api   update                error/rebuilding
+        evacuate  api   evacuate
+        evacuate  cond  update                error
+        evacuate  cond  compute_task.rebuild_server
+        """,
+        given=SUSPEND_FAILED,
+        ends="error",
+    ),
+    Story(
+        "evacuated to where it is already",
+        "_check_instance_exists: REBUILD error before REBUILD start",
+        f"""{_EVACUATING.format("active")}
+        evacuate  h2   rebuild.error
+        evacuate  h2   update                 error/rebuilding
+        evacuate  h2   update                 error
+        """,
+        given=ACTIVE,
+        ends="error",
+        unheard="active/rebuilding",
+    ),
+    Story(
+        "evacuation fails, then does not",
+        "the second request leaves the error",
+        f"""
+        first     api   update                active/rebuilding
+        first     api   evacuate
+        first     cond  rebuild_scheduled                               to=h2
+        first     h2    rebuild.start
+        first     h2    update                active/rebuilding
+        first     h2    rebuild.error
+        first     h2    update                error/rebuilding
+        first     h2    update                error
+        {_EVACUATING.format("error")}{_EVACUATES.format("error")}
+        evacuate  h2    update                active
+        evacuate  h2    rebuild.end
+        evacuate  h2    update                active                    host=h2
+        """,
+        given=ACTIVE,
+        ends="active",
+    ),
+    Story(
+        "rebuilt with thirty volumes",
+        "more things of one request than a row remembers",
+        f"""{_REBUILDING.format("active")}{_THIRTY_VOLUMES}{_REBUILDS.format("active")}
+        rebuild  h1    update                 active
+        rebuild  h1    rebuild.end
+        """,
+        given=ACTIVE,
+        ends="active",
     ),
     Story(
         "rebuilding cut off by a restart",

@@ -46,6 +46,57 @@ STORIES = (
         formats=("legacy",),
     ),
     Story(
+        "deleted when it has just been built",
+        "Mitaka: the last save is refused, create.end with an exception says active",
+        f"""{BUILDING}
+        delete  api   update           building/deleting
+        create  h1    create.end       active                         fault
+        delete  h1    delete.start     building/deleting
+        delete  h1    shutdown.start   building/deleting
+        delete  h1    shutdown.end     building/deleting
+        delete  h1    update           deleted
+        delete  h1    destroy
+        delete  h1    delete.end
+        """,
+        ends="deleted",
+        formats=("legacy",),
+    ),
+    Story(
+        "twice prefixed on two hosts",
+        "Icehouse: a retry",
+        """
+        create  cond  born                 building/scheduling
+        create  h1    create.start
+        create  h1    update               building/spawning          host=h1
+        create  h1    instance.create.error
+        create  h1    update               building/scheduling        host=-
+        create  h2    create.start
+        create  h2    update               building/spawning          host=h2
+        create  h2    instance.create.error
+        create  h2    update               error
+        """,
+        ends="error",
+        unheard="building/spawning",
+        formats=("legacy",),
+    ),
+    Story(
+        "live snapshot of a server that is paused meanwhile",
+        "Grizzly: the snapshot's end is read from the database",
+        """
+        snapshot  api  update               active/image_live_snapshot
+        snapshot  h1   live_snapshot.start
+        snapshot  h1   update               active
+        snapshot  h1   live_snapshot.end
+        pause     api  update               active/pausing
+        pause     h1   pause.start
+        pause     h1   update               paused
+        pause     h1   pause.end
+        """,
+        given=ACTIVE,
+        ends="paused",
+        formats=("legacy",),
+    ),
+    Story(
         "failed build without host deleted",
         "Ocata: API._delete: destroy() leaves error",
         """

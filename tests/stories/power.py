@@ -432,4 +432,52 @@ STORIES = (
         given=ACTIVE,
         ends="paused",
     ),
+    Story(
+        "error reset in the middle of a hard reboot",
+        "_reset_state: another request than the one whose action has begun",
+        f"""{_HARD_REBOOT.format("error")}
+        reset   api   update           active
+        """,
+        given=SUSPEND_FAILED,
+        ends="active",
+        unheard="error/reboot_pending_hard",
+    ),
+    Story(
+        "error stopped in vain",
+        "stop_instance: reverts_task_state",
+        """
+        stop    api   update           error/powering-off
+        stop    h1    power_off.start
+        stop    h1    update           error
+        """,
+        given=SUSPEND_FAILED,
+        ends="error",
+        unheard="error/powering-off",
+    ),
+    Story(
+        "reset to error twice",
+        "_reset_state of what is in error already",
+        """
+        reset   api   update           error
+        again   api   update           error
+        back    api   update           active
+        third   api   update           error
+        """,
+        given=ACTIVE,
+        ends="error",
+        unheard="active",
+    ),
+    Story(
+        "paused and suspended at once",
+        "API.suspend takes active with no task; the slower call is refused, and nothing told",
+        """
+        pause   api   update           active/pausing
+        pause   h1    pause.start
+        pause   h1    update           paused
+        pause   h1    pause.end
+        tag     api   update           paused
+        """,
+        given=ACTIVE,
+        ends="paused",
+    ),
 )

@@ -25,7 +25,7 @@ import json
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Literal, NamedTuple
 
@@ -299,28 +299,57 @@ def _is_ended(one: Told, heard: list[Told]) -> bool:
 
 
 def _alone_tells_deletion(one: Told, heard: list[Told]) -> bool:
-    """Return whether an update says ``deleted``, and no action of its request tells the end."""
+    """Return whether an update says ``deleted``, and no action of its request begins a deletion."""
     is_end = one.is_update and one.old is not None and one.old.vm != "deleted"
     return (
         is_end
         and (one.states.vm == "deleted" or (one.deleted_at and one.terminated_at))
         and not any(
-            other.request == one.request and other.kind_and_phase == ("DELETE", "end")
+            other.request == one.request and other.kind_and_phase == ("DELETE", "start")
             for other in heard
             if not other.is_update
         )
     )
 
 
-def messages(story: Story, told_format: Format, updates: Updates) -> list[Notification]:
-    """Return what the bridge makes of nova's messages, in nova's order on one queue."""
+def messages(
+    story: Story, told_format: Format, updates: Updates, *, tersely: bool = False
+) -> list[Notification]:
+    """Return what the bridge makes of nova's messages, in nova's order on one queue.
+
+    ``tersely`` leaves out updates that change nothing or only tell a build's progress, and tells an
+    error and its task's end in one: as people tell it who shorten what they heard.
+    """
+    told = story.told()
+    if tersely:
+        told = _shortened(told)
     bodies = [
         _body(story, number, one, as_format, updates)
-        for number, one in enumerate(story.told())
+        for number, one in enumerate(told)
         for as_format in one.formats
         if told_format in ("both", as_format) and one.is_told_in(as_format, updates)
     ]
     return [_stamped(body, sequence) for sequence, body in enumerate(bodies)]
+
+
+def _shortened(told: list[Told]) -> list[Told]:
+    """Return the story with fewer updates."""
+    is_built = any(one.event == "create.end" and "fault" not in one.options for one in told)
+    short: list[Told] = []
+    for one in told:
+        is_progress = is_built and one.request == "create" and one.states.vm == "building"
+        if one.event == "update" and (one.old == one.states or is_progress):
+            continue
+        before = short[-1] if short else one
+        if (
+            (one.event, before.event, one.states) == ("update", "update", States("error", ""))
+            and before.states == one.old
+            and before.request == one.request
+        ):
+            short[-1] = replace(one, old=before.old)
+        else:
+            short.append(one)
+    return short
 
 
 def _stamped(body: bytes, sequence: int) -> Notification:
