@@ -315,6 +315,16 @@ STORIES = (
         ends="deleted",
     ),
     Story(
+        "before anything was told of it",
+        "API._delete_while_booting: the build has only begun",
+        """
+        delete  api   delete.start
+        delete  api   destroy
+        delete  api   delete.end
+        """,
+        ends="deleted",
+    ),
+    Story(
         "deletion fails",
         "ComputeManager.terminate_instance, reverts_task_state; LP 1195884",
         """

@@ -43,7 +43,6 @@ _CONFIRMS = """
 """
 _REVERTING = """
     revert  api   update               resized/resize_reverting
-    revert  h2    update               resized/resize_reverting
     revert  h1    resize_revert.start
     revert  h1    update               resized/resize_reverting   host=h1
     revert  h1    update               resized/resize_reverting
@@ -771,6 +770,40 @@ LIVE_MIGRATIONS = (
         unheard="active",
     ),
     Story(
+        "migration reset, server paused, migration fails at last",
+        "recorded: what runs on tells its old copy, then saves the host, then the error",
+        f"""{MIGRATING}
+        reset    api  update                    active
+        pause    api  update                    active/pausing
+        pause    h1   pause.start
+        pause    h1   update                    paused
+        pause    h1   pause.end
+        migrate  h1   live_migration_post.start       active/migrating
+        migrate  h2   live_migration_post_dest.start  active/migrating
+        migrate  h1   update                    paused                host=h2
+        migrate  h1   update                    error
+        """,
+        given=ACTIVE,
+        ends="error",
+        unheard="paused",
+    ),
+    Story(
+        "migration reset, server paused, migration rolled back",
+        "_rollback_live_migration: the start with an old copy, then the save is refused",
+        f"""{MIGRATING}
+        reset    api  update                    active
+        pause    api  update                    active/pausing
+        pause    h1   pause.start
+        pause    h1   update                    paused
+        pause    h1   pause.end
+        migrate  h1   live_migration_rollback.start       active/migrating
+        migrate  h2   live_migration_rollback_dest.start  active/migrating
+        migrate  h2   live_migration_rollback_dest.end    active/migrating
+        """,
+        given=ACTIVE,
+        ends="paused",
+    ),
+    Story(
         "migration left behind, reset to active",
         "LP 1763051: nothing ends it but the operator",
         f"{MIGRATING} \n reset api update active",
@@ -835,6 +868,17 @@ _THIRTY_VOLUMES = "".join(
 )
 
 REBUILDS = (
+    Story(
+        "rebuilt",
+        "ComputeManager.rebuild_instance: finish_evacuation saves after the end",
+        f"""{_REBUILDING.format("active")}{_REBUILDS.format("active")}
+        rebuild  h1    update                 active
+        rebuild  h1    rebuild.end
+        rebuild  h1    update                 active
+        """,
+        given=ACTIVE,
+        ends="active",
+    ),
     Story(
         "rebuilt with three volumes",
         "_do_rebuild_instance: detach_block_devices; LP 1440762",

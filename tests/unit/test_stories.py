@@ -1,7 +1,7 @@
 """Every story of a server ends in nova's own state, with every event once, and each error told."""
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
@@ -14,6 +14,7 @@ from tests.nova_messages import INSTANCE, VIM, sent_at
 from tests.playing import Outcome, each_twice, on_two_paths, play, with_skewed_clocks
 from tests.stories import BOOKS
 from tests.stories.telling import UPDATES, Expected, Format, Story, Updates, expected, messages
+from tests.traces import PLAIN, ROUGH, notifications
 from vimfed import oslo
 from vimfed.nova_states import DELETED
 from vimfed.records import Notification, VmEvent
@@ -162,6 +163,51 @@ def test_a_handed_over_story_is_told_rightly(path: Path) -> None:
         events = Counter((kind, phase) for kind, phase in case["expect"]["events"])
         assert outcome.told()[instance] == events, way
         assert len(changes_to_error(outcome.events)) == ("also" in case["expect"]), way
+
+
+Steps = tuple[tuple[str, str, str, str, str], ...]
+
+RECORDED = {
+    "builds: over quota at the second look": ("delete",),
+    "deletions: deleted": ("create", "delete"),
+    "deletions: soft deleted and restored": ("soft", "restore"),
+    "power: started": ("stop", "start"),
+    "power: unpaused": ("pause", "unpause"),
+    "power: resumed": ("suspend", "resume"),
+    "power: unrescued": ("rescue", "unrescue"),
+    "power: reset to error and back": ("reset", "back"),
+    "moves: resized, and the source speaks last": ("resize",),
+    "moves: confirmed": ("confirm",),
+    "moves: reverted": ("revert",),
+    "moves: migrated live": ("migrate",),
+    "moves: migration reset, server paused, migration fails at last": ("migrate",),
+    "moves: rebuilt": ("rebuild",),
+    "moves: unshelved": ("unshelve",),
+}
+"""Requests of stories that a real nova told in the very same way, in one of the recorded runs."""
+
+
+def steps(told: Sequence[Notification]) -> dict[tuple[str, str], Steps]:
+    """Return what the legacy notifications of each request tell, by instance and request."""
+    found: dict[tuple[str, str], list[tuple[str, str, str, str, str]]] = defaultdict(list)
+    for one in told:
+        name = one.event_type.removeprefix("compute.instance.")
+        if name not in (one.event_type, "exists"):
+            payload = json.loads(bytes(one.payload))
+            fields = ("state", "state_description", "old_state", "old_task_state")
+            vm, task, old_vm, old_task = (payload.get(field) or "" for field in fields)
+            key = (payload["instance_id"], one.request_id or "")
+            found[key].append((name, vm, task, old_vm, old_task))
+    return {key: tuple(request) for key, request in found.items()}
+
+
+def test_real_nova_told_what_the_stories_tell() -> None:
+    recorded = {request for run in (PLAIN, ROUGH) for request in steps(notifications(run)).values()}
+    stories = {f"{book}: {story.name}": story for book in BOOKS for story in BOOKS[book]}
+    for name, requests in RECORDED.items():
+        told = steps(messages(stories[name], "legacy", "vm_and_task_state"))
+        for request in requests:
+            assert told[INSTANCE, f"req-{request}"] in recorded, (name, request)
 
 
 def test_every_book_has_stories_and_no_name_twice() -> None:
