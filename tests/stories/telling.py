@@ -127,6 +127,11 @@ class Told:
         """Whether it tells a state and no action."""
         return self.event in _UPDATES
 
+    @property
+    def is_error(self) -> bool:
+        """Whether nova tells it at the priority of errors."""
+        return not self.is_update and self.kind_and_phase[1] == "error"
+
     def is_told_in(self, told_format: Format, updates: Updates) -> bool:
         """Return whether this format knows it, and the cloud's settings send it."""
         if self.is_update:
@@ -371,7 +376,7 @@ def _body(story: Story, number: int, one: Told, as_format: Format, updates: Upda
         "message_id": str(uuid.uuid5(uuid.NAMESPACE_OID, f"{story.name}/{number}/{as_format}")),
         "publisher_id": _publisher(one, is_versioned=is_versioned),
         "event_type": event_type,
-        "priority": "ERROR" if event_type.endswith("error") else "INFO",
+        "priority": "ERROR" if one.is_error else "INFO",
         "payload": payload,
         "timestamp": str(BEGIN + timedelta(seconds=number, milliseconds=10 * is_versioned)),
         "_unique_id": f"{number}{as_format}",

@@ -3,6 +3,7 @@
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.nova_messages import INSTANCE, VIM, sent_at
+from tests.nova_messages import BEGIN, INSTANCE, VIM, sent_at
 from tests.playing import Outcome, each_twice, on_two_paths, play, with_skewed_clocks
 from tests.stories import BOOKS
 from tests.stories.telling import UPDATES, Expected, Format, Story, Updates, expected, messages
@@ -74,6 +75,24 @@ def reconnected(told: Sequence[Notification], seed: str, *, every: int) -> list[
     return delivered
 
 
+def errors_apart(told: Sequence[Notification], seed: str) -> list[Notification]:
+    """Return what comes of a queue for each priority, of which that of the errors lags up to 9 s.
+
+    So does a cloud's Kafka deliver, in which each priority is a topic.
+    """
+    random = Random(seed)
+    arrivals, last = [], 0.0
+    for one in told:
+        at = (datetime.fromisoformat(one.timestamp) - BEGIN).total_seconds()
+        if one.priority == "ERROR":
+            at = last = max(last, at + random.uniform(0, 9))
+        arrivals.append((at, msgspec.structs.replace(one, path=one.priority)))
+    return [
+        msgspec.structs.replace(one, sequence=sequence, received_at=arrival(at))
+        for sequence, (at, one) in enumerate(sorted(arrivals, key=lambda pair: pair[0]))
+    ]
+
+
 def arrival(second: float) -> str:
     """Return a normalised time."""
     return sent_at(second).replace(" ", "T") + "Z"
@@ -103,6 +122,7 @@ def deliveries(
     yield "reconnected", reconnected(told, story.name, every=5)
     if updates != "vm_state":
         yield from again(told, story.name)
+        yield "errors lag", errors_apart(told, story.name)
         yield "tersely", messages(story, told_format, updates, tersely=True)
         if told_format == "both":
             for lagging in (False, True):
@@ -134,6 +154,18 @@ def all_faults(story: Story, told_format: Format) -> list[str]:
 )
 def test_a_story_is_told_rightly(story: Story, told_format: Format) -> None:
     assert all_faults(story, told_format) == []
+
+
+@pytest.mark.parametrize("updates", UPDATES)
+def test_an_event_has_one_id_whichever_format_tells_it(updates: Updates) -> None:
+    for story in (story for stories in BOOKS.values() for story in stories):
+        if "both" not in story.formats:
+            continue
+        ids = {
+            told_format: {event.id for event in play(messages(story, told_format, updates)).events}
+            for told_format in story.formats
+        }
+        assert ids["legacy"] | ids["versioned"] == ids["both"], story.name
 
 
 def case_messages(case: dict[str, Any]) -> list[Notification]:
