@@ -208,6 +208,7 @@ STORIES = (
         """,
         given=ACTIVE,
         ends="paused",
+        formats=("legacy", "versioned"),
     ),
     Story(
         "metadata deleted by a call that began before pausing",
@@ -217,5 +218,6 @@ STORIES = (
         """,
         given=ACTIVE,
         ends="paused",
+        formats=("legacy", "versioned"),
     ),
 )
