@@ -16,8 +16,10 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, KafkaError
 
 from bridge.forwarding import Arrival, UnusableBodyError, forwarded
+from bridge.partition_sessions import PartitionSessions, Place
 from bridge.progress import DEPTH_EVERY, DEPTH_TIMEOUT, STOP_TIMEOUT, Progress
 from vimfed.dead_letter import dead_letter_of
+from vimfed.expiry import ExpiryWatch
 from vimfed.kafka import OutgoingRecord, client_options, pace_metadata_updates, refusal_of
 from vimfed.notification_writer import arrival_time
 from vimfed.oslo import PRIORITIES
@@ -87,6 +89,9 @@ class KafkaListener:
 
     async def _listen(self, known: dict[str, str]) -> None:
         consumer = _consumer(self._vim)
+        sessions = PartitionSessions(consumer)
+        # A pattern takes up topics that nova makes later, and makes none itself.
+        consumer.subscribe(pattern=_topic_pattern(self._vim), listener=sessions)
         try:
             LOG.info("cloud %s: connecting", self._vim.vim_id, extra=known)
             await consumer.start()
@@ -95,7 +100,7 @@ class KafkaListener:
             )
             watch = asyncio.create_task(self._watch(consumer))
             try:
-                await self._consume(consumer)
+                await self._consume(consumer, sessions)
             finally:
                 watch.cancel()
         finally:
@@ -133,19 +138,23 @@ class KafkaListener:
                 self._progress.queue_depth = None
             await asyncio.sleep(DEPTH_EVERY)
 
-    async def _consume(self, consumer: AIOKafkaConsumer) -> None:
+    async def _consume(self, consumer: AIOKafkaConsumer, sessions: PartitionSessions) -> None:
+        reader = f"cloud {self._vim.vim_id}, group {self._vim.pool}"
+        expiry = ExpiryWatch(consumer, reader, lambda lost: self._progress.expired(lost.lost))
         while not self._stopping.is_set():
             fetched = await consumer.getmany(timeout_ms=POLL_MS, max_records=self._vim.prefetch)
+            await expiry.look(fetched)
             self._progress.alive_at = time.monotonic()
             if not fetched:
                 continue
             self._progress.connected = True
             self._progress.received(sum(map(len, fetched.values())))
-            records, dead = self._records(fetched)
+            places = await sessions.after(fetched)
+            records, dead = self._records(fetched, places)
             await self._written(records)
             self._progress.written(len(records) - dead, dead)
             try:
-                await consumer.commit({tp: batch[-1].offset + 1 for tp, batch in fetched.items()})
+                await consumer.commit({tp: tuple(place) for tp, place in places.items()})
             except CommitFailedError:
                 # The group gave the partitions to somebody else, who gets the records once more.
                 LOG.warning("cloud %s: lost its partitions meanwhile", self._vim.vim_id)
@@ -162,7 +171,9 @@ class KafkaListener:
             write.cancel()
 
     def _records(
-        self, fetched: Mapping[TopicPartition, Sequence[ConsumerRecord[bytes, bytes]]]
+        self,
+        fetched: Mapping[TopicPartition, Sequence[ConsumerRecord[bytes, bytes]]],
+        places: Mapping[TopicPartition, Place],
     ) -> tuple[list[OutgoingRecord], int]:
         """Return the records in their order per partition, and how many are dead letters."""
         received_at = arrival_time()
@@ -170,14 +181,15 @@ class KafkaListener:
         records = []
         dead = 0
         for tp, batch in fetched.items():
-            # The pool belongs to the path: whoever makes the cloud's topics anew, with offsets
-            # from 0, takes a new pool's name, or what comes would look older than what was.
             path = f"{vim_id}/{self._vim.pool}/{tp.topic}/{tp.partition}"
             for message in batch:
                 body = message.value or b""
                 try:
-                    arrival = Arrival(vim_id, path, message.offset, received_at)
-                    record = forwarded(self._kafka, body, arrival)
+                    record = forwarded(
+                        self._kafka,
+                        body,
+                        Arrival(vim_id, path, message.offset, received_at, places[tp].session),
+                    )
                 except UnusableBodyError as error:
                     dead += 1
                     record = dead_letter_of(self._kafka, message, str(error), vim_id=vim_id)
@@ -197,9 +209,7 @@ def _consumer(vim: VimSettings) -> AIOKafkaConsumer:
         fetch_max_bytes=8 * 1024 * 1024,
         max_partition_fetch_bytes=1024 * 1024,
     )
-    # A pattern takes up topics that nova makes later, and makes none itself.
     pace_metadata_updates(consumer._client)
-    consumer.subscribe(pattern=_topic_pattern(vim))
     return consumer
 
 

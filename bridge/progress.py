@@ -36,6 +36,7 @@ class Progress:
         """When the oldest of them was received."""
         self.queue_depth: int | None = None
         """Messages that wait in the cloud's queue or topics; None while nobody knows."""
+        self._refused = 0
         self._counters = counters
 
     def received(self, count: int) -> None:
@@ -46,15 +47,24 @@ class Progress:
         self._counters.received.labels(self.vim_id).inc(count)
 
     def written(self, forwarded: int, dead_lettered: int) -> None:
-        """Note that Kafka has acknowledged them."""
-        self._counters.forwarded.labels(self.vim_id).inc(forwarded)
-        self._counters.dead_letters.labels(self.vim_id).inc(dead_lettered)
+        """Note that Kafka has acknowledged them; those that it refused are dead letters, too."""
+        refused, self._refused = self._refused, 0
+        self._counters.forwarded.labels(self.vim_id).inc(forwarded - refused)
+        self._counters.dead_letters.labels(self.vim_id).inc(dead_lettered + refused)
         self.settled()
 
     def settled(self) -> None:
         """Note that nothing is on the way any more, written or given back to the cloud."""
         self.in_flight = 0
         self.waiting_since = None
+
+    def refused(self) -> None:
+        """Note a record of the write in progress that Kafka refuses for ever."""
+        self._refused += 1
+
+    def expired(self, count: int) -> None:
+        """Note records that a cloud's Kafka has removed before they were read."""
+        self._counters.expired.labels(self.vim_id).inc(count)
 
     def rejected(self) -> None:
         """Note a message that oslo.messaging itself refused."""
@@ -98,6 +108,9 @@ class Counters:
             "rejected", "messages that oslo.messaging refused, e.g. malformed JSON"
         )
         self.retries = counter("retries", "attempts to write that Kafka did not take")
+        self.expired = counter(
+            "expired_unread", "records that a cloud's Kafka removed before they were read: lost"
+        )
 
     def show(self, vim_id: str) -> None:
         """Make a cloud's counters visible from the beginning, at zero."""
@@ -107,6 +120,7 @@ class Counters:
             self.dead_letters,
             self.rejected,
             self.retries,
+            self.expired,
         ):
             counter.labels(vim_id)
 

@@ -196,7 +196,9 @@ class _Bridge:
         self, records: Sequence[OutgoingRecord], progress: Progress | None = None
     ) -> None:
         await self._topics_ready.wait()
-        await self._writer.write(records, *([progress.retried] if progress else []))
+        await self._writer.write(
+            records, *([progress.retried, progress.refused] if progress else [])
+        )
 
     def _write_from_thread(
         self, records: Sequence[OutgoingRecord], progress: Progress | None = None

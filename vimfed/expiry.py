@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.structs import ConsumerRecord
+from aiokafka.structs import ConsumerRecord, OffsetAndMetadata
 
 from vimfed.times import utc_text
 
@@ -92,9 +92,10 @@ class ExpiryWatch:
                 self._taken[tp] = records[-1].timestamp
 
     async def _look_at(self, tp: TopicPartition, records: Sequence[ConsumerRecord]) -> None:
-        committed = await self._consumer.committed(tp)
-        if committed is None:
+        place = await committed_of(self._consumer, tp)
+        if place is None:
             return  # a new group begins with what is there
+        committed = place.offset
         begin = (await self._consumer.beginning_offsets([tp]))[tp]
         left = min(begin, records[0].offset) if records else begin
         if left <= committed:
@@ -106,7 +107,17 @@ class ExpiryWatch:
         report(expired, self._reader)
         self._on_expired(expired)
         if not records:
-            await self._consumer.commit({tp: left})
+            await self._consumer.commit({tp: (left, place.metadata)})
+
+
+async def committed_of(consumer: AIOKafkaConsumer, tp: TopicPartition) -> OffsetAndMetadata | None:
+    """Return what a consumer's group has committed last; None where it has committed nothing.
+
+    aiokafka's own ``committed`` leaves out the metadata. Raises KafkaError.
+    """
+    found = await consumer._coordinator.fetch_committed_offsets([tp])
+    committed = found.get(tp)
+    return None if committed is None or committed.offset < 0 else committed
 
 
 def position_of(consumer: AIOKafkaConsumer, tp: TopicPartition) -> int | None:

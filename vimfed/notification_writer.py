@@ -4,14 +4,23 @@ import asyncio
 import logging
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import (
+    BrokerResponseError,
+    InvalidTimestampError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    kafka_errors,
+)
 
 from vimfed.appending import append_all
+from vimfed.dead_letter import dead_letter_record
 from vimfed.kafka import MAX_RECORD_BYTES, OutgoingRecord, refusal_of
 from vimfed.keys import instance_key, partition_of
 from vimfed.records import Notification
@@ -28,6 +37,20 @@ REQUEST_TIMEOUT = 20.0
 MAX_BACKOFF = 5.0
 
 _encode = msgspec.json.Encoder().encode
+
+
+class InvalidRecordError(BrokerResponseError):  # type: ignore[misc]
+    """A topic does not take such a record, e.g. one without a key where it is compacted."""
+
+    errno = 87
+    message = "INVALID_RECORD"
+
+
+kafka_errors.setdefault(InvalidRecordError.errno, InvalidRecordError)  # aiokafka does not know it
+
+_TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
+_REFUSALS = (*_TOO_LARGE, InvalidTimestampError, InvalidRecordError)
+"""What a broker says of a batch that it will never take."""
 
 
 class RecordTooLargeError(Exception):
@@ -84,25 +107,54 @@ def notification_record(
 class NotificationWriter:
     """Writes records in order and keeps trying; one event loop, any number of concurrent writes.
 
-    A batch that fails is written again as a whole (see RenewedProducer).
+    A batch that fails is written again as a whole (see RenewedProducer). One that Kafka refuses for
+    ever is halved, until the record is found that it does not take: that becomes a dead letter, for
+    it must block neither its cloud nor, as each refusal costs the producer, the others.
     """
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka
         self._producers = RenewedProducer(kafka, REQUEST_TIMEOUT)
+        self._most_bytes = MAX_RECORD_BYTES * kafka.partitions
+        """What one append may have: halved whenever a topic's max.message.bytes is below it."""
         self.available = False
         """Whether the last write, or the last attempt of one, succeeded."""
         self.trouble = ""
         """Why it did not, in one line, where that is known."""
 
     async def write(
-        self, records: Sequence[OutgoingRecord], on_retry: Callable[[], None] = lambda: None
+        self,
+        records: Sequence[OutgoingRecord],
+        on_retry: Callable[[], None] = lambda: None,
+        on_refused: Callable[[], None] = lambda: None,
     ) -> None:
         """Return when all records are acknowledged; retries without end, so cancel it to give up.
 
-        ``on_retry`` is called before each further attempt. After a cancellation records may have
-        been written or not.
+        ``on_retry`` is called before each further attempt, ``on_refused`` for each record that
+        Kafka refuses for ever and that is a dead letter instead. After a cancellation records may
+        have been written or not.
         """
+        groups = deque(_groups(records, self._most_bytes))
+        while groups:
+            group = groups.popleft()
+            refusal = await self._append(group, on_retry)
+            if refusal is None:
+                continue
+            if len(group) > 1:
+                self._learn(group, refusal)
+                middle = len(group) // 2
+                groups.extendleft([group[middle:], group[:middle]])
+                continue
+            if group[0].topic != TopicNames(self._kafka.topic_prefix).dead_letter:
+                on_refused()
+            letter = self._letter(group[0], refusal)
+            if letter is not None:
+                groups.appendleft([letter])
+
+    async def _append(
+        self, records: Sequence[OutgoingRecord], on_retry: Callable[[], None]
+    ) -> KafkaError | None:
+        """Return None when all records are acknowledged, or why they will never be."""
         backoff = 0.1
         while True:
             producer: AIOKafkaProducer | None = None
@@ -110,6 +162,9 @@ class NotificationWriter:
                 producer = await self._producers.started()
                 async with asyncio.timeout(DELIVERY_TIMEOUT):
                     await append_all(producer, records)
+            except _REFUSALS as error:
+                self._producers.abandon(producer)  # it has counted the batch
+                return error
             except (KafkaError, OSError, TimeoutError, AssertionError) as error:
                 # AssertionError: aiokafka's way of saying that a partition is not known (yet).
                 self.available = False
@@ -125,8 +180,62 @@ class NotificationWriter:
                 backoff = min(2 * backoff, MAX_BACKOFF)
             else:
                 self.available = True
-                return
+                return None
+
+    def _learn(self, refused: Sequence[OutgoingRecord], refusal: KafkaError) -> None:
+        half = sum(map(_size, refused)) // 2
+        if isinstance(refusal, _TOO_LARGE) and half < self._most_bytes:
+            self._most_bytes = half
+            LOG.warning(
+                "Kafka takes no batch of %d bytes: max.message.bytes of %s is below 1048588, which "
+                "we count on; going on with smaller ones",
+                2 * half,
+                refused[0].topic,
+            )
+
+    def _letter(self, refused: OutgoingRecord, refusal: KafkaError) -> OutgoingRecord | None:
+        """Return the dead letter in place of a record that Kafka does not take.
+
+        A dead letter that is itself too large is cut once more; None: nothing of it is left to cut.
+        """
+        key, value = refused.key or b"", refused.value or b""
+        if refused.topic != TopicNames(self._kafka.topic_prefix).dead_letter:
+            return dead_letter_record(
+                self._kafka,
+                value,
+                f"Kafka refuses it: {type(refusal).__name__}",
+                source=refused.topic,
+                key=refused.key,
+                vim_id=key.decode(errors="replace").partition("/")[0],
+            )
+        if not value or not isinstance(refusal, _TOO_LARGE):
+            LOG.error("%s does not take a dead letter, it is lost: %r", refused.topic, refusal)
+            return None
+        return msgspec.structs.replace(
+            refused,
+            key=refused.key and key[: len(key) // 2],
+            value=value[: len(value) // 2],
+            headers=tuple({"size": str(len(value)).encode(), **dict(refused.headers)}.items()),
+        )
 
     async def close(self) -> None:
         """Close the connections within some seconds; writes must have ended or been cancelled."""
         await self._producers.close()
+
+
+def _size(record: OutgoingRecord) -> int:
+    return len(record.key or b"") + len(record.value or b"")
+
+
+def _groups(records: Iterable[OutgoingRecord], most_bytes: int) -> Iterator[list[OutgoingRecord]]:
+    """Yield the records in their order, in groups of at most so many bytes, or of one record."""
+    group: list[OutgoingRecord] = []
+    size = 0
+    for record in records:
+        size += _size(record)
+        if group and size > most_bytes:
+            yield group
+            group, size = [], _size(record)
+        group.append(record)
+    if group:
+        yield group
