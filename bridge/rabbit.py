@@ -10,6 +10,7 @@ nova makes them, the polling and the heartbeats, and a batch is taken as it arri
 import asyncio
 import concurrent.futures
 import functools
+import itertools
 import logging
 import socket
 import threading
@@ -23,11 +24,14 @@ from amqp import AMQPError
 from oslo_config import cfg
 from oslo_messaging._drivers import common as driver_common
 from oslo_messaging._drivers import impl_rabbit
+from oslo_messaging._drivers.amqpdriver import NotificationAMQPListener
+from oslo_messaging._drivers.base import PollStyleListenerAdapter
 from oslo_messaging.notify.listener import BatchNotificationServer
 
 from bridge.forwarding import Arrival, UnusableBodyError, forwarded
 from bridge.progress import DEPTH_EVERY, DEPTH_TIMEOUT, STOP_TIMEOUT, Progress
 from bridge.queue_order import QueueOrder
+from bridge.rabbit_queue import declared
 from vimfed.dead_letter import dead_letter_record
 from vimfed.kafka import OutgoingRecord, tls_context
 from vimfed.notification_writer import arrival_time
@@ -239,30 +243,57 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
         return self._delivery
 
     def _create_listener(self) -> Any:
-        listener = super()._create_listener()
-        listener._listen_thread.name = self._vim.vim_id  # tells whose message oslo rejected
-        poller = listener._poll_style_listener
+        """Declare what is needed and return oslo's listener, which does not consume yet."""
+        driver = self.transport._driver
+        poller = NotificationAMQPListener(
+            driver, driver._get_connection(driver_common.PURPOSE_LISTEN)
+        )
         connection = poller.conn.connection
-        self._channel = connection.channel
         # A second channel, for looks at the queue: what the server refuses there costs no consumer.
         self._looks = connection.connection.channel()
+        is_durable = declared(self._looks, connection, self._vim)
+        self._declare_consumers(poller, connection, is_durable=is_durable)
+        self._channel = connection.channel
         for channel in (self._channel, self._looks):
             channel._do_revive = functools.partial(setattr, channel, "is_open", False)
         connection.ensure = functools.partial(connection.ensure, retry=0)
-
-        def arrived(message: Any) -> None:
-            poller.incoming.append(_Arrived(message._raw_message))
-
-        # oslo's own callback copies the context deeply, which is half of all the work, and keeps a
-        # message back for ever that it takes for a repetition of one of the last sixteen.
-        for consumer in connection._consumers:
-            consumer.callback = arrived
         poller.poll = functools.partial(self._poll, poller)
+        listener = PollStyleListenerAdapter(poller, self._batch_size, self._batch_timeout)
+        listener._listen_thread.name = self._vim.vim_id  # tells whose message oslo rejected
         # oslo begins to consume at the first poll: the queue's other consumers are all there are,
         # and what is delivered comes after this moment.
         self._order.begin(self._asked_queue().consumer_count)
         self._session = arrival_time()
         return listener
+
+    def _declare_consumers(self, poller: Any, connection: Any, *, is_durable: bool) -> None:
+        """Bind the queue to every topic and priority, as oslo's ``listen_for_notifications`` does.
+
+        The difference: the exchange is taken as it is, and what comes is not looked into. oslo's
+        own callback copies the context deeply, which is half of all the work, and keeps a message
+        back for ever that it takes for a repetition of one of the last sixteen.
+        """
+
+        def arrived(message: Any) -> None:
+            poller.incoming.append(_Arrived(message._raw_message))
+
+        for topic, priority in itertools.product(self._vim.topics, PRIORITIES):
+            consumer = impl_rabbit.Consumer(
+                exchange_name=self._vim.exchange,
+                queue_name=self._vim.pool,
+                routing_key=f"{topic}.{priority}",
+                type="topic",
+                durable=is_durable,
+                exchange_auto_delete=False,
+                queue_auto_delete=False,
+                callback=arrived,
+                rabbit_ha_queues=connection.rabbit_ha_queues,
+                enable_cancel_on_failover=connection.enable_cancel_on_failover,
+                rabbit_quorum_queue=connection.rabbit_quorum_queue,
+                rabbit_quorum_queue_config=connection.rabbit_quorum_queue_config,
+            )
+            consumer.exchange.passive = True
+            connection.declare_consumer(consumer)
 
     def _poll(self, poller: Any, *, batch_size: int, batch_timeout: float) -> list[_Arrived]:
         """Return the next batch: what has arrived since the one before, once that is done.

@@ -111,6 +111,10 @@ class RabbitSender:
             for priority in PRIORITIES:
                 channel.queue_bind(pool, self._exchange, f"{topic}.{priority}")
 
+    def declare_exchange(self) -> None:
+        """Make the exchange, as nova does at its start."""
+        self._opened()
+
     def depth(self, pool: str) -> int:
         """Return how many messages wait in a queue; those that are being handled do not count."""
         return int(self._opened().queue_declare(pool, passive=True).message_count)

@@ -225,10 +225,21 @@ class VimSettings(_Section, frozen=True, kw_only=True):
         ),
     ] = "vimfed"
     durable_queues: Annotated[
-        bool, Meta(description="declare durable queues; must match nova's amqp_durable_queues")
-    ] = False
+        bool,
+        Meta(
+            description="make our queue durable: what waits in it survives a restart of RabbitMQ, "
+            "whatever nova's own queues are"
+        ),
+    ] = True
     quorum_queues: Annotated[
-        bool, Meta(description="declare quorum queues; must match nova's rabbit_quorum_queue")
+        bool, Meta(description="make our queue a quorum queue, replicated over a cluster's nodes")
+    ] = False
+    durable_exchange: Annotated[
+        bool,
+        Meta(
+            description="make the exchange durable where nova has not made it yet: as nova's "
+            "amqp_durable_queues or rabbit_quorum_queue; one that exists is left as it is"
+        ),
     ] = False
     prefetch: Annotated[
         int,

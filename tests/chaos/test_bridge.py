@@ -72,7 +72,7 @@ class Scene:
             "transport_url": self.rabbitmq.url,
             "exchange": self.name,
             "pool": self.name,
-            "durable_queues": True,
+            "durable_exchange": True,
             "heartbeat": 4,
             **settings,
         }

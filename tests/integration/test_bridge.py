@@ -1,6 +1,7 @@
 """The bridge process between real brokers."""
 
 import json
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import OFFSET_END, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -176,6 +178,61 @@ def test_after_a_restart_a_kafka_cloud_goes_on_where_it_was(setup: Setup) -> Non
     setup.bridge.start([CLOUD])
     found = setup.notifications(1000)
     assert sorted(record["sequence"] for record in found) == list(range(1000))
+    assert len({record["session"] for record in found}) == 1
+
+
+@pytest.mark.parametrize("meanwhile", ["listening", "stopped"])
+def test_what_a_topic_brings_that_was_made_anew_is_newer_than_all_before(
+    setup: Setup, meanwhile: str
+) -> None:
+    setup.make_topics()
+    setup.send_to_kafka([content for _id, content in numbered(10)])
+    setup.start(setup.kafka_cloud())
+    before = setup.notifications(10)
+    if meanwhile == "stopped":
+        setup.bridge.stop()
+    admin = AdminClient({"bootstrap.servers": setup.kafka.bootstrap})
+    topic = f"{setup.name}.notifications.info"
+    admin.delete_topics([topic])[topic].result(30)
+    eventually(lambda: topic not in admin.list_topics().topics, "deleted")
+    admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(30)
+    setup.send_to_kafka([content for _id, content in numbered(3, first=10)])
+    if meanwhile == "stopped":
+        setup.bridge.start([CLOUD])
+    found = setup.notifications(13)
+    after = [record for record in found if record not in before]
+    assert [(record["sequence"], record["message_id"]) for record in after] == [
+        (number, f"m-{10 + number}") for number in range(3)
+    ]
+    [session] = {record["session"] for record in after}
+    assert max(record["received_at"] for record in before) < session
+    assert all(session < record["received_at"] for record in after)
+    assert {record["path"] for record in after} == {record["path"] for record in before}
+
+
+def test_what_a_kafka_cloud_removed_unread_is_reported_and_counted_once(setup: Setup) -> None:
+    setup.make_topics()
+    setup.start(setup.kafka_cloud())
+    setup.send_to_kafka([content for _id, content in numbered(10)])
+    [session] = {record["session"] for record in setup.notifications(10)}
+    setup.bridge.stop()
+    setup.send_to_kafka([content for _id, content in numbered(50, first=10)])
+    end = TopicPartition(f"{setup.name}.notifications.info", 0, OFFSET_END)
+    admin = AdminClient({"bootstrap.servers": setup.kafka.bootstrap})
+    for removed in admin.delete_records([end]).values():
+        removed.result(30)
+    setup.bridge.start([CLOUD])
+    eventually(lambda: setup.bridge.metric("expired_unread_total", CLOUD) == 50, "counted")
+    setup.bridge.stop()
+    setup.bridge.start([CLOUD])
+    setup.send_to_kafka([body(message_id="last")])
+    [last] = [record for record in setup.notifications(11) if record["message_id"] == "last"]
+    assert last["session"] == session
+    assert setup.bridge.metric("expired_unread_total", CLOUD) == 0
+    told = [line for line in setup.bridge.log_text().splitlines() if "ERROR" in line]
+    assert len(told) == 1
+    reader = re.escape(f"cloud {CLOUD}, group {setup.name}: ")
+    assert re.search(rf"{reader}50 records of \S+ \(offsets 10 to 59\) .* before 20\d\d-", told[0])
 
 
 @pytest.mark.parametrize("transport", ["rabbit", "kafka"])
@@ -354,14 +411,48 @@ def test_of_several_rabbitmq_hosts_in_one_url_one_that_works_is_found(setup: Set
     assert [record["message_id"] for record in setup.notifications(1)] == ["m"]
 
 
-@pytest.mark.parametrize("kind", ["durable_queues", "quorum_queues"])
-def test_durable_and_quorum_queues_are_used_as_the_settings_say(setup: Setup, kind: str) -> None:
-    setup.start(setup.rabbit_cloud(**{kind: True}))
-    with rabbit_sender(setup.rabbitmq.url, exchange=setup.name, durable=True) as sender:
+@pytest.mark.parametrize("durable_exchange", [True, False])
+@pytest.mark.parametrize(
+    ("settings", "shown"),
+    [
+        ({}, "true\tclassic"),
+        ({"durable_queues": False}, "false\tclassic"),
+        ({"quorum_queues": True}, "true\tquorum"),
+    ],
+    ids=["default", "transient", "quorum"],
+)
+def test_the_queue_is_as_the_settings_say_whatever_the_exchange_is(
+    setup: Setup, settings: dict[str, object], shown: str, *, durable_exchange: bool
+) -> None:
+    with rabbit_sender(setup.rabbitmq.url, exchange=setup.name, durable=durable_exchange) as sender:
+        sender.declare_exchange()
+        setup.start(setup.rabbit_cloud(**settings))
         sender.send(body(message_id="m"))
     assert [record["message_id"] for record in setup.notifications(1)] == ["m"]
     queues = setup.rabbitmq.ctl("list_queues", "name", "durable", "type", "--quiet")
-    assert f"{setup.name}\ttrue\t{'quorum' if kind == 'quorum_queues' else 'classic'}" in queues
+    assert f"{setup.name}\t{shown}" in queues
+    assert "although durable_queues" not in setup.bridge.log_text()
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_an_exchange_that_nova_has_not_made_yet_is_made_as_nova_will(
+    setup: Setup, *, durable: bool
+) -> None:
+    setup.start(setup.rabbit_cloud(durable_exchange=durable))
+    with rabbit_sender(setup.rabbitmq.url, exchange=setup.name, durable=durable) as sender:
+        sender.send(body(message_id="m"))
+    assert [record["message_id"] for record in setup.notifications(1)] == ["m"]
+
+
+def test_a_queue_that_is_there_and_transient_is_used_and_said(setup: Setup) -> None:
+    with rabbit_sender(setup.rabbitmq.url, exchange=setup.name) as sender:
+        sender.declare_pool(setup.name)
+        setup.start(setup.rabbit_cloud())
+        sender.send(body(message_id="m"))
+    assert [record["message_id"] for record in setup.notifications(1)] == ["m"]
+    told = [line for line in setup.bridge.log_text().splitlines() if "is transient" in line]
+    assert len(told) == 1
+    assert f"rabbitmqctl delete_queue {setup.name}" in told[0]
 
 
 def test_wrong_credentials_are_told_without_the_password(setup: Setup) -> None:

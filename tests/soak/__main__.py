@@ -50,7 +50,7 @@ def settings_of(router: MessageRouter) -> str:
 
 def clouds_of(rabbitmq: RabbitMQ, kafka: LocalKafka, prefix: str) -> list[dict[str, Any]]:
     """Return the settings of the three clouds."""
-    rabbit = {"transport_url": rabbitmq.url, "durable_queues": True, "heartbeat": 10}
+    rabbit = {"transport_url": rabbitmq.url, "durable_exchange": True, "heartbeat": 10}
     return [
         {
             "cloud_owner": OWNER,

@@ -1,7 +1,7 @@
 """``vimfed check``: validate the settings and try every connection."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import aiohttp
@@ -11,11 +11,10 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from amqp import AMQPError
 from kombu.exceptions import KombuError
-from oslo_messaging._drivers.common import PURPOSE_SEND
 
 from bridge.kafka import cluster_of
 from bridge.nova_api import CloudApiError, NovaApi
-from bridge.rabbit import transport_of
+from bridge.rabbit_check import Finding, look_at_cloud
 from streams.kafka_output import dmaap_cluster
 from streams.message_router_output import MessageRouterOutput
 from streams.publisher import refuse_unknown_kinds
@@ -37,6 +36,10 @@ _ERRORS = (
 )
 
 
+Attempt = Callable[[], Sequence[Finding] | None]
+"""Tries one connection, and raises one of _ERRORS; returns what it found on the other side."""
+
+
 def run(settings: Settings) -> int:
     """Print a line for each connection; return 0 if all can be made, else 1.
 
@@ -45,7 +48,7 @@ def run(settings: Settings) -> int:
     refuse_open_door(settings.web)
     for output in settings.outputs():
         refuse_unknown_kinds(settings, output)
-    attempts: dict[str, Callable[[], None]] = {"kafka": partial(_try_kafka, settings.kafka)}
+    attempts: dict[str, Attempt] = {"kafka": partial(_try_kafka, settings.kafka)}
     for output in settings.outputs():
         attempts[f"output {output.name}"] = partial(_try_output, settings, output)
     if settings.web.auth.keystone.url:
@@ -59,11 +62,15 @@ def run(settings: Settings) -> int:
     return 1 if failures else 0
 
 
-def _succeeds(name: str, attempt: Callable[[], None]) -> bool:
+def _succeeds(name: str, attempt: Attempt) -> bool:
     try:
-        attempt()
+        findings = attempt() or ()
     except _ERRORS as error:
         click.echo(f"{name}: {str(error) or type(error).__name__}")
+        return False
+    for finding in findings:
+        click.echo(f"{name}: {finding.text}")
+    if any(finding.is_failure for finding in findings):
         return False
     click.echo(f"{name}: ok")
     return True
@@ -85,16 +92,11 @@ def _try_output(settings: Settings, output: DmaapOutput) -> None:
         _try_message_router(settings, output)
 
 
-def _try_cloud(vim: VimSettings) -> None:
-    if vim.transport_url.startswith("kafka"):
-        _try_kafka(cluster_of(vim))
-        return
-    transport = transport_of(vim)
-    try:
-        with transport._driver._get_connection(PURPOSE_SEND, retry=1):
-            pass
-    finally:
-        transport.cleanup()
+def _try_cloud(vim: VimSettings) -> Sequence[Finding] | None:
+    if not vim.transport_url.startswith("kafka"):
+        return look_at_cloud(vim)
+    _try_kafka(cluster_of(vim))
+    return None
 
 
 def _try_api(vim: VimSettings) -> None:

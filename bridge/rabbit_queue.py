@@ -1,0 +1,120 @@
+"""The exchange that nova made, and the queue that is ours, as RabbitMQ has them.
+
+oslo.messaging declares both alike, durable or not. Where nova's exchange is transient it falls
+back to a transient queue, without a word, and what waits in that is gone when RabbitMQ restarts.
+Here the exchange is taken as it is, and the queue is declared as the settings say.
+"""
+
+import logging
+from typing import Any, NamedTuple
+
+from amqp import AccessRefused, NotFound, PreconditionFailed
+from oslo_messaging._drivers import impl_rabbit
+
+from vimfed.settings import VimSettings
+
+LOG = logging.getLogger(__name__)
+
+
+class Found(NamedTuple):
+    """What of an exchange or queue is there."""
+
+    exists: bool
+    durable: bool | None = None
+    """None: it could not be told."""
+    inequivalent: str = ""
+    """What RabbitMQ says of one that has other properties than ours would."""
+    refused: str = ""
+    """What it says where we may not ask."""
+
+
+def queue_arguments(connection: Any) -> dict[str, Any]:
+    """Return the arguments with which oslo's ``connection`` declares a queue."""
+    arguments: dict[str, Any] = impl_rabbit._get_queue_arguments(
+        connection.rabbit_ha_queues,
+        0,
+        connection.rabbit_quorum_queue,
+        connection.rabbit_quorum_queue_config,
+        rabbit_stream_fanout=False,
+    )
+    return arguments
+
+
+def exchange_exists(channel: Any, name: str) -> bool:
+    """Return whether an exchange is there; asks for no right. Raises AMQPError and OSError."""
+    try:
+        channel.exchange_declare(name, "topic", passive=True)
+    except NotFound:
+        return False
+    return True
+
+
+def find_exchange(channel: Any, name: str) -> Found:
+    """Look for an exchange; changes nothing. Raises AMQPError and OSError."""
+    if not exchange_exists(channel, name):
+        return Found(exists=False)
+    try:
+        # It is there, so the same declaration only compares.
+        channel.exchange_declare(name, "topic", durable=True, auto_delete=False)
+    except PreconditionFailed as error:
+        is_durable = None if "'durable'" not in str(error) else False
+        return Found(True, is_durable, str(error))
+    except AccessRefused as error:
+        return Found(True, refused=str(error))
+    return Found(True, True)
+
+
+def find_queue(channel: Any, name: str, arguments: dict[str, Any]) -> Found:
+    """Look for a queue; changes nothing. Raises AMQPError and OSError."""
+    try:
+        channel.queue_declare(name, passive=True)
+    except NotFound:
+        return Found(exists=False)
+    for durable in (True, False):
+        try:
+            channel.queue_declare(name, durable=durable, auto_delete=False, arguments=arguments)
+        except AccessRefused as error:
+            return Found(True, refused=str(error))
+        except PreconditionFailed as error:
+            inequivalent = str(error)
+            if "'durable'" not in inequivalent:
+                break
+        else:
+            return Found(True, durable)
+    return Found(True, None, inequivalent)
+
+
+def declared(channel: Any, connection: Any, vim: VimSettings) -> bool:
+    """Declare what is missing; return whether our queue is durable.
+
+    ``connection`` is oslo's, for the arguments. Raises AMQPError and OSError.
+    """
+    if not exchange_exists(channel, vim.exchange):
+        durable = vim.durable_exchange
+        channel.exchange_declare(vim.exchange, "topic", durable=durable, auto_delete=False)
+        kind = "durable" if durable else "transient"
+        LOG.info("cloud %s: made the %s exchange %s before nova", vim.vim_id, kind, vim.exchange)
+    arguments = queue_arguments(connection)
+    wanted = bool(connection.durable)
+    found = find_queue(channel, vim.pool, arguments)
+    if not found.exists:
+        channel.queue_declare(vim.pool, durable=wanted, auto_delete=False, arguments=arguments)
+    if found.durable is None:
+        return wanted  # what else is wrong with it, the consumers' declaration says
+    if found.durable != wanted:
+        LOG.warning("cloud %s: %s", vim.vim_id, mismatch(vim, is_durable=found.durable))
+    return found.durable
+
+
+def mismatch(vim: VimSettings, *, is_durable: bool) -> str:
+    """Return the words for a queue that is not as durable as the settings say, and the remedy."""
+    if is_durable:
+        return (
+            f"queue {vim.pool} is durable, the settings say durable_queues = false; it is used as "
+            "it is"
+        )
+    return (
+        f"queue {vim.pool} is transient, although durable_queues is set: a restart of RabbitMQ "
+        f"loses what waits in it. Once it is empty, stop the bridge, rabbitmqctl delete_queue "
+        f"{vim.pool}, and start it: it makes a durable one"
+    )
