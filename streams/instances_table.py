@@ -19,7 +19,7 @@ from aiokafka.structs import ConsumerRecord
 from faust.stores import base
 from faust.types import TP, EventT
 
-from streams.partition_stores import HORIZON, PartitionStore, PartitionStores
+from streams.partition_stores import PartitionStore, PartitionStores
 from streams.revision import TOMBSTONE_HEADER, is_older, is_stale_tombstone
 
 if TYPE_CHECKING:
@@ -196,20 +196,28 @@ class InstancesTable(faust.Table[bytes, bytes]):
         store.write(rows, next_offset - 1, overwritten)
         store.followed.reached(next_offset)
 
-    def drop_outdated(self, partition: int, share: float = HORIZON) -> bool:
-        """Forget the rows of a partition that may have missed tombstones which are gone by now.
+    def drop_outdated(self, partition: int) -> None:
+        """Forget the rows of a partition where they are too old to be gone on from."""
+        if self.stores.is_outdated(partition):
+            self._drop(partition)
 
-        Return whether they were. ``share``: see :meth:`PartitionStores.is_outdated`.
+    def drop_fallen_back(self, partition: int) -> bool:
+        """Forget the rows of a partition that fell back while it was read; return whether it did.
+
+        The process was frozen, or cut off from the changelog, for longer than tombstones are kept.
         """
-        if not self.stores.is_outdated(partition, share):
+        if not self.stores.has_fallen_back(partition):
             return False
+        self._drop(partition)
+        return True
+
+    def _drop(self, partition: int) -> None:
         LOG.warning(
             "partition %s has not followed its changelog for too long: it is read from the start",
             partition,
         )
         self._deactivate(partition)
         self.stores.remove(partition)
-        return True
 
     async def activate(self, changelog_ends: Mapping[int, int], generation: int) -> None:
         """Take over partitions, recovered up to their changelogs' ends.

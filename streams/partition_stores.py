@@ -29,6 +29,8 @@ _FIRST_ROW_KEY = b"\1"
 HORIZON = 0.5
 """Share of the time for which tombstones stay on the changelog: a database that has not followed it
 for longer is not used. The rest is for reading what it has missed."""
+KEPT_BY_DEFAULT = 24 * 3600.0
+"""Seconds for which Kafka keeps tombstones where nobody says otherwise."""
 CLOCK_SLACK = 60.0
 """Seconds by which a database's time may lie ahead of the clock, which may have been set back."""
 MOST_SAVED_EVERY = 30.0
@@ -203,6 +205,11 @@ class RocksPartition(_Place):
         self._db.close()
 
 
+def _is_over(until: float, limit: float) -> bool:
+    """Return whether a time is more than ``limit`` seconds ago, or lies ahead."""
+    return not -CLOCK_SLACK <= time.time() - until <= limit
+
+
 class PartitionStores:
     """Opens, keeps and closes the stores of the partitions that this worker holds."""
 
@@ -210,7 +217,8 @@ class PartitionStores:
         self._folder = folder
         """None: rows are kept in memory."""
         self.tombstones_kept = math.inf
-        """Seconds for which the changelog keeps the tombstone of a deleted row, at least."""
+        """Seconds for which the changelog keeps the tombstone of a deleted row, at least; 0: nobody
+        knows."""
         self._open: dict[int, PartitionStore] = {}
         self._released: dict[int, float] = {}
         """Up to when the databases on disk that are not open have followed the changelog."""
@@ -250,16 +258,16 @@ class PartitionStores:
             store.close()
             self._released[partition] = store.followed.until
 
-    def is_outdated(self, partition: int, share: float = HORIZON) -> bool:
-        """Return whether a partition's store may have missed tombstones that are gone by now.
+    def is_outdated(self, partition: int) -> bool:
+        """Return whether a partition's store has not followed for too long to be gone on from.
 
-        It may where it has followed the changelog up to a time before ``share`` of the time for
-        which these are kept.
+        It may have missed tombstones that will be gone before it has read them.
         """
-        return self._is_outdated(self.get(partition).followed.until, share)
+        return _is_over(self.get(partition).followed.until, HORIZON * self.tombstones_kept)
 
-    def _is_outdated(self, until: float, share: float) -> bool:
-        return not -CLOCK_SLACK <= time.time() - until <= share * self.tombstones_kept
+    def has_fallen_back(self, partition: int) -> bool:
+        """Return whether a store that is being read may have missed tombstones that are gone."""
+        return _is_over(self.get(partition).followed.until, self.tombstones_kept or KEPT_BY_DEFAULT)
 
     def remove(self, partition: int) -> None:
         """Close a partition's store, and delete what lies on disk."""
@@ -285,7 +293,7 @@ class PartitionStores:
         useless = [
             self.path(partition)
             for partition, until in self._released.items()
-            if self._is_outdated(until, HORIZON)
+            if _is_over(until, HORIZON * self.tombstones_kept)
         ]
         useless += self._folder.glob("instances-*.db")
         useless += (

@@ -108,7 +108,7 @@ class Recovery(upstream.Recovery):
             return  # every rebalance reads again from where the table stands
         table = cast(InstancesTable, self.tp_to_table[tp])
         offsets = self.active_offsets if is_active else self.standby_offsets
-        if table.drop_outdated(tp.partition, share=1.0):  # frozen, or cut off from the changelog
+        if table.drop_fallen_back(tp.partition):
             offsets[tp] = -1
         known = offsets.get(tp)
         applied = -1 if known is None else known

@@ -4,11 +4,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from streams.apps import _is_stuck, consumer_of, new_app
 from streams.batched_transport import Confirmation
+from streams.table_recovery import TableManager
 from vimfed.settings import Settings
 
 SCRIPT = """
@@ -53,6 +55,11 @@ async def test_a_rebalance_is_stuck_that_the_coordinator_is_done_with(tmp_path: 
     app.in_recovery = True  # that may take long
     assert not _is_stuck(app)
     app.in_recovery = False
+    recovery = cast(TableManager, app.tables).recovery
+    recovery.is_handing_over = True  # and so may this, of many rows
+    assert not _is_stuck(app)
+    recovery.is_handing_over = False
+    assert _is_stuck(app)
     old = time.monotonic() - app.conf.broker_session_timeout
     consumer.membership.confirm(Confirmation(old, 0.0, 0))
     assert not _is_stuck(app)

@@ -104,6 +104,7 @@ def test_where_nobody_knows_how_long_tombstones_are_kept_no_database_is_gone_on_
     followed_for(stores, 0, time.time() - 1)
     stores.tombstones_kept = 0.0
     assert stores.is_outdated(0)
+    assert not stores.has_fallen_back(0)  # or no partition would ever be read to its end
 
 
 def test_databases_of_others_go_away_by_themselves(tmp_path: Path) -> None:

@@ -99,6 +99,50 @@ async def test_offsets_that_compaction_has_taken_are_no_hole(
     assert sought == []
 
 
+@pytest.mark.parametrize(
+    ("kept", "age", "again"), [(60, 50, False), (60, 70, True), (0, 70, False)]
+)
+async def test_a_copy_that_fell_back_behind_the_tombstones_is_read_again_from_the_start(
+    worker: StreamWorker,
+    recovery: Recovery,
+    sought: list[dict[TP, int]],
+    kept: float,
+    age: float,
+    again: bool,
+) -> None:
+    worker.table.stores.tombstones_kept = kept  # 0: nobody knows
+    await recovery._apply(read(0, 3))
+    worker.table.partition(CHANGELOG.partition).followed.until -= age
+    await recovery._apply(read(4, 5))
+    if again:
+        assert (applied(worker), sought) == ([-1], [{CHANGELOG: 0}])
+        await recovery._apply(read(0, 5))
+    assert applied(worker) == [0, 1, 2, 3, 4, 5, 5]
+
+
+async def test_where_a_copy_is_outdated_a_recovery_begins_at_the_start(
+    worker: StreamWorker, recovery: Recovery
+) -> None:
+    worker.table.stores.tombstones_kept = 60
+    await recovery._apply(read(0, 3))
+    recovery.add_standby(worker.table, CHANGELOG)
+    assert recovery.standby_offsets[CHANGELOG] == 3
+    worker.table.partition(CHANGELOG.partition).followed.until -= 40
+    recovery.add_standby(worker.table, CHANGELOG)
+    assert recovery.standby_offsets[CHANGELOG] is None
+    assert applied(worker) == [-1]
+
+
+async def test_an_empty_batch_moves_on_to_the_end_of_the_changelog(
+    worker: StreamWorker, recovery: Recovery
+) -> None:
+    await recovery._apply(read(0, 3))
+    marker = RecordBatch((), GENERATION, start=4, next_offset=5)
+    await recovery._apply(cast(Any, SimpleNamespace(tp=CHANGELOG, value=marker)))
+    assert applied(worker) == [0, 1, 2, 3, 4]
+    assert recovery.standby_offsets[CHANGELOG] == 4
+
+
 async def test_what_was_read_for_an_assignment_that_is_over_is_not_applied(
     worker: StreamWorker, recovery: Recovery
 ) -> None:
