@@ -17,6 +17,7 @@ Release 0.1.0 wrote a clock's tag into ``told`` too: such an entry counts as one
 
 import hashlib
 from enum import IntEnum
+from functools import lru_cache
 from typing import NamedTuple
 from zlib import crc32
 
@@ -56,6 +57,7 @@ def hash_of(text: str) -> bytes:
     return hashlib.sha1(text.encode(), usedforsecurity=False).digest()[:HASH]
 
 
+@lru_cache(maxsize=4096)
 def clock_tag(publisher_id: str) -> int:
     """Return the 16-bit tag of the clock by which a publisher tells the time."""
     return crc32(publisher_id.encode()) & 0xFFFF

@@ -3,7 +3,7 @@
 Pure: no clock, no I/O. Times come from the notification.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Literal
 
 import msgspec
@@ -373,9 +373,9 @@ def _utc(time: str) -> tuple[str, int] | None:
             moment = moment.astimezone(UTC).replace(tzinfo=None)
     except (ValueError, OverflowError):
         return None
-    ms = (moment - _EPOCH) // _MILLISECOND
+    since = moment - _EPOCH
+    ms = since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
     return f"{moment.isoformat('T', 'microseconds')}Z", max(ms, 0)
 
 
 _EPOCH = datetime(1970, 1, 1)
-_MILLISECOND = timedelta(milliseconds=1)

@@ -180,6 +180,8 @@ def forgotten_at(at_ms: int, news: InstanceNews) -> int:
 
     Or a clock that was far ahead once would silence the instance until then.
     """
+    if at_ms <= news.timestamp_ms and news.timestamp <= news.received_at:
+        return at_ms
     try:
         arrival = datetime.fromisoformat(news.received_at).timestamp()
     except ValueError:

@@ -141,13 +141,14 @@ def _place(row: InstanceState, news: InstanceNews) -> _Place:
     is_fresh = news.timestamp_ms > row.messages_forgotten.get(clock, -1)
     version = version_of(news)
     known = row.state_version
-    in_order = known is not None and arrived_later(version, known) is True
+    came_later = arrived_later(version, known)
+    in_order = came_later is True
     state, known_state = (news.vm_state, news.task_state), (row.vm_state, row.task_state)
     is_of_old_copy = _is_of_old_copy(row, news, in_order=in_order)
     applies = (
         news.tells_state
         and not is_of_old_copy
-        and is_newer(version, known, is_fresh=is_fresh, wins_tie=state >= known_state)
+        and is_newer(version, known, came_later, is_fresh=is_fresh, wins_tie=state >= known_state)
     )
     return _Place(
         version,
@@ -191,6 +192,7 @@ def _outcome(
     acts = tells and is_newer(
         place.version,
         row.action_version,
+        arrived_later(place.version, row.action_version),
         is_fresh=place.is_fresh,
         wins_tie=(subject.kind, subject.phase) >= (row.kind, row.phase),
     )

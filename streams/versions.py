@@ -26,8 +26,15 @@ def version_of(news: InstanceNews) -> Version:
     )
 
 
-def is_newer(version: Version, known: Version | None, *, is_fresh: bool, wins_tie: bool) -> bool:
-    """Return whether ``version`` replaces ``known``.
+def is_newer(
+    version: Version,
+    known: Version | None,
+    came_later: bool | None,
+    *,
+    is_fresh: bool,
+    wins_tie: bool,
+) -> bool:
+    """Return whether ``version`` replaces ``known``; ``came_later`` is what ``arrived_later`` says.
 
     ``is_fresh`` says that the message is not the redelivery of one that has been forgotten,
     ``wins_tie`` what is to happen if nothing else decides.
@@ -36,20 +43,21 @@ def is_newer(version: Version, known: Version | None, *, is_fresh: bool, wins_ti
         return True
     if (version.rank == _DELETION_RANK) != (known.rank == _DELETION_RANK):
         return version.rank == _DELETION_RANK
-    came_later = arrived_later(version, known)
     if came_later is not None:
         return is_fresh and came_later
     mine, theirs = (version.timestamp, version.rank), (known.timestamp, known.rank)
     return mine > theirs or (mine == theirs and wins_tie)
 
 
-def arrived_later(version: Version, known: Version) -> bool | None:
+def arrived_later(version: Version, known: Version | None) -> bool | None:
     """Return whether ``version`` left its queue after ``known``; None where arrival does not tell.
 
     Of two sessions on one queue that did not overlap, the later one was given what came later. What
     was delivered before, and came back, can be older than what came first.
     """
-    if version.path == "" or version.path != known.path or version.is_redelivered:
+    if known is None or version.path != known.path or version.path == "":
+        return None
+    if version.is_redelivered:
         return None
     if version.session == known.session:
         return version.sequence > known.sequence

@@ -2,7 +2,8 @@
 
 import pytest
 
-from streams.versions import arrived_later, is_newer
+from streams.versions import arrived_later
+from streams.versions import is_newer as is_newer_given
 from vimfed.records import Version
 
 
@@ -16,6 +17,11 @@ def version(
     redelivered: bool = False,
 ) -> Version:
     return Version(path, sequence, at, 2, session, received, redelivered)
+
+
+def is_newer(one: Version, known: Version | None, *, is_fresh: bool, wins_tie: bool) -> bool:
+    came_later = arrived_later(one, known)
+    return is_newer_given(one, known, came_later, is_fresh=is_fresh, wins_tie=wins_tie)
 
 
 def test_within_a_session_the_sequence_decides_and_not_the_clocks() -> None:
