@@ -449,10 +449,14 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
             body = frame.body.encode() if isinstance(frame.body, str) else bytes(frame.body)
             redelivered = bool(frame.delivery_info.get("redelivered"))
             self._sequence += 1
-            can_be_late = self._order.can_be_late(redelivered=redelivered)
-            # TODO: the path is the queue's once the core asks for session and redelivered
-            path = f"{self._path}/{self._session}" + "/redelivered" * can_be_late
-            arrival = Arrival(vim_id, path, self._sequence, received_at, self._session, can_be_late)
+            arrival = Arrival(
+                vim_id,
+                self._path,
+                self._sequence,
+                received_at,
+                self._session,
+                self._order.can_be_late(redelivered=redelivered),
+            )
             try:
                 record = forwarded(self._kafka, body, arrival)
             except UnusableBodyError as error:

@@ -63,15 +63,15 @@ class Notification(Recorded, frozen=True, gc=False, kw_only=True):
     vim_id: str
     source: Source = "oslo"
     path: str = ""
-    """Names one listener's session on one queue, or one partition of a cloud's Kafka topic: within
-    a path, arrival order is the cloud's causal order."""
+    """Names one queue, or one partition of a cloud's Kafka topic: within a session on it, arrival
+    order is the cloud's causal order."""
     sequence: int = 0
-    """The position in the path; it grows by at least one with each notification."""
+    """The position in the session; it grows by at least one with each notification."""
     session: str = ""
     """When the listener's session on the path's queue began: ISO 8601, UTC, microseconds, Z; empty
     where the path is one stream for ever."""
     redelivered: bool = False
-    """RabbitMQ delivered it before: it can come after what is newer."""
+    """RabbitMQ delivered it before, and it can come after what is newer."""
     received_at: str = ""
     """When the bridge received it: ISO 8601, UTC, microseconds, ``Z``."""
 
