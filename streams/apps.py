@@ -37,7 +37,7 @@ from vimfed.kafka import (
     ssl_context,
 )
 from vimfed.rights import Need
-from vimfed.settings import KafkaSettings, Settings
+from vimfed.settings import KafkaSettings, Settings, SettingsError
 
 LOG = logging.getLogger(__name__)
 
@@ -61,9 +61,13 @@ def new_app(
     """Return a Faust app of consumer group ``group`` that consumes ``source`` in batches.
 
     ``max_poll_interval``: seconds for which batches may wait without our leaving the group. The
-    other options are those of :class:`faust.App`.
+    other options are those of :class:`faust.App`. Raises SettingsError where ``data_dir`` cannot be
+    made.
     """
-    data_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"state_dir: cannot make {error.filename}: {error.strerror}") from None
     session_timeout = settings.worker.session_timeout
     app = faust.App(
         group,

@@ -14,6 +14,7 @@ import tomllib
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import SplitResult, urlsplit
@@ -28,6 +29,7 @@ ENV_PREFIX = "VIMFED_"
 NO_SETTINGS = frozenset({"VIMFED_CONFIG"})
 """Variables that begin so and are no settings."""
 DEFAULT_DMAAP_TOPIC = "unauthenticated.VIM_VM_EVENTS"
+MOST_PORT = 65535
 SHORTEST_SECRET = 16
 """Characters that a token or a secret of the HTTP API has at least."""
 EVENTS_RETENTION = 7 * 24 * 3600
@@ -821,14 +823,29 @@ def _read_secret(path: str) -> str:
     return secret
 
 
-_HOST = re.compile(
-    r"(\[[0-9A-Fa-f:.%]+\]|[^\s:/@\[\]]+)(:\d{1,5})?|[0-9A-Fa-f.]*(:[0-9A-Fa-f.]*){2,}"
-)
-"""host or host:port; IPv6 addresses with brackets, without a port also without."""
+_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.%]+)\]|[^\s:/@\[\]]+)(?::(\d{1,5}))?")
+"""host or host:port; an IPv6 address has brackets."""
 
 
 def _are_hosts(text: str) -> bool:
-    return all(_HOST.fullmatch(host.strip()) for host in text.split(","))
+    return all(_is_host(host.strip()) for host in text.split(","))
+
+
+def _is_host(text: str) -> bool:
+    """Return whether it is host or host:port; an IPv6 address without a port needs no brackets."""
+    host = _HOST.fullmatch(text)
+    if host is None:
+        return _is_ipv6(text)
+    address, port = host.groups()
+    return (address is None or _is_ipv6(address)) and 0 < int(port or 1) <= MOST_PORT
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        IPv6Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _split_url(where: str, url: str) -> SplitResult:

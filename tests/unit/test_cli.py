@@ -201,7 +201,8 @@ def test_the_demo_needs_a_cloud(config: Path, cloud: str) -> None:
     assert result.stderr.startswith("vimfed: the demo needs a cloud: keep a [[vims]] section")
 
 
-def test_the_demo_says_where_it_cannot_write(config: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["demo", "worker", "publisher"])
+def test_a_process_says_where_it_cannot_write(config: Path, tmp_path: Path, command: str) -> None:
     (tmp_path / "file").touch()
     state_dir = tmp_path / "file" / "state"
     bridge, web, dmaap = free_ports(3)
@@ -210,7 +211,7 @@ def test_the_demo_says_where_it_cannot_write(config: Path, tmp_path: Path) -> No
         f'[dmaap]\nport = {dmaap}\n[[vims]]\ncloud_owner = "a"\ncloud_region_id = "b"\n'
         'transport_url = "kafka://127.0.0.1:1"\n'
     )
-    result = invoke(config, "demo")
+    result = invoke(config, command)
     assert result.exit_code == 2
     assert result.stderr.startswith(f"vimfed: state_dir: cannot make {state_dir}")
     assert result.stderr.endswith(": Not a directory\n")
