@@ -13,7 +13,7 @@ from vimfed import oslo
 from vimfed.records import Notification
 
 DATA = Path(__file__).parent / "data"
-PLAIN, ROUGH = "nova-34", "nova-34-rough"
+PLAIN, ROUGH, FAULTS = RUNS = ("nova-34", "nova-34-rough", "nova-34-faults")
 VIM = "openstack_nova34"
 
 

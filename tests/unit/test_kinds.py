@@ -16,7 +16,7 @@ from streams.kinds import (
     api_status,
     event_types,
 )
-from tests.traces import PLAIN, ROUGH, notifications
+from tests.traces import RUNS, notifications
 from vimfed.bare_state import BARE_STATE, EVENT_PREFIX
 from vimfed.nova_states import TASK_STATES, VM_STATES
 
@@ -131,7 +131,7 @@ def test_what_only_legacy_notifications_tell_is_known(name: str) -> None:
     assert f"instance.{name}" not in EVENT_TYPES
 
 
-@pytest.mark.parametrize("run", [PLAIN, ROUGH])
+@pytest.mark.parametrize("run", RUNS)
 def test_every_recorded_event_type_about_an_instance_is_in_the_table(run: str) -> None:
     told = {one.event_type for one in notifications(run)}
     about = {name for name in told if name.startswith(("compute.instance.", "instance."))}

@@ -18,7 +18,7 @@ from tests.nova_messages import (
     versioned_object,
 )
 from tests.playing import is_versioned, play
-from tests.traces import PLAIN, ROUGH, notifications
+from tests.traces import ROUGH, RUNS, notifications
 
 LACKING: dict[str, Any] = {"image_meta": {}, "instance_type_id": None, "cell_name": ""}
 """What versioned payloads do not tell, and what stands for it. The access addresses are null too,
@@ -51,7 +51,7 @@ def test_what_only_an_update_carries_is_not_in_the_payload(build: Any) -> None:
         assert set(json.loads(bytes(payload))) == set(spec_example())
 
 
-@pytest.mark.parametrize("run", [PLAIN, ROUGH])
+@pytest.mark.parametrize("run", RUNS)
 def test_every_event_of_a_run_has_all_fields_of_the_specification(run: str) -> None:
     for event in play(notifications(run)).events:
         payload = json.loads(bytes(event.payload))
@@ -75,7 +75,7 @@ def twins(run: str) -> Iterator[tuple[InstanceNews, InstanceNews]]:
             waiting[told] = news
 
 
-@pytest.mark.parametrize("run", [PLAIN, ROUGH])
+@pytest.mark.parametrize("run", RUNS)
 def test_versioned_payloads_become_the_legacy_ones_field_by_field(run: str) -> None:
     compared = 0
     for old_format, new_format in twins(run):
