@@ -23,18 +23,21 @@ def look_at_cloud(vim: VimSettings) -> list[Finding]:
     Raises MessagingException, KombuError, AMQPError or OSError where that cannot be done.
     """
     transport = transport_of(vim)
+    # The driver's own connections will not do: those for listening are tried for ever, and of the
+    # others a thread reads the heartbeats, and our answers with them.
+    connection = None
     try:
-        # Not PURPOSE_SEND: a heartbeat thread would read our answers off that connection.
-        with transport._driver._get_connection(PURPOSE_LISTEN, retry=1) as context:
-            connection = context.connection
-            channel = connection.connection.channel()
-            exchange = find_exchange(channel, vim.exchange)
-            queue = find_queue(channel, vim.pool, queue_arguments(connection))
-            return [
-                *exchange_findings(vim, exchange),
-                *queue_findings(vim, queue, wants_durable=bool(connection.durable)),
-            ]
+        connection = transport._driver._connection_pool.create(PURPOSE_LISTEN, retry=1)
+        channel = connection.connection.channel()
+        exchange = find_exchange(channel, vim.exchange)
+        queue = find_queue(channel, vim.pool, queue_arguments(connection))
+        return [
+            *exchange_findings(vim, exchange),
+            *queue_findings(vim, queue, wants_durable=bool(connection.durable)),
+        ]
     finally:
+        if connection is not None:
+            connection.close()
         transport.cleanup()
 
 
