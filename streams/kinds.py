@@ -134,11 +134,25 @@ ACTIONS: tuple[Action, ...] = (
     Action("LOCK", "lock", old_copies=_ALL),
     Action("UNLOCK", "unlock", old_copies=_ALL),
     Action("LIVE_MIGRATION_PRE", "live_migration_pre", "live_migration.pre", ("migrating",)),
+    # It goes on after an operator's reset, with the copy of before.
     Action(
-        "LIVE_MIGRATION_POST", "live_migration_post", "live_migration._post", old_copies=("end",)
+        "LIVE_MIGRATION_POST",
+        "live_migration_post",
+        "live_migration._post",
+        old_copies=("start", "end"),
     ),
-    Action("LIVE_MIGRATION_POST_DEST", "live_migration_post_dest", "live_migration.post.dest"),
-    Action("LIVE_MIGRATION_ROLLBACK", "live_migration_rollback", "live_migration._rollback"),
+    Action(
+        "LIVE_MIGRATION_POST_DEST",
+        "live_migration_post_dest",
+        "live_migration.post.dest",
+        old_copies=("start",),
+    ),
+    Action(
+        "LIVE_MIGRATION_ROLLBACK",
+        "live_migration_rollback",
+        "live_migration._rollback",
+        old_copies=("start",),
+    ),
     Action(
         "LIVE_MIGRATION_ROLLBACK_DEST",
         "live_migration_rollback_dest",

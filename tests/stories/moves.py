@@ -770,6 +770,40 @@ LIVE_MIGRATIONS = (
         unheard="active",
     ),
     Story(
+        "migration reset, server paused, migration fails at last",
+        "recorded: what runs on tells its old copy, then saves the host, then the error",
+        f"""{MIGRATING}
+        reset    api  update                    active
+        pause    api  update                    active/pausing
+        pause    h1   pause.start
+        pause    h1   update                    paused
+        pause    h1   pause.end
+        migrate  h1   live_migration_post.start       active/migrating
+        migrate  h2   live_migration_post_dest.start  active/migrating
+        migrate  h1   update                    paused                host=h2
+        migrate  h1   update                    error
+        """,
+        given=ACTIVE,
+        ends="error",
+        unheard="paused",
+    ),
+    Story(
+        "migration reset, server paused, migration rolled back",
+        "_rollback_live_migration: the start with an old copy, then the save is refused",
+        f"""{MIGRATING}
+        reset    api  update                    active
+        pause    api  update                    active/pausing
+        pause    h1   pause.start
+        pause    h1   update                    paused
+        pause    h1   pause.end
+        migrate  h1   live_migration_rollback.start       active/migrating
+        migrate  h2   live_migration_rollback_dest.start  active/migrating
+        migrate  h2   live_migration_rollback_dest.end    active/migrating
+        """,
+        given=ACTIVE,
+        ends="paused",
+    ),
+    Story(
         "migration left behind, reset to active",
         "LP 1763051: nothing ends it but the operator",
         f"{MIGRATING} \n reset api update active",

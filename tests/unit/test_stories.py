@@ -213,6 +213,7 @@ RECORDED = {
     "moves: confirmed": ("confirm",),
     "moves: reverted": ("revert",),
     "moves: migrated live": ("migrate",),
+    "moves: migration reset, server paused, migration fails at last": ("migrate",),
     "moves: rebuilt": ("rebuild",),
     "moves: unshelved": ("unshelve",),
 }
