@@ -33,6 +33,7 @@ from vimfed.kafka import (
     close_undelivered,
     ensure_topics,
     idempotent_producer,
+    own_compression,
     refusal_of,
     ssl_context,
 )
@@ -142,7 +143,7 @@ def consume(
 
 @contextlib.asynccontextmanager
 async def _started_producer(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaProducer]:
-    producer = idempotent_producer(kafka, request_timeout_ms=20_000)
+    producer = idempotent_producer(kafka, request_timeout_ms=20_000, **own_compression(kafka))
     await producer.start()
     try:
         yield producer

@@ -191,7 +191,9 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         timeout: float | None = None,  # noqa: ASYNC109 - the signature is upstream's
         max_records: int | None = None,
     ) -> Any:
+        begun = {ensure_TP(tp): position_of(consumer, tp) for tp in consumer.assignment()}
         fetched = await super()._fetch_records(consumer, active_partitions, timeout, max_records)
+        self.consumer.read_from = begun
         self.consumer.handed_out.update(
             (ensure_TP(tp), records[-1].offset + 1) for tp, records in fetched.items() if records
         )
@@ -265,6 +267,8 @@ class BatchedConsumer(driver.Consumer):
         """Delivered batches in offset order, until their offsets are committed."""
         self._expected: dict[TP, int] = {}
         """The next offset to deliver, set by seeks and moved on by deliveries."""
+        self.read_from: dict[TP, int | None] = {}
+        """Where the last fetch was begun. aiokafka drops records that a seek has overtaken."""
         self._reread: dict[TP, tuple[int, int]] = {}
         """The last hole (expected, got) of a partition for which we have read again."""
         self.handed_out: dict[TP, int] = {}
@@ -470,12 +474,16 @@ class BatchedConsumer(driver.Consumer):
     async def _is_next(self, tp: TP, offset: int) -> bool:
         """Return whether a fetch that begins at ``offset`` continues what was delivered.
 
-        A hole is read again once; when it is there again it is real (compaction, retention).
+        A fetch that was begun where we are skips only what is not there any more (compaction,
+        retention). One that was begun elsewhere may be older than a seek: it is read again once,
+        and is right when it is the same again.
         """
         expected = self._expected.get(tp)
         if expected is None:
             return False  # a partition is read only from where a seek has put us
-        if offset == expected or self._reread.get(tp) == (expected, offset):
+        if offset == expected or self.read_from.get(tp) == expected:
+            return True
+        if self._reread.get(tp) == (expected, offset):
             return True
         self._reread[tp] = (expected, offset)
         LOG.info("%s-%s: expected %s, got %s: reading again", *tp, expected, offset)

@@ -14,7 +14,18 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.admin import DescribeGroupsRequest_v3, DescribeGroupsResponse_v3
 from aiokafka.protocol.api import Request, RequestStruct, Response
-from aiokafka.protocol.types import Array, Boolean, Int16, Int32, Schema, String
+from aiokafka.protocol.types import (
+    Array,
+    Boolean,
+    CompactArray,
+    CompactString,
+    Int16,
+    Int32,
+    Int64,
+    Schema,
+    String,
+    TaggedFields,
+)
 
 _OPERATIONS = {3: "Read", 4: "Write", 5: "Create", 8: "Describe", 10: "DescribeConfigs"}
 """Kafka's numbers of the operations that matter here; each is a bit of a set of operations."""
@@ -107,6 +118,78 @@ class _GroupsRequest(Request[_GroupsRequestV3]):  # type: ignore[misc]
         return request_struct_class(self._names, True)
 
 
+class _DisksResponseV4(Response):  # type: ignore[misc]
+    API_KEY = 35
+    API_VERSION = 4
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        ("error_code", Int16),
+        (
+            "folders",
+            CompactArray(
+                ("error_code", Int16),
+                ("folder", CompactString("utf-8")),
+                (
+                    "topics",
+                    CompactArray(
+                        ("topic", CompactString("utf-8")),
+                        (
+                            "partitions",
+                            CompactArray(
+                                ("partition", Int32),
+                                ("size", Int64),
+                                ("offset_lag", Int64),
+                                ("is_future_key", Boolean),
+                                ("tags", TaggedFields),
+                            ),
+                        ),
+                        ("tags", TaggedFields),
+                    ),
+                ),
+                ("total_bytes", Int64),
+                ("usable_bytes", Int64),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("tags", TaggedFields),
+    )
+
+
+class _DisksRequestV4(RequestStruct):  # type: ignore[misc]
+    API_KEY = 35
+    API_VERSION = 4
+    FLEXIBLE_VERSION = True
+    RESPONSE_TYPE = _DisksResponseV4
+    SCHEMA = Schema(
+        (
+            "topics",
+            CompactArray(
+                ("topic", CompactString("utf-8")),
+                ("partitions", CompactArray(Int32)),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("tags", TaggedFields),
+    )
+
+
+class _DisksRequest(Request[_DisksRequestV4]):  # type: ignore[misc]
+    """A broker's log folders and how full their disks are; aiokafka 0.14 does not ask for them."""
+
+    API_KEY = 35
+
+    def build(self, request_struct_class: type[_DisksRequestV4]) -> _DisksRequestV4:
+        return request_struct_class([], {})
+
+
+class Disk(NamedTuple):
+    """The disk under a log folder of a broker; sizes in bytes."""
+
+    folder: str
+    total: int
+    free: int
+
+
 class TopicState(NamedTuple):
     """How a topic is, and what we may do with it."""
 
@@ -176,6 +259,22 @@ async def topic_configs(
         for resource in answer.to_object()["resources"]
         if not resource["error_code"]
     }
+
+
+async def disks(admin: AIOKafkaAdminClient, broker: int) -> list[Disk]:
+    """Return a broker's disks; none where it does not tell: Kafka before 3.3, or no right to ask.
+
+    That is Describe on the cluster. Raises KafkaError.
+    """
+    try:
+        answer = (await admin._send_request_to_node(broker, _DisksRequest())).to_object()
+    except NotImplementedError:
+        return []
+    return [
+        Disk(folder["folder"], folder["total_bytes"], folder["usable_bytes"])
+        for folder in answer["folders"]
+        if not folder["error_code"] and folder["total_bytes"] >= 0
+    ]
 
 
 async def _coordinator(admin: AIOKafkaAdminClient, group: str) -> int:

@@ -1,6 +1,7 @@
 """Connections to Kafka, made one way everywhere, and the creation of the job's topics."""
 
 import asyncio
+import logging
 import ssl
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,17 +18,31 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
 )
 
-from vimfed.cluster_state import DENIED, TopicState, group_operations, topic_states
+from vimfed.cluster_state import (
+    DENIED,
+    TopicState,
+    group_operations,
+    topic_configs,
+    topic_states,
+)
 from vimfed.errors import OperatorError
 from vimfed.rights import Need, refusal, user_of
 from vimfed.settings import KafkaSettings, SettingsError
+from vimfed.topic_settings import (
+    Finding,
+    partitions_finding,
+    replication_findings,
+    settings_findings,
+)
 from vimfed.topics import TopicSpec, topic_specs
+
+LOG = logging.getLogger(__name__)
 
 MAX_RECORD_BYTES = 1_000_000
 """Largest record that we produce: below the broker's default message.max.bytes (1,048,588)."""
 CLOSE_TIMEOUT = 2.0
 """Seconds that closing a connection may take."""
-DESCRIBE_ATTEMPTS = 10
+DESCRIBE_ATTEMPTS = 20
 METADATA_PAUSE = 0.5
 
 
@@ -118,6 +133,11 @@ def idempotent_producer(kafka: KafkaSettings, **options: Any) -> AIOKafkaProduce
     return producer
 
 
+def own_compression(kafka: KafkaSettings) -> dict[str, Any]:
+    """Return the option of a producer that writes to the job's own topics in batches."""
+    return {"compression_type": None if kafka.compression == "none" else kafka.compression}
+
+
 def pace_metadata_updates(client: AIOKafkaClient) -> None:
     """Let a client pause after it has reached no broker.
 
@@ -152,15 +172,12 @@ async def ensure_topics(kafka: KafkaSettings, needs: Sequence[Need] | None = Non
     """Make sure that a process can work: create topics that are missing, check all that it needs.
 
     ``needs`` are those of the process; None: every topic of the job, whatever we may do with it.
-    Returns the names of the topics that were created. Raises TopicMismatchError where a topic is
-    not as it has to be, AccessDeniedError where a right is missing, and KafkaError. Must be done
-    before a worker starts: Faust never picks up a topic that appears later, and aiokafka's consumer
-    waits for ever where it may not read the group.
+    Returns the names of the topics that were created; warns of what is not as it should be. Raises
+    TopicMismatchError where a topic is not as it has to be, AccessDeniedError where a right is
+    missing, and KafkaError. Must be done before a worker starts: Faust never picks up a topic that
+    appears later, and aiokafka's consumer waits for ever where it may not read the group.
     """
-    specs = topic_specs(kafka)
-    if needs is not None:
-        names = {need.name for need in needs if need.kind == "topic"}
-        specs = [spec for spec in specs if spec.name in names]
+    specs = specs_of(kafka, needs)
     admin = AIOKafkaAdminClient(**client_options(kafka))
     await admin.start()
     try:
@@ -172,12 +189,22 @@ async def ensure_topics(kafka: KafkaSettings, needs: Sequence[Need] | None = Non
             if await _is_created(admin, kafka, spec, states, rights.get(spec.name, "Describe"))
         ]
         for spec in specs:
-            _check_partitions(spec, await _known(admin, kafka, spec.name, states))
-        for need in needs or ():
-            await _check_right(admin, kafka, need, states)
-        return created
+            await _known(admin, kafka, spec.name, states)
+        found = [
+            *await right_findings(admin, kafka, needs or (), states),
+            *await topic_findings(
+                admin, kafka, [spec for spec in specs if spec.name not in created], states
+            ),
+        ]
     finally:
         await admin.close()
+    for finding in found:
+        if not finding.refused:
+            LOG.warning("%s", finding.text)
+    for finding in found:
+        if finding.refused:
+            raise (AccessDeniedError if finding.denied else TopicMismatchError)(finding.text)
+    return created
 
 
 async def ensure_topic(kafka: KafkaSettings, spec: TopicSpec) -> bool:
@@ -210,19 +237,30 @@ async def _is_created(
         return False
     new = NewTopic(spec.name, spec.partitions, spec.replication, topic_configs=spec.configs)
     response = await admin.create_topics([new])
+    error = creation_error(kafka, spec, response, rights, is_missing=state is None)
+    if error is not None:
+        raise error
+    return bool(response.topic_errors[0][1] != TopicAlreadyExistsError.errno)
+
+
+def creation_error(
+    kafka: KafkaSettings, spec: TopicSpec, response: Any, rights: str, *, is_missing: bool
+) -> TopicMismatchError | None:
+    """Return what the answer to a request to make one topic says is wrong; None: nothing.
+
+    ``rights`` are those that we need on it; ``is_missing`` whether it is known not to be there.
+    """
     _topic, code, *message = response.topic_errors[0]
-    if code == TopicAlreadyExistsError.errno:
-        return False
-    if code in (TopicAuthorizationFailedError.errno, ClusterAuthorizationFailedError.errno):
-        raise AccessDeniedError(
-            f"there is no topic {spec.name}, and {user_of(kafka)} lacks the right Create on it: "
-            "create it, or grant that; vimfed topics prints the commands"
-            if state is None
-            else refusal(kafka, "topic", spec.name, rights)
-        )
-    if code:
-        raise TopicMismatchError(f"cannot create topic {spec.name}: {message[0] or code}")
-    return True
+    if code in (0, TopicAlreadyExistsError.errno):
+        return None
+    if code not in (TopicAuthorizationFailedError.errno, ClusterAuthorizationFailedError.errno):
+        return TopicMismatchError(f"cannot create topic {spec.name}: {message[0] or code}")
+    return AccessDeniedError(
+        f"there is no topic {spec.name}, and {user_of(kafka)} lacks the right Create on it: "
+        "create it, or grant that; vimfed topics prints the commands"
+        if is_missing
+        else refusal(kafka, "topic", spec.name, rights)
+    )
 
 
 async def _known(
@@ -242,17 +280,57 @@ async def _known(
     raise KafkaConnectionError(f"the brokers do not know {name} yet")
 
 
-async def _check_right(
-    admin: AIOKafkaAdminClient, kafka: KafkaSettings, need: Need, states: dict[str, TopicState]
-) -> None:
-    if need.kind == "group":
-        allowed = await group_operations(admin, need.name)
-    else:
-        allowed = states[need.name].operations
-    if allowed is not None:
-        for operation in need.operations:
-            if operation not in allowed:
-                raise AccessDeniedError(refusal(kafka, need.kind, need.name, operation))
+def specs_of(kafka: KafkaSettings, needs: Sequence[Need] | None) -> list[TopicSpec]:
+    """Return what the topics of ``needs`` must be like; None: all of the job's."""
+    names = None if needs is None else {need.name for need in needs if need.kind == "topic"}
+    return [spec for spec in topic_specs(kafka) if names is None or spec.name in names]
+
+
+async def right_findings(
+    admin: AIOKafkaAdminClient,
+    kafka: KafkaSettings,
+    needs: Sequence[Need],
+    states: Mapping[str, TopicState],
+) -> list[Finding]:
+    """Return which of the rights are missing; a topic that is not in ``states`` is passed over.
+
+    Raises KafkaError.
+    """
+    found = []
+    for need in needs:
+        if need.kind == "group":
+            allowed = await group_operations(admin, need.name)
+        else:
+            allowed = states[need.name].operations if need.name in states else None
+        missing = (
+            [] if allowed is None else [each for each in need.operations if each not in allowed]
+        )
+        if missing:
+            text = refusal(kafka, need.kind, need.name, " and ".join(missing))
+            found.append(Finding(f"{need.kind} {need.name}", text, refused=True, denied=True))
+    return found
+
+
+async def topic_findings(
+    admin: AIOKafkaAdminClient,
+    kafka: KafkaSettings,
+    specs: Sequence[TopicSpec],
+    states: Mapping[str, TopicState],
+) -> list[Finding]:
+    """Return what of existing topics is not as the job needs it. Raises KafkaError."""
+    configs = await topic_configs(admin, [spec.name for spec in specs])
+    found = []
+    for spec in specs:
+        wrong = partitions_finding(spec, states[spec.name])
+        found += [wrong] if wrong else []
+        if spec.name in configs:
+            found += replication_findings(spec, states[spec.name], configs[spec.name])
+            found += settings_findings(kafka, spec, configs[spec.name])
+        else:
+            denied = refusal(kafka, "topic", spec.name, "DescribeConfigs")
+            text = f"the settings of topic {spec.name} are not checked: {denied}"
+            found.append(Finding(f"topic {spec.name}", text, refused=False, denied=True))
+    return found
 
 
 async def check_topic(kafka: KafkaSettings, name: str) -> None:
@@ -272,21 +350,14 @@ async def check_topic(kafka: KafkaSettings, name: str) -> None:
             )
         if state.operations is not None and "Read" not in state.operations:
             raise AccessDeniedError(refusal(kafka, "topic", name, "Read"))
-        _check_partitions(next(spec for spec in topic_specs(kafka) if spec.name == name), state)
+        spec = next(spec for spec in topic_specs(kafka) if spec.name == name)
+        wrong = partitions_finding(spec, state)
+        if wrong is not None:
+            raise TopicMismatchError(wrong.text)
     except KafkaConnectionError:
         raise TopicUnavailableError(f"{no_broker(kafka)}: is kafka.bootstrap right?") from None
     finally:
         await admin.close()
-
-
-def _check_partitions(wanted: TopicSpec, state: TopicState) -> None:
-    if state.partitions != wanted.partitions:
-        raise TopicMismatchError(
-            f"topic {wanted.name} has {state.partitions} partitions, the settings say "
-            f"kafka.partitions = {wanted.partitions}. Instances are spread by that number, so "
-            f"it cannot be changed later: set kafka.partitions = {state.partitions}, or choose a "
-            "new kafka.topic_prefix and start afresh"
-        )
 
 
 def refusal_of(kafka: KafkaSettings, error: BaseException, operation: str) -> str | None:

@@ -21,7 +21,7 @@ from aiokafka.errors import (
 
 from vimfed.appending import append_all
 from vimfed.dead_letter import dead_letter_record
-from vimfed.kafka import MAX_RECORD_BYTES, OutgoingRecord, refusal_of
+from vimfed.kafka import MAX_RECORD_BYTES, OutgoingRecord, own_compression, refusal_of
 from vimfed.keys import instance_key, partition_of
 from vimfed.records import Notification
 from vimfed.renewed_producer import RenewedProducer
@@ -114,7 +114,7 @@ class NotificationWriter:
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka
-        self._producers = RenewedProducer(kafka, REQUEST_TIMEOUT)
+        self._producers = RenewedProducer(kafka, REQUEST_TIMEOUT, **own_compression(kafka))
         self._most_bytes = MAX_RECORD_BYTES * kafka.partitions
         """What one append may have: halved whenever a topic's max.message.bytes is below it."""
         self.available = False

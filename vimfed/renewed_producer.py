@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import ProducerClosed
@@ -19,10 +20,14 @@ class RenewedProducer:
     but the first occurrences keep their order, and none is missing.
     """
 
-    def __init__(self, kafka: KafkaSettings, timeout: float) -> None:
-        """``timeout``, in seconds, is that of a start and of a request."""
+    def __init__(self, kafka: KafkaSettings, timeout: float, **options: Any) -> None:
+        """``timeout``, in seconds, is that of a start and of a request.
+
+        The options are further ones of aiokafka's producer.
+        """
         self._kafka = kafka
         self._timeout = timeout
+        self._options = options
         self._producer: AIOKafkaProducer | None = None
         self._starting = asyncio.Lock()
         self._closing: set[asyncio.Task[None]] = set()
@@ -32,7 +37,7 @@ class RenewedProducer:
         async with self._starting:
             if self._producer is None:
                 producer = idempotent_producer(
-                    self._kafka, request_timeout_ms=int(self._timeout * 1000)
+                    self._kafka, request_timeout_ms=int(self._timeout * 1000), **self._options
                 )
                 try:
                     async with asyncio.timeout(self._timeout):

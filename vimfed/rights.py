@@ -4,7 +4,7 @@ One table for all who need to know: a process before it starts, ``vimfed check``
 and docs/kafka.md.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from vimfed.settings import KafkaSettings
@@ -89,6 +89,16 @@ def needs_by_process(kafka: KafkaSettings, outputs: Sequence[str]) -> Mapping[st
         **{f"publisher {name}": publisher_needs(kafka, name) for name in outputs},
         "operator": operator_needs(kafka),
     }
+
+
+def merged(needs: Iterable[Need]) -> list[Need]:
+    """Return one need for each topic and group, with all that is done there."""
+    together: dict[tuple[str, str], Need] = {}
+    for need in needs:
+        before = together.get((need.kind, need.name))
+        operations = need.operations if before is None else before.operations + need.operations
+        together[need.kind, need.name] = need._replace(operations=tuple(dict.fromkeys(operations)))
+    return list(together.values())
 
 
 def user_of(kafka: KafkaSettings) -> str:

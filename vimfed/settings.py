@@ -97,6 +97,13 @@ class KafkaSettings(_Section, frozen=True, kw_only=True):
     min_insync_replicas: Annotated[
         int, Meta(description="replicas that must acknowledge a write (2 in production)", ge=1)
     ] = 1
+    compression: Annotated[
+        Literal["none", "gzip", "snappy", "lz4", "zstd"],
+        Meta(
+            description="how bridges and workers compress what they write to the job's own topics, "
+            "by batch; outputs are not compressed"
+        ),
+    ] = "zstd"
 
 
 class DmaapOutput(_Section, frozen=True, kw_only=True):

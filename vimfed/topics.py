@@ -71,6 +71,17 @@ def topic_specs(kafka: KafkaSettings) -> Sequence[TopicSpec]:
     durable = {
         "min.insync.replicas": str(kafka.min_insync_replicas),
         "max.message.bytes": "1048588",  # Kafka's default, whatever the broker's: we count on it
+        "unclean.leader.election.enable": "false",
+    }
+    expiring = {"cleanup_policy": "delete", "retention_bytes": "-1"}
+    # The segment that is written to is not compacted: one of Kafka's default size and age, 1 GiB
+    # and a week, lets a changelog of 100 instances grow to gigabytes, and a recovery reads them.
+    changelog = {
+        "cleanup_policy": "compact",
+        "delete_retention_ms": str(TOMBSTONES_KEPT_MS),
+        "segment_bytes": str(4 * 1024 * 1024),
+        "segment_ms": str(3600 * 1000),
+        "min_cleanable_dirty_ratio": "0.3",
     }
 
     def spec(name: str, **configs: str) -> TopicSpec:
@@ -80,14 +91,9 @@ def topic_specs(kafka: KafkaSettings) -> Sequence[TopicSpec]:
     # By arrival: a cloud's wrong clock, or a replayed trace of last year, must not expire records.
     by_arrival = {"message_timestamp_type": "LogAppendTime"}
     return (
-        spec(names.notifications, retention_ms=str(7 * DAY_MS), **by_arrival),
-        spec(
-            names.changelog,
-            cleanup_policy="compact",
-            delete_retention_ms=str(TOMBSTONES_KEPT_MS),
-            **by_arrival,
-        ),
-        spec(names.events, retention_ms=str(EVENTS_RETENTION * 1000), **by_arrival),
+        spec(names.notifications, retention_ms=str(7 * DAY_MS), **expiring, **by_arrival),
+        spec(names.changelog, **changelog, **by_arrival),
+        spec(names.events, retention_ms=str(EVENTS_RETENTION * 1000), **expiring, **by_arrival),
         replace(
             spec(
                 names.subscriptions,
@@ -99,5 +105,5 @@ def topic_specs(kafka: KafkaSettings) -> Sequence[TopicSpec]:
             ),
             partitions=1,
         ),
-        spec(names.dead_letter, retention_ms=str(30 * DAY_MS), **by_arrival),
+        spec(names.dead_letter, retention_ms=str(30 * DAY_MS), **expiring, **by_arrival),
     )

@@ -122,6 +122,23 @@ async def client(tmp_path: Path, kafka: LocalKafka) -> AsyncIterator[Client]:
         yield client
 
 
+async def test_a_consumer_gets_what_others_have_compressed(client: Client) -> None:
+    events = f"/events/{client.topic}/g/1?timeout=3000"
+    assert await client.get(events) == (200, [])
+    for codec in ("gzip", "snappy", "lz4", "zstd"):
+        producer = Producer(
+            {
+                "bootstrap.servers": client.stack.bootstrap,
+                "compression.type": codec,
+                "linger.ms": 100,
+            }
+        )
+        for _each in range(20):
+            producer.produce(client.topic, f'"{codec} {codec} {codec}"', "key")
+        assert await asyncio.to_thread(producer.flush, 30) == 0
+        assert await client.get(events) == (200, [f'"{codec} {codec} {codec}"'] * 20)
+
+
 async def test_a_consumer_gets_what_was_posted_in_every_content_type_and_only_once(
     client: Client,
 ) -> None:

@@ -376,3 +376,18 @@ async def test_a_bridge_that_may_not_read_the_changelog_says_why_it_compares_no_
     assert f"lacks the right Read on topic {changelog}: grant it" in str(refused.value)
     guarded.grant(kafka.username, bridge_needs(kafka))
     assert await asyncio.to_thread(known.take, "a_b", lambda: False) == {}
+
+
+async def test_who_may_not_look_at_a_topics_settings_is_told_so_and_starts(
+    guarded: GuardedKafka, kafka: KafkaSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    await make_topics(guarded, kafka)
+    needs = bridge_needs(kafka)
+    guarded.grant(kafka.username, needs)
+    assert await ensure_topics(kafka, needs) == []
+    for need in needs:
+        line = (
+            f"the settings of topic {need.name} are not checked: user {kafka.username} lacks the "
+            f"right DescribeConfigs on topic {need.name}: grant it"
+        )
+        assert line in caplog.text

@@ -195,6 +195,19 @@ async def test_a_hole_that_is_there_again_is_real(
     assert await consumer._is_next(PARTITION, 120)
 
 
+async def test_what_a_compacted_log_has_left_is_not_read_twice(
+    consumer: BatchedConsumer, sought: list[Any]
+) -> None:
+    changelog = TP("some-changelog", 3)
+    await consumer.seek_wait({changelog: 100})
+    sought.clear()
+    for start, first, last in ((100, 150, 199), (200, 320, 399), (400, 400, 450)):
+        consumer.read_from = {changelog: start}
+        assert await consumer._is_next(changelog, first)
+        consumer._message_of(changelog, records(first, last), 1)
+    assert sought == []
+
+
 async def test_a_stale_generation_owns_nothing(consumer: BatchedConsumer) -> None:
     consumer.membership.confirm(Confirmation(float("inf"), 0.0, 0))
     consumer.app.consumer_generation_id = 7

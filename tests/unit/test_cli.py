@@ -170,6 +170,7 @@ def test_check_names_the_certificate_that_is_missing_and_tries_no_cloud_without_
     assert result.exit_code == 1
     assert result.stdout.splitlines() == [
         "kafka: cannot use ca_file /none/kafka.pem: No such file or directory",
+        "state_dir: ok",
         "output dmaap: cannot use cert_file /none/router.pem with key_file /none/router.pem: "
         "No such file or directory",
         "cloud Owner_Rabbit: cannot use ca_file /none/rabbit.pem: No such file or directory",

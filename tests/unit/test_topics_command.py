@@ -12,6 +12,7 @@ from vimfed.cli.topics import as_commands, as_strimzi, plans_of
 from vimfed.oslo import PRIORITIES
 from vimfed.rights import Need, needs_by_process, output_needs
 from vimfed.settings import DmaapOutput, DmaapSettings, KafkaSettings, Settings, VimSettings
+from vimfed.topic_settings import _RULES
 from vimfed.topics import topic_specs
 
 CLOUD = VimSettings(
@@ -52,6 +53,15 @@ def test_the_table_of_rights_is_that_of_the_code() -> None:
         for process, each in needs.items()
         for need in each
     )
+
+
+def test_the_table_of_settings_names_each_that_is_checked() -> None:
+    text = (PROJECT / "docs" / "kafka.md").read_text()
+    told = set(
+        re.findall(r"`([a-z.]+)`", "".join(re.findall(r"^\| (`[^|]+) \|", text, re.MULTILINE)))
+    )
+    made = {name for spec in topic_specs(KafkaSettings()) for name in spec.configs}
+    assert told == made == set(_RULES)
 
 
 def options(line: str) -> dict[str, list[str]]:

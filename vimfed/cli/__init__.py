@@ -179,12 +179,25 @@ def replay_trace(trace: Path, url: str, rate: float | None, exchange: str) -> No
 
 
 @main.command("check")
+@click.option(
+    "--process",
+    "processes",
+    type=click.Choice(["bridge", "worker", "publisher", "operator"]),
+    multiple=True,
+    help="What this one needs alone, with the user of its own; can be given several times.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 @click.pass_obj
-def check_connections(config: Path) -> None:
-    """Validate the settings and try every connection."""
+def check_connections(config: Path, processes: tuple[str, ...], as_json: bool) -> None:
+    """Find what would keep a process from its work.
+
+    The settings are validated, and every connection is tried; topics, their settings, rights,
+    replicas and disks are looked at. Nothing is made. Each finding is a line that says how to mend
+    it.
+    """
     from vimfed.cli import check
 
-    sys.exit(check.run(load_settings(config)))
+    sys.exit(check.run(load_settings(config), processes, as_json=as_json))
 
 
 @main.command("topics")

@@ -1,25 +1,30 @@
-"""``vimfed check``: validate the settings and try every connection."""
+"""``vimfed check``: validate the settings, and find what would keep a process from its work."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
+from pathlib import Path
 
 import aiohttp
 import click
+import msgspec
 import oslo_messaging
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import KafkaError
 from amqp import AMQPError
 from kombu.exceptions import KombuError
 
-from bridge.kafka import cluster_of
+from bridge.kafka import cloud_needs, cluster_of
 from bridge.nova_api import CloudApiError, NovaApi
-from bridge.rabbit_check import Finding, look_at_cloud
-from streams.kafka_output import dmaap_cluster
+from bridge.rabbit_check import look_at_cloud
+from streams.kafka_output import dmaap_cluster, output_topic
 from streams.message_router_output import MessageRouterOutput
 from streams.publisher import refuse_unknown_kinds
-from vimfed.kafka import client_options, no_broker
-from vimfed.settings import DmaapOutput, KafkaSettings, KeystoneSettings, Settings, VimSettings
+from vimfed.cluster_check import cluster_findings, disk_finding, source_findings
+from vimfed.kafka import specs_of
+from vimfed.rights import merged, needs_by_process, output_needs
+from vimfed.settings import DmaapOutput, KeystoneSettings, Settings, VimSettings
+from vimfed.topic_settings import Finding
 from web.access import refuse_open_door
 from web.errors import UnavailableError
 from web.keystone import Keystone
@@ -34,46 +39,93 @@ _ERRORS = (
     UnavailableError,
     CloudApiError,
 )
+ALL_PROCESSES = frozenset({"bridge", "worker", "publisher"})
+
+Find = Callable[[], Iterable[Finding] | None]
+"""Returns what is wrong with a connection, or raises one of _ERRORS where there is none."""
 
 
-Attempt = Callable[[], Sequence[Finding] | None]
-"""Tries one connection, and raises one of _ERRORS; returns what it found on the other side."""
+class Checked(msgspec.Struct, frozen=True, kw_only=True):
+    """One connection, and what was found there."""
+
+    name: str
+    ok: bool
+    """Whether a process would start with it."""
+    findings: list[Finding] = []
+
+    def lines(self) -> list[str]:
+        """Return what is printed of it."""
+        told = [
+            f"{self.name}: {each.text}" if each.refused else f"{self.name}: warning: {each.text}"
+            for each in self.findings
+        ]
+        return [*told, f"{self.name}: ok"] if self.ok else told
 
 
-def run(settings: Settings) -> int:
-    """Print a line for each connection; return 0 if all can be made, else 1.
+def run(settings: Settings, processes: Collection[str] = (), *, as_json: bool = False) -> int:
+    """Print what was found of each connection; return 0 where every process would start, else 1.
 
+    ``processes``: what these need alone, such as ``bridge``; empty: what all need but the operator.
     Raises SettingsError where a worker or a publisher would not start.
     """
     refuse_open_door(settings.web)
     for output in settings.outputs():
         refuse_unknown_kinds(settings, output)
-    attempts: dict[str, Attempt] = {"kafka": partial(_try_kafka, settings.kafka)}
-    for output in settings.outputs():
-        attempts[f"output {output.name}"] = partial(_try_output, settings, output)
-    if settings.web.auth.keystone.url:
-        attempts["keystone"] = partial(_try_keystone, settings.web.auth.keystone)
-    for vim in settings.vims:
+    wanted = frozenset(processes) or ALL_PROCESSES
+    checked = []
+    for name, find in _checks(settings, wanted).items():
+        checked.append(_checked(name, find))
+        if not as_json:
+            click.echo("\n".join(checked[-1].lines()))
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(checked)).decode())
+    return int(not all(each.ok for each in checked))
+
+
+def _checks(settings: Settings, wanted: Collection[str]) -> dict[str, Find]:
+    checks: dict[str, Find] = {"kafka": partial(_own_findings, settings, wanted)}
+    if "worker" in wanted:
+        checks["state_dir"] = partial(_disk_findings, settings.state_dir)
+    for output in settings.outputs() if "publisher" in wanted else ():
+        checks[f"output {output.name}"] = partial(_output_findings, settings, output)
+    if settings.web.auth.keystone.url and "worker" in wanted:
+        checks["keystone"] = partial(_try_keystone, settings.web.auth.keystone)
+    for vim in settings.vims if "bridge" in wanted else ():
         if vim.transport_url:
-            attempts[f"cloud {vim.vim_id}"] = partial(_try_cloud, vim)
+            checks[f"cloud {vim.vim_id}"] = partial(_cloud_findings, vim)
         if vim.auth_url:
-            attempts[f"cloud {vim.vim_id}: API"] = partial(_try_api, vim)
-    failures = sum(not _succeeds(name, attempt) for name, attempt in attempts.items())
-    return 1 if failures else 0
+            checks[f"cloud {vim.vim_id}: API"] = partial(_try_api, vim)
+    return checks
 
 
-def _succeeds(name: str, attempt: Attempt) -> bool:
+def _checked(name: str, find: Find) -> Checked:
     try:
-        findings = attempt() or ()
+        findings = list(find() or ())
     except _ERRORS as error:
-        click.echo(f"{name}: {str(error) or type(error).__name__}")
-        return False
-    for finding in findings:
-        click.echo(f"{name}: {finding.text}")
-    if any(finding.is_failure for finding in findings):
-        return False
-    click.echo(f"{name}: ok")
-    return True
+        text = str(error) or type(error).__name__
+        findings = [Finding(name, text, refused=True)]
+    ok = not any(finding.refused for finding in findings)
+    return Checked(name=name, ok=ok, findings=findings)
+
+
+def _own_findings(settings: Settings, wanted: Collection[str]) -> list[Finding]:
+    kafka = settings.kafka
+    outputs = [output.name for output in settings.outputs()]
+    needs = merged(
+        each
+        for process, needs in needs_by_process(kafka, outputs).items()
+        if process.partition(" ")[0] in wanted
+        for each in needs
+    )
+    return asyncio.run(cluster_findings(kafka, needs, specs_of(kafka, needs), is_ours=True))
+
+
+def _disk_findings(folder: Path) -> list[Finding]:
+    """Return what is wrong with the disk on which the workers' tables lie, or will lie."""
+    there = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+    disk = shutil.disk_usage(there)
+    text = disk_finding(str(folder), disk.free, disk.total)
+    return [Finding("disk", text, refused=False)] if text else []
 
 
 def _try_keystone(keystone: KeystoneSettings) -> None:
@@ -85,18 +137,20 @@ def _try_keystone(keystone: KeystoneSettings) -> None:
     asyncio.run(ask())
 
 
-def _try_output(settings: Settings, output: DmaapOutput) -> None:
-    if output.is_kafka:
-        _try_kafka(dmaap_cluster(settings, output))
-    else:
+def _output_findings(settings: Settings, output: DmaapOutput) -> list[Finding]:
+    if not output.is_kafka:
         _try_message_router(settings, output)
+        return []
+    spec = output_topic(settings, output)
+    cluster = dmaap_cluster(settings, output)
+    return asyncio.run(cluster_findings(cluster, output_needs(output.topic), [spec], is_ours=False))
 
 
-def _try_cloud(vim: VimSettings) -> Sequence[Finding] | None:
-    if not vim.transport_url.startswith("kafka"):
-        return look_at_cloud(vim)
-    _try_kafka(cluster_of(vim))
-    return None
+def _cloud_findings(vim: VimSettings) -> list[Finding]:
+    if vim.transport_url.startswith("kafka"):
+        return asyncio.run(source_findings(cluster_of(vim), cloud_needs(vim)))
+    subject = f"cloud {vim.vim_id}"
+    return [Finding(subject, each.text, refused=each.is_failure) for each in look_at_cloud(vim)]
 
 
 def _try_api(vim: VimSettings) -> None:
@@ -105,19 +159,6 @@ def _try_api(vim: VimSettings) -> None:
         api.check()
     finally:
         api.close()
-
-
-def _try_kafka(kafka: KafkaSettings) -> None:
-    async def connect() -> None:
-        admin = AIOKafkaAdminClient(**client_options(kafka))
-        try:
-            await admin.start()
-        except KafkaConnectionError:
-            raise ConnectionError(no_broker(kafka)) from None
-        finally:
-            await admin.close()
-
-    asyncio.run(connect())
 
 
 def _try_message_router(settings: Settings, output: DmaapOutput) -> None:
