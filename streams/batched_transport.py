@@ -416,7 +416,8 @@ class BatchedConsumer(driver.Consumer):
                 return
             if active is not None and tp not in active and tp not in self._buffered_partitions:
                 continue
-            if not records or not await self._is_next(tp, records[0].offset):
+            begun_at = self.read_from.get(tp)
+            if not records or not await self._is_next(tp, records[0].offset, begun_at):
                 continue
             if records[0].offset > self._expected[tp] and tp.topic in self.sources:
                 await self._look_into_hole(tp, records[0])
@@ -471,7 +472,7 @@ class BatchedConsumer(driver.Consumer):
         self._read_offset[tp] = None
         return message
 
-    async def _is_next(self, tp: TP, offset: int) -> bool:
+    async def _is_next(self, tp: TP, offset: int, begun_at: int | None = None) -> bool:
         """Return whether a fetch that begins at ``offset`` continues what was delivered.
 
         A fetch that was begun where we are skips only what is not there any more (compaction,
@@ -481,7 +482,7 @@ class BatchedConsumer(driver.Consumer):
         expected = self._expected.get(tp)
         if expected is None:
             return False  # a partition is read only from where a seek has put us
-        if offset == expected or self.read_from.get(tp) == expected:
+        if expected in (offset, begun_at):
             return True
         if self._reread.get(tp) == (expected, offset):
             return True
