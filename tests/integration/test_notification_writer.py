@@ -54,7 +54,10 @@ class Topics:
 
     def __init__(self, broker: LocalKafka, dead_letter: dict[str, str], **configs: str) -> None:
         self.kafka = KafkaSettings(
-            bootstrap=broker.bootstrap, partitions=2, topic_prefix=f"t{uuid.uuid4().hex[:10]}"
+            bootstrap=broker.bootstrap,
+            partitions=2,
+            topic_prefix=f"t{uuid.uuid4().hex[:10]}",
+            compression="none",  # what is alike would not be too large any more
         )
         self.names = TopicNames(self.kafka.topic_prefix)
         settings = {name.replace("_", "."): value for name, value in configs.items()}
