@@ -11,15 +11,12 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
-    BrokerResponseError,
-    InvalidTimestampError,
     KafkaError,
     MessageSizeTooLargeError,
     RecordListTooLargeError,
-    kafka_errors,
 )
 
-from vimfed.appending import append_all
+from vimfed.appending import RECORD_REFUSALS, append_all
 from vimfed.dead_letter import dead_letter_record
 from vimfed.kafka import MAX_RECORD_BYTES, OutgoingRecord, own_compression, refusal_of
 from vimfed.keys import instance_key, partition_of
@@ -39,18 +36,7 @@ MAX_BACKOFF = 5.0
 _encode = msgspec.json.Encoder().encode
 
 
-class InvalidRecordError(BrokerResponseError):  # type: ignore[misc]
-    """A topic does not take such a record, e.g. one without a key where it is compacted."""
-
-    errno = 87
-    message = "INVALID_RECORD"
-
-
-kafka_errors.setdefault(InvalidRecordError.errno, InvalidRecordError)  # aiokafka does not know it
-
 _TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
-_REFUSALS = (*_TOO_LARGE, InvalidTimestampError, InvalidRecordError)
-"""What a broker says of a batch that it will never take."""
 
 
 class RecordTooLargeError(Exception):
@@ -162,7 +148,7 @@ class NotificationWriter:
                 producer = await self._producers.started()
                 async with asyncio.timeout(DELIVERY_TIMEOUT):
                     await append_all(producer, records)
-            except _REFUSALS as error:
+            except RECORD_REFUSALS as error:
                 self._producers.abandon(producer)  # it has counted the batch
                 return error
             except (KafkaError, OSError, TimeoutError, AssertionError) as error:
