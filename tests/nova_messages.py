@@ -148,9 +148,9 @@ def versioned(
     return notification(f"instance.{name}", payload, **envelope)
 
 
-def in_order(*notifications: Notification) -> list[Notification]:
+def in_order(*notifications: Notification, begin: int = 0) -> list[Notification]:
     """Return notifications as one path delivers them: numbered as they stand here."""
     return [
         msgspec.structs.replace(one, sequence=sequence)
-        for sequence, one in enumerate(notifications)
+        for sequence, one in enumerate(notifications, begin)
     ]

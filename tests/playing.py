@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from random import Random
 
 import msgspec
@@ -145,3 +145,74 @@ def each_on_its_own_path(notifications: Sequence[Notification], random: Random) 
             for number, one in enumerate(notifications)
         ]
     )
+
+
+def in_sessions(
+    notifications: Sequence[Notification],
+    random: Random,
+    *,
+    longest: int = 50,
+    repeated: bool = False,
+    unwritten: bool = False,
+) -> Played:
+    """Deliver on one queue to a listener that reconnects after at most ``longest`` messages.
+
+    Each session counts from 0. ``repeated``: the last messages of a session were written, but not
+    acknowledged, and come again first in the next. ``unwritten``: some were delivered when the
+    connection broke, and are written in the next session only. Both are marked as redelivered.
+    Senders' clocks may be wrong: messages arrive at their ``received_at``.
+    """
+    played: Played = []
+    clock = _received(notifications[0])
+    redelivered: list[Notification] = []
+    at = 0
+    while at < len(notifications):
+        begin = clock = clock + timedelta(milliseconds=1)
+        end = at + random.choice([longest, random.randint(1, longest)])
+        batch = [msgspec.structs.replace(one, redelivered=True) for one in redelivered]
+        batch += notifications[at:end]
+        at = end
+        for sequence, one in enumerate(batch):
+            clock = max(clock + timedelta(microseconds=1), _received(one))
+            played.append(
+                msgspec.structs.replace(
+                    one, session=_stamp(begin), sequence=sequence, received_at=_stamp(clock)
+                )
+            )
+        redelivered = batch[-random.randint(1, 5) :] if repeated else []
+        if unwritten and at + 1 < len(notifications):
+            lost = random.randint(0, min(5, len(notifications) - at - 1))
+            redelivered += notifications[at : at + lost]
+            at += lost
+    return played
+
+
+def by_two_listeners(notifications: Sequence[Notification], random: Random) -> Played:
+    """Deliver on one queue to two listeners at a time, each of which lags up to 1 s."""
+    begin = _received(notifications[0]) - timedelta(seconds=1)
+    sessions = [_stamp(begin), _stamp(begin + timedelta(milliseconds=500))]
+    last = dict.fromkeys(sessions, begin)
+    sequences: Counter[str] = Counter()
+    played: Played = []
+    for one in notifications:
+        session = random.choice(sessions)
+        lag = timedelta(seconds=random.uniform(0, 1))
+        last[session] = max(last[session] + timedelta(microseconds=1), _received(one) + lag)
+        sequences[session] += 1
+        played.append(
+            msgspec.structs.replace(
+                one,
+                session=session,
+                sequence=sequences[session],
+                received_at=_stamp(last[session]),
+            )
+        )
+    return sorted(played, key=lambda one: one.received_at)
+
+
+def _received(notification: Notification) -> datetime:
+    return datetime.fromisoformat(notification.received_at)
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"

@@ -103,7 +103,8 @@ class NovaLoad:
                         if self._stopping.is_set():
                             continue
                         self._to_tell[instance_id] = self._operate(self._servers[instance_id])
-                    for notification in self._to_tell[instance_id].pop(0)[1:]:
+                    told_now = self._to_tell[instance_id].pop(0)
+                    for notification in (told_now.legacy, told_now.versioned):
                         if notification is None:
                             continue
                         self._tell(instance_id, notification)
