@@ -4,6 +4,7 @@ import msgspec
 
 from streams.kinds import KINDS, STATE, shown_kind
 from streams.normalise import InstanceNews
+from vimfed.nova_states import DELETED
 from vimfed.records import Inference, InstanceState
 from vimfed.times import seconds_between
 
@@ -35,7 +36,8 @@ def tells_inferred(row: InstanceState, news: InstanceNews, *, is_first: bool) ->
     """Return whether an inferred action is to be told: the row's last one has been told already."""
     if is_first and seconds_between(news.changed_at, news.received_at) > HISTORY:
         return False
-    if news.kind == STATE:
+    if news.kind == STATE or news.vm_state == DELETED:
+        # The end of a deletion may have been told before: it had failed.
         return news.vm_state != row.vm_state
     return (news.kind, news.phase) != (row.kind, row.phase)
 

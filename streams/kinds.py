@@ -377,6 +377,8 @@ def shown_kind(old: tuple[str, str], new: tuple[str, str]) -> tuple[str, Phase]:
     ``STATE`` where several actions, or none, can have made it.
     """
     (old_vm_state, old_task_state), (vm_state, task_state) = old, new
+    if vm_state == DELETED:
+        return "DELETE", "end"
     running = _running(old_vm_state, old_task_state)
     if task_state or vm_state == "building":
         kind = _running(vm_state, task_state)

@@ -45,6 +45,8 @@ def test_whatever_its_state_was_it_is_deleted(vm_state: str) -> None:
         outcome = play([said(state(vm_state, task_state), 0), gone()])
         assert outcome.state(INSTANCE) == (DELETED, ""), task_state
         assert last(outcome) == (DELETED, True, False), task_state
+        event = outcome.events[-1]
+        assert (event.kind, event.phase) == ("DELETE", "end"), task_state
 
 
 def test_it_is_deleted_although_a_clock_was_ahead() -> None:
@@ -58,6 +60,14 @@ def test_it_is_deleted_although_a_deletion_had_failed() -> None:
     outcome = play([said(state("error"), 0, failed), gone()])
     assert outcome.state(INSTANCE) == (DELETED, "")
     assert last(outcome) == (DELETED, True, False)
+
+
+def test_it_is_deleted_although_the_end_of_a_deletion_had_been_told() -> None:
+    failed = FoundAction(kind="DELETE", phase="end", request_id="r", host="", at=BEFORE)
+    outcome = play([said(state("active"), 0, failed), gone()])
+    assert outcome.state(INSTANCE) == (DELETED, "")
+    assert last(outcome) == (DELETED, True, False)
+    assert len(outcome.events) == 2
 
 
 def test_what_is_deleted_already_is_left_alone() -> None:
