@@ -42,6 +42,9 @@ MOST_MESSAGES = 64
 MOST_CLOCKS = 16
 """Of how many clocks a row knows how far it has forgotten their message ids."""
 
+OTHER_CLOCKS = -1
+"""Stands for all clocks of which it does not know that any more: no clock's tag."""
+
 Result = Literal[
     "changed",  # the state changed; where an action says so, its event was told
     "told",  # the state stayed; an event was told
@@ -138,7 +141,10 @@ def _telling(row: InstanceState, news: InstanceNews, place: _Place) -> tuple[Ins
 
 def _place(row: InstanceState, news: InstanceNews) -> _Place:
     clock = clock_tag(news.publisher_id)
-    is_fresh = news.timestamp_ms > row.messages_forgotten.get(clock, -1)
+    forgotten = row.messages_forgotten
+    is_fresh = not forgotten or news.timestamp_ms > forgotten.get(
+        clock, forgotten.get(OTHER_CLOCKS, -1)
+    )
     version = version_of(news)
     known = row.state_version
     came_later = arrived_later(version, known)
@@ -164,16 +170,18 @@ def _place(row: InstanceState, news: InstanceNews) -> _Place:
 def _is_of_old_copy(row: InstanceState, news: InstanceNews, *, in_order: bool) -> bool:
     """Return whether an update tells of a copy of the instance that is not the newest.
 
-    A save tells the database's own state, but setting a tag and deleting a metadata key send the
-    copy that the call began with (nova/objects/instance.py, delete_metadata_key): it changes no
-    vm_state, and has another one than is known. So has the row that a resize between cells leaves
-    behind, migrated for ever (nova/conductor/tasks/cross_cell_migrate.py).
+    A save tells the database's own state, and heals a row that an old copy has led astray. Only
+    setting a tag sends the copy that the call began with, and the API's own service publishes it
+    (nova/api/openstack/compute/server_tags.py): it changes no vm_state, and has another one than is
+    known. And a resize between cells leaves a row behind that is migrated for ever
+    (nova/conductor/tasks/cross_cell_migrate.py).
     """
     if not news.is_update:
         return False
     if row.vm_state == "resized" and "resize_migrated" in (news.task_state, news.old_task_state):
         return True
-    return in_order and news.old_vm_state == news.vm_state != row.vm_state
+    is_tag = in_order and news.publisher_id.startswith("nova-api")
+    return is_tag and news.old_vm_state == news.vm_state != row.vm_state
 
 
 def _outcome(
@@ -335,7 +343,7 @@ def _tell_unknown_deleted(news: InstanceNews) -> Outcome:
 def _result(
     row: InstanceState, news: InstanceNews, place: _Place, *, tells: bool, is_known: bool
 ) -> Result:
-    if not news.tells_state:
+    if not news.tells_state or place.is_of_old_copy:
         return "stale"
     if not place.applies:
         return "after_deletion" if row.vm_state == DELETED != news.vm_state else "late"
@@ -361,6 +369,7 @@ def _with_message(
 def _forget(forgotten: dict[int, int], clock: int, at_ms: int) -> dict[int, int]:
     """Return ``forgotten`` with the time of one more message id, of at most MOST_CLOCKS clocks."""
     after = {**forgotten, clock: max(at_ms, forgotten.get(clock, at_ms))}
-    if len(after) > MOST_CLOCKS:
-        del after[min(after, key=after.__getitem__)]
+    if len(after) - (OTHER_CLOCKS in after) > MOST_CLOCKS:
+        oldest = min(after.keys() - {OTHER_CLOCKS}, key=after.__getitem__)
+        after[OTHER_CLOCKS] = max(after.pop(oldest), after.get(OTHER_CLOCKS, -1))
     return after

@@ -1,8 +1,10 @@
 """How a server is migrated alive: source, target and conductor tell, and some copies are old."""
 
-from tests.simulated_nova.power import Operation
+from tests.simulated_nova.power import Operation, over_one_task
 from tests.simulated_nova.resizing import hosts_of
-from tests.simulated_nova.server import CONDUCTOR, Server
+from tests.simulated_nova.server import API, CONDUCTOR, Server
+
+rescue = over_one_task("rescue", "rescuing", "rescued")
 
 
 def _begin_live_migration(server: Server, target: str) -> None:
@@ -120,6 +122,22 @@ def live_migration_fails_on_the_source(server: Server) -> None:
     server.fail()
 
 
+def live_migration_is_overtaken(server: Server) -> None:
+    """Reset and rescue it while it migrates, which then fails: as servers of the rough run."""
+    target = hosts_of(server)[1]
+    _begin_live_migration(server, target)
+    migration, copy = f"req-{server.requests}", server.copy
+    server.begin()
+    server.update(by=API)
+    server.begin()
+    rescue(server)
+    server.tell("live_migration_post.start", request=migration, copy=copy)
+    server.tell("live_migration_post_dest.start", by=target, request=migration, copy=copy)
+    server.host = target
+    server.update(request=migration)
+    server.fail(request=migration)
+
+
 LIVE_MIGRATING: tuple[tuple[str, Operation], ...] = (
     ("active paused", live_migrate),
     ("active", live_migration_rolled_back("start")),
@@ -132,5 +150,6 @@ LIVE_MIGRATING: tuple[tuple[str, Operation], ...] = (
     ("active", live_migration_fails_in_the_conductor),
     ("active", live_migration_fails_on_the_target),
     ("active", live_migration_fails_on_the_source),
+    ("active", live_migration_is_overtaken),
 )
 """Operations, with the vm_states in which they are possible."""

@@ -69,7 +69,7 @@ _KINDS = {
     "compute_task.migrate_server": "MIGRATE",
     "compute_task.rebuild_server": "REBUILD",
 }
-_UPDATES = ("update", "born", "hidden", "tags", "metadata")
+_UPDATES = ("update", "born", "hidden", "tags")
 
 
 class States(NamedTuple):
@@ -216,7 +216,7 @@ def _read(row: _Row, words: list[str]) -> Told | None:
     if event == "hidden":  # another cell's row of the same server
         before, _, after = text.partition(">")
         old, told_states = states(before), states(after or before)
-    elif event in ("tags", "metadata"):
+    elif event == "tags":
         old = told_states
     elif event in ("update", "born"):
         old, row.states = row.states, told_states
@@ -389,7 +389,7 @@ def _publisher(one: Told, *, is_versioned: bool) -> str:
     """Return the publisher_id; what a nova-compute saves, a conductor tells."""
     host = {"api": "api1", "cond": "cond1"}.get(one.teller, one.teller)
     service = "compute"
-    if one.event in ("update", "hidden", "metadata"):
+    if one.event in ("update", "hidden"):
         host = "api1" if one.teller == "api" else "cond1"
     elif one.event == "born":
         service = "conductor"

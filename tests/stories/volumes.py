@@ -210,14 +210,4 @@ STORIES = (
         ends="paused",
         formats=("legacy", "versioned"),
     ),
-    Story(
-        "metadata deleted by a call that began before pausing",
-        "Instance.delete_metadata_key: send_update(self, self)",
-        f"""{_PAUSES}
-        meta    api   metadata              active
-        """,
-        given=ACTIVE,
-        ends="paused",
-        formats=("legacy", "versioned"),
-    ),
 )

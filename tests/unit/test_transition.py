@@ -13,6 +13,7 @@ from streams.telling import MOST_TOLD
 from streams.transition import (
     MOST_CLOCKS,
     MOST_MESSAGES,
+    OTHER_CLOCKS,
     Outcome,
     has_outlived,
     transition,
@@ -150,10 +151,28 @@ def test_a_row_keeps_apart_no_more_clocks_than_it_may() -> None:
         for at in range(4 * MOST_MESSAGES)
     ]
     forgotten = after(*in_order(*updates)).messages_forgotten
-    assert len(forgotten) == MOST_CLOCKS
-    # Those are kept that were forgotten last, each at the time of its newest.
+    assert len(forgotten) == MOST_CLOCKS + 1
+    # Those are kept that were forgotten last, each at the time of its newest; the newest of all
+    # others stands for them.
     newest = [int(BEGIN.replace(tzinfo=UTC).timestamp() * 1000) + 1000 * at for at in range(192)]
-    assert sorted(forgotten.values()) == newest[-MOST_CLOCKS:]
+    assert sorted(forgotten.values()) == newest[-MOST_CLOCKS - 1 :]
+    assert forgotten[OTHER_CLOCKS] == min(forgotten.values())
+
+
+def test_a_redelivery_by_a_clock_that_was_dropped_is_no_further_telling() -> None:
+    begun = legacy("pause.start", at=0, publisher="compute.h0", message_id="first")
+    others = [
+        legacy(
+            "update",
+            old=("active", None),
+            at=number,
+            publisher=f"compute.host{number % 20}",
+            message_id=f"{number}",
+        )
+        for number in range(1, 120)
+    ]
+    outcome = play(in_order(begun, *others, begun))
+    assert [event.kind for event in outcome.events] == ["PAUSE"]
 
 
 def test_of_a_clock_that_goes_back_the_newest_forgotten_time_counts() -> None:
