@@ -25,6 +25,9 @@ class Extras(NamedTuple):
     """Whether it names an exception."""
 
 
+_NO_EXTRAS = Extras("", "", "", failed=False)
+
+
 class LegacyPayload(FlatPayload, gc=False):
     """A legacy payload: flat, with what some notifications tell beside it."""
 
@@ -35,13 +38,15 @@ class LegacyPayload(FlatPayload, gc=False):
 
     def take_extras(self) -> Extras:
         """Return what is told beside the flat payload, and leave that alone."""
-        extras = Extras(
-            self.old_state or "",
-            self.old_task_state or "",
-            self.volume_id or "",
-            self.exception not in _NO_EXCEPTION,
-        )
-        self.old_state = self.old_task_state = self.volume_id = self.exception = UNSET
+        if self.volume_id is UNSET and self.exception is UNSET:
+            if self.old_state is UNSET and self.old_task_state is UNSET:
+                return _NO_EXTRAS
+            volume_id, failed = "", False
+        else:
+            volume_id, failed = self.volume_id or "", self.exception not in _NO_EXCEPTION
+            self.volume_id = self.exception = UNSET
+        extras = Extras(self.old_state or "", self.old_task_state or "", volume_id, failed)
+        self.old_state = self.old_task_state = UNSET
         return extras
 
 
@@ -208,11 +213,13 @@ def encode_flat(payload: Payload) -> Raw:
     return Raw(_encode(flatten(payload) if isinstance(payload, VersionedData) else payload))
 
 
-def stated(payload: FlatPayload | VersionedData) -> tuple[str, str]:
-    """Return (vm_state, task_state) as a payload says them."""
-    if isinstance(payload, VersionedData):
-        return payload.state or "", payload.task_state or ""
-    return payload.state or "", payload.state_description or ""
+def encode_with_state(payload: FlatPayload | VersionedData, vm_state: str, task_state: str) -> Raw:
+    """Return the payload as the specification's, in JSON text, with this state."""
+    flat = flatten(payload) if isinstance(payload, VersionedData) else payload
+    encoded = Raw(_encode(flat))
+    if (flat.state or "") == vm_state and (flat.state_description or "") == task_state:
+        return encoded
+    return with_state(encoded, vm_state, task_state)
 
 
 def with_state(payload: Raw, vm_state: str, task_state: str) -> Raw:

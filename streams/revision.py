@@ -1,6 +1,7 @@
 """Which of two rows of an instance is the newer one. Decides, and does nothing."""
 
 from datetime import datetime
+from functools import lru_cache
 
 import msgspec
 
@@ -27,11 +28,15 @@ def next_revision(known: int, received_at: str) -> int:
     can, it is the time at which the notification was received (ms since 1970): the row of an
     instance that was swept, and is heard of again, has a higher one than those before.
     """
+    return max(known + 1, _ms(received_at))
+
+
+@lru_cache(maxsize=1024)  # a bridge stamps a batch with one time
+def _ms(received_at: str) -> int:
     try:
-        received = int(datetime.fromisoformat(received_at).timestamp() * 1000)
+        return int(datetime.fromisoformat(received_at).timestamp() * 1000)
     except (ValueError, OverflowError):  # no bridge has stamped the notification
-        received = 0
-    return max(known + 1, received)
+        return 0
 
 
 def revision_of(row: bytes) -> int:

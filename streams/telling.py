@@ -2,7 +2,6 @@
 
 import hashlib
 from datetime import datetime
-from typing import NamedTuple
 
 import msgspec
 
@@ -29,7 +28,7 @@ _EVENT_NAMESPACE = bytes.fromhex("6f0f5f3e8a1d5c0c9a3b2f64b7a1c9d2")
 """UUID namespace of the event ids."""
 
 
-class Telling(NamedTuple):
+class Telling(msgspec.Struct, frozen=True, gc=False):
     """What is told by a piece of news, as far as the row remembers."""
 
     told: bytes

@@ -28,7 +28,7 @@ from streams.inference import found_state, infer, inference_met, inferences_afte
 from streams.kinds import STATE
 from streams.memory import clock_and_time, clock_tag, find, hash_of, message_entry, remember
 from streams.normalise import InstanceNews
-from streams.payloads import encode_flat, merged, stated, with_state
+from streams.payloads import encode_flat, encode_with_state, merged, with_state
 from streams.revision import next_revision
 from streams.telling import Telling, as_told, forgotten_at, tell, tell_first
 from streams.versions import arrived_later, is_newer, version_of
@@ -135,7 +135,7 @@ def _telling(row: InstanceState, news: InstanceNews, place: _Place) -> tuple[Ins
         return news, Telling(row.told, row.told_forgotten)
     telling = tell(row, subject, is_fresh=place.is_fresh)  # rule 2
     if news.is_update and place.in_order and news.vm_state == row.vm_state:
-        telling = telling._replace(is_known=True)  # the change is known already
+        telling = msgspec.structs.replace(telling, is_known=True)  # the change is known already
     return subject, telling
 
 
@@ -297,11 +297,9 @@ def _payload(row: InstanceState, news: InstanceNews) -> msgspec.Raw:
         return known if news.tells_state else with_state(known, *found_state(row, news))
     if news.is_sparse:
         return with_state(row.payload, news.vm_state or row.vm_state, news.task_state)
-    payload = encode_flat(news.payload)
-    told = (news.vm_state, news.task_state)
-    if not news.tells_state and row.vm_state:
-        told = (row.vm_state, row.task_state)
-    return payload if stated(news.payload) == told else with_state(payload, *told)
+    if news.tells_state or not row.vm_state:
+        return encode_with_state(news.payload, news.vm_state, news.task_state)
+    return encode_with_state(news.payload, row.vm_state, row.task_state)
 
 
 def _result_of_report(row: InstanceState, news: InstanceNews) -> Result:
