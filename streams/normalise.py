@@ -3,7 +3,8 @@
 Pure: no clock, no I/O. Times come from the notification.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
@@ -303,15 +304,15 @@ def _news(
     received_at = notification.received_at
     timestamp, timestamp_ms = _utc(notification.timestamp) or _utc(received_at) or ("", 0)
     since, _ = (_utc(changed_at) if changed_at else None) or (timestamp, 0)
-    if apart != CONDUCTOR:
-        apart = host_of(publisher_id) if meaning.told_apart_by == "host" else apart
+    if meaning.told_apart_by == "host" and apart != CONDUCTOR:
+        apart = host_of(publisher_id)
     return InstanceNews(
         notification.vim_id,
         instance_id,
         meaning.kind,
         meaning.phase,
         meaning.is_update,
-        _tells_state(meaning, vm_state),
+        vm_state != "" and (meaning.tells_state or _is_believed(meaning, vm_state)),
         vm_state,
         task_state,
         power_state,
@@ -338,19 +339,12 @@ def _news(
     )
 
 
-def _tells_state(meaning: EventType, vm_state: str) -> bool:
-    """Return whether the states are the instance's now.
+def _is_believed(meaning: EventType, vm_state: str) -> bool:
+    """Return whether a copy that can be old is believed all the same.
 
-    What a copy says that can be old is believed only where it is final (a deletion), or what the
-    message is about (an error).
+    It is where what it says is final (a deletion), or what the message is about (an error).
     """
-    if vm_state == "":
-        return False
-    return (
-        meaning.tells_state
-        or vm_state == DELETED
-        or (meaning.phase == "error" and vm_state == "error")
-    )
+    return vm_state == DELETED or (meaning.phase == "error" and vm_state == "error")
 
 
 def host_of(publisher_id: str) -> str:
@@ -367,15 +361,31 @@ def _utc(time: str) -> tuple[str, int] | None:
 
     Times without a zone are UTC, as nova's are. None where it is no time.
     """
+    if len(time) == 26 and time[19] == "." and time.isascii() and time[20:].isdigit():
+        # As oslo writes it; all that is sent within a second shares what is costly to read of it.
+        second = _second(time[:19])
+        if second is not None:
+            text, ms = second
+            return f"{text}{time[19:]}Z", ms + int(time[20:23])
+    return _read_time(time, "microseconds")
+
+
+@lru_cache(maxsize=4096)
+def _second(time: str) -> tuple[str, int] | None:
+    read = _read_time(time, "seconds")
+    return None if read is None else (read[0][:-1], read[1])
+
+
+def _read_time(time: str, timespec: str) -> tuple[str, int] | None:
     try:
         moment = datetime.fromisoformat(time)
         if moment.tzinfo is not None:
             moment = moment.astimezone(UTC).replace(tzinfo=None)
     except (ValueError, OverflowError):
         return None
-    since = moment - _EPOCH
-    ms = since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
-    return f"{moment.isoformat('T', 'microseconds')}Z", max(ms, 0)
+    ms = (moment - _EPOCH) // _MILLISECOND
+    return f"{moment.isoformat('T', timespec)}Z", max(ms, 0)
 
 
 _EPOCH = datetime(1970, 1, 1)
+_MILLISECOND = timedelta(milliseconds=1)

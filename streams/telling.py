@@ -26,6 +26,7 @@ MOST_TOLD = 128
 
 _EVENT_NAMESPACE = bytes.fromhex("6f0f5f3e8a1d5c0c9a3b2f64b7a1c9d2")
 """UUID namespace of the event ids."""
+_NAMESPACE_SHA1 = hashlib.sha1(_EVENT_NAMESPACE, usedforsecurity=False)
 
 
 class Telling(msgspec.Struct, frozen=True, gc=False):
@@ -204,7 +205,9 @@ def _change(news: InstanceNews) -> str:
 
 
 def _digest(name: str) -> bytes:
-    return hashlib.sha1(_EVENT_NAMESPACE + name.encode(), usedforsecurity=False).digest()
+    sha1 = _NAMESPACE_SHA1.copy()
+    sha1.update(name.encode())
+    return sha1.digest()
 
 
 def _key(name: str) -> bytes:

@@ -334,7 +334,7 @@ def test_edge_case_17_the_source_of_a_live_migration_tells_an_old_copy() -> None
     assert (row_of(outcome).vm_state, row_of(outcome).task_state) == ("active", "")
     assert json.loads(bytes(row_of(outcome).payload))["host"] == "compute02"
     assert told(outcome)[-1] == ("LIVE_MIGRATION_POST", "end")
-    assert outcome.results["stale"] == 1
+    assert outcome.results["stale"] == 2
 
 
 def test_edge_case_17_a_resize_is_told_by_two_hosts() -> None:
