@@ -194,16 +194,11 @@ def _outcome(
     offset: int,
 ) -> Outcome:
     """Return the outcome of ``news``, which tells ``subject``."""
-    inference = inference_met(row, subject) if telling.is_new else None  # rule 7
-    tells = telling.is_new and inference is None
+    is_new = telling.is_new
+    inference = inference_met(row, subject) if is_new else None  # rule 7
+    tells = is_new and inference is None
     applies, changes = place.applies, place.changes
-    acts = tells and is_newer(
-        place.version,
-        row.action_version,
-        arrived_later(place.version, row.action_version),
-        is_fresh=place.is_fresh,
-        wins_tie=(subject.kind, subject.phase) >= (row.kind, row.phase),
-    )
+    acts = tells and _is_last_action(row, subject, place)
     is_late = not (applies if news.tells_state else acts)  # rule 4
     payload = row.payload
     if tells or (applies and (changes or not telling.is_known)):
@@ -228,9 +223,7 @@ def _outcome(
         action_version=place.version if acts else row.action_version,
         told=telling.told,
         told_forgotten=telling.forgotten,
-        inferences=(
-            inferences_after(row, subject, inference) if telling.is_new else row.inferences
-        ),
+        inferences=inferences_after(row, subject, inference) if is_new else row.inferences,
         messages=messages,
         messages_forgotten=messages_forgotten,
         received_at=news.received_at,
@@ -239,6 +232,17 @@ def _outcome(
     )
     result = _result(row, news, place, tells=tells, is_known=telling.is_known)
     return Outcome(result, next_row, events)
+
+
+def _is_last_action(row: InstanceState, subject: InstanceNews, place: _Place) -> bool:
+    """Return whether what is told is newer than the row's last action."""
+    return is_newer(
+        place.version,
+        row.action_version,
+        arrived_later(place.version, row.action_version),
+        is_fresh=place.is_fresh,
+        wins_tie=(subject.kind, subject.phase) >= (row.kind, row.phase),
+    )
 
 
 def _states(row: InstanceState, news: InstanceNews, *, applies: bool) -> tuple[str, str, str]:
