@@ -327,7 +327,7 @@ def told_by_update(change: Change) -> Told | None:
 def _given_up(change: Change) -> Told | None:
     """Return what the conductor tells of a change to error itself, right after the update."""
     (old_vm_state, old_task_state), (_, task_state) = change.old, change.new
-    if task_state or not change.continues:
+    if task_state or (change.in_order and not change.continues):
         return None
     if old_vm_state == "building":
         is_unplaced = old_task_state == "scheduling" and not change.has_host

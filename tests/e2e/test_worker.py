@@ -77,8 +77,9 @@ async def test_what_cannot_be_handled_goes_to_the_dead_letters_and_its_batch_goe
     topic.write(key, good_value("the-good", received_at="no time"))
     topic.tell("the-good", state="paused")
     await eventually(partial(is_in, stack, "the-good", "paused"), within=30)
-    letters = sorted(await dead_letters(stack, 6), key=lambda letter: letter.headers["offset"])
-    assert [letter.headers["offset"] for letter in letters] == ["1", "2", "3", "4", "5", "7"]
+    # A display_name that is no text does not decide: it is left out.
+    letters = sorted(await dead_letters(stack, 5), key=lambda letter: letter.headers["offset"])
+    assert [letter.headers["offset"] for letter in letters] == ["1", "2", "3", "4", "7"]
     for letter, complaint in zip(
         letters,
         (
@@ -86,7 +87,6 @@ async def test_what_cannot_be_handled_goes_to_the_dead_letters_and_its_batch_goe
             "not a notification",
             "too large",
             "key is not",
-            "display_name",
             "too large",
         ),
         strict=True,

@@ -465,7 +465,7 @@ def test_wrong_credentials_are_told_without_the_password(setup: Setup) -> None:
 
 def test_a_topic_with_another_partition_count_ends_the_bridge_with_one_line(setup: Setup) -> None:
     admin = AdminClient({"bootstrap.servers": setup.kafka.bootstrap})
-    for made in admin.create_topics([NewTopic(f"{setup.name}.events", 2, 1)]).values():
+    for made in admin.create_topics([NewTopic(f"{setup.name}.notifications", 2, 1)]).values():
         made.result(30)
     setup.start(connected=())
     assert setup.bridge.child.wait(30)

@@ -15,7 +15,7 @@ from streams.telling import MOST_TOLD
 from tests.bare_states import api_time, bare
 from tests.nova_messages import INSTANCE, VIM, in_order, legacy, versioned
 from tests.playing import play
-from tests.simulated_nova import Server, all_told, live, lives
+from tests.simulated_nova import Server, all_told, live, lives, plain_lives
 from vimfed.bare_state import BareState, BareStateError, bare_state_notification, read_bare_state
 from vimfed.records import Notification, Phase, VmEvent
 
@@ -362,7 +362,7 @@ def test_lost_messages_are_repaired_by_the_next_bare_state(
     assert not twice(outcome.events, clean.events)
 
 
-@given(lives(), st.data())
+@given(plain_lives(), st.data())
 @few
 def test_bare_states_may_come_before_the_messages_that_made_them(
     server: Server, data: st.DataObject
