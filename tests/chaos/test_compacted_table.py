@@ -88,7 +88,7 @@ class Scene:
                     return False
             return True
 
-        await eventually(nothing_waits, within=30)
+        await eventually(nothing_waits, within=60)
 
     async def disturb(self, chance: random.Random) -> None:
         """Do one thing, whichever, to one of the workers or to the topics."""
