@@ -45,7 +45,7 @@ lint: setup
 	$(BIN)/lint-imports
 
 pytest: setup
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 chaos: system-packages setup
 	VIMFED_CHAOS=long $(BIN)/pytest tests/chaos

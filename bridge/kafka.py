@@ -19,8 +19,12 @@ from bridge.forwarding import Arrival, UnusableBodyError, forwarded
 from bridge.partition_sessions import PartitionSessions, Place
 from bridge.progress import DEPTH_EVERY, DEPTH_TIMEOUT, STOP_TIMEOUT, Progress
 from vimfed.dead_letter import dead_letter_of
-from vimfed.expiry import ExpiryWatch
-from vimfed.kafka import OutgoingRecord, client_options, pace_metadata_updates, refusal_of
+from vimfed.expiry import ExpiryWatch, position_of
+from vimfed.kafka import (
+    OutgoingRecord,
+    new_consumer,
+    refusal_of,
+)
 from vimfed.notification_writer import arrival_time
 from vimfed.oslo import PRIORITIES
 from vimfed.rights import Need, user_of
@@ -46,6 +50,9 @@ class KafkaListener:
         self._kafka = kafka
         self._write = write
         self._progress = progress
+        self._done: dict[TopicPartition, int] = {}
+        """Up to where each partition is done. That can be behind the committed offset: there lie a
+        transaction's markers, or what has expired."""
         self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -98,6 +105,7 @@ class KafkaListener:
             LOG.info(
                 "cloud %s: listening as group %s", self._vim.vim_id, self._vim.pool, extra=known
             )
+            self._done = {}
             watch = asyncio.create_task(self._watch(consumer))
             try:
                 await self._consume(consumer, sessions)
@@ -131,7 +139,8 @@ class KafkaListener:
                     depth = 0
                     ends = await consumer.end_offsets(list(consumer.assignment()))
                     for tp, end in ends.items():
-                        depth += max(0, end - (await consumer.committed(tp) or 0))
+                        done = max(await consumer.committed(tp) or 0, self._done.get(tp, 0))
+                        depth += max(0, end - done)
                     self._progress.queue_depth = depth
             except (KafkaError, OSError):
                 self._progress.connected = False
@@ -143,9 +152,11 @@ class KafkaListener:
         expiry = ExpiryWatch(consumer, reader, lambda lost: self._progress.expired(lost.lost))
         while not self._stopping.is_set():
             fetched = await consumer.getmany(timeout_ms=POLL_MS, max_records=self._vim.prefetch)
+            read = {tp: position_of(consumer, tp) for tp in consumer.assignment()}
             await expiry.look(fetched)
             self._progress.alive_at = time.monotonic()
             if not fetched:
+                self._note_done(read)
                 continue
             self._progress.connected = True
             self._progress.received(sum(map(len, fetched.values())))
@@ -158,6 +169,12 @@ class KafkaListener:
             except CommitFailedError:
                 # The group gave the partitions to somebody else, who gets the records once more.
                 LOG.warning("cloud %s: lost its partitions meanwhile", self._vim.vim_id)
+            else:
+                self._note_done(read)
+
+    def _note_done(self, read: Mapping[TopicPartition, int | None]) -> None:
+        """Note that whatever was read is done; ``read``: from where each partition is read on."""
+        self._done = {tp: position for tp, position in read.items() if position is not None}
 
     async def _written(self, records: Sequence[OutgoingRecord]) -> None:
         """Write, and show meanwhile that this listener only waits for Kafka."""
@@ -198,19 +215,15 @@ class KafkaListener:
 
 
 def _consumer(vim: VimSettings) -> AIOKafkaConsumer:
-    consumer = AIOKafkaConsumer(
-        **client_options(cluster_of(vim)),
+    return new_consumer(
+        cluster_of(vim),
         group_id=vim.pool,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
         max_poll_interval_ms=int(vim.consumer_timeout * 1000),
         retry_backoff_ms=1000,
         metadata_max_age_ms=5_000,  # how soon a new topic is seen
         fetch_max_bytes=8 * 1024 * 1024,
         max_partition_fetch_bytes=1024 * 1024,
     )
-    pace_metadata_updates(consumer._client)
-    return consumer
 
 
 def _topic_pattern(vim: VimSettings) -> str:

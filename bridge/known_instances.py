@@ -13,12 +13,12 @@ from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Seque
 from typing import Any
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 from aiokafka.structs import ConsumerRecord
 
 from vimfed.errors import OperatorError
-from vimfed.kafka import check_topic, client_options
+from vimfed.kafka import check_topic, new_consumer
 from vimfed.keys import split_instance_key
 from vimfed.nova_states import DELETED
 from vimfed.records import Recorded, Source
@@ -135,9 +135,7 @@ async def _records(
 ) -> AsyncGenerator[ConsumerRecord, None]:
     """Yield what lies on the topic now. Raises KafkaError, TimeoutError, KnownInstancesError."""
     partitions = [TopicPartition(topic, number) for number in range(kafka.partitions)]
-    consumer = AIOKafkaConsumer(
-        **client_options(kafka), auto_offset_reset="earliest", enable_auto_commit=False
-    )
+    consumer = new_consumer(kafka)
     try:
         await consumer.start()
         consumer.assign(partitions)

@@ -27,6 +27,7 @@ from faust.web.base import BlueprintManager
 from streams.batched_transport import BatchedConsumer, use_batched_transport
 from streams.lanes import BatchHandler, Lanes
 from streams.table_recovery import TableManager
+from vimfed.appending import RECORD_REFUSALS
 from vimfed.errors import OperatorError
 from vimfed.kafka import (
     AccessDeniedError,
@@ -203,11 +204,16 @@ def run_app(
 
 
 def _refusals_without_traceback(app: faust.App) -> Callable[[logging.LogRecord], bool]:
-    """Return a filter that keeps every log record, but no traceback once Kafka refuses something.
+    """Return a filter that keeps every log record, but no traceback of what an operator can mend.
 
     Upstream has one in the log for each service that ends of it.
     """
-    refused = (TopicAuthorizationFailedError, GroupAuthorizationFailedError)
+    refused = (
+        TopicAuthorizationFailedError,
+        GroupAuthorizationFailedError,
+        OperatorError,
+        *RECORD_REFUSALS,
+    )
 
     def keep(record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
@@ -230,6 +236,8 @@ def _operators_reason(
     if reason is None or isinstance(reason, OperatorError):
         return reason
     refused = refusal_of(kafka, reason, "Read or Write")
+    if isinstance(reason, RECORD_REFUSALS):
+        refused = f"Kafka does not take what we write: {reason!r}"
     if refused is None:
         return None
     try:

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
 from streams.batched_transport import BatchedConsumer, RecordBatch
@@ -23,7 +23,7 @@ from streams.revision import TOMBSTONE_HEADER, revision_of
 from streams.transition import decode_row, has_outlived
 from vimfed.appending import Appended, append_all
 from vimfed.dead_letter import dead_letter_of
-from vimfed.kafka import OutgoingRecord, client_options
+from vimfed.kafka import OutgoingRecord, new_consumer
 from vimfed.keys import split_instance_key
 from vimfed.records import InstanceState
 from vimfed.settings import KafkaSettings
@@ -175,9 +175,7 @@ class BatchWriter:
     async def _foreign_keys(self, partition: int, begin: int, appended: Appended) -> set[bytes]:
         """Return the keys of the changelog records from ``begin`` on that may not be ours."""
         source = TopicPartition(self._names.changelog, partition)
-        async with AIOKafkaConsumer(
-            **client_options(self._kafka), auto_offset_reset="earliest"
-        ) as consumer:
+        async with new_consumer(self._kafka) as consumer:
             records = await read_range(consumer, source, begin, appended.next_offset)
         ours = range(appended.first_offset, appended.next_offset if appended.contiguous else 0)
         return {record.key for record in records if record.offset not in ours}

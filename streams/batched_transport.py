@@ -34,6 +34,7 @@ from mode.utils.futures import notify
 from yarl import URL
 
 from vimfed.expiry import ExpiredUnread, position_of, report
+from vimfed.kafka import pace_metadata_updates
 
 LOG = logging.getLogger(__name__)
 
@@ -206,6 +207,7 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
     def _create_consumer(self, loop: asyncio.AbstractEventLoop) -> AIOKafkaConsumer:
         consumer = super()._create_consumer(loop)
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
+        pace_metadata_updates(consumer._client)
         return consumer
 
     def is_assigned(self, tp: TP) -> bool:

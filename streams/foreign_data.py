@@ -14,8 +14,8 @@ from aiokafka.structs import ConsumerRecord
 
 from streams.changelog_reader import read_first
 from streams.instances_table import is_stale
-from streams.partition_stores import PartitionStore, PartitionStores
-from vimfed.kafka import client_options
+from streams.partition_stores import PartitionStore, PartitionStores, StoreError
+from vimfed.kafka import new_consumer
 from vimfed.settings import KafkaSettings
 
 LOG = logging.getLogger(__name__)
@@ -38,10 +38,10 @@ async def set_foreign_data_aside(
     for partition in present:
         try:
             store = stores.get(partition)
-        except Exception as error:  # RocksDB's errors have no other type
-            if not str(error).startswith("Corruption"):
+        except StoreError as error:
+            if not str(error.__cause__).startswith("Corruption"):
                 raise
-            LOG.warning("%s is damaged: %s", stores.path(partition), error)
+            LOG.warning("%s is damaged: %s", stores.path(partition), error.__cause__)
             foreign.append(partition)
             continue
         if stores.is_outdated(partition):
@@ -52,9 +52,7 @@ async def set_foreign_data_aside(
         elif next(store.items(), None) is not None:
             foreign.append(partition)
     if written:  # aiokafka cannot stop a consumer that has not done anything yet
-        async with AIOKafkaConsumer(
-            **client_options(kafka), auto_offset_reset="earliest"
-        ) as consumer:
+        async with new_consumer(kafka) as consumer:
             for partition, offset in written.items():
                 source = TopicPartition(changelog, partition)
                 if not await _fits(consumer, source, stores.get(partition), offset):

@@ -398,8 +398,16 @@ def shown_kind(old: tuple[str, str], new: tuple[str, str]) -> tuple[str, Phase]:
 
 
 def _running(vm_state: str, task_state: str) -> str:
-    """Return the kind of the action that is under way; between its tasks a build has none."""
-    return "CREATE" if vm_state == "building" else _KIND_OF_TASK.get(task_state, STATE)
+    """Return the kind of the action that is under way.
+
+    Between its tasks a build has none. An instance that was offloaded is built again when it is
+    unshelved, with a build's task (nova.compute.manager, _unshelve_instance).
+    """
+    if vm_state == "building":
+        return "CREATE"
+    if vm_state == "shelved_offloaded" and task_state == "spawning":
+        return "UNSHELVE"
+    return _KIND_OF_TASK.get(task_state, STATE)
 
 
 _STATUS = {

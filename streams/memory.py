@@ -2,15 +2,17 @@
 
 There are two of them. ``messages`` holds message ids, by which a redelivery is known. ``told``
 holds the identities of what has been told, and how often each teller has told it, by which the same
-thing told by another teller is known. Both hold their newest entries only; what has to be forgotten
-is returned, so that the caller can still tell what is too old to judge from what is new.
+thing told by another teller is known. Both hold their newest entries only (in ``told`` what was
+told again is the newest); what has to be forgotten is returned, so that the caller can still tell
+what is too old to judge from what is new.
 
 An entry is 16 bytes, big-endian: 8 of a hash, then
 
 - in ``messages`` 2 that tag the sender's clock, and 6 of that clock's time in ms since 1970;
 - in ``told`` 1 that counts the tellings in legacy notifications, 1 that counts those in versioned
-  ones, and 6 for the time in ms since 1970. Of these 6 the highest bit says that the entry counts,
-  and the fourth whether somebody else told the thing (a report, or an update in its stead).
+  ones, and 6 for the time of the last one in ms since 1970. Of these 6 the highest bit says that
+  the entry counts, and the fourth whether somebody else told the thing (a report, or an update in
+  its stead).
 
 Release 0.1.0 wrote a clock's tag into ``told`` too: such an entry counts as one telling of each.
 """
@@ -85,7 +87,7 @@ def told_entry(key: bytes, teller: Teller, at_ms: int) -> bytes:
 
 
 def told_at(entry: bytes) -> int:
-    """Return when a thing was first told, in ms since 1970."""
+    """Return when a thing was last told, in ms since 1970."""
     return int.from_bytes(entry[HASH:], "big") & MOST_TOLD_MS
 
 
@@ -97,12 +99,13 @@ def tellings_of(entry: bytes) -> Tellings:
     return Tellings(stamp >> 56, stamp >> 48 & 0xFF, stamp >> 44 & 1)
 
 
-def told_again(entry: bytes, teller: Teller) -> bytes:
+def told_again(entry: bytes, teller: Teller, at_ms: int) -> bytes:
     """Return the entry of a thing that ``teller`` has told once more; 255 times are the most."""
     counts = [*tellings_of(entry)]
     counts[teller] = min(counts[teller] + 1, 1 if teller is Teller.OTHER else 0xFF)
     legacy, versioned, others = counts
-    stamp = legacy << 56 | versioned << 48 | _COUNTS | others << 44 | told_at(entry)
+    last = max(told_at(entry), min(at_ms, MOST_TOLD_MS))
+    stamp = legacy << 56 | versioned << 48 | _COUNTS | others << 44 | last
     return entry[:HASH] + stamp.to_bytes(8, "big")
 
 
@@ -119,9 +122,9 @@ def entry_at(memory: bytes, at: int) -> bytes:
     return memory[at : at + ENTRY]
 
 
-def replaced(memory: bytes, at: int, entry: bytes) -> bytes:
-    """Return ``memory`` with ``entry`` in place of the one that begins at ``at``."""
-    return memory[:at] + entry + memory[at + ENTRY :]
+def renewed(memory: bytes, at: int, entry: bytes) -> bytes:
+    """Return ``memory`` with ``entry`` as the newest, instead of the one that begins at ``at``."""
+    return memory[:at] + memory[at + ENTRY :] + entry
 
 
 def remember(memory: bytes, entry: bytes, most: int) -> tuple[bytes, bytes]:

@@ -3,8 +3,6 @@
 Pure: no clock, no I/O. Times come from the notification.
 """
 
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from typing import Literal
 
 import msgspec
@@ -33,6 +31,7 @@ from streams.payloads import (
 from vimfed.flat_payload import FlatPayload
 from vimfed.nova_states import DELETED
 from vimfed.records import Notification, Phase, Source
+from vimfed.times import read_time
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What the JSON decoder raises; RecursionError where values are nested too deeply."""
@@ -302,8 +301,8 @@ def _news(
     publisher_id = notification.publisher_id
     message_id = notification.message_id
     received_at = notification.received_at
-    timestamp, timestamp_ms = _utc(notification.timestamp) or _utc(received_at) or ("", 0)
-    since, _ = (_utc(changed_at) if changed_at else None) or (timestamp, 0)
+    timestamp, timestamp_ms = read_time(notification.timestamp) or read_time(received_at) or ("", 0)
+    since, _ = (read_time(changed_at) if changed_at else None) or (timestamp, 0)
     if meaning.told_apart_by == "host" and apart != CONDUCTOR:
         apart = host_of(publisher_id)
     return InstanceNews(
@@ -354,38 +353,3 @@ def host_of(publisher_id: str) -> str:
     """
     service, colon, host = publisher_id.partition(":")
     return host if colon else service.partition(".")[2]
-
-
-def _utc(time: str) -> tuple[str, int] | None:
-    """Return a time as (ISO 8601 in UTC with microseconds and ``Z``, ms since 1970), or None.
-
-    Times without a zone are UTC, as nova's are. None where it is no time.
-    """
-    if len(time) == 26 and time[19] == "." and time.isascii() and time[20:].isdigit():
-        # As oslo writes it; all that is sent within a second shares what is costly to read of it.
-        second = _second(time[:19])
-        if second is not None:
-            text, ms = second
-            return f"{text}{time[19:]}Z", ms + int(time[20:23])
-    return _read_time(time, "microseconds")
-
-
-@lru_cache(maxsize=4096)
-def _second(time: str) -> tuple[str, int] | None:
-    read = _read_time(time, "seconds")
-    return None if read is None else (read[0][:-1], read[1])
-
-
-def _read_time(time: str, timespec: str) -> tuple[str, int] | None:
-    try:
-        moment = datetime.fromisoformat(time)
-        if moment.tzinfo is not None:
-            moment = moment.astimezone(UTC).replace(tzinfo=None)
-    except (ValueError, OverflowError):
-        return None
-    ms = (moment - _EPOCH) // _MILLISECOND
-    return f"{moment.isoformat('T', timespec)}Z", max(ms, 0)
-
-
-_EPOCH = datetime(1970, 1, 1)
-_MILLISECOND = timedelta(milliseconds=1)

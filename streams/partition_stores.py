@@ -6,6 +6,7 @@ remembers up to which time it has followed the changelog: compaction removes the
 deleted row after a while, and a database that has missed one would show the row for ever.
 """
 
+import contextlib
 import math
 import os
 import shutil
@@ -18,6 +19,7 @@ from typing import Protocol, cast
 import rocksdict
 
 from streams.followed import Followed
+from vimfed.errors import OperatorError
 
 # No instance key begins with a zero byte.
 _OFFSET_KEY = b"\0changelog-offset"
@@ -39,6 +41,10 @@ ASIDE = ".foreign-"
 """Behind the name of a database that was moved aside."""
 ASIDE_KEPT = 7 * 24 * 3600.0
 """Seconds for which a database that was moved aside is kept."""
+
+
+class StoreError(OperatorError):
+    """A database cannot be opened or written; the text names its folder."""
 
 
 class PartitionStore(Protocol):
@@ -138,8 +144,10 @@ class RocksPartition(_Place):
     """Rows in a RocksDB database of its own."""
 
     def __init__(self, path: Path, options: rocksdict.Options) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = rocksdict.Rdict(str(path), options)
+        self._path = path
+        with self._needing("open"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = rocksdict.Rdict(str(path), options)
         stored = self._db.get(_OFFSET_KEY)
         self.changelog_offset = None if stored is None else int(stored)
         until = self._db.get(_FOLLOWED_KEY)
@@ -180,7 +188,8 @@ class RocksPartition(_Place):
             batch.put(_OVERWRITTEN_KEY + key, b"")
         batch.put(_OFFSET_KEY, b"%d" % changelog_offset)
         batch.put(_FOLLOWED_KEY, b"%f" % self.followed.until)
-        self._db.write(batch)
+        with self._needing("write"):
+            self._db.write(batch)
         self.changelog_offset = changelog_offset
         self.saved = self.followed.until
         self.overwritten = self.overwritten.difference(mended).union(overwritten)
@@ -188,7 +197,8 @@ class RocksPartition(_Place):
     def save(self) -> None:
         """Note on disk up to when the changelog was followed."""
         if self.followed.until > self.saved:
-            self._db[_FOLLOWED_KEY] = b"%f" % self.followed.until
+            with self._needing("write"):
+                self._db[_FOLLOWED_KEY] = b"%f" % self.followed.until
             self.saved = self.followed.until
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
@@ -201,8 +211,19 @@ class RocksPartition(_Place):
 
     def close(self) -> None:
         """Close the database and release its lock."""
-        self.save()
+        with contextlib.suppress(StoreError):  # it is read from where it was saved last
+            self.save()
         self._db.close()
+
+    @contextlib.contextmanager
+    def _needing(self, what: str) -> Iterator[None]:
+        """Make an operator's error of what RocksDB says: it has no exceptions of its own."""
+        try:
+            yield
+        except Exception as error:
+            raise StoreError(
+                f"cannot {what} {self._path}: {error}: is the disk under state_dir full or away?"
+            ) from error
 
 
 def _is_over(until: float, limit: float) -> bool:

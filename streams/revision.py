@@ -1,11 +1,9 @@
 """Which of two rows of an instance is the newer one. Decides, and does nothing."""
 
-from datetime import datetime
-from functools import lru_cache
-
 import msgspec
 
 from vimfed.records import Recorded
+from vimfed.times import read_time
 
 TOMBSTONE_HEADER = "revision"
 """Header of a tombstone: the revision of the row that it deletes, as decimal text."""
@@ -25,21 +23,13 @@ def next_revision(known: int, received_at: str) -> int:
     """Return the revision of the row that follows one with the revision ``known``; 0: none.
 
     It grows with every row, whatever becomes of the topic that the notifications lie on. Where it
-    can, it is the time at which the notification was received (ms since 1970; ISO 8601, UTC,
-    microseconds): the row of an
+    can, it is the time at which the notification was received (ms since 1970): the row of an
     instance that was swept, and is heard of again, has a higher one than those before.
     """
-    try:
-        # All that comes within a second shares what is costly to read of its time.
-        received = _second_ms(received_at[:19]) + int(received_at[20:23])
-    except (ValueError, OverflowError):  # no bridge has stamped the notification
-        received = 0
-    return max(known + 1, received)
-
-
-@lru_cache(maxsize=1024)
-def _second_ms(second: str) -> int:
-    return int(datetime.fromisoformat(f"{second}Z").timestamp() * 1000)
+    received = read_time(received_at)
+    if received is None:  # no bridge has stamped the notification
+        return known + 1
+    return max(known + 1, received[1])
 
 
 def revision_of(row: bytes) -> int:

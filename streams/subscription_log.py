@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
 from streams.filters import Subscription, SubscriptionHistory
-from vimfed.kafka import client_options
+from vimfed.kafka import new_consumer
 from vimfed.renewed_producer import RenewedProducer
 from vimfed.settings import KafkaSettings
 from vimfed.topics import TopicNames
@@ -42,22 +42,19 @@ class SubscriptionLog:
         self._partition = TopicPartition(TopicNames(kafka.topic_prefix).subscriptions, 0)
         self._asked_at = float("-inf")
         self._confirmed = asyncio.Event()
+        self._failure: BaseException | None = None
         self._consumer: AIOKafkaConsumer | None = None
         self._producers = RenewedProducer(kafka, WRITE_TIMEOUT)
 
     @contextlib.asynccontextmanager
     async def followed(self) -> AsyncIterator["SubscriptionLog"]:
         """Follow the topic for as long as the block runs. Raises KafkaError where Kafka is away."""
-        consumer = AIOKafkaConsumer(
-            **client_options(self._kafka),
-            auto_offset_reset="earliest",
-            enable_auto_commit=False,
-            fetch_max_wait_ms=int(FETCH_WAIT * 1000),
-        )
+        consumer = new_consumer(self._kafka, fetch_max_wait_ms=int(FETCH_WAIT * 1000))
         await consumer.start()
         consumer.assign([self._partition])
         self._consumer = consumer
         follower = asyncio.create_task(self._follow(consumer))
+        follower.add_done_callback(self._ended)
         try:
             yield self
         finally:
@@ -69,11 +66,19 @@ class SubscriptionLog:
     async def known(self, since: float) -> None:
         """Return once everything is in the history that was taken before ``since`` (monotonic).
 
-        Waits for as long as Kafka is away.
+        Waits for as long as Kafka is away. Raises what has ended the following, if anything has.
         """
         while self._asked_at < since:
+            if self._failure is not None:
+                raise self._failure
             self._confirmed.clear()
             await self._confirmed.wait()
+
+    def _ended(self, follower: asyncio.Task[None]) -> None:
+        if not follower.cancelled():
+            self._failure = follower.exception()
+            LOG.error("subscriptions are not followed any more", exc_info=self._failure)
+            self._confirmed.set()
 
     async def write(self, name: str, subscription: Subscription | None) -> int:
         """Write a subscription, or its deletion; return when Kafka took it, in ms since 1970.
@@ -105,7 +110,7 @@ class SubscriptionLog:
             asked_at = time.monotonic()
             try:
                 await self._read_to(consumer, (await self.ends([self._partition]))[self._partition])
-            except KafkaError as error:
+            except (KafkaError, OSError, TimeoutError) as error:
                 LOG.warning("subscriptions cannot be read, trying again: %r", error)
                 await asyncio.sleep(1)
                 continue

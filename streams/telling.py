@@ -1,7 +1,6 @@
 """Which event a piece of news tells: rules 2 and 6 of streams/transition.py."""
 
 import hashlib
-from datetime import datetime
 
 import msgspec
 
@@ -12,7 +11,7 @@ from streams.memory import (
     entry_at,
     find,
     remember,
-    replaced,
+    renewed,
     tellings_of,
     told_again,
     told_at,
@@ -20,9 +19,12 @@ from streams.memory import (
 )
 from streams.normalise import InstanceNews
 from vimfed.records import InstanceState, Phase
+from vimfed.times import read_time
 
 MOST_TOLD = 128
 """How many told identities a row remembers."""
+
+_DELETED = ("DELETE", "end")
 
 _EVENT_NAMESPACE = bytes.fromhex("6f0f5f3e8a1d5c0c9a3b2f64b7a1c9d2")
 """UUID namespace of the event ids."""
@@ -106,7 +108,7 @@ def tell(row: InstanceState, news: InstanceNews, *, is_fresh: bool) -> Telling:
     at = find(row.told, digest[:HASH])
     if at >= 0:
         return _told_again(row, news, name, digest, at, counts=is_fresh)
-    if news.apart or news.teller is Teller.OTHER:
+    if news.apart or news.teller is Teller.OTHER or (news.kind, news.phase) == _DELETED:
         known = _told_by_others(row, news, name, digest)
         if known is not None:
             return known
@@ -123,13 +125,17 @@ def tell_first(row: InstanceState, news: InstanceNews) -> Telling:
     if news.apart:
         # Whoever finds out about it later does not name what tells it apart.
         keys.append(_key(name))
+    if news.teller is Teller.OTHER and (news.kind, news.phase) == _DELETED:
+        # Another request may tell the deletion after all: the instance is deleted once.
+        keys.append(_key(_name(msgspec.structs.replace(news, operation=""))))
     if news.phase == "error" and news.vm_state == "error" and news.tells_state:
         keys.append(_error_key(row, news))
     told, forgotten = row.told, row.told_forgotten
     for number, key in enumerate(keys):
         if number and find(told, key) >= 0:
             continue
-        told, forgotten = _remember(told, forgotten, news, key)
+        told, lost = _remember(row, told, news, key)
+        forgotten = max(forgotten, lost)
     return Telling(told, forgotten, digest)
 
 
@@ -140,7 +146,7 @@ def _told_again(
     if news.teller is Teller.OTHER or not counts:
         return Telling(row.told, row.told_forgotten, digest, is_known=True)
     tellings = tellings_of(entry)
-    told = replaced(row.told, at, told_again(entry, news.teller))
+    told = renewed(row.told, at, told_again(entry, news.teller, news.timestamp_ms))
     number = tellings[news.teller] + 1
     if number <= max(tellings):
         return Telling(told, row.told_forgotten, digest, is_known=True)
@@ -155,11 +161,19 @@ def _told_by_others(
     if news.teller is Teller.OTHER:
         is_told = not news.is_report and find(row.told, _error_key(row, news)) >= 0
         return Telling(row.told, row.told_forgotten, digest, is_known=True) if is_told else None
+    is_deletion = (news.kind, news.phase) == _DELETED
+    if is_deletion:
+        name = _name(msgspec.structs.replace(news, operation=""))
     at = find(row.told, _key(name))
-    if at < 0 or any(tellings_of(entry_at(row.told, at))[: Teller.OTHER]):
+    if at < 0:
         return None
-    told = replaced(row.told, at, told_again(entry_at(row.told, at), news.teller))
-    told, forgotten = _remember(told, row.told_forgotten, news, digest[:HASH])
+    entry = entry_at(row.told, at)
+    if any(tellings_of(entry)[: Teller.OTHER]):
+        return None
+    if is_deletion and news.timestamp_ms < told_at(entry):
+        return None  # the end of an earlier deletion, that failed
+    entry = told_again(entry, news.teller, news.timestamp_ms)
+    told, forgotten = _remember(row, renewed(row.told, at, entry), news, digest[:HASH])
     return Telling(told, forgotten, digest, is_known=True)
 
 
@@ -169,24 +183,24 @@ def _has_told(row: InstanceState, news: InstanceNews, kind: str, phase: Phase) -
     return find(row.told, _key(_name(asked))) >= 0
 
 
-def _remember(told: bytes, forgotten: int, news: InstanceNews, key: bytes) -> tuple[bytes, int]:
-    """Return what has been told, with one thing more, and until when some was forgotten."""
+def _remember(row: InstanceState, told: bytes, news: InstanceNews, key: bytes) -> tuple[bytes, int]:
+    """Return ``told`` with one thing more, and until when the row's things are forgotten."""
     told, lost = remember(told, told_entry(key, news.teller, news.timestamp_ms), MOST_TOLD)
-    return told, max(forgotten, forgotten_at(told_at(lost), news)) if lost else forgotten
+    if not lost:
+        return told, row.told_forgotten
+    return told, max(row.told_forgotten, forgotten_at(told_at(lost), row, news))
 
 
-def forgotten_at(at_ms: int, news: InstanceNews) -> int:
-    """Return the time of a forgotten entry (ms since 1970), at most the arrival of ``news``.
+def forgotten_at(at_ms: int, row: InstanceState, news: InstanceNews) -> int:
+    """Return the time of a forgotten entry (ms since 1970), at most that of the last arrival.
 
     Or a clock that was far ahead once would silence the instance until then.
     """
     if at_ms <= news.timestamp_ms and news.timestamp <= news.received_at:
         return at_ms
-    try:
-        arrival = datetime.fromisoformat(news.received_at).timestamp()
-    except ValueError:
-        return at_ms
-    return min(at_ms, int(arrival * 1000))
+    # What is read again has arrived before what is known.
+    arrival = read_time(max(row.received_at, news.received_at))
+    return at_ms if arrival is None else min(at_ms, arrival[1])
 
 
 def _error_key(row: InstanceState, news: InstanceNews) -> bytes:

@@ -2,7 +2,8 @@
 
 Pure: no clock, no I/O; times are those of the notifications. The rules:
 
-1. A message id that is known already is a redelivery and changes nothing.
+1. A message id that is known already is a redelivery and changes nothing. Of an older message, by
+   its sender's clock, than the row remembers nobody knows: what it says is taken, where it is new.
 2. A thing is told once, whichever format or path tells it first: the n-th telling of an identity in
    one format is the n-th in the other. What could be the repetition of something forgotten is too
    late to tell. (streams/telling.py)
@@ -204,8 +205,13 @@ def _outcome(
     if tells or (applies and (changes or not telling.is_known)):
         payload = _payload(row, news)
     events = (_event(row, subject, telling, payload, is_late=is_late),) if tells else ()
+    result = _result(row, news, place, tells=tells, is_known=telling.is_known)
+    if not (place.is_fresh or applies or is_new):  # rule 1, as far as anybody can know
+        return Outcome(result)
     vm_state, task_state, power_state = _states(row, news, applies=applies)
-    messages, messages_forgotten = _with_message(row, news, message, place.clock)
+    messages, messages_forgotten = row.messages, row.messages_forgotten
+    if place.is_fresh:  # else its clock tells again that it may be a redelivery
+        messages, messages_forgotten = _with_message(row, news, message, place.clock)
     moves = changes or (acts and (applies or not news.tells_state))
     next_row = InstanceState(
         vim_id=row.vim_id,
@@ -226,11 +232,10 @@ def _outcome(
         inferences=inferences_after(row, subject, inference) if is_new else row.inferences,
         messages=messages,
         messages_forgotten=messages_forgotten,
-        received_at=news.received_at,
+        received_at=max(row.received_at, news.received_at),
         source_offset=offset,
         revision=next_revision(row.revision, news.received_at),
     )
-    result = _result(row, news, place, tells=tells, is_known=telling.is_known)
     return Outcome(result, next_row, events)
 
 
@@ -365,7 +370,7 @@ def _with_message(
     if not lost:
         return messages, row.messages_forgotten
     lost_clock, at_ms = clock_and_time(lost)
-    return messages, _forget(row.messages_forgotten, lost_clock, forgotten_at(at_ms, news))
+    return messages, _forget(row.messages_forgotten, lost_clock, forgotten_at(at_ms, row, news))
 
 
 def _forget(forgotten: dict[int, int], clock: int, at_ms: int) -> dict[int, int]:

@@ -1,7 +1,7 @@
 """Plays notifications through the pure core, as the stream worker does, and in other ways."""
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -49,11 +49,26 @@ class Outcome:
 def play(notifications: Iterable[Notification]) -> Outcome:
     """Fold notifications, each row and event through its encoded form."""
     outcome = Outcome()
+    deque(_played(outcome, notifications), maxlen=0)
+    return outcome
+
+
+def states_after_each(
+    notifications: Iterable[Notification], instance_id: str
+) -> list[tuple[str, str]]:
+    """Return (vm_state, task_state) of an instance after each of the notifications."""
+    outcome = Outcome()
+    return [outcome.state(instance_id) for _each in _played(outcome, notifications)]
+
+
+def _played(outcome: Outcome, notifications: Iterable[Notification]) -> Iterator[None]:
+    """Yield after each notification, of which the outcome is in ``outcome`` then."""
     rows: dict[tuple[str, str], bytes] = {}
     for offset, notification in enumerate(notifications):
         news = normalise(decode_notification(msgspec.json.encode(notification)))
         if isinstance(news, Passed):
             outcome.passed[news.reason] += 1
+            yield
             continue
         key = (news.vim_id, news.instance_id)
         row = decode_row(rows[key]) if key in rows else None
@@ -61,11 +76,11 @@ def play(notifications: Iterable[Notification]) -> Outcome:
         outcome.results[result.result] += 1
         if result.row is not None:
             rows[key] = encode_row(result.row)
+            outcome.rows[news.instance_id] = decode_row(rows[key])
         outcome.events.extend(
             msgspec.json.decode(encode_event(event), type=VmEvent) for event in result.events
         )
-    outcome.rows = {instance_id: decode_row(row) for (_, instance_id), row in rows.items()}
-    return outcome
+        yield
 
 
 def _sent(notification: Notification) -> datetime:

@@ -115,5 +115,10 @@ async def _send(
     producer: AIOKafkaProducer, batch: BatchBuilder, topic: str, partition: int
 ) -> tuple[int, int]:
     """Send a batch and return its first offset and the number of its records."""
-    metadata: RecordMetadata = await (await producer.send_batch(batch, topic, partition=partition))
+    try:
+        metadata: RecordMetadata = await (
+            await producer.send_batch(batch, topic, partition=partition)
+        )
+    except RECORD_REFUSALS as error:
+        raise type(error)(f"topic {topic}, {batch.record_count()} records") from None
     return metadata.offset, batch.record_count()

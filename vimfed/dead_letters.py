@@ -9,13 +9,18 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
 from vimfed.appending import append_all
 from vimfed.errors import OperatorError
-from vimfed.kafka import OutgoingRecord, check_topic, client_options, idempotent_producer
+from vimfed.kafka import (
+    OutgoingRecord,
+    check_topic,
+    idempotent_producer,
+    new_consumer,
+)
 from vimfed.settings import KafkaSettings
 from vimfed.topics import TopicNames
 
@@ -132,9 +137,7 @@ async def _records(kafka: KafkaSettings) -> AsyncIterator[ConsumerRecord]:
     topic = TopicNames(kafka.topic_prefix).dead_letter
     await check_topic(kafka, topic)
     partitions = [TopicPartition(topic, number) for number in range(kafka.partitions)]
-    consumer = AIOKafkaConsumer(
-        **client_options(kafka), auto_offset_reset="earliest", enable_auto_commit=False
-    )
+    consumer = new_consumer(kafka)
     try:
         await consumer.start()
         consumer.assign(partitions)

@@ -8,3 +8,9 @@ class OperatorError(Exception):
     """
 
     exit_code = 1
+
+
+class UsageError(OperatorError):
+    """The options or the settings are wrong: starting again does not help."""
+
+    exit_code = 2

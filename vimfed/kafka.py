@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import (
@@ -116,6 +116,18 @@ def tls_context(ca_file: str, cert_file: str, key_file: str) -> ssl.SSLContext:
     return context
 
 
+def new_consumer(kafka: KafkaSettings, *topics: str, **options: Any) -> AIOKafkaConsumer:
+    """Return an unstarted consumer that commits only when it is told to.
+
+    It begins at the oldest record that is left, also where retention was faster than it. The
+    options are further ones of aiokafka's consumer.
+    """
+    own = {"enable_auto_commit": False, "auto_offset_reset": "earliest", **client_options(kafka)}
+    consumer = AIOKafkaConsumer(*topics, **{**own, **options})
+    pace_metadata_updates(consumer._client)
+    return consumer
+
+
 def idempotent_producer(kafka: KafkaSettings, **options: Any) -> AIOKafkaProducer:
     """Return an unstarted producer that loses and repeats nothing while it lives.
 
@@ -141,8 +153,8 @@ def own_compression(kafka: KafkaSettings) -> dict[str, Any]:
 def pace_metadata_updates(client: AIOKafkaClient) -> None:
     """Let a client pause after it has reached no broker.
 
-    aiokafka's producer asks for the metadata again at once: a whole core, and a thousand log
-    records a second, as long as Kafka is away.
+    aiokafka's producer, and its consumer in a group, ask for the metadata again at once: a whole
+    core, and thousands of log records a second, as long as Kafka is away.
     """
     update = client._metadata_update
 

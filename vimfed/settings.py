@@ -22,7 +22,7 @@ from urllib.parse import SplitResult, urlsplit
 import msgspec
 from msgspec import Meta
 
-from vimfed.errors import OperatorError
+from vimfed.errors import UsageError
 from vimfed.identity import vim_id_of
 
 ENV_PREFIX = "VIMFED_"
@@ -38,10 +38,8 @@ EVENTS_RETENTION = 7 * 24 * 3600
 Format = Literal["payload", "cloudevents", "ves"]
 
 
-class SettingsError(OperatorError):
+class SettingsError(UsageError):
     """The settings cannot be used; the text says which key and how to mend it."""
-
-    exit_code = 2  # starting again does not help
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -681,7 +679,7 @@ def _decode_path(_type: type[Path], value: str) -> Path:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors write a BOM
     except FileNotFoundError:
         raise SettingsError(
             f"no settings file {path}: name one with --config, or make one: vimfed sample-settings "

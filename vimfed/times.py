@@ -1,6 +1,7 @@
 """Times as records and answers carry them: ISO 8601, UTC, ``Z``; the texts sort as the times."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 
 def utc_text(moment: datetime, timespec: str = "microseconds") -> str:
@@ -24,3 +25,39 @@ def seconds_between(earlier: str, later: str) -> float:
     except (ValueError, TypeError):
         return 0.0
     return passed.total_seconds()
+
+
+def read_time(time: str) -> tuple[str, int] | None:
+    """Return a time as (ISO 8601 in UTC with microseconds and ``Z``, ms since 1970), or None.
+
+    Times without a zone are UTC, as nova's are. None where it is no time. Times before 1970 are 0.
+    """
+    digits = time.removesuffix("Z")
+    if len(digits) == 26 and digits[19] == "." and digits.isascii() and digits[20:].isdigit():
+        # As oslo and we write it; what falls into a second shares what is costly to read of it.
+        second = _second(digits[:19])
+        if second is not None:
+            text, ms = second
+            return f"{text}{digits[19:]}Z", ms + int(digits[20:23])
+    return _read(time, "microseconds")
+
+
+@lru_cache(maxsize=4096)
+def _second(time: str) -> tuple[str, int] | None:
+    read = _read(time, "seconds")
+    return None if read is None else (read[0][:-1], read[1])
+
+
+def _read(time: str, timespec: str) -> tuple[str, int] | None:
+    try:
+        moment = datetime.fromisoformat(time)
+        if moment.tzinfo is not None:
+            moment = moment.astimezone(UTC).replace(tzinfo=None)
+    except (ValueError, OverflowError):
+        return None
+    ms = (moment - _EPOCH) // _MILLISECOND
+    return f"{moment.isoformat('T', timespec)}Z", max(ms, 0)
+
+
+_EPOCH = datetime(1970, 1, 1)
+_MILLISECOND = timedelta(milliseconds=1)

@@ -29,7 +29,6 @@ class _Rule(NamedTuple):
     holds: Callable[[str, str], bool]
     """Gets what we make it with, and what it is."""
     consequence: str
-    refused: bool = False
 
 
 def _same(wanted: str, there: str) -> bool:
@@ -47,15 +46,15 @@ def _at_most(wanted: str, there: str) -> bool:
 
 _TOO_LARGE = "the log keeps, and a recovery reads, more than the rows need"
 _RULES = {
-    "cleanup.policy": _Rule(_same, "Kafka removes records that are still needed", refused=True),
+    "cleanup.policy": _Rule(_same, "Kafka removes records that are still needed"),
     "retention.ms": _Rule(_at_least, "what nobody has read by then is lost"),
     "retention.bytes": _Rule(_at_least, "what exceeds it is lost, whether it was read or not"),
     "min.insync.replicas": _Rule(_at_least, "what was acknowledged is lost with fewer brokers"),
     "unclean.leader.election.enable": _Rule(_same, "what was acknowledged may be lost"),
-    "max.message.bytes": _Rule(_at_least, "larger records are refused, and become dead letters"),
+    "max.message.bytes": _Rule(_at_least, "Kafka takes no larger record"),
     "message.timestamp.type": _Rule(_same, "a wrong clock lets records expire too soon"),
     "min.compaction.lag.ms": _Rule(_at_least, "what held when an event was written is forgotten"),
-    "delete.retention.ms": _Rule(_at_least, "who was away for longer misses what was deleted"),
+    "delete.retention.ms": _Rule(_at_least, "who was away for half of it reads all anew"),
     "segment.bytes": _Rule(_at_most, _TOO_LARGE),
     "segment.ms": _Rule(_at_most, _TOO_LARGE),
     "min.cleanable.dirty.ratio": _Rule(_at_most, _TOO_LARGE),
@@ -110,4 +109,4 @@ def settings_findings(
             f"kafka-configs.sh --bootstrap-server {kafka.bootstrap} --alter --entity-type topics "
             f"--entity-name {wanted.name} --add-config {name}={value}"
         )
-        yield Finding(f"topic {wanted.name}", text, rule.refused)
+        yield Finding(f"topic {wanted.name}", text, refused=name in wanted.strict)

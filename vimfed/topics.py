@@ -63,6 +63,8 @@ class TopicSpec:
     partitions: int
     replication: int
     configs: dict[str, str] = field(default_factory=dict)
+    strict: frozenset[str] = frozenset({"cleanup.policy"})
+    """The settings without which no process starts. Of another difference it is warned."""
 
 
 def topic_specs(kafka: KafkaSettings) -> Sequence[TopicSpec]:
@@ -88,12 +90,18 @@ def topic_specs(kafka: KafkaSettings) -> Sequence[TopicSpec]:
         dotted = {key.replace("_", "."): value for key, value in configs.items()}
         return TopicSpec(name, kafka.partitions, kafka.replication, {**durable, **dotted})
 
+    def written_whole(spec: TopicSpec) -> TopicSpec:
+        """Return the spec of a topic whose records cannot be left out, nor made smaller."""
+        return replace(spec, strict=spec.strict | {"max.message.bytes"})
+
     # By arrival: a cloud's wrong clock, or a replayed trace of last year, must not expire records.
     by_arrival = {"message_timestamp_type": "LogAppendTime"}
     return (
         spec(names.notifications, retention_ms=str(7 * DAY_MS), **expiring, **by_arrival),
-        spec(names.changelog, **changelog, **by_arrival),
-        spec(names.events, retention_ms=str(EVENTS_RETENTION * 1000), **expiring, **by_arrival),
+        written_whole(spec(names.changelog, **changelog, **by_arrival)),
+        written_whole(
+            spec(names.events, retention_ms=str(EVENTS_RETENTION * 1000), **expiring, **by_arrival)
+        ),
         replace(
             spec(
                 names.subscriptions,
@@ -105,5 +113,7 @@ def topic_specs(kafka: KafkaSettings) -> Sequence[TopicSpec]:
             ),
             partitions=1,
         ),
-        spec(names.dead_letter, retention_ms=str(30 * DAY_MS), **expiring, **by_arrival),
+        written_whole(
+            spec(names.dead_letter, retention_ms=str(30 * DAY_MS), **expiring, **by_arrival)
+        ),
     )

@@ -15,7 +15,7 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
-from vimfed.kafka import client_options
+from vimfed.kafka import new_consumer
 from vimfed.settings import KafkaSettings
 from vimfed.topics import TopicNames
 from web.event_ring import EventRing, LiveEvent, RingEntry
@@ -91,9 +91,8 @@ async def followed(kafka: KafkaSettings, first: int) -> AsyncIterator[EventTail]
     """
     topic = TopicNames(kafka.topic_prefix).events
     partitions = [TopicPartition(topic, number) for number in range(kafka.partitions)]
-    consumer = AIOKafkaConsumer(
-        **client_options(kafka),
-        enable_auto_commit=False,
+    consumer = new_consumer(
+        kafka,
         auto_offset_reset="none",
         fetch_max_bytes=FETCH_BYTES,
         max_partition_fetch_bytes=max(FETCH_BYTES // kafka.partitions, 100_000),

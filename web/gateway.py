@@ -34,7 +34,13 @@ from streams.kafka_output import dmaap_cluster
 from vimfed.appending import append_all
 from vimfed.errors import OperatorError
 from vimfed.expiry import ExpiredUnread, ExpiryWatch
-from vimfed.kafka import OutgoingRecord, TopicMismatchError, client_options, ensure_topic
+from vimfed.kafka import (
+    OutgoingRecord,
+    TopicMismatchError,
+    client_options,
+    ensure_topic,
+    new_consumer,
+)
 from vimfed.keys import partition_of
 from vimfed.metrics import Readiness, health_response, metrics_response, new_registry
 from vimfed.renewed_producer import RenewedProducer
@@ -353,13 +359,11 @@ class Gateway:
         return all(for_code(told["error_code"]) not in ABSENT for told in answer["topics"])
 
     def _new_consumer(self, topic: str, group: str, member: str) -> _Consumer:
-        consumer = AIOKafkaConsumer(
+        consumer = new_consumer(
+            self._kafka,
             topic,
-            **client_options(self._kafka),
             group_id=f"{group}--{topic}",
             client_id=member,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",  # of what is left, where retention was faster
             max_poll_interval_ms=int(2 * IDLE * 1000),
         )
 

@@ -173,8 +173,17 @@ async def assert_nothing_was_lost(stack: Stack) -> None:
         return table == truth.rows
 
     await eventually(table_is_right, within=60, every=1.0)
-    told = await asyncio.to_thread(records_on, stack.bootstrap, stack.names.events)
-    assert {decode_event(record.value).id for record in told} == truth.events.keys()
+    told = {
+        event.id: (record.partition, record.offset, event)
+        for record in await asyncio.to_thread(records_on, stack.bootstrap, stack.names.events)
+        for event in [decode_event(record.value)]
+    }
+    missing = [event for event_id, event in truth.events.items() if event_id not in told]
+    unknown = [told[event_id] for event_id in told.keys() - truth.events.keys()]
+    assert (len(missing), len(unknown)) == (0, 0), (
+        f"of {len(truth.events)} events {len(missing)} are missing, {len(unknown)} are unknown: "
+        f"{missing[:2]} {unknown[:2]}"
+    )
 
 
 def assert_copies_have_no_hole(stack: Stack) -> None:

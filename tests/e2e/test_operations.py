@@ -187,8 +187,8 @@ async def test_events_are_lines_for_people_and_json_for_programs_as_chosen(stack
     ]
     assert (await vimfed(stack, "events", "--from", "now")).stdout == ""
     wrong = await vimfed(stack, "events", "--kind", "PAUS")
-    assert (wrong.returncode, wrong.stderr.count("\n")) == (1, 1)
-    assert wrong.stderr.startswith("vimfed: PAUS is no kind; there are ")
+    assert (wrong.returncode, wrong.stderr.count("\n")) == (2, 1)
+    assert wrong.stderr.startswith("vimfed: --kind: PAUS is no kind; there are ")
 
 
 async def test_followed_events_come_as_they_are_told_until_it_is_interrupted(

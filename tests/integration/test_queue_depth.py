@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Sequence
 
 import pytest
+from confluent_kafka import Producer
 from prometheus_client import CollectorRegistry
 
 import bridge.kafka
@@ -79,6 +80,29 @@ async def test_of_a_clouds_kafka_topics(kafka: LocalKafka, progress: Progress) -
     registry.register(ProgressCollector({"Owner_Region": progress}))
     assert registry.get_sample_value("vimfed_bridge_queue_depth", {"vim_id": "Owner_Region"}) == 7
     goes_on.set()
+    await is_waiting(progress, 0)
+    await listener.stop()
+
+
+async def test_a_transactions_marker_does_not_wait(kafka: LocalKafka, progress: Progress) -> None:
+    name = f"t{uuid.uuid4().hex[:10]}"
+    sender = Producer(
+        {"bootstrap.servers": kafka.bootstrap, "transactional.id": name, "log_level": 0}
+    )
+    sender.init_transactions(30)
+    sender.begin_transaction()
+    sender.produce(f"{name}.info", body())
+    sender.commit_transaction(30)
+    written = asyncio.Event()
+
+    async def write(_records: Sequence[OutgoingRecord], _progress: Progress) -> None:
+        written.set()
+
+    listener = KafkaListener(
+        cloud(f"kafka://{kafka.bootstrap}", name), KafkaSettings(), write, progress
+    )
+    listener.start()
+    await asyncio.wait_for(written.wait(), 20)
     await is_waiting(progress, 0)
     await listener.stop()
 

@@ -6,16 +6,22 @@ import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import amqp
 import pytest
 from click.testing import CliRunner
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from tests.brokers import RabbitMQ
 from vimfed.cli import main
-from vimfed.cli.replay import RecordedMessage, ReplayError, read_trace, replay
+from vimfed.cli.replay import (
+    RecordedMessage,
+    ReplayError,
+    _ReportingProducer,
+    read_trace,
+    replay,
+)
 from vimfed.errors import OperatorError
 from vimfed.local_kafka import LocalKafka
 from vimfed.ports import free_ports
@@ -152,7 +158,7 @@ def test_a_cut_gzip_file_is_told_from_a_whole_one(tmp_path: Path) -> None:
 def test_a_missing_trace_is_one_clear_line(tmp_path: Path) -> None:
     missing = tmp_path / "none.jsonl"
     result = CliRunner().invoke(main, ["replay", str(missing), "--url", "rabbit://127.0.0.1/"])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert result.stderr == f"vimfed: there is no trace {missing}\n"
 
 
@@ -186,6 +192,23 @@ def test_a_queue_of_another_kind_is_an_error(rabbitmq: RabbitMQ) -> None:
     replay(messages, f"{rabbitmq.url}?amqp_durable_queues=true", exchange="durable-nova")
     with pytest.raises(ReplayError, match=r"could not be sent .*PRECONDITION_FAILED"):
         replay(messages, rabbitmq.url, exchange="durable-nova")
+
+
+def test_what_kafka_is_known_to_refuse_is_an_error() -> None:
+    class Refusing:
+        """librdkafka's producer once it knows that there is no such topic: it raises at once."""
+
+        def produce(self, *_: object, **__: object) -> None:
+            raise KafkaException(KafkaError(KafkaError._UNKNOWN_TOPIC))
+
+        def flush(self, _timeout: float) -> int:
+            return 0
+
+    producer = _ReportingProducer(cast(Producer, Refusing()))
+    with pytest.raises(KafkaException):
+        producer.produce("no such topic!", b"{}")
+    with pytest.raises(ReplayError, match="did not take a message for topic no such topic!"):
+        producer.check_all_delivered()
 
 
 def test_what_kafka_refuses_is_an_error(kafka: LocalKafka) -> None:

@@ -14,7 +14,7 @@ from streams.kinds import KINDS, STATE, shown_kind
 from streams.telling import MOST_TOLD
 from tests.bare_states import api_time, bare
 from tests.nova_messages import INSTANCE, VIM, in_order, legacy, versioned
-from tests.playing import play
+from tests.playing import play, states_after_each
 from tests.simulated_nova import Server, all_told, live, lives, plain_lives
 from vimfed.bare_state import BareState, BareStateError, bare_state_notification, read_bare_state
 from vimfed.records import Notification, Phase, VmEvent
@@ -103,6 +103,8 @@ def test_a_task_tells_the_start_of_its_action_and_rest_its_end() -> None:
         (("active", ""), ("active", "deleting"), ("DELETE", "start")),
         (("active", "deleting"), ("deleted", ""), ("DELETE", "end")),
         (("soft-delete", ""), ("active", ""), ("RESTORE", "end")),
+        (("shelved_offloaded", ""), ("shelved_offloaded", "spawning"), ("UNSHELVE", "start")),
+        (("shelved_offloaded", "spawning"), ("active", ""), ("UNSHELVE", "end")),
         (("active", ""), ("active", "a task of tomorrow"), (STATE, "end")),
         (("active", ""), ("a state of tomorrow", ""), (STATE, "end")),
     ],
@@ -299,10 +301,11 @@ def test_a_row_keeps_few_inferences() -> None:
 def _story(server: Server) -> list[tuple[Notification, Notification]]:
     """Each message with the bare state that was right after it."""
     story = []
-    for number, one in enumerate(all_told(server)):
-        row = play(in_order(*all_told(server)[: number + 1])).rows[INSTANCE]
+    told = all_told(server)
+    states = states_after_each(in_order(*told), INSTANCE)
+    for number, (one, state) in enumerate(zip(told, states, strict=True)):
         at = (number + 1) * 1e-6
-        seen = bare(row.vm_state, row.task_state, at=0, sequence=number)
+        seen = bare(*state, at=0, sequence=number)
         sent = one.timestamp.replace(" ", "T") + "Z"
         fields: dict[str, Any] = json.loads(bytes(seen.payload))
         fields |= {"timestamp": sent, "changed_at": sent}

@@ -11,7 +11,7 @@ from streams.memory import (
     find,
     message_entry,
     remember,
-    replaced,
+    renewed,
     tellings_of,
     told_again,
     told_at,
@@ -64,8 +64,9 @@ def test_an_entry_counts_the_tellings_of_each_teller() -> None:
     entry = told_entry(ONE, Teller.VERSIONED, 1_770_000_000_123)
     assert (tellings_of(entry), told_at(entry)) == (Tellings(0, 1, 0), 1_770_000_000_123)
     for teller in (Teller.LEGACY, Teller.LEGACY, Teller.VERSIONED, Teller.OTHER, Teller.OTHER):
-        entry = told_again(entry, teller)
+        entry = told_again(entry, teller, 1_770_000_000_000)
     assert (tellings_of(entry), told_at(entry)) == (Tellings(2, 2, 1), 1_770_000_000_123)
+    assert told_at(told_again(entry, Teller.OTHER, 1_770_000_000_500)) == 1_770_000_000_500
     assert entry[:HASH] == ONE
 
 
@@ -73,7 +74,7 @@ def test_an_entry_counts_the_tellings_of_each_teller() -> None:
 def test_more_than_255_tellings_are_255(teller: Teller) -> None:
     entry = told_entry(ONE, teller, 5)
     for _ in range(300):
-        entry = told_again(entry, teller)
+        entry = told_again(entry, teller, 5)
     assert tellings_of(entry)[teller] == 255
     assert sum(tellings_of(entry)) == 255
     assert told_at(entry) == 5
@@ -90,7 +91,7 @@ def test_what_release_0_1_0_remembers_counts_as_told_once_in_each_format() -> No
     assert (tellings_of(entry), told_at(entry)) == (Tellings(1, 1, 0), 1_770_000_000_123)
 
 
-def test_an_entry_is_replaced_where_it_stands() -> None:
+def test_a_renewed_entry_is_the_newest() -> None:
     first, second, third = (message_entry(bytes([n]) * HASH, 0, n) for n in (1, 2, 3))
-    assert replaced(first + second, ENTRY, third) == first + third
-    assert replaced(first + second, 0, third) == third + second
+    assert renewed(first + second, ENTRY, third) == first + third
+    assert renewed(first + second, 0, third) == second + third

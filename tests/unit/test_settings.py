@@ -219,6 +219,12 @@ def test_hosts_come_in_every_form(tmp_path: Path, hosts: str) -> None:
     assert load(tmp_path, text).vims[0].transport_url == url
 
 
+def test_a_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "vimfed.toml"
+    file.write_text('[kafka]\ntopic_prefix = "x"\n', encoding="utf-8-sig")
+    assert load_settings(file, {}).kafka.topic_prefix == "x"
+
+
 def test_a_missing_file_is_refused_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"no settings file .*name one with --config"):
         load_settings(tmp_path / "none.toml", {})

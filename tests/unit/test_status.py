@@ -7,6 +7,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from vimfed.cli import status
+from vimfed.errors import UsageError
 from vimfed.settings import Settings
 
 ANSWERS = {
@@ -49,6 +50,12 @@ def url() -> Iterator[str]:
 def test_what_the_worker_refuses_with_is_told(url: str, path: str, complaint: str) -> None:
     with pytest.raises(status.StatusError, match=complaint):
         status.run(Settings(), None, f"{url}/{path}", once=True, as_json=False)
+
+
+def test_a_url_that_is_none_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"^--url: 'foo' is no http:// or https:// URL"):
+        status.run(Settings(), None, "foo", once=True, as_json=False)
+    assert UsageError.exit_code == 2
 
 
 @pytest.mark.parametrize("port", ["1", "one"])

@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 import click
 import msgspec
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.structs import ConsumerRecord
 
 from streams.kinds import KINDS
-from vimfed.errors import OperatorError
-from vimfed.kafka import check_topic, client_options
+from vimfed.errors import UsageError
+from vimfed.kafka import check_topic, new_consumer
 from vimfed.keys import instance_key, partition_of, split_instance_key
 from vimfed.records import VmEvent
 from vimfed.settings import KafkaSettings, Settings
@@ -21,10 +21,6 @@ from vimfed.topics import TopicNames
 
 POLL_MS = 200
 COLOURS = {"start": "yellow", "end": "green", "error": "red"}
-
-
-class EventsError(OperatorError):
-    """The events cannot be read as asked."""
 
 
 class WantedEvents(NamedTuple):
@@ -59,9 +55,9 @@ _decode_payload = msgspec.json.Decoder(_Payload).decode
 
 
 def check_kinds(kinds: frozenset[str]) -> None:
-    """Raise EventsError where one is no kind."""
+    """Raise UsageError where one is no kind."""
     for unknown in sorted(kinds - KINDS.keys()):
-        raise EventsError(f"{unknown} is no kind; there are {', '.join(sorted(KINDS))}")
+        raise UsageError(f"--kind: {unknown} is no kind; there are {', '.join(sorted(KINDS))}")
 
 
 def run(
@@ -108,11 +104,7 @@ async def _records(
     numbers = wanted.partitions(kafka.partitions)
     partitions = [TopicPartition(topic, number) for number in numbers]
     await check_topic(kafka, topic)
-    consumer = AIOKafkaConsumer(
-        **client_options(kafka),
-        auto_offset_reset="earliest",  # also where retention passes whoever reads slowly
-        enable_auto_commit=False,
-    )
+    consumer = new_consumer(kafka)
     try:
         await consumer.start()
         consumer.assign(partitions)

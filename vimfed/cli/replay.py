@@ -27,7 +27,7 @@ from oslo_messaging._drivers.impl_kafka import KafkaDriver
 from rich.console import Console
 from rich.progress import Progress
 
-from vimfed.errors import OperatorError
+from vimfed.errors import OperatorError, UsageError
 from vimfed.settings import check_transport_url
 
 LOG = logging.getLogger(__name__)
@@ -53,7 +53,8 @@ class RecordedMessage(msgspec.Struct, frozen=True):
 def read_trace(path: Path) -> Iterator[RecordedMessage]:
     """Yield the messages of a trace, plain or gzipped, in order.
 
-    Raises ReplayError where the file cannot be read; it names a line that is no recorded message.
+    Raises UsageError where there is no such file, and ReplayError where it cannot be read; that
+    names a line that is no recorded message.
     """
     number = 0
     decoder = msgspec.json.Decoder(RecordedMessage)
@@ -69,7 +70,7 @@ def read_trace(path: Path) -> Iterator[RecordedMessage]:
     except (msgspec.DecodeError, ValueError) as error:
         raise ReplayError(f"{path}, line {number}: not a recorded message: {error}") from None
     except FileNotFoundError:
-        raise ReplayError(f"there is no trace {path}") from None
+        raise UsageError(f"there is no trace {path}") from None
     except (OSError, EOFError, zlib.error) as error:
         raise ReplayError(f"cannot read {path} after line {number}: {error}") from None
 
@@ -184,6 +185,9 @@ class _ReportingProducer:
             if time.monotonic() - self._reported_at > KAFKA_TIMEOUT:
                 raise ReplayError(self._silence()) from None
             raise  # the driver waits and tries again
+        except KafkaException as error:
+            self._note_failure(topic, error.args[0])
+            raise  # the driver logs it, and goes on
 
     def poll(self, timeout: float) -> int:
         self._raise_failure()
@@ -201,9 +205,10 @@ class _ReportingProducer:
     def _report(self, error: KafkaError | None, message: "Message[bytes, bytes]") -> None:
         self._reported_at = time.monotonic()
         if error is not None:
-            self._failure = (
-                f"Kafka did not take a message for topic {message.topic()}: {error.str()}"
-            )
+            self._note_failure(message.topic(), error)
+
+    def _note_failure(self, topic: str | None, error: KafkaError) -> None:
+        self._failure = f"Kafka did not take a message for topic {topic}: {error.str()}"
 
     def _raise_failure(self) -> None:
         if self._failure is not None:

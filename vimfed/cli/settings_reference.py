@@ -15,8 +15,8 @@ HEAD = """\
 # Configuration
 
 One TOML file, `vimfed.toml`; `--config` or `VIMFED_CONFIG` names another. `vimfed sample-settings`
-prints one with every option explained, `vimfed check` validates it and tries every connection. A
-key that is not known is an error that names the nearest one.
+prints one with every option explained, `vimfed check` says what of it would keep a process from its
+work. A key that is not known is an error that names the nearest one.
 
 Every key can be set by environment too, which goes before the file: `VIMFED_KAFKA__BOOTSTRAP` is
 `bootstrap` in `[kafka]`, `VIMFED_VIMS__CLOUDOWNER_REGIONONE__TRANSPORT_URL` is `transport_url` of

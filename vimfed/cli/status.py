@@ -20,7 +20,7 @@ from rich.table import Column, Table
 
 from vimfed.cli.own_login import client_context, login_headers
 from vimfed.cli.stop_signals import StopSignals
-from vimfed.errors import OperatorError
+from vimfed.errors import OperatorError, UsageError
 from vimfed.ports import own_url
 from vimfed.settings import DmaapOutput, Settings
 
@@ -130,7 +130,12 @@ class _Workers(msgspec.Struct):
 def run(
     settings: Settings, vim_id: str | None, url: str | None, *, once: bool, as_json: bool
 ) -> None:
-    """Print the status once, or keep it on the terminal until SIGINT. Raises StatusError."""
+    """Print the status once, or keep it on the terminal until SIGINT.
+
+    Raises StatusError, and UsageError for a ``url`` that is none.
+    """
+    if url is not None and not re.match("https?://[^/]", url):
+        raise UsageError(f"--url: {url!r} is no http:// or https:// URL of a worker")
     login = {} if url else login_headers(settings.web)  # no secret of ours for somebody else's URL
     own = own_url(settings.web.host, settings.web.port, settings.web.scheme)
     asked = (url or own).rstrip("/")
