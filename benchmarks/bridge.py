@@ -33,12 +33,13 @@ from typing import NamedTuple
 import psutil
 
 from benchmarks.jobs.listeners import POOL
-from tests.bridge_process import BridgeProcess, eventually
-from tests.brokers import RabbitMQ, new_kafka
-from tests.notifications import rabbit_sender
-from tests.topics import count_records, read_topic
-from tests.traces import DATA, PLAIN
-from vimfed.local_kafka import LocalKafka
+from tests.support.bridge_process import BridgeProcess, eventually
+from tests.support.brokers import RabbitMQ, new_kafka
+from tests.support.notifications import rabbit_sender
+from tests.support.paths import DATA
+from tests.support.topics import count_records, read_topic
+from tests.support.traces import PLAIN
+from vimfed.local.kafka import LocalKafka
 
 RATE = 500
 SECONDS = 30

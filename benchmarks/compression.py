@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
-from vimfed.project_files import project_file
+from vimfed.process.project_files import project_file
 
 TRACE = project_file("tests/data/nova-34-trace.jsonl.gz")
 CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}

@@ -14,10 +14,17 @@ from typing import TypeVar
 import msgspec
 import pyperf
 
-from streams.normalise import InstanceNews, Passed, decode_notification, normalise
-from streams.transition import decode_row, encode_event, encode_row, transition
-from tests.traces import PLAIN, notifications
-from vimfed.records import InstanceState, Notification, VmEvent
+from streams.core.normalise import InstanceNews, Passed, decode_notification, normalise
+from streams.core.transition import transition
+from tests.support.traces import PLAIN, notifications
+from vimfed.model.records import (
+    InstanceState,
+    Notification,
+    VmEvent,
+    decode_row,
+    encode_event,
+    encode_row,
+)
 
 BATCH = 500
 

@@ -15,10 +15,9 @@ import uuid
 import msgspec
 import psutil
 
-from streams.instance_index import InstanceIndex, Selection
-from streams.transition import encode_row
-from tests.nova_messages import spec_example
-from vimfed.records import InstanceState
+from streams.worker.instance_index import InstanceIndex, Selection
+from tests.support.nova_messages import spec_example
+from vimfed.model.records import InstanceState, encode_row
 
 VIM_ID = "CloudOwner_RegionOne"
 PARTITIONS = 8

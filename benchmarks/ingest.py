@@ -20,8 +20,8 @@ from typing import Any
 import aiohttp
 import psutil
 
-from tests.brokers import new_kafka
 from tests.e2e.stack import Stack, eventually
+from tests.support.brokers import new_kafka
 
 CLOUD = {"cloud_owner": "CloudOwner", "cloud_region_id": "RegionOne"}
 PATH = "/api/multicloud/v1/CloudOwner/RegionOne/notifications"

@@ -29,11 +29,11 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from benchmarks.jobs.listeners import POOL
-from tests.brokers import RabbitMQ, new_kafka
 from tests.e2e.stack import Stack, eventually
-from tests.notifications import rabbit_sender
-from tests.topics import count_records, read_topic
-from vimfed.local_kafka import LocalKafka
+from tests.support.brokers import RabbitMQ, new_kafka
+from tests.support.notifications import rabbit_sender
+from tests.support.topics import count_records, read_topic
+from vimfed.local.kafka import LocalKafka
 
 WARM_UP = 5
 """Seconds of sending that do not count."""

@@ -25,12 +25,12 @@ import psutil
 from confluent_kafka import Producer
 
 from benchmarks.workers import PARTITIONS, Progress, multiplied
-from streams.fold import fold
-from tests.brokers import new_kafka
-from tests.core_truth import Record
-from vimfed.child import Child
-from vimfed.kafka import ensure_topics
-from vimfed.ports import free_ports
+from streams.core.fold import fold
+from tests.support.brokers import new_kafka
+from tests.support.core_truth import Record
+from vimfed.kafka.topic_checks import ensure_topics
+from vimfed.local.child import Child
+from vimfed.process.ports import free_ports
 from vimfed.settings import KafkaSettings
 
 

@@ -19,12 +19,12 @@ from typing import NamedTuple
 import psutil
 
 from benchmarks.latency import arrived, create_dmaap_topic
-from tests.brokers import new_kafka
 from tests.e2e.stack import Stack, eventually
-from tests.message_router import MessageRouter
-from tests.topics import read_topic
-from tests.vm_events import create_topics, vm_event, write_events
-from vimfed.ports import free_ports
+from tests.support.brokers import new_kafka
+from tests.support.message_router import MessageRouter
+from tests.support.topics import read_topic
+from tests.support.vm_events import create_topics, vm_event, write_events
+from vimfed.process.ports import free_ports
 
 INSTANCES = 1000
 

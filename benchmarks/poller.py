@@ -17,11 +17,11 @@ from multiprocessing.connection import Connection
 
 from prometheus_client import CollectorRegistry
 
-from bridge.known_instances import KnownInstances
-from bridge.poller import Poller
-from bridge.poller_progress import PollerCounters, PollerProgress
-from tests.stub_nova import StubNova
-from vimfed.kafka import OutgoingRecord
+from bridge.poller.known_instances import KnownInstances
+from bridge.poller.poller import Poller
+from bridge.poller.progress import PollerCounters, PollerProgress
+from tests.support.stub_nova import StubNova
+from vimfed.kafka.clients import OutgoingRecord
 from vimfed.settings import KafkaSettings, VimSettings
 
 OPERATIONS = (

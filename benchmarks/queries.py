@@ -24,11 +24,12 @@ import msgspec
 import psutil
 from confluent_kafka import Producer
 
-from tests.brokers import new_kafka
 from tests.e2e.stack import Stack
-from tests.nova_messages import spec_example
-from vimfed.keys import instance_key, partition_of
-from vimfed.records import Notification
+from tests.support.brokers import new_kafka
+from tests.support.nova_messages import spec_example
+from vimfed.kafka.partitions import partition_of
+from vimfed.model.keys import instance_key
+from vimfed.model.records import Notification
 
 OWNER, REGION = "CloudOwner", "RegionOne"
 VIM_ID = f"{OWNER}_{REGION}"

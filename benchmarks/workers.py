@@ -23,14 +23,15 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from streams.fold import fold
-from tests.brokers import new_kafka
-from tests.core_truth import Record
-from tests.traces import PLAIN, notifications
-from vimfed.child import Child
-from vimfed.keys import instance_key, partition_of
-from vimfed.oslo import instance_id_of
-from vimfed.ports import free_ports
+from streams.core.fold import fold
+from tests.support.brokers import new_kafka
+from tests.support.core_truth import Record
+from tests.support.traces import PLAIN, notifications
+from vimfed.kafka.partitions import partition_of
+from vimfed.local.child import Child
+from vimfed.model.keys import instance_key
+from vimfed.nova.oslo import instance_id_of
+from vimfed.process.ports import free_ports
 
 PARTITIONS = 4
 PREFIX = "bench"

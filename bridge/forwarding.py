@@ -2,9 +2,9 @@
 
 from typing import NamedTuple
 
-from vimfed import oslo
-from vimfed.kafka import OutgoingRecord
-from vimfed.notification_writer import RecordTooLargeError, notification_record
+from vimfed.kafka.clients import OutgoingRecord
+from vimfed.kafka.notification_writer import RecordTooLargeError, notification_record
+from vimfed.nova import oslo
 from vimfed.settings import KafkaSettings
 
 
@@ -13,7 +13,7 @@ class UnusableBodyError(Exception):
 
 
 class Arrival(NamedTuple):
-    """Where and when a body came; the names are those of ``vimfed.records.Notification``."""
+    """Where and when a body came; the names are those of ``vimfed.model.records.Notification``."""
 
     vim_id: str
     path: str

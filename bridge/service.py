@@ -9,20 +9,21 @@ from urllib.parse import urlsplit
 
 from aiokafka.errors import KafkaError
 
-from bridge.kafka import KafkaListener
-from bridge.known_instances import KnownInstances
-from bridge.poller_progress import PollerCollector, PollerCounters, PollerProgress
+from bridge.kafka.listener import KafkaListener
+from bridge.poller.known_instances import KnownInstances
+from bridge.poller.progress import PollerCollector, PollerCounters, PollerProgress
 from bridge.progress import Counters, Progress, ProgressCollector
-from bridge.rabbit import Delivery, RabbitListener, RejectionFilter
+from bridge.rabbit.listener import Delivery, RabbitListener, RejectionFilter
 from vimfed.errors import OperatorError
-from vimfed.kafka import OutgoingRecord, TopicMismatchError, ensure_topics
-from vimfed.metrics import MonitoringServer, new_registry
-from vimfed.notification_writer import NotificationWriter
-from vimfed.rights import bridge_needs
+from vimfed.kafka.clients import OutgoingRecord, TopicMismatchError
+from vimfed.kafka.notification_writer import NotificationWriter
+from vimfed.kafka.rights import bridge_needs
+from vimfed.kafka.topic_checks import ensure_topics
+from vimfed.process.metrics import MonitoringServer, new_registry
 from vimfed.settings import Settings, SettingsError, VimSettings
 
 if TYPE_CHECKING:
-    from bridge.poller import Poller
+    from bridge.poller.poller import Poller
 
 LOG = logging.getLogger(__name__)
 
@@ -174,7 +175,7 @@ class _Bridge:
         LOG.info("cloud %s: stopped", vim_id, extra={"vim_id": vim_id})
 
     def _add_poller(self, vim: VimSettings) -> None:
-        from bridge.poller import Poller  # openstacksdk: half a second, and 20 MB
+        from bridge.poller.poller import Poller  # openstacksdk: half a second, and 20 MB
 
         interval = vim.seconds_between_polls
         progress = PollerProgress(vim.vim_id, interval, self._poller_counters)

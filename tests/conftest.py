@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import Phase, settings
 
-from tests.brokers import RabbitMQ, new_kafka
-from vimfed.local_kafka import LocalKafka
+from tests.support.brokers import RabbitMQ, new_kafka
+from vimfed.local.kafka import LocalKafka
 
 # For who only wants to know whether something fails.
 settings.register_profile("unshrunk", phases=[Phase.explicit, Phase.reuse, Phase.generate])

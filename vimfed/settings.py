@@ -23,7 +23,7 @@ import msgspec
 from msgspec import Meta
 
 from vimfed.errors import UsageError
-from vimfed.identity import vim_id_of
+from vimfed.model.identity import vim_id_of
 
 ENV_PREFIX = "VIMFED_"
 NO_SETTINGS = frozenset({"VIMFED_CONFIG"})

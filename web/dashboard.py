@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from aiohttp import web
 
-from web.errors import ApiError, Problem
-from web.routes import Route
+from web.http.errors import ApiError, Problem
+from web.http.routes import Route
 
 MEDIA_TYPES = {
     ".css": "text/css",

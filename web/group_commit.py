@@ -8,8 +8,8 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 
-from vimfed.kafka import OutgoingRecord
-from web.errors import UnavailableError
+from vimfed.kafka.clients import OutgoingRecord
+from web.http.errors import UnavailableError
 
 MOST_BYTES = 64 * 2**20
 """Of records that wait or are being written."""

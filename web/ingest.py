@@ -18,28 +18,28 @@ import msgspec
 from aiohttp import web
 from msgspec import Raw, Struct, field
 
-from streams.normalise import Passed, normalise
-from vimfed import oslo
-from vimfed.bare_state import (
-    EVENT_PREFIX,
-    BareStateError,
-    bare_state_notification,
-    read_bare_state,
-)
-from vimfed.kafka import OutgoingRecord
-from vimfed.notification_writer import (
+from streams.core.normalise import Passed, normalise
+from vimfed.kafka.clients import OutgoingRecord
+from vimfed.kafka.notification_writer import (
     NotificationWriter,
     RecordTooLargeError,
     arrival_time,
     notification_record,
 )
-from vimfed.nova_states import TASK_STATES, VM_STATES
-from vimfed.records import Notification
+from vimfed.model.records import Notification
+from vimfed.nova import oslo
+from vimfed.nova.bare_state import (
+    EVENT_PREFIX,
+    BareStateError,
+    bare_state_notification,
+    read_bare_state,
+)
+from vimfed.nova.states import TASK_STATES, VM_STATES
 from vimfed.settings import Settings
-from web.access import CALLER, EVERYBODY
-from web.errors import ApiError, Problem, Unavailable, json_response
+from web.auth.access import CALLER, EVERYBODY
 from web.group_commit import GroupCommit
-from web.routes import Route, body_of, vim_id_in
+from web.http.errors import ApiError, Problem, Unavailable, json_response
+from web.http.routes import Route, body_of, vim_id_in
 
 MOST_ENTRIES = 1000
 """Entries of one request."""

@@ -3,12 +3,12 @@
 import msgspec
 from aiohttp import web
 
-from streams.worker import StreamWorker
-from vimfed.metrics import health_response, metrics_response
-from web.access import CALLER
-from web.errors import json_response
-from web.replica import Replica
-from web.routes import Route
+from streams.worker.worker import StreamWorker
+from vimfed.process.metrics import health_response, metrics_response
+from web.auth.access import CALLER
+from web.http.errors import json_response
+from web.http.routes import Route
+from web.queries.replica import Replica
 
 
 class Healthy(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,27 +5,27 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 from aiohttp import web
-from faust.web.drivers.aiohttp import Web
 
-from streams.worker import StreamWorker
-from vimfed.kafka import tls_context
-from vimfed.metrics import Readiness
-from vimfed.ports import refuse_port_in_use
+from streams.engine.apps import web_server_of
+from streams.worker.worker import StreamWorker
+from vimfed.process.metrics import Readiness
+from vimfed.process.ports import refuse_port_in_use
+from vimfed.process.tls import tls_context
 from vimfed.settings import Settings
-from web.access import Access, peer_headers, refuse_open_door
-from web.connections import ConnectionRunner
+from web.auth.access import Access, peer_headers, refuse_open_door
 from web.dashboard import Dashboard
-from web.errors import errors_as_json
-from web.fair_share import FairShare
-from web.gather import Gather
+from web.http.connections import ConnectionRunner
+from web.http.errors import errors_as_json
+from web.http.fair_share import FairShare
+from web.http.openapi import Documentation
+from web.http.request_metrics import RequestMetrics
+from web.http.routes import add_routes
 from web.ingest import Ingest
-from web.live import LiveEvents
-from web.openapi import Documentation
+from web.live.live import LiveEvents
 from web.probes import Probes
-from web.queries import Queries
-from web.replica import Replica
-from web.request_metrics import RequestMetrics
-from web.routes import add_routes
+from web.queries.gather import Gather
+from web.queries.queries import Queries
+from web.queries.replica import Replica
 from web.subscriptions import Subscriptions
 from web.workers import Workers
 
@@ -61,9 +61,7 @@ def serve(worker: StreamWorker) -> None:
     The routes are aiohttp's own, on Faust's web server: Faust's views know no optional slash, no
     limit of the body's size, and no errors as JSON.
     """
-    server = worker.app.web
-    if not isinstance(server, Web):
-        raise TypeError(f"Faust's web server is not aiohttp's, but {type(server)}")
+    server = web_server_of(worker.app)
     server._runner = ConnectionRunner(server.web_app)
     replica = Replica(worker)
     gather = Gather(replica)

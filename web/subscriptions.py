@@ -10,7 +10,8 @@ import msgspec
 from aiohttp import web
 from aiokafka.errors import KafkaError
 
-from streams.filters import (
+from streams.core.kinds import KINDS
+from streams.subscriptions.filters import (
     DEFAULT,
     HOLDS_AFTER,
     MOST,
@@ -18,13 +19,12 @@ from streams.filters import (
     SubscriptionHistory,
     default_subscription,
 )
-from streams.kinds import KINDS
-from streams.subscription_log import SubscriptionLog
+from streams.subscriptions.log import SubscriptionLog
+from vimfed.model.times import utc_text
 from vimfed.settings import Settings
-from vimfed.times import utc_text
-from web.access import CALLER
-from web.errors import ApiError, Problem, Unavailable, UnavailableError, json_response
-from web.routes import Route, body_of
+from web.auth.access import CALLER
+from web.http.errors import ApiError, Problem, Unavailable, UnavailableError, json_response
+from web.http.routes import Route, body_of
 
 LARGEST = 100_000
 """Bytes of JSON that one may take."""

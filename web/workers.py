@@ -10,11 +10,11 @@ import aiohttp
 import msgspec
 from aiohttp import web
 
-from streams.worker import StreamWorker
-from web.errors import json_response
-from web.gather import DEADLINE, PEER_PATH, Gather
-from web.replica import Replica
-from web.routes import Route
+from streams.worker.worker import StreamWorker
+from web.http.errors import json_response
+from web.http.routes import Route
+from web.queries.gather import DEADLINE, PEER_PATH, Gather
+from web.queries.replica import Replica
 
 REPORT_PATH = PEER_PATH + "worker"
 

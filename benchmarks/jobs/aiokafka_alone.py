@@ -11,7 +11,7 @@ from pathlib import Path
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from benchmarks.jobs.folding import fold_one
-from streams.partition_stores import PartitionStores
+from streams.engine.partition_stores import PartitionStores
 
 
 async def main(bootstrap: str, source: str, events: str, changelog: str, folder: str) -> None:

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 
-from streams.normalise import Passed, decode_notification, normalise
-from streams.transition import decode_row, encode_event, encode_row, transition
+from streams.core.normalise import Passed, decode_notification, normalise
+from streams.core.transition import transition
+from vimfed.model.records import decode_row, encode_event, encode_row
 
 
 def fold_one(

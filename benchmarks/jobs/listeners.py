@@ -15,7 +15,7 @@ from typing import Any
 import oslo_messaging
 from oslo_config import cfg
 
-from vimfed.oslo import PRIORITIES
+from vimfed.nova.oslo import PRIORITIES
 
 EXCHANGE = "nova"
 TOPICS = ("notifications", "versioned_notifications")

@@ -10,7 +10,7 @@ import time
 import oslo_messaging
 from oslo_config import cfg
 
-from tests.vm_events import SPEC_EXAMPLE
+from tests.support.vm_events import SPEC_EXAMPLE
 
 INSTANCES = 100
 EVENT_TYPES = tuple(

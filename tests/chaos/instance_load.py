@@ -15,9 +15,10 @@ from typing import Any, NamedTuple, Protocol, Self
 import msgspec
 from confluent_kafka import Producer
 
-from tests.nova_messages import spec_example
-from vimfed.keys import instance_key, partition_of
-from vimfed.records import Notification
+from tests.support.nova_messages import spec_example
+from vimfed.kafka.partitions import partition_of
+from vimfed.model.keys import instance_key
+from vimfed.model.records import Notification
 
 VIM_ID = "CloudOwner_RegionOne"
 INSTANCES = "/api/multicloud/v1/CloudOwner/RegionOne/instances"

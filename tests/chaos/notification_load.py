@@ -10,8 +10,8 @@ from typing import NamedTuple, Protocol
 
 from confluent_kafka import Message
 
-from tests.notifications import body
-from tests.topics import count_records, read_topic
+from tests.support.notifications import body
+from tests.support.topics import count_records, read_topic
 
 INSTANCES = 50
 

@@ -16,19 +16,20 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from tests.bridge_process import BridgeProcess, eventually
-from tests.brokers import RabbitMQ, new_kafka
 from tests.chaos import LONG
 from tests.chaos.notification_load import Sender, load, numbered_body, wait_for_all
-from tests.core_truth import core_truth
-from tests.notifications import RabbitSender
-from tests.slow_link import SlowLink
-from tests.topics import count_records, read_topic
-from tests.traces import DATA, PLAIN, truth
-from vimfed.local_kafka import LocalKafka
-from vimfed.ports import free_ports
-from vimfed.records import InstanceState
-from vimfed.topics import TopicNames
+from tests.support.bridge_process import BridgeProcess, eventually
+from tests.support.brokers import RabbitMQ, new_kafka
+from tests.support.core_truth import core_truth
+from tests.support.notifications import RabbitSender
+from tests.support.paths import DATA
+from tests.support.slow_link import SlowLink
+from tests.support.topics import count_records, read_topic
+from tests.support.traces import PLAIN, truth
+from vimfed.kafka.topics import TopicNames
+from vimfed.local.kafka import LocalKafka
+from vimfed.model.records import InstanceState
+from vimfed.process.ports import free_ports
 
 KILLS = 20 if LONG else 3
 OUTAGE = 30.0 if LONG else 5.0

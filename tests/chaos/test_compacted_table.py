@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from streams.partition_stores import PartitionStores
-from streams.transition import decode_row
-from tests.brokers import new_kafka
+from streams.engine.partition_stores import PartitionStores
 from tests.chaos import LONG
 from tests.chaos.instance_load import INSTANCES, MortalLoad
 from tests.chaos.test_workers import CLOUD, PARTITIONS, Chaos
-from tests.core_truth import CoreTruth, Record, folded, records_on
 from tests.e2e.stack import Stack, eventually
-from tests.topic_changes import BUSY_CLEANER, QUICK_COMPACTION, change_topic, make_anew
-from tests.vm_events import create_topics
-from vimfed.keys import partition_of
+from tests.support.brokers import new_kafka
+from tests.support.core_truth import CoreTruth, Record, folded, records_on
+from tests.support.topic_changes import BUSY_CLEANER, QUICK_COMPACTION, change_topic, make_anew
+from tests.support.vm_events import create_topics
+from vimfed.kafka.partitions import partition_of
+from vimfed.model.records import decode_row
 
 pytestmark = pytest.mark.timeout(1800 if LONG else 400)
 

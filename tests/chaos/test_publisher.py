@@ -9,15 +9,15 @@ from typing import Any
 
 import aiohttp
 
-from tests.brokers import new_kafka
 from tests.chaos import LONG
 from tests.e2e.stack import Stack, eventually
-from tests.message_router import MessageRouter
-from tests.topics import read_topic
-from tests.vm_events import create_topics, vm_event, write_events
-from vimfed.local_kafka import LocalKafka
-from vimfed.ports import free_ports
-from vimfed.records import VmEvent
+from tests.support.brokers import new_kafka
+from tests.support.message_router import MessageRouter
+from tests.support.topics import read_topic
+from tests.support.vm_events import create_topics, vm_event, write_events
+from vimfed.local.kafka import LocalKafka
+from vimfed.model.records import VmEvent
+from vimfed.process.ports import free_ports
 
 KILLS = 20 if LONG else 3
 OUTAGE = 60.0 if LONG else 10.0

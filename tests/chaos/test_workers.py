@@ -12,15 +12,15 @@ from typing import NamedTuple
 
 import pytest
 
-from streams.partition_stores import PartitionStores
-from streams.revision import is_older
-from streams.transition import decode_event
-from tests.brokers import new_kafka
+from streams.core.revision import is_older
+from streams.engine.partition_stores import PartitionStores
 from tests.chaos import LONG
 from tests.chaos.instance_load import ENDED, STATUS, Client, Load, outages
-from tests.core_truth import core_truth, newest_values, records_on
 from tests.e2e.stack import Stack, eventually
-from vimfed.local_kafka import LocalKafka
+from tests.support.brokers import new_kafka
+from tests.support.core_truth import core_truth, newest_values, records_on
+from vimfed.local.kafka import LocalKafka
+from vimfed.model.records import decode_event
 
 pytestmark = pytest.mark.timeout(1200 if LONG else 300)
 

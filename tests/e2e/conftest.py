@@ -6,7 +6,7 @@ import pytest
 import pytest_asyncio
 
 from tests.e2e.stack import Stack
-from vimfed.local_kafka import LocalKafka
+from vimfed.local.kafka import LocalKafka
 
 INGEST_RATE = 500
 REGIONS = ("queries", "ingest", "openapi", "robustness", "live", "dashboard")

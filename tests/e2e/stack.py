@@ -13,10 +13,10 @@ from typing import Any, Self, TypeVar
 
 import aiohttp
 
-from tests.described import Described
-from vimfed.child import Child
-from vimfed.ports import free_ports
-from vimfed.topics import TopicNames
+from tests.support.described import Described
+from vimfed.kafka.topics import TopicNames
+from vimfed.local.child import Child
+from vimfed.process.ports import free_ports
 
 T = TypeVar("T")
 

@@ -16,16 +16,16 @@ import pytest
 import pytest_asyncio
 import trustme
 
-from streams.worker import StreamWorker
+from streams.worker.worker import StreamWorker
 from tests.e2e.notifications_topic import NotificationsTopic
 from tests.e2e.stack import Stack, eventually
-from tests.keystone import Keystone
-from tests.server_sent import event_stream
-from vimfed.local_kafka import LocalKafka
-from vimfed.ports import free_ports
+from tests.support.keystone import Keystone
+from tests.support.server_sent import event_stream
+from vimfed.local.kafka import LocalKafka
+from vimfed.process.ports import free_ports
 from vimfed.settings import Settings, SettingsError
-from web.passwords import hash_password
-from web.routes import ROUTES, Route
+from web.auth.passwords import hash_password
+from web.http.routes import ROUTES, Route
 from web.service import serve
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")

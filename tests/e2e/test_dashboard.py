@@ -17,7 +17,7 @@ from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 from tests.e2e.notifications_topic import NotificationsTopic
 from tests.e2e.stack import Stack, eventually
-from vimfed.local_kafka import LocalKafka
+from vimfed.local.kafka import LocalKafka
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from tests.e2e.stack import Stack, eventually
-from tests.malformed import malformed_requests, request
+from tests.support.malformed import malformed_requests, request
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 

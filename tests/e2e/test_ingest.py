@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.core_truth import records_on
 from tests.e2e.conftest import INGEST_RATE
 from tests.e2e.stack import Stack, eventually
-from tests.notifications import body
+from tests.support.core_truth import records_on
+from tests.support.notifications import body
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 

@@ -13,9 +13,9 @@ import pytest_asyncio
 
 from tests.e2e.notifications_topic import NotificationsTopic
 from tests.e2e.stack import Stack, eventually
-from tests.server_sent import event_stream
-from tests.vm_events import vm_event, write_events
-from vimfed.records import VmEvent
+from tests.support.server_sent import event_stream
+from tests.support.vm_events import vm_event, write_events
+from vimfed.model.records import VmEvent
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 

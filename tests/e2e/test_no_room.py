@@ -10,9 +10,9 @@ import pytest
 
 from tests.e2e.notifications_topic import NotificationsTopic
 from tests.e2e.stack import Stack, eventually
-from tests.topic_changes import change_topic
-from tests.vm_events import VIM_ID
-from vimfed.local_kafka import LocalKafka
+from tests.support.topic_changes import change_topic
+from tests.support.vm_events import VIM_ID
+from vimfed.local.kafka import LocalKafka
 
 CLOUD = {"cloud_owner": "CloudOwner", "cloud_region_id": "RegionOne"}
 MOST_FILE_BYTES = 300_000

@@ -12,10 +12,10 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from tests.e2e.stack import Stack
+from tests.support.paths import DATA
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
-DATA = Path(__file__).parent.parent / "data"
 EXPECTED = {
     ("post", "/{vim_id}/check_vim_status"),
     ("post", "/api/multicloud/v0/{vim_id}/check_vim_status"),

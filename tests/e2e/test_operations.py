@@ -26,10 +26,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.e2e.notifications_topic import NotificationsTopic
 from tests.e2e.stack import Stack, eventually
-from vimfed.local_kafka import LocalKafka
-from vimfed.ports import free_ports
+from tests.support.paths import PROJECT
+from vimfed.local.kafka import LocalKafka
+from vimfed.process.ports import free_ports
 
-PROJECT = Path(__file__).parent.parent.parent
 DASHBOARD: dict[str, Any] = json.loads(
     (PROJECT / "deploy" / "grafana" / "vim-event-federation.json").read_text()
 )

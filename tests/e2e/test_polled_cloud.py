@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.bridge_process import BridgeProcess
 from tests.e2e.stack import Stack, eventually
-from tests.stub_nova import StubNova
+from tests.support.bridge_process import BridgeProcess
+from tests.support.stub_nova import StubNova
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 

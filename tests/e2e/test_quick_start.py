@@ -7,10 +7,10 @@ import sys
 import uuid
 from pathlib import Path
 
-from vimfed.local_kafka import LocalKafka
-from vimfed.ports import free_ports
+from tests.support.paths import PROJECT
+from vimfed.local.kafka import LocalKafka
+from vimfed.process.ports import free_ports
 
-PROJECT = Path(__file__).parent.parent.parent
 QUICK_START = (PROJECT / "docs" / "quick-start.md").read_text()
 RUN = re.compile(r"^```sh run\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

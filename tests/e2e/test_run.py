@@ -15,11 +15,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.waiting import eventually
-from vimfed.local_kafka import answers
-from vimfed.ports import free_ports
-
-PROJECT = Path(__file__).parent.parent.parent
+from tests.support.paths import PROJECT
+from tests.support.waiting import eventually
+from vimfed.local.kafka import answers
+from vimfed.process.ports import free_ports
 
 
 class Vimfed:

@@ -7,13 +7,13 @@ from pathlib import Path
 import aiohttp
 from confluent_kafka import Producer
 
-from streams.filters import MOST
+from streams.subscriptions.filters import MOST
 from tests.e2e.stack import Stack, eventually
-from tests.topics import read_topic
-from tests.vm_events import vm_event, write_events
-from vimfed.local_kafka import LocalKafka
-from vimfed.ports import free_ports
-from vimfed.records import VmEvent
+from tests.support.topics import read_topic
+from tests.support.vm_events import vm_event, write_events
+from vimfed.local.kafka import LocalKafka
+from vimfed.model.records import VmEvent
+from vimfed.process.ports import free_ports
 
 EFFECTIVE_WITHIN = 2.0
 PATH = "/api/multicloud/v1/subscriptions/a"

@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from tests.brokers import new_kafka
-from tests.core_truth import newest_values, records_on
 from tests.e2e.notifications_topic import PARTITIONS, NotificationsTopic
 from tests.e2e.stack import Stack, eventually
-from tests.topic_changes import BUSY_CLEANER, QUICK_COMPACTION, change_topic, make_anew
-from tests.vm_events import VIM_ID, create_topics
-from vimfed.keys import instance_key, partition_of
-from vimfed.local_kafka import LocalKafka
+from tests.support.brokers import new_kafka
+from tests.support.core_truth import newest_values, records_on
+from tests.support.topic_changes import BUSY_CLEANER, QUICK_COMPACTION, change_topic, make_anew
+from tests.support.vm_events import VIM_ID, create_topics
+from vimfed.kafka.partitions import partition_of
+from vimfed.local.kafka import LocalKafka
+from vimfed.model.keys import instance_key
 
 INSTANCES = "/api/multicloud/v1/CloudOwner/RegionOne/instances"
 CLOUD = {"cloud_owner": "CloudOwner", "cloud_region_id": "RegionOne"}

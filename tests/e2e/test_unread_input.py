@@ -13,10 +13,11 @@ from confluent_kafka.admin import AdminClient
 
 from tests.e2e.notifications_topic import PARTITIONS, NotificationsTopic
 from tests.e2e.stack import Stack, eventually
-from tests.topics import count_records
-from tests.vm_events import VIM_ID, vm_event, write_events
-from vimfed.keys import instance_key, partition_of
-from vimfed.local_kafka import LocalKafka
+from tests.support.topics import count_records
+from tests.support.vm_events import VIM_ID, vm_event, write_events
+from vimfed.kafka.partitions import partition_of
+from vimfed.local.kafka import LocalKafka
+from vimfed.model.keys import instance_key
 
 CLOUD = {"cloud_owner": "CloudOwner", "cloud_region_id": "RegionOne"}
 PROCESSES = ("worker", "publisher")

@@ -8,13 +8,30 @@ import msgspec
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from streams.transition import decode_event, decode_row
 from tests.e2e.stack import Stack, eventually
-from tests.release_data import CLOUD, LIVES, PARTITIONS, Kept, both, kept, life, records_of, write
-from tests.topics import read_topic, values
-from tests.vm_events import create_topics
-from vimfed.local_kafka import LocalKafka
-from vimfed.records import SCHEMA_VERSION, InstanceState, NewerSchemaError, Notification, VmEvent
+from tests.support.release_data import (
+    CLOUD,
+    LIVES,
+    PARTITIONS,
+    Kept,
+    both,
+    kept,
+    life,
+    records_of,
+    write,
+)
+from tests.support.topics import read_topic, values
+from tests.support.vm_events import create_topics
+from vimfed.local.kafka import LocalKafka
+from vimfed.model.records import (
+    SCHEMA_VERSION,
+    InstanceState,
+    NewerSchemaError,
+    Notification,
+    VmEvent,
+    decode_event,
+    decode_row,
+)
 
 TOPICS = ("notifications", "changelog", "events", "subscriptions")
 PAUSED = 1

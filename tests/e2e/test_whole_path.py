@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from tests.brokers import RabbitMQ
-from tests.core_truth import Record, core_truth, records_on
 from tests.e2e.stack import Stack, eventually
-from tests.nova_messages import spec_example
+from tests.support.brokers import RabbitMQ
+from tests.support.core_truth import Record, core_truth, records_on
+from tests.support.nova_messages import spec_example
+from tests.support.paths import DATA
 from vimfed.cli.replay import RecordedMessage, read_trace, replay
-from vimfed.local_kafka import LocalKafka
+from vimfed.local.kafka import LocalKafka
 
-DATA = Path(__file__).parent.parent / "data"
 TRACE = DATA / "nova-34-trace.jsonl.gz"
 TRUTH: dict[str, Any] = json.loads((DATA / "nova-34-truth.json").read_text())["servers"]
 SPEC_EXAMPLE = spec_example()

@@ -9,14 +9,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.core_truth import Record, newest_values, records_on
 from tests.e2e.notifications_topic import PARTITIONS, NotificationsTopic
 from tests.e2e.stack import Stack, eventually
-from tests.nova_messages import spec_example
-from vimfed.kafka import MAX_RECORD_BYTES
-from vimfed.keys import instance_key, partition_of
-from vimfed.local_kafka import LocalKafka
-from vimfed.records import Notification
+from tests.support.core_truth import Record, newest_values, records_on
+from tests.support.nova_messages import spec_example
+from vimfed.kafka.partitions import partition_of
+from vimfed.local.kafka import LocalKafka
+from vimfed.model.keys import instance_key
+from vimfed.model.records import MAX_RECORD_BYTES, Notification
 
 VIM_ID = "CloudOwner_RegionOne"
 INSTANCES = "/api/multicloud/v1/CloudOwner/RegionOne/instances"

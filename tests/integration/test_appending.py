@@ -4,11 +4,12 @@ import uuid
 
 import pytest
 
-from vimfed.appending import RECORD_REFUSALS, InvalidRecordError, append_all
-from vimfed.kafka import OutgoingRecord, ensure_topic, idempotent_producer
-from vimfed.local_kafka import LocalKafka
+from vimfed.kafka.appending import RECORD_REFUSALS, InvalidRecordError, append_all
+from vimfed.kafka.clients import OutgoingRecord, idempotent_producer
+from vimfed.kafka.topic_checks import ensure_topic
+from vimfed.kafka.topics import TopicSpec
+from vimfed.local.kafka import LocalKafka
 from vimfed.settings import KafkaSettings
-from vimfed.topics import TopicSpec
 
 
 async def refusal(kafka: LocalKafka, topic_configs: dict[str, str], record: bytes) -> Exception:

@@ -13,9 +13,9 @@ from confluent_kafka import OFFSET_END, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from tests.bridge_process import BridgeProcess, eventually
-from tests.brokers import RabbitMQ
-from tests.notifications import (
+from tests.support.bridge_process import BridgeProcess, eventually
+from tests.support.brokers import RabbitMQ
+from tests.support.notifications import (
     TOPICS,
     RabbitSender,
     body,
@@ -23,10 +23,10 @@ from tests.notifications import (
     rabbit_sender,
     send_to_kafka,
 )
-from tests.topics import headers_of, read_topic, values, wait_for_records
-from vimfed.local_kafka import LocalKafka
-from vimfed.oslo import PRIORITIES
-from vimfed.ports import free_ports
+from tests.support.topics import headers_of, read_topic, values, wait_for_records
+from vimfed.local.kafka import LocalKafka
+from vimfed.nova.oslo import PRIORITIES
+from vimfed.process.ports import free_ports
 
 SECRET = "gAAAAABtoken"
 CLOUD = "Owner_Region"

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.bridge_process import eventually
-from tests.brokers import RabbitMQ
-from tests.listening import Listening
+from tests.support.bridge_process import eventually
+from tests.support.brokers import RabbitMQ
+from tests.support.listening import Listening
 
 STUCK_AFTER = 6.0
 """More than the 5 s that oslo's polling thread sleeps while nothing comes."""

@@ -14,12 +14,12 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from tests.bridge_process import BridgeProcess, eventually
-from tests.brokers import RabbitMQ, new_kafka
-from tests.notifications import body, rabbit_sender, send_to_kafka
-from tests.topics import wait_for_records
-from vimfed.local_kafka import LocalKafka
-from vimfed.ports import free_ports
+from tests.support.bridge_process import BridgeProcess, eventually
+from tests.support.brokers import RabbitMQ, new_kafka
+from tests.support.notifications import body, rabbit_sender, send_to_kafka
+from tests.support.topics import wait_for_records
+from vimfed.local.kafka import LocalKafka
+from vimfed.process.ports import free_ports
 
 CLOUD = "Owner_Region"
 PASSWORD = "scram-secret"

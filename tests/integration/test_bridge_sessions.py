@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 import amqp
 import pytest
 
-from tests.bridge_process import eventually
-from tests.brokers import RabbitMQ
-from tests.listening import Listening
-from tests.notifications import rabbit_sender
+from tests.support.bridge_process import eventually
+from tests.support.brokers import RabbitMQ
+from tests.support.listening import Listening
+from tests.support.notifications import rabbit_sender
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from tests.brokers import RabbitMQ, new_kafka
-from vimfed import local_kafka
-from vimfed.local_kafka import (
+from tests.support.brokers import RabbitMQ, new_kafka
+from vimfed.local import kafka as local_kafka
+from vimfed.local.kafka import (
     BrokerDiedError,
     FetchError,
     JavaMissingError,
@@ -19,7 +19,7 @@ from vimfed.local_kafka import (
     LocalKafkaError,
     answers,
 )
-from vimfed.ports import PortInUseError, free_ports
+from vimfed.process.ports import PortInUseError, free_ports
 
 
 def topics_of(bootstrap: str) -> set[str]:

@@ -13,9 +13,9 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from tests.brokers import GuardedKafka
-from vimfed.kafka import ensure_topics
-from vimfed.rights import Need, merged, needs_by_process
+from tests.support.brokers import GuardedKafka
+from vimfed.kafka.rights import Need, merged, needs_by_process
+from vimfed.kafka.topic_checks import ensure_topics
 from vimfed.settings import KafkaSettings
 
 USERS = [f"user-{number}" for number in range(10)]

@@ -11,18 +11,19 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from bridge.kafka import KafkaListener
+from bridge.kafka.listener import KafkaListener
 from bridge.progress import Counters, Progress
 from tests.e2e.notifications_topic import PARTITIONS, NotificationsTopic
 from tests.e2e.stack import Stack, eventually
-from tests.notifications import body
-from tests.topics import read_topic
-from vimfed.kafka import OutgoingRecord, ensure_topics
-from vimfed.local_kafka import LocalKafka
-from vimfed.metrics import new_registry
-from vimfed.notification_writer import NotificationWriter
+from tests.support.notifications import body
+from tests.support.topics import read_topic
+from vimfed.kafka.clients import OutgoingRecord
+from vimfed.kafka.notification_writer import NotificationWriter
+from vimfed.kafka.topic_checks import ensure_topics
+from vimfed.kafka.topics import topic_specs
+from vimfed.local.kafka import LocalKafka
+from vimfed.process.metrics import new_registry
 from vimfed.settings import KafkaSettings, VimSettings
-from vimfed.topics import topic_specs
 
 CODECS = ("gzip", "snappy", "lz4", "zstd")
 CLOUD = {"cloud_owner": "Owner", "cloud_region_id": "Region"}

@@ -25,13 +25,13 @@ from confluent_kafka import OFFSET_END, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from tests.e2e.stack import Stack, eventually
-from tests.topics import count_records, read_topic
-from tests.vm_events import create_topics, vm_event, write_events
-from vimfed.keys import instance_key
-from vimfed.local_kafka import CACHE, LocalKafka
-from vimfed.ports import free_ports
+from tests.support.topics import count_records, read_topic
+from tests.support.vm_events import create_topics, vm_event, write_events
+from vimfed.local.kafka import CACHE, LocalKafka
+from vimfed.model.keys import instance_key
+from vimfed.process.ports import free_ports
 from vimfed.settings import KafkaSettings, Settings
-from web.gateway import Gateway
+from web.gateway.service import Gateway
 
 ONAPSDK = "onapsdk==14.6.0"
 

@@ -8,15 +8,14 @@ import msgspec
 import pytest
 from confluent_kafka import Producer
 
-from bridge.known_instances import KnownInstances, KnownInstancesError
-from streams.transition import encode_row
-from tests.topics import count_records
-from vimfed.kafka import ensure_topics
-from vimfed.keys import instance_key
-from vimfed.local_kafka import LocalKafka
-from vimfed.records import SCHEMA_VERSION, InstanceState, Source
+from bridge.poller.known_instances import KnownInstances, KnownInstancesError
+from tests.support.topics import count_records
+from vimfed.kafka.topic_checks import ensure_topics
+from vimfed.kafka.topics import TopicNames
+from vimfed.local.kafka import LocalKafka
+from vimfed.model.keys import instance_key
+from vimfed.model.records import SCHEMA_VERSION, InstanceState, Source, encode_row
 from vimfed.settings import KafkaSettings
-from vimfed.topics import TopicNames
 
 
 class Changelog:

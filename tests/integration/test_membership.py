@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from streams.apps import consume, consumer_of, new_app
-from streams.batched_transport import RecordBatch
-from tests.vm_events import create_topics
-from vimfed.local_kafka import LocalKafka
+from streams.engine.apps import consume, consumer_of, new_app
+from streams.engine.batched_transport import RecordBatch
+from tests.support.vm_events import create_topics
+from vimfed.kafka.topics import TopicNames
+from vimfed.local.kafka import LocalKafka
 from vimfed.settings import KafkaSettings, Settings, WorkerSettings
-from vimfed.topics import TopicNames
 
 SESSION = 6.0
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

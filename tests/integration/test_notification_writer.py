@@ -9,14 +9,15 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from tests.brokers import new_kafka
-from tests.topics import headers_of, read_topic
-from vimfed import notification_writer
-from vimfed.kafka import OutgoingRecord, ensure_topics
-from vimfed.local_kafka import LocalKafka
-from vimfed.notification_writer import NotificationWriter
+from tests.support.brokers import new_kafka
+from tests.support.topics import headers_of, read_topic
+from vimfed.kafka import notification_writer
+from vimfed.kafka.clients import OutgoingRecord
+from vimfed.kafka.notification_writer import NotificationWriter
+from vimfed.kafka.topic_checks import ensure_topics
+from vimfed.kafka.topics import TopicNames
+from vimfed.local.kafka import LocalKafka
 from vimfed.settings import KafkaSettings
-from vimfed.topics import TopicNames
 
 
 async def test_when_one_clouds_write_gives_its_producer_up_the_others_try_again_at_once(

@@ -20,16 +20,16 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from tests.brokers import new_kafka
 from tests.e2e.stack import Stack, eventually
-from tests.message_router import MessageRouter
-from tests.slow_link import SlowLink
-from tests.topics import headers_of, read_topic
-from tests.vm_events import create_topics, vm_event, write_events
-from vimfed.keys import partition_of
-from vimfed.local_kafka import LocalKafka
-from vimfed.ports import free_ports
-from vimfed.records import VmEvent
+from tests.support.brokers import new_kafka
+from tests.support.message_router import MessageRouter
+from tests.support.slow_link import SlowLink
+from tests.support.topics import headers_of, read_topic
+from tests.support.vm_events import create_topics, vm_event, write_events
+from vimfed.kafka.partitions import partition_of
+from vimfed.local.kafka import LocalKafka
+from vimfed.model.records import VmEvent
+from vimfed.process.ports import free_ports
 
 INSTANCES = 20
 SINCE = ("--since", "2020-01-01")

@@ -10,19 +10,19 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from streams.kinds import STATE
-from streams.transition import decode_row
-from tests.bridge_process import BridgeProcess, eventually
-from tests.brokers import RabbitMQ
-from tests.core_truth import CoreTruth, core_truth
-from tests.playing import play
+from streams.core.kinds import STATE
 from tests.real_nova.cloud import RealNova
 from tests.real_nova.environment import nova_python
-from vimfed.keys import instance_key, partition_of
-from vimfed.local_kafka import LocalKafka
-from vimfed.records import VmEvent
+from tests.support.bridge_process import BridgeProcess, eventually
+from tests.support.brokers import RabbitMQ
+from tests.support.core_truth import CoreTruth, core_truth
+from tests.support.playing import play
+from vimfed.kafka.partitions import partition_of
+from vimfed.kafka.topics import TopicNames
+from vimfed.local.kafka import LocalKafka
+from vimfed.model.keys import instance_key
+from vimfed.model.records import VmEvent, decode_row
 from vimfed.settings import KafkaSettings
-from vimfed.topics import TopicNames
 
 CLOUD = {"cloud_owner": "openstack", "cloud_region_id": "polled"}
 VIM = "openstack_polled"

@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import pytest
 
-import bridge.comparison
-from tests.polled import Polled
-from tests.stub_nova import OWN_PROJECT, StubNova
-from tests.waiting import eventually
+import bridge.poller.comparison
+from tests.support.polled import Polled
+from tests.support.stub_nova import OWN_PROJECT, StubNova
+from tests.support.waiting import eventually
 
 WEEK = timedelta(days=7)
 
@@ -184,7 +184,7 @@ def test_another_clouds_api_deletes_nothing_before_somebody_could_see_to_it(
     nova: StubNova, caplog: pytest.LogCaptureFixture
 ) -> None:
     nova.add()
-    known = [str(uuid.uuid4()) for _ in range(bridge.comparison.DOUBTFUL)]
+    known = [str(uuid.uuid4()) for _ in range(bridge.poller.comparison.DOUBTFUL)]
     with Polled(nova.login(), known=known, compare_interval=3) as polled:
         eventually(lambda: polled.progress.why_not_compared, 10)
         polled.wait_for_cycles(3)

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-import bridge.poller
-from bridge.poller import HEAD_START
-from bridge.poller_progress import PollerCounters, PollerProgress
-from tests.bridge_process import BridgeProcess
-from tests.fault_proxy import FaultProxy
-from tests.polled import Polled
-from tests.stub_nova import StubNova
-from tests.waiting import eventually
+import bridge.poller.poller
+from bridge.poller.poller import HEAD_START
+from bridge.poller.progress import PollerCounters, PollerProgress
+from tests.support.bridge_process import BridgeProcess
+from tests.support.fault_proxy import FaultProxy
+from tests.support.polled import Polled
+from tests.support.stub_nova import StubNova
+from tests.support.waiting import eventually
 from vimfed.cli import check
-from vimfed.local_kafka import LocalKafka
+from vimfed.local.kafka import LocalKafka
 from vimfed.settings import KafkaSettings, Settings, VimSettings
 
 

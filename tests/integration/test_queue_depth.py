@@ -9,16 +9,16 @@ import pytest
 from confluent_kafka import Producer
 from prometheus_client import CollectorRegistry
 
-import bridge.kafka
-import bridge.rabbit
-from bridge.kafka import KafkaListener
+import bridge.kafka.listener
+import bridge.rabbit.listener
+from bridge.kafka.listener import KafkaListener
 from bridge.progress import Counters, Progress, ProgressCollector
-from bridge.rabbit import RabbitListener
-from tests.brokers import RabbitMQ
+from bridge.rabbit.listener import RabbitListener
 from tests.e2e.stack import eventually
-from tests.notifications import body, rabbit_sender, send_to_kafka
-from vimfed.kafka import OutgoingRecord
-from vimfed.local_kafka import LocalKafka
+from tests.support.brokers import RabbitMQ
+from tests.support.notifications import body, rabbit_sender, send_to_kafka
+from vimfed.kafka.clients import OutgoingRecord
+from vimfed.local.kafka import LocalKafka
 from vimfed.settings import KafkaSettings, VimSettings
 
 

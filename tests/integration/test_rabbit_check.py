@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 import amqp
 import pytest
 
-from bridge.rabbit_check import look_at_cloud
-from tests.brokers import RabbitMQ
+from bridge.rabbit.check import look_at_cloud
+from tests.support.brokers import RabbitMQ
 from vimfed.settings import VimSettings
 
 

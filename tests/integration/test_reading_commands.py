@@ -12,11 +12,11 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from msgspec.structs import replace
 
-from tests.vm_events import create_topics, vm_event
+from tests.support.vm_events import create_topics, vm_event
 from vimfed.cli import main
-from vimfed.keys import instance_key
-from vimfed.local_kafka import LocalKafka
-from vimfed.ports import free_ports
+from vimfed.local.kafka import LocalKafka
+from vimfed.model.keys import instance_key
+from vimfed.process.ports import free_ports
 
 COMMANDS = [
     ("events", ["events"]),

@@ -13,7 +13,8 @@ import pytest
 from click.testing import CliRunner
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-from tests.brokers import RabbitMQ
+from tests.support.brokers import RabbitMQ
+from tests.support.paths import DATA
 from vimfed.cli import main
 from vimfed.cli.replay import (
     RecordedMessage,
@@ -23,10 +24,10 @@ from vimfed.cli.replay import (
     replay,
 )
 from vimfed.errors import OperatorError
-from vimfed.local_kafka import LocalKafka
-from vimfed.ports import free_ports
+from vimfed.local.kafka import LocalKafka
+from vimfed.process.ports import free_ports
 
-TRACE = Path(__file__).parent.parent / "data" / "nova-34-trace.jsonl.gz"
+TRACE = DATA / "nova-34-trace.jsonl.gz"
 
 
 def recorded_messages(count: int, topic: str = "") -> list[RecordedMessage]:

@@ -17,22 +17,23 @@ import msgspec
 import pytest
 from confluent_kafka import Producer
 
-from bridge.kafka import KafkaListener
-from bridge.known_instances import KnownInstances, KnownInstancesError
+from bridge.kafka.listener import KafkaListener
+from bridge.poller.known_instances import KnownInstances, KnownInstancesError
 from bridge.progress import Counters, Progress
-from tests.brokers import GuardedKafka
 from tests.e2e.stack import eventually
-from tests.nova_messages import spec_example
-from tests.vm_events import vm_event, write_events
-from vimfed.child import Child
-from vimfed.kafka import AccessDeniedError, OutgoingRecord, ensure_topic, ensure_topics
-from vimfed.metrics import new_registry
-from vimfed.notification_writer import NotificationWriter, notification_record
-from vimfed.ports import free_ports
-from vimfed.records import Notification
-from vimfed.rights import Need, Operation, bridge_needs, needs_by_process, publisher_needs
+from tests.support.brokers import GuardedKafka
+from tests.support.nova_messages import spec_example
+from tests.support.vm_events import vm_event, write_events
+from vimfed.kafka.clients import AccessDeniedError, OutgoingRecord
+from vimfed.kafka.notification_writer import NotificationWriter, notification_record
+from vimfed.kafka.rights import Need, Operation, bridge_needs, needs_by_process, publisher_needs
+from vimfed.kafka.topic_checks import ensure_topic, ensure_topics
+from vimfed.kafka.topics import TopicSpec
+from vimfed.local.child import Child
+from vimfed.model.records import Notification
+from vimfed.process.metrics import new_registry
+from vimfed.process.ports import free_ports
 from vimfed.settings import KafkaSettings, VimSettings
-from vimfed.topics import TopicSpec
 
 USERS = [f"user-{number}" for number in range(20)]
 

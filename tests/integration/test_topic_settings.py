@@ -10,12 +10,13 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from tests.bridge_process import eventually
-from tests.brokers import new_kafka
-from vimfed.kafka import TopicMismatchError, ensure_topics
-from vimfed.local_kafka import LocalKafka
+from tests.support.bridge_process import eventually
+from tests.support.brokers import new_kafka
+from vimfed.kafka.clients import TopicMismatchError
+from vimfed.kafka.topic_checks import ensure_topics
+from vimfed.kafka.topics import TopicNames, topic_specs
+from vimfed.local.kafka import LocalKafka
 from vimfed.settings import KafkaSettings
-from vimfed.topics import TopicNames, topic_specs
 
 PARTITIONS = 2
 

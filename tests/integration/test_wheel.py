@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from vimfed.local_kafka import LocalKafka
-
-PROJECT = Path(__file__).parent.parent.parent
+from tests.support.paths import PROJECT
+from vimfed.local.kafka import LocalKafka
 
 
 def run(*command: str, cwd: Path, **environment: str) -> str:
@@ -98,7 +97,7 @@ def test_what_the_demo_and_the_local_kafka_read_is_found(vimfed: str, tmp_path: 
     python = str(Path(vimfed).with_name("python"))
     program = (
         "from vimfed.cli.demo import TRACE, TRUTH\n"
-        "from vimfed.local_kafka import CACHE, LOG4J, POM\n"
+        "from vimfed.local.kafka import CACHE, LOG4J, POM\n"
         "assert all(file.exists() for file in (TRACE, TRUTH, LOG4J, POM))\n"
         "print(CACHE)\n"
     )

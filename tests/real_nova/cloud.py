@@ -12,10 +12,10 @@ from keystoneauth1.session import Session
 from openstack.config import cloud_region
 from openstack.connection import Connection
 
-from tests.waiting import eventually
-from vimfed import oslo
-from vimfed.child import Child
-from vimfed.records import Notification
+from tests.support.waiting import eventually
+from vimfed.local.child import Child
+from vimfed.model.records import Notification
+from vimfed.nova import oslo
 
 IMAGE = "155d900f-4e14-4e4c-a73d-069cbf4541e6"
 START_TIMEOUT = 90.0

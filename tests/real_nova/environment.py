@@ -8,8 +8,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.support.paths import PROJECT
+
 LOCK = Path(__file__).with_name("requirements.lock")
-CACHE = Path(__file__).parents[2] / ".cache"
+CACHE = PROJECT / ".cache"
 
 
 class NovaEnvironmentError(Exception):

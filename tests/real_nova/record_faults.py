@@ -16,12 +16,12 @@ from typing import Any
 
 import amqp
 
-from tests.brokers import RabbitMQ
 from tests.real_nova.environment import nova_python
-from tests.traces import DATA, FAULTS
-from vimfed.child import Child
+from tests.support.brokers import RabbitMQ
+from tests.support.paths import DATA, PROJECT
+from tests.support.traces import FAULTS
+from vimfed.local.child import Child
 
-PROJECT = Path(__file__).parents[2]
 FOLDER = PROJECT / ".cache" / "recording"
 PARTS = 4
 """How many novas run side by side, with servers of their own."""

@@ -13,7 +13,7 @@ from tests.simulated_nova.power import POWER, late_error, lock, over_one_task, s
 from tests.simulated_nova.rebuilding import REBUILDING
 from tests.simulated_nova.resizing import RESIZING, resize_and_wait
 from tests.simulated_nova.server import Server
-from vimfed.records import Notification
+from vimfed.model.records import Notification
 
 
 class Operation(NamedTuple):

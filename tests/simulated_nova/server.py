@@ -4,8 +4,15 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal, NamedTuple
 
-from tests.nova_messages import BEGIN, INSTANCE, legacy, notification, versioned, versioned_object
-from vimfed.records import Notification
+from tests.support.nova_messages import (
+    BEGIN,
+    INSTANCE,
+    legacy,
+    notification,
+    versioned,
+    versioned_object,
+)
+from vimfed.model.records import Notification
 
 HOSTS = ("compute01", "compute02", "compute03", "compute04")
 API = "api01"

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from tests.simulated_nova.server import Server, State, Told
-from vimfed.records import Notification
+from vimfed.model.records import Notification
 
 
 class Cloud(NamedTuple):

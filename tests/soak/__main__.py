@@ -24,17 +24,17 @@ from typing import Any
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from tests.brokers import RabbitMQ, new_kafka
 from tests.chaos.instance_load import Client
 from tests.e2e.stack import Stack, eventually
-from tests.message_router import MessageRouter
-from tests.notifications import RabbitSender
 from tests.soak.chaos import PROCESSES, SURVIVORS, Soak
 from tests.soak.nova_load import STATES, KafkaCloud, NovaLoad
 from tests.soak.processes import Sampler
 from tests.soak.verdict import Verdict
-from vimfed.local_kafka import LocalKafka
-from vimfed.ports import free_ports
+from tests.support.brokers import RabbitMQ, new_kafka
+from tests.support.message_router import MessageRouter
+from tests.support.notifications import RabbitSender
+from vimfed.local.kafka import LocalKafka
+from vimfed.process.ports import free_ports
 
 RATE = 80.0
 """Notifications a second of each cloud."""

@@ -8,9 +8,9 @@ from collections import Counter
 from datetime import datetime
 from typing import Any
 
-from tests.brokers import RabbitMQ
 from tests.e2e.stack import Stack, eventually
-from tests.message_router import MessageRouter
+from tests.support.brokers import RabbitMQ
+from tests.support.message_router import MessageRouter
 
 PROCESSES = {
     "bridge": ("bridge",),

@@ -10,7 +10,6 @@ from typing import Protocol
 
 from confluent_kafka import Producer
 
-from tests.nova_messages import INSTANCE
 from tests.simulated_nova import (
     Server,
     Told,
@@ -20,7 +19,8 @@ from tests.simulated_nova import (
     reset_state,
     set_metadata,
 )
-from vimfed.records import Notification
+from tests.support.nova_messages import INSTANCE
+from vimfed.model.records import Notification
 
 OPERATIONS = (
     ("active", over_one_task("power_off", "powering-off", "stopped")),

@@ -8,7 +8,7 @@ from typing import NamedTuple, Self
 
 import psutil
 
-from vimfed.child import Child
+from vimfed.local.child import Child
 
 EVERY = 3.0
 """Seconds between two samples."""

@@ -5,15 +5,15 @@ import json
 from collections import Counter
 from typing import Any
 
-from streams.transition import decode_event, decode_row
 from tests.chaos.instance_load import Client, outages
-from tests.core_truth import CoreTruth, core_truth, newest_values, records_on
 from tests.e2e.stack import Stack, eventually
-from tests.message_router import MessageRouter
 from tests.soak.chaos import Soak
 from tests.soak.nova_load import NovaLoad
 from tests.soak.processes import Sampler, slope_per_minute
-from tests.topics import read_topic
+from tests.support.core_truth import CoreTruth, core_truth, newest_values, records_on
+from tests.support.message_router import MessageRouter
+from tests.support.topics import read_topic
+from vimfed.model.records import decode_event, decode_row
 
 MEMORY_BOUND = 1.0
 """MB by which a process may grow in a minute, in the second half of its longest life."""

@@ -29,9 +29,16 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Literal, NamedTuple
 
-from tests.nova_messages import BEGIN, INSTANCE, VIM, spec_example, versioned_data, versioned_object
-from vimfed import oslo
-from vimfed.records import Notification
+from tests.support.nova_messages import (
+    BEGIN,
+    INSTANCE,
+    VIM,
+    spec_example,
+    versioned_data,
+    versioned_object,
+)
+from vimfed.model.records import Notification
+from vimfed.nova import oslo
 
 Format = Literal["legacy", "versioned", "both"]
 Updates = Literal["vm_and_task_state", "vm_state", "none"]

@@ -16,13 +16,13 @@ import click
 import msgspec
 
 from vimfed.errors import OperatorError
-from vimfed.log import configure_logging
-from vimfed.ports import free_ports
-from vimfed.project_files import project_file
+from vimfed.process.log import configure_logging
+from vimfed.process.ports import free_ports
+from vimfed.process.project_files import project_file
 from vimfed.settings import DmaapOutput, Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
-    from vimfed.dead_letters import Wanted
+    from vimfed.kafka.dead_letters import Wanted
 
 
 class _OneLineErrors(click.Group):
@@ -111,10 +111,10 @@ def publisher(config: Path, name: str | None, port: int | None) -> None:
 
     More publishers of an output share its load.
     """
-    from streams import publisher as stream_publisher
+    from streams.publisher import service as publisher_service
 
     settings = _settings(config, "publisher")
-    sys.exit(stream_publisher.run(settings, _output(settings, name), port))
+    sys.exit(publisher_service.run(settings, _output(settings, name), port))
 
 
 def _output(settings: Settings, name: str | None) -> DmaapOutput:
@@ -133,7 +133,7 @@ def _output(settings: Settings, name: str | None) -> DmaapOutput:
 def gateway(config: Path) -> None:
     """Serve the Message Router's REST API in front of Kafka."""
     settings = _settings(config, "gateway")
-    from web import gateway as message_router_gateway
+    from web.gateway import service as message_router_gateway
 
     sys.exit(message_router_gateway.run(settings))
 
@@ -142,7 +142,7 @@ def gateway(config: Path) -> None:
 @click.pass_obj
 def kafka(config: Path) -> None:
     """Run a local Kafka broker until Ctrl-C."""
-    from vimfed.cli import kafka_service
+    from vimfed.local import kafka_service
 
     sys.exit(kafka_service.run(_settings(config, "kafka")))
 
@@ -155,7 +155,7 @@ def run(config: Path, workers: int) -> None:
 
     The first worker serves HTTP at web.port, the others at the ports above it.
     """
-    from vimfed.cli import supervisor
+    from vimfed.local import supervisor
 
     settings = _settings(config, "run")
     sys.exit(supervisor.run(settings, config, workers))
@@ -258,7 +258,7 @@ def print_password_hash() -> None:
 
     The password is asked for, or read from standard input.
     """
-    from web.passwords import hash_password
+    from web.auth.passwords import hash_password
 
     if sys.stdin.isatty():
         password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
@@ -288,7 +288,7 @@ def _vim_ids(ctx: click.Context, _parameter: click.Parameter, begun: str) -> lis
 
 
 def _kinds(_ctx: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
-    from streams.kinds import KINDS
+    from streams.core.kinds import KINDS
 
     return [kind for kind in sorted(KINDS) if kind.startswith(begun.upper())]
 
@@ -387,7 +387,7 @@ def _choosing(command: Any) -> Any:
 
 
 def _wanted(since: datetime | None, until: datetime | None, error: str, vim: str) -> "Wanted":
-    from vimfed.dead_letters import Wanted
+    from vimfed.kafka.dead_letters import Wanted
 
     return Wanted(
         since and since.replace(tzinfo=UTC), until and until.replace(tzinfo=UTC), error, vim

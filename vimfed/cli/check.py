@@ -14,20 +14,20 @@ from aiokafka.errors import KafkaError
 from amqp import AMQPError
 from kombu.exceptions import KombuError
 
-from bridge.kafka import cloud_needs, cluster_of
-from bridge.nova_api import CloudApiError, NovaApi
-from bridge.rabbit_check import look_at_cloud
-from streams.kafka_output import dmaap_cluster, output_topic
-from streams.message_router_output import MessageRouterOutput
-from streams.publisher import refuse_unknown_kinds
-from vimfed.cluster_check import cluster_findings, disk_finding, source_findings
-from vimfed.kafka import specs_of
-from vimfed.rights import merged, needs_by_process, output_needs
+from bridge.kafka.listener import cloud_needs, cluster_of
+from bridge.poller.nova_api import CloudApiError, NovaApi
+from bridge.rabbit.check import look_at_cloud
+from streams.publisher.outputs.message_router import MessageRouterOutput
+from streams.publisher.service import refuse_unknown_kinds
+from vimfed.kafka.cluster_check import cluster_findings, disk_finding, source_findings
+from vimfed.kafka.outputs import dmaap_cluster, output_topic
+from vimfed.kafka.rights import merged, needs_by_process, output_needs
+from vimfed.kafka.topic_checks import specs_of
+from vimfed.kafka.topic_settings import Finding
 from vimfed.settings import DmaapOutput, KeystoneSettings, Settings, VimSettings
-from vimfed.topic_settings import Finding
-from web.access import refuse_open_door
-from web.errors import UnavailableError
-from web.keystone import Keystone
+from web.auth.access import refuse_open_door
+from web.auth.keystone import Keystone
+from web.http.errors import UnavailableError
 
 _ERRORS = (
     KafkaError,

@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator
 import click
 
 from bridge.forwarding import Arrival, UnusableBodyError, forwarded
-from vimfed.dead_letter import ONLY_OUTPUT
-from vimfed.dead_letters import DeadLetter, DeadLetterError, Wanted, find, settle, unsettled
-from vimfed.kafka import OutgoingRecord
-from vimfed.keys import partition_of
-from vimfed.notification_writer import arrival_time
+from vimfed.kafka.clients import OutgoingRecord
+from vimfed.kafka.dead_letter import ONLY_OUTPUT
+from vimfed.kafka.dead_letters import DeadLetter, DeadLetterError, Wanted, find, settle, unsettled
+from vimfed.kafka.notification_writer import arrival_time
+from vimfed.kafka.partitions import partition_of
+from vimfed.kafka.topics import TopicNames
+from vimfed.model.times import utc_text
 from vimfed.settings import KafkaSettings, Settings
-from vimfed.times import utc_text
-from vimfed.topics import TopicNames
 
 
 def list_all(settings: Settings, wanted: Wanted) -> None:

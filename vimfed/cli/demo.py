@@ -21,8 +21,9 @@ from rich.table import Table
 
 from vimfed.cli.own_login import client_context, login_headers
 from vimfed.cli.replay import Sender, read_trace
-from vimfed.cli.stop_signals import StopSignals
-from vimfed.cli.supervisor import (
+from vimfed.errors import OperatorError
+from vimfed.local.stop_signals import StopSignals
+from vimfed.local.supervisor import (
     TICK,
     Supervisor,
     direct_opener,
@@ -31,9 +32,8 @@ from vimfed.cli.supervisor import (
     start_kafka,
     vimfed_command,
 )
-from vimfed.errors import OperatorError
-from vimfed.ports import own_url
-from vimfed.project_files import project_file
+from vimfed.process.ports import own_url
+from vimfed.process.project_files import project_file
 from vimfed.settings import Settings, SettingsError
 
 TRACE = project_file("tests/data/nova-34-trace.jsonl.gz")

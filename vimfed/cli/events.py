@@ -11,13 +11,15 @@ import msgspec
 from aiokafka import TopicPartition
 from aiokafka.structs import ConsumerRecord
 
-from streams.kinds import KINDS
+from streams.core.kinds import KINDS
 from vimfed.errors import UsageError
-from vimfed.kafka import check_topic, new_consumer
-from vimfed.keys import instance_key, partition_of, split_instance_key
-from vimfed.records import VmEvent
+from vimfed.kafka.clients import new_consumer
+from vimfed.kafka.partitions import partition_of
+from vimfed.kafka.topic_checks import check_topic
+from vimfed.kafka.topics import TopicNames
+from vimfed.model.keys import instance_key, split_instance_key
+from vimfed.model.records import VmEvent
 from vimfed.settings import KafkaSettings, Settings
-from vimfed.topics import TopicNames
 
 POLL_MS = 200
 COLOURS = {"start": "yellow", "end": "green", "error": "red"}

@@ -3,9 +3,9 @@
 import base64
 import ssl
 
-from vimfed.kafka import tls_context
+from vimfed.process.tls import tls_context
 from vimfed.settings import WebSettings
-from web import passwords
+from web.auth import passwords
 
 _ROLES = ("reader", "writer", "admin")
 

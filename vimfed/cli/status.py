@@ -19,9 +19,9 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from vimfed.cli.own_login import client_context, login_headers
-from vimfed.cli.stop_signals import StopSignals
 from vimfed.errors import OperatorError, UsageError
-from vimfed.ports import own_url
+from vimfed.local.stop_signals import StopSignals
+from vimfed.process.ports import own_url
 from vimfed.settings import DmaapOutput, Settings
 
 TIMEOUT = 5.0

@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from bridge.kafka import cloud_needs, cluster_of
-from streams.kafka_output import dmaap_cluster, output_topic
-from vimfed.rights import Need, needs_by_process, output_needs
+from bridge.kafka.listener import cloud_needs, cluster_of
+from vimfed.kafka.outputs import dmaap_cluster, output_topic
+from vimfed.kafka.rights import Need, needs_by_process, output_needs
+from vimfed.kafka.topics import TopicSpec, topic_specs
 from vimfed.settings import KafkaSettings, Settings
-from vimfed.topics import TopicSpec, topic_specs
 
 DEFAULT_USER = "vimfed"
 STRIMZI_API = "kafka.strimzi.io/v1beta2"

@@ -1,0 +1,269 @@
+"""A cloud that notifies over Kafka: its topics consumed directly, in our own consumer group.
+
+oslo.messaging's own Kafka driver commits offsets before anybody has seen the records, and starts a
+new group at the latest record: it loses messages. Here an offset is committed after our own write.
+"""
+
+import asyncio
+import contextlib
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from urllib.parse import unquote, urlsplit
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import CommitFailedError, KafkaError
+
+from bridge.forwarding import Arrival, UnusableBodyError, forwarded
+from bridge.kafka.partition_sessions import PartitionSessions, Place
+from bridge.progress import DEPTH_EVERY, DEPTH_TIMEOUT, STOP_TIMEOUT, Progress
+from vimfed.kafka.clients import (
+    OutgoingRecord,
+    new_consumer,
+    refusal_of,
+)
+from vimfed.kafka.dead_letter import dead_letter_of
+from vimfed.kafka.expiry import ExpiryWatch, position_of
+from vimfed.kafka.notification_writer import arrival_time
+from vimfed.kafka.rights import Need, user_of
+from vimfed.nova.oslo import PRIORITIES
+from vimfed.settings import KafkaSettings, VimSettings
+
+LOG = logging.getLogger(__name__)
+
+Write = Callable[[Sequence[OutgoingRecord], Progress], Awaitable[None]]
+"""Writes records; returns when Kafka has acknowledged all of them."""
+
+POLL_MS = 500
+MAX_BACKOFF = 30.0
+CANCEL_TIMEOUT = 1.0
+
+
+class KafkaListener:
+    """Listens until it is stopped; an error of the cloud's only leads to another attempt."""
+
+    def __init__(
+        self, vim: VimSettings, kafka: KafkaSettings, write: Write, progress: Progress
+    ) -> None:
+        self._vim = vim
+        self._kafka = kafka
+        self._write = write
+        self._progress = progress
+        self._done: dict[TopicPartition, int] = {}
+        """Up to where each partition is done. That can be behind the committed offset: there lie a
+        transaction's markers, or what has expired."""
+        self._stopping = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to connect; returns at once. Needs a running event loop."""
+        self._task = asyncio.create_task(self._run(), name=self._vim.vim_id)
+
+    async def stop(self) -> bool:
+        """Finish the batch that is on its way, if Kafka takes it, and leave the group.
+
+        Returns False where that takes more than STOP_TIMEOUT; it is then cut short.
+        """
+        self._stopping.set()
+        if self._task is None:
+            return True
+        await asyncio.wait([self._task], timeout=STOP_TIMEOUT)
+        in_time = self._task.done()
+        self._task.cancel()
+        await asyncio.wait([self._task], timeout=CANCEL_TIMEOUT)
+        return in_time
+
+    async def _run(self) -> None:
+        known = {"vim_id": self._vim.vim_id}
+        backoff = 1.0
+        while not self._stopping.is_set():
+            begun = time.monotonic()
+            try:
+                await self._listen(known)
+            except Exception as error:
+                LOG.warning(
+                    "cloud %s: cannot listen, trying again in %.0f s: %s",
+                    self._vim.vim_id,
+                    backoff,
+                    refusal_of(cluster_of(self._vim), error, "Read") or error,
+                    extra=known,
+                    exc_info=not isinstance(error, KafkaError | OSError),
+                )
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), backoff)
+                backoff = 1.0 if time.monotonic() - begun > 60 else min(2 * backoff, MAX_BACKOFF)
+
+    async def _listen(self, known: dict[str, str]) -> None:
+        consumer = _consumer(self._vim)
+        sessions = PartitionSessions(consumer)
+        # A pattern takes up topics that nova makes later, and makes none itself.
+        consumer.subscribe(pattern=_topic_pattern(self._vim), listener=sessions)
+        try:
+            LOG.info("cloud %s: connecting", self._vim.vim_id, extra=known)
+            await consumer.start()
+            LOG.info(
+                "cloud %s: listening as group %s", self._vim.vim_id, self._vim.pool, extra=known
+            )
+            self._done = {}
+            watch = asyncio.create_task(self._watch(consumer))
+            try:
+                await self._consume(consumer, sessions)
+            finally:
+                watch.cancel()
+        finally:
+            self._progress.connected = False
+            await consumer.stop()
+
+    async def _watch(self, consumer: AIOKafkaConsumer) -> None:
+        """Keep knowing whether the brokers answer, and how much is not committed yet.
+
+        Whoever only fetches does not notice that they are gone: it looks as if nothing came.
+        """
+        wanted = re.compile(_topic_pattern(self._vim))
+        told = False
+        while True:
+            try:
+                async with asyncio.timeout(DEPTH_TIMEOUT):
+                    seen = await consumer.topics()
+                    self._progress.connected = True
+                    if not (told or any(map(wanted.match, seen))):
+                        told = True
+                        LOG.warning(
+                            "cloud %s: sees none of the topics %s: nova has made none yet, or %s "
+                            "lacks the right Read on them",
+                            self._vim.vim_id,
+                            wanted.pattern,
+                            user_of(cluster_of(self._vim)),
+                        )
+                    depth = 0
+                    ends = await consumer.end_offsets(list(consumer.assignment()))
+                    for tp, end in ends.items():
+                        done = max(await consumer.committed(tp) or 0, self._done.get(tp, 0))
+                        depth += max(0, end - done)
+                    self._progress.queue_depth = depth
+            except (KafkaError, OSError):
+                self._progress.connected = False
+                self._progress.queue_depth = None
+            await asyncio.sleep(DEPTH_EVERY)
+
+    async def _consume(self, consumer: AIOKafkaConsumer, sessions: PartitionSessions) -> None:
+        reader = f"cloud {self._vim.vim_id}, group {self._vim.pool}"
+        expiry = ExpiryWatch(consumer, reader, lambda lost: self._progress.expired(lost.lost))
+        while not self._stopping.is_set():
+            fetched = await consumer.getmany(timeout_ms=POLL_MS, max_records=self._vim.prefetch)
+            read = {tp: position_of(consumer, tp) for tp in consumer.assignment()}
+            await expiry.look(fetched)
+            self._progress.alive_at = time.monotonic()
+            if not fetched:
+                self._note_done(read)
+                continue
+            self._progress.connected = True
+            self._progress.received(sum(map(len, fetched.values())))
+            places = await sessions.after(fetched)
+            records, dead = self._records(fetched, places)
+            await self._written(records)
+            self._progress.written(len(records) - dead, dead)
+            try:
+                await consumer.commit({tp: tuple(place) for tp, place in places.items()})
+            except CommitFailedError:
+                # The group gave the partitions to somebody else, who gets the records once more.
+                LOG.warning("cloud %s: lost its partitions meanwhile", self._vim.vim_id)
+            else:
+                self._note_done(read)
+
+    def _note_done(self, read: Mapping[TopicPartition, int | None]) -> None:
+        """Note that whatever was read is done; ``read``: from where each partition is read on."""
+        self._done = {tp: position for tp, position in read.items() if position is not None}
+
+    async def _written(self, records: Sequence[OutgoingRecord]) -> None:
+        """Write, and show meanwhile that this listener only waits for Kafka."""
+        write = asyncio.ensure_future(self._write(records, self._progress))
+        try:
+            while not write.done():
+                await asyncio.wait([write], timeout=POLL_MS / 1000)
+                self._progress.alive_at = self._progress.handled_at = time.monotonic()
+            write.result()
+        finally:
+            write.cancel()
+
+    def _records(
+        self,
+        fetched: Mapping[TopicPartition, Sequence[ConsumerRecord[bytes, bytes]]],
+        places: Mapping[TopicPartition, Place],
+    ) -> tuple[list[OutgoingRecord], int]:
+        """Return the records in their order per partition, and how many are dead letters."""
+        received_at = arrival_time()
+        vim_id = self._vim.vim_id
+        records = []
+        dead = 0
+        for tp, batch in fetched.items():
+            path = f"{vim_id}/{self._vim.pool}/{tp.topic}/{tp.partition}"
+            for message in batch:
+                body = message.value or b""
+                try:
+                    record = forwarded(
+                        self._kafka,
+                        body,
+                        Arrival(vim_id, path, message.offset, received_at, places[tp].session),
+                    )
+                except UnusableBodyError as error:
+                    dead += 1
+                    record = dead_letter_of(self._kafka, message, str(error), vim_id=vim_id)
+                records.append(record)
+        return records, dead
+
+
+def _consumer(vim: VimSettings) -> AIOKafkaConsumer:
+    return new_consumer(
+        cluster_of(vim),
+        group_id=vim.pool,
+        max_poll_interval_ms=int(vim.consumer_timeout * 1000),
+        retry_backoff_ms=1000,
+        metadata_max_age_ms=5_000,  # how soon a new topic is seen
+        fetch_max_bytes=8 * 1024 * 1024,
+        max_partition_fetch_bytes=1024 * 1024,
+    )
+
+
+def _topic_pattern(vim: VimSettings) -> str:
+    """Return the pattern of the topics that oslo's Kafka driver writes: topic.priority[.vhost]."""
+    topics = "|".join(map(re.escape, vim.topics))
+    vhost = urlsplit(vim.transport_url).path.strip("/")
+    suffix = re.escape(f".{vhost}") if vhost else ""
+    return f"^(?:{topics})\\.(?:{'|'.join(PRIORITIES)}){suffix}$"
+
+
+def cloud_needs(vim: VimSettings) -> Sequence[Need]:
+    """Return what a bridge needs on the Kafka of a cloud."""
+    vhost = urlsplit(vim.transport_url).path.strip("/")
+    suffix = f".{vhost}" if vhost else ""
+    return (
+        *(
+            Need("topic", f"{topic}.{priority}{suffix}", ("Read",), "reads nova's notifications")
+            for topic in vim.topics
+            for priority in PRIORITIES
+        ),
+        Need("group", vim.pool, ("Read",), "shares their partitions, keeps its progress"),
+    )
+
+
+def cluster_of(vim: VimSettings) -> KafkaSettings:
+    """Return the cloud's Kafka as settings: hosts and credentials stand in the transport URL."""
+    hosts, users = [], []
+    for part in urlsplit(vim.transport_url).netloc.split(","):
+        user, _, host = part.rpartition("@")
+        hosts.append(host)
+        users.append(user)
+    username, _, password = users[0].partition(":")
+    transport = "SSL" if vim.tls else "PLAINTEXT"
+    return KafkaSettings(
+        bootstrap=",".join(hosts),
+        security_protocol=f"SASL_{transport}" if username else transport,  # type: ignore[arg-type]
+        ca_file=vim.ca_file,
+        cert_file=vim.cert_file,
+        key_file=vim.key_file,
+        sasl_mechanism=vim.sasl_mechanism,
+        username=unquote(username),
+        password=unquote(password),
+    )

@@ -1,0 +1,1 @@
+"""Clouds that are asked: their instances are listed, and what has changed is told."""

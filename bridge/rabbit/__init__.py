@@ -1,0 +1,1 @@
+"""Clouds that notify over RabbitMQ."""

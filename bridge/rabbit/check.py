@@ -1,0 +1,103 @@
+"""What of a cloud's exchange and queue in RabbitMQ is not as the bridge needs it."""
+
+from typing import NamedTuple
+
+from oslo_messaging._drivers.common import PURPOSE_LISTEN
+
+from bridge.rabbit.listener import transport_of
+from bridge.rabbit.queue import Found, find_exchange, find_queue, mismatch, queue_arguments
+from vimfed.settings import VimSettings
+
+
+class Finding(NamedTuple):
+    """One line for the operator: what is not as it should be, and how to mend it."""
+
+    text: str
+    is_failure: bool = False
+    """Whether the bridge cannot work so; else it is a warning."""
+
+
+def look_at_cloud(vim: VimSettings) -> list[Finding]:
+    """Connect to a cloud's RabbitMQ and look at its exchange and at our queue; changes nothing.
+
+    Raises MessagingException, KombuError, AMQPError or OSError where that cannot be done.
+    """
+    transport = transport_of(vim)
+    # The driver's own connections will not do: those for listening are tried for ever, and of the
+    # others a thread reads the heartbeats, and our answers with them.
+    connection = None
+    try:
+        connection = transport._driver._connection_pool.create(PURPOSE_LISTEN, retry=1)
+        channel = connection.connection.channel()
+        exchange = find_exchange(channel, vim.exchange)
+        queue = find_queue(channel, vim.pool, queue_arguments(connection))
+        return [
+            *exchange_findings(vim, exchange),
+            *queue_findings(vim, queue, wants_durable=bool(connection.durable)),
+        ]
+    finally:
+        if connection is not None:
+            connection.close()
+        transport.cleanup()
+
+
+def exchange_findings(vim: VimSettings, found: Found) -> list[Finding]:
+    """Return what an operator has to know of the exchange."""
+    name = vim.exchange
+    if not found.exists:
+        kind = "durable" if vim.durable_exchange else "transient"
+        return [
+            Finding(
+                f"exchange {name} does not exist (yet): is `exchange` nova's control_exchange? "
+                f"`rabbitmqctl list_exchanges` shows all. The bridge makes a {kind} one: "
+                "durable_exchange has to be as nova's amqp_durable_queues or rabbit_quorum_queue"
+            )
+        ]
+    if found.durable is None:
+        return [
+            Finding(
+                f"exchange {name}: it cannot be told whether it is durable "
+                f"({found.refused or found.inequivalent})"
+            )
+        ]
+    if found.durable != vim.durable_exchange:
+        kind, value = ("durable", "true") if found.durable else ("transient", "false")
+        return [
+            Finding(
+                f"exchange {name} is {kind}: set durable_exchange = {value}, so that it is made "
+                "like that again where it is missing"
+            )
+        ]
+    return []
+
+
+def queue_findings(vim: VimSettings, found: Found, *, wants_durable: bool) -> list[Finding]:
+    """Return what an operator has to know of our queue."""
+    name = vim.pool
+    if not found.exists:
+        return [
+            Finding(
+                f"queue {name} does not exist yet: the bridge makes it at its first start, and "
+                "hears what nova sends from then on"
+            )
+        ]
+    if found.refused:
+        return [
+            Finding(
+                f"queue {name} cannot be declared: the user needs configure, write and read on it "
+                f"({found.refused})",
+                is_failure=True,
+            )
+        ]
+    if found.durable is None:
+        return [
+            Finding(
+                f"queue {name} has other arguments than the settings say: set quorum_queues as the "
+                f"queue is, or stop the bridge and `rabbitmqctl delete_queue {name}` once it is "
+                f"empty ({found.inequivalent})",
+                is_failure=True,
+            )
+        ]
+    if found.durable != wants_durable:
+        return [Finding(mismatch(vim, is_durable=found.durable))]
+    return []

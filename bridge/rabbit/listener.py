@@ -1,0 +1,552 @@
+"""A cloud that notifies over RabbitMQ: one oslo.messaging batch listener, in a thread of its own.
+
+Why not oslo's listener as it is: it sorts each batch by priority, although the queue's order is the
+cloud's causal order; it acknowledges and drops what has an unknown priority; it hands over the
+decoded message, while the dead-letter topic wants the bytes as they came; and most of its time goes
+into contexts that we drop. So oslo keeps what it is needed for, the connection, the declarations as
+nova makes them, the polling and the heartbeats, and a batch is taken as it arrived, in AMQP frames.
+"""
+
+import asyncio
+import concurrent.futures
+import functools
+import itertools
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import oslo_messaging
+import oslo_messaging.opts
+from amqp import AMQPError
+from oslo_config import cfg
+from oslo_messaging._drivers import common as driver_common
+from oslo_messaging._drivers import impl_rabbit
+from oslo_messaging._drivers.amqpdriver import NotificationAMQPListener
+from oslo_messaging._drivers.base import PollStyleListenerAdapter
+from oslo_messaging.notify.listener import BatchNotificationServer
+
+from bridge.forwarding import Arrival, UnusableBodyError, forwarded
+from bridge.progress import DEPTH_EVERY, DEPTH_TIMEOUT, STOP_TIMEOUT, Progress
+from bridge.rabbit.queue import declared
+from bridge.rabbit.queue_order import QueueOrder
+from vimfed.kafka.clients import OutgoingRecord
+from vimfed.kafka.dead_letter import dead_letter_record
+from vimfed.kafka.notification_writer import arrival_time
+from vimfed.nova.oslo import PRIORITIES
+from vimfed.process.tls import tls_context
+from vimfed.settings import KafkaSettings, VimSettings
+
+LOG = logging.getLogger(__name__)
+
+Delivery = concurrent.futures.Future[None]
+Write = Callable[[Sequence[OutgoingRecord], Progress], Delivery]
+"""Starts to write records; the future is done when Kafka has acknowledged all of them."""
+
+GRACE = 4.0
+"""Seconds that a batch on its way has left when the bridge is told to stop."""
+TICK = 0.5
+KNOCK_TIMEOUT = 3.0
+MAX_BACKOFF = 30.0
+STEADY = 5.0
+"""Seconds after which a session that ends was none that cannot be had."""
+IDLE_WAIT = 0.1
+"""Seconds of one wait for a message while nothing is to be done; a stop waits as long."""
+BUSY_WAIT = 0.002
+"""The same while a batch is on its way: its acknowledgement and the next batch wait as long."""
+
+
+class RabbitListener:
+    """Listens until it is stopped; an error of the cloud's only leads to another attempt."""
+
+    def __init__(
+        self, vim: VimSettings, kafka: KafkaSettings, write: Write, progress: Progress
+    ) -> None:
+        self._vim = vim
+        self._kafka = kafka
+        self._write = write
+        self._progress = progress
+        self._order = QueueOrder()
+        self._stop = threading.Event()
+        self._left = concurrent.futures.Future[None]()
+        self._listened = 0.0
+        """Seconds that the last session lasted; 0 where there was none."""
+        self.session: _Session | None = None
+        # A daemon: a connection attempt inside oslo.messaging cannot be interrupted.
+        self._thread = threading.Thread(
+            target=self._run, name=f"{vim.vim_id} supervisor", daemon=True
+        )
+
+    def start(self) -> None:
+        """Begin to connect; returns at once."""
+        self._thread.start()
+
+    async def stop(self) -> bool:
+        """Finish the batch that is on its way, if Kafka takes it, and leave the queue.
+
+        Returns False where that takes more than STOP_TIMEOUT: the broker does not answer.
+        """
+        self._stop.set()
+        await asyncio.wait([asyncio.wrap_future(self._left)], timeout=STOP_TIMEOUT)
+        return self._left.done()
+
+    def _run(self) -> None:
+        backoff = 1.0
+        while not self._stop.is_set():
+            try:
+                self._listen()
+            except Exception as error:
+                if self._listened > STEADY:
+                    backoff = 1.0
+                LOG.warning(
+                    "cloud %s: cannot listen, trying again in %.0f s: %s",
+                    self._vim.vim_id,
+                    backoff,
+                    error,
+                    extra={"vim_id": self._vim.vim_id},
+                )
+                self._stop.wait(backoff)
+                backoff = min(2 * backoff, MAX_BACKOFF)
+            finally:
+                self._progress.connected = False
+        self._left.set_result(None)
+
+    def _listen(self) -> None:
+        """Run one session, until the stop or until the listener has to be remade."""
+        vim_id = self._vim.vim_id
+        known = {"vim_id": vim_id}
+        self._listened = 0.0
+        LOG.info("cloud %s: connecting", vim_id, extra=known)
+        session = _Session(self._vim, self._kafka, self._write, self._progress, self._order)
+        _knock(session.transport.conf, self._vim.transport_url)
+        try:
+            session.start(override_pool_size=1)
+        except BaseException:
+            session.transport.cleanup()
+            raise
+        self.session = session
+        LOG.info("cloud %s: listening as pool %s", vim_id, self._vim.pool, extra=known)
+        begun = time.monotonic()
+        remake_after = self._vim.consumer_timeout * 2 / 3
+        held = False
+        try:
+            while not (held or self._stop.wait(min(TICK, remake_after / 10))):
+                session.check()
+                held = self._progress.waiting_seconds > remake_after
+        finally:
+            self._listened = time.monotonic() - begun
+            self.session = None
+            self._progress.connected = False
+            delivery = session.leave(grace=0 if held else GRACE)
+        if held and delivery is not None:
+            LOG.warning(
+                "cloud %s: Kafka did not take a batch for %.0f s: its messages are back in the "
+                "queue, before RabbitMQ's consumer timeout; waiting for Kafka",
+                vim_id,
+                remake_after,
+                extra=known,
+            )
+            while not (delivery.done() or self._stop.wait(TICK)):
+                self._progress.alive_at = time.monotonic()
+
+
+class _Arrived(NamedTuple):
+    """A message as oslo's poller hands it over."""
+
+    frame: Any
+    """kombu's message: body, delivery tag and channel."""
+    unique_id: str = ""
+    """What the poller would log."""
+
+
+class SessionOverError(Exception):
+    """RabbitMQ gives this session nothing more; the text says why."""
+
+
+class _EveryPriority:
+    """What oslo's server asks of a dispatcher: which priorities to consume."""
+
+    supported_priorities = PRIORITIES
+
+
+class _Session(BatchNotificationServer):  # type: ignore[misc]
+    """One consumer's life on the pool's queue.
+
+    oslo would go on with another channel or connection when this one breaks, and py-amqp opens a
+    channel again that the server has closed. Then deliveries come once more, delivery tags begin
+    anew, and what one of the two does not notice leaves no consumer at all. So a session has one
+    channel, and ends with it.
+    """
+
+    def __init__(
+        self,
+        vim: VimSettings,
+        kafka: KafkaSettings,
+        write: Write,
+        progress: Progress,
+        order: QueueOrder,
+    ) -> None:
+        self._vim = vim
+        self._kafka = kafka
+        self._write = write
+        self._progress = progress
+        self._order = order
+        self._leaving = threading.Event()
+        self._busy = threading.Event()
+        """Set while a batch is being handled."""
+        self._hand_on_at = 0.0
+        """From when on (monotonic) the next one may be handled."""
+        self._give_up_at = 0.0
+        self._failure: Exception | None = None
+        self._delivery: Delivery | None = None
+        self._path = f"{vim.vim_id}/{vim.pool}"
+        self._sequence = 0
+        self._session = ""
+        """When the session began, as records carry it."""
+        self._depth_at = 0.0
+        super().__init__(
+            transport_of(vim),
+            [oslo_messaging.Target(topic=topic, exchange=vim.exchange) for topic in vim.topics],
+            _EveryPriority(),
+            pool=vim.pool,
+            batch_size=vim.prefetch // 2,
+            batch_timeout=vim.batch_timeout,
+        )
+
+    def check(self) -> None:
+        """Ask the polling thread for a sign of life; raise what ended the session."""
+        poller = self.listener._poll_style_listener
+        if self._failure is not None:
+            raise self._failure
+        self._progress.connected = bool(poller.conn.connection.connection.connected)
+        poller._message_operations_handler.do(self._sign_of_life)
+        if time.monotonic() >= self._depth_at:
+            self._depth_at = time.monotonic() + DEPTH_EVERY
+            poller._message_operations_handler.do(self._look_at_queue)
+
+    def leave(self, *, grace: float) -> Delivery | None:
+        """End the session; what is not acknowledged goes back to the queue, in its order.
+
+        A batch on its way has ``grace`` seconds left. Returns its delivery if it was given up.
+        """
+        self._give_up_at = time.monotonic() + grace
+        self._leaving.set()
+        self.stop()
+        # oslo closes the connection without looking whether the last acknowledgements are sent.
+        sent = threading.Event()
+        operations = self.listener._poll_style_listener._message_operations_handler
+        self._work_executor.submit(operations.do, sent.set)
+        sent.wait(grace + 2.0)
+        self.wait()
+        self.transport.cleanup()
+        return self._delivery
+
+    def _create_listener(self) -> Any:
+        """Declare what is needed and return oslo's listener, which does not consume yet."""
+        driver = self.transport._driver
+        poller = NotificationAMQPListener(
+            driver, driver._get_connection(driver_common.PURPOSE_LISTEN)
+        )
+        connection = poller.conn.connection
+        # A second channel, for looks at the queue: what the server refuses there costs no consumer.
+        self._looks = connection.connection.channel()
+        is_durable = declared(self._looks, connection, self._vim)
+        self._declare_consumers(poller, connection, is_durable=is_durable)
+        self._channel = connection.channel
+        for channel in (self._channel, self._looks):
+            channel._do_revive = functools.partial(setattr, channel, "is_open", False)
+        connection.ensure = functools.partial(connection.ensure, retry=0)
+        poller.poll = functools.partial(self._poll, poller)
+        listener = PollStyleListenerAdapter(poller, self._batch_size, self._batch_timeout)
+        listener._listen_thread.name = self._vim.vim_id  # tells whose message oslo rejected
+        # oslo begins to consume at the first poll: the queue's other consumers are all there are,
+        # and what is delivered comes after this moment.
+        self._order.begin(self._asked_queue().consumer_count)
+        self._session = arrival_time()
+        return listener
+
+    def _declare_consumers(self, poller: Any, connection: Any, *, is_durable: bool) -> None:
+        """Bind the queue to every topic and priority, as oslo's ``listen_for_notifications`` does.
+
+        The difference: the exchange is taken as it is, and what comes is not looked into. oslo's
+        own callback copies the context deeply, which is half of all the work, and keeps a message
+        back for ever that it takes for a repetition of one of the last sixteen.
+        """
+
+        def arrived(message: Any) -> None:
+            poller.incoming.append(_Arrived(message._raw_message))
+
+        for topic, priority in itertools.product(self._vim.topics, PRIORITIES):
+            consumer = impl_rabbit.Consumer(
+                exchange_name=self._vim.exchange,
+                queue_name=self._vim.pool,
+                routing_key=f"{topic}.{priority}",
+                type="topic",
+                durable=is_durable,
+                exchange_auto_delete=False,
+                queue_auto_delete=False,
+                callback=arrived,
+                rabbit_ha_queues=connection.rabbit_ha_queues,
+                enable_cancel_on_failover=connection.enable_cancel_on_failover,
+                rabbit_quorum_queue=connection.rabbit_quorum_queue,
+                rabbit_quorum_queue_config=connection.rabbit_quorum_queue_config,
+            )
+            consumer.exchange.passive = True
+            connection.declare_consumer(consumer)
+
+    def _poll(self, poller: Any, *, batch_size: int, batch_timeout: float) -> list[_Arrived]:
+        """Return the next batch: what has arrived since the one before, once that is done.
+
+        Batches are ``batch_timeout`` seconds apart at least, so that messages which come in quick
+        succession share one; a message that comes alone goes on at once. oslo's own poll lets every
+        message wait for the timeout, and any number of small batches queue behind one that waits
+        for Kafka.
+        """
+        while not poller._shutdown.is_set():
+            poller._message_operations_handler.process()
+            now = time.monotonic()
+            if self._failure is not None:
+                poller._shutdown.wait(IDLE_WAIT)
+                continue
+            if self._busy.is_set():
+                # Not for as long as Kafka is away: that costs a tenth of a core.
+                wait = BUSY_WAIT if self._progress.waiting_seconds < TICK else IDLE_WAIT
+            elif not poller.incoming:
+                wait = IDLE_WAIT
+            elif len(poller.incoming) >= batch_size or now >= self._hand_on_at:
+                break
+            else:
+                wait = self._hand_on_at - now
+            self._consume(poller.conn, wait)
+        else:
+            # As upstream: the rest is handed on, and the stop goes on when nothing is left.
+            poller._message_operations_handler.process()
+            if not poller.incoming:
+                poller._shutoff.set()
+        batch: list[_Arrived] = poller.incoming[:batch_size]
+        del poller.incoming[:batch_size]
+        if batch:
+            self._busy.set()
+            self._hand_on_at = time.monotonic() + batch_timeout
+        return batch
+
+    def _consume(self, connection: Any, timeout: float) -> None:
+        try:
+            connection.consume(timeout=timeout)
+        except driver_common.Timeout:
+            pass
+        except Exception as error:
+            self._end(f"the session is over: {_first_cause(error)}")
+
+    def _end(self, why: str) -> None:
+        """End the session; the listener makes the next. Run by the polling thread."""
+        self._progress.connected = False
+        if self._failure is None:
+            self._failure = SessionOverError(why)
+
+    def _sign_of_life(self) -> None:
+        self._progress.alive_at = time.monotonic()
+
+    def _look_at_queue(self) -> None:
+        """Note how many messages wait in the queue. Run by the polling thread, as all that talks.
+
+        A broker that does not answer is the poller's to deal with; here it must not hold it up.
+        While one channel is waited for, errors of the other, and its consumer's end, come here.
+        """
+        depth = consumers = None
+        connection = self.listener._poll_style_listener.conn.connection
+        try:
+            connection.set_transport_socket_timeout(DEPTH_TIMEOUT)
+            told = self._asked_queue()
+            depth, consumers = told.message_count, told.consumer_count
+        except AMQPError as error:
+            self._end(f"the session is over: {error}")
+        except OSError as error:
+            LOG.debug("cloud %s: RabbitMQ does not tell the queue: %s", self._vim.vim_id, error)
+        finally:
+            connection.set_transport_socket_timeout()
+        self._progress.queue_depth = depth
+        self._order.look(consumers)
+
+    def _asked_queue(self) -> Any:
+        """Return what RabbitMQ says of the queue: message_count and consumer_count."""
+        return self._looks.queue_declare(self._vim.pool, passive=True)
+
+    def _process_incoming(self, incoming: list[_Arrived]) -> None:
+        """Take a batch from oslo's poller; acknowledge it if Kafka did, else leave it alone."""
+        try:
+            if not self._leaving.is_set() and self._deliver(incoming):
+                self._acknowledge(incoming)
+        except Exception as error:
+            # Whoever lets a later batch pass this one breaks the order: the session is over.
+            vim_id = self._vim.vim_id
+            LOG.exception("cloud %s: cannot handle a batch", vim_id, extra={"vim_id": vim_id})
+            self._failure = error
+            self._leaving.set()
+        finally:
+            self._busy.clear()
+
+    def _acknowledge(self, incoming: list[_Arrived]) -> None:
+        """Acknowledge a batch with one frame: a frame for each message costs a sixth of all work.
+
+        It stands for every earlier delivery of the session, and those are all done with: batches
+        are handled one after the other, and after one that failed none is acknowledged any more.
+        """
+        frame, _unique_id = incoming[-1]
+        operations = self.listener._poll_style_listener._message_operations_handler
+        operations.do(functools.partial(self._acknowledge_up_to, frame))
+
+    def _acknowledge_up_to(self, frame: Any) -> None:
+        """Run by the polling thread, which alone may use the connection."""
+        why: object = "its channel is closed"
+        if self._channel.is_open:
+            try:
+                frame.ack(multiple=True)
+            except Exception as error:
+                why = error
+            else:
+                return
+        # The broker gives the messages out once more: duplicates, which the core recognises.
+        LOG.warning(
+            "cloud %s: the connection was lost before a batch could be acknowledged: %s",
+            self._vim.vim_id,
+            why,
+            extra={"vim_id": self._vim.vim_id},
+        )
+
+    def _deliver(self, incoming: list[_Arrived]) -> bool:
+        """Write a batch; False where it had to be given up."""
+        self._progress.received(len(incoming))
+        records, dead = self._records(incoming)
+        self._delivery = self._write(records, self._progress)
+        while True:
+            try:
+                self._delivery.result(TICK)
+            except TimeoutError:
+                self._progress.handled_at = time.monotonic()
+                if self._leaving.is_set() and time.monotonic() > self._give_up_at:
+                    self._progress.settled()
+                    return False
+            except concurrent.futures.CancelledError as error:  # the process ends
+                self._failure = error
+                self._leaving.set()  # an acknowledgement of a later batch would be this one's, too
+                self._progress.settled()
+                return False
+            else:
+                self._delivery = None
+                self._order.written()
+                self._progress.written(len(records) - dead, dead)
+                return True
+
+    def _records(self, incoming: list[_Arrived]) -> tuple[list[OutgoingRecord], int]:
+        """Return the records of a batch in its order, and how many of them are dead letters."""
+        received_at = arrival_time()
+        vim_id = self._vim.vim_id
+        records = []
+        dead = 0
+        for frame, _unique_id in incoming:
+            body = frame.body.encode() if isinstance(frame.body, str) else bytes(frame.body)
+            redelivered = bool(frame.delivery_info.get("redelivered"))
+            self._sequence += 1
+            arrival = Arrival(
+                vim_id,
+                self._path,
+                self._sequence,
+                received_at,
+                self._session,
+                self._order.can_be_late(redelivered=redelivered),
+            )
+            try:
+                record = forwarded(self._kafka, body, arrival)
+            except UnusableBodyError as error:
+                dead += 1
+                source = str(frame.delivery_info.get("routing_key", self._vim.pool))
+                record = dead_letter_record(
+                    self._kafka, body, str(error), vim_id=vim_id, source=source
+                )
+            records.append(record)
+        return records, dead
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    """Return why oslo.messaging raised ``error``, in which it only says "unable to connect"."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return error
+
+
+def _knock(conf: cfg.ConfigOpts, url: str) -> None:
+    """Raise OSError where no host takes connections: oslo.messaging would try for ever."""
+    refusals = []
+    for host in oslo_messaging.TransportURL.parse(conf, url).hosts:
+        address = host.hostname or "localhost", host.port or 5672
+        try:
+            socket.create_connection(address, timeout=KNOCK_TIMEOUT).close()
+        except OSError as error:
+            refusals.append(f"{address[0]}:{address[1]}: {error.strerror or error}")
+        else:
+            return
+    raise ConnectionError("; ".join(refusals))
+
+
+def transport_of(vim: VimSettings) -> Any:
+    """Return the oslo transport; options in the URL's query go before those of the settings.
+
+    Raises CertificateError.
+    """
+    if vim.tls:
+        tls_context(vim.ca_file, vim.cert_file, vim.key_file)  # oslo would not name the file
+    conf = cfg.ConfigOpts()
+    conf([], project="vimfed", default_config_files=[], default_config_dirs=[])
+    for group, options in oslo_messaging.opts.list_opts():
+        conf.register_opts(options, group=group)
+    chosen = {
+        "rabbit_qos_prefetch_count": vim.prefetch,
+        "heartbeat_timeout_threshold": vim.heartbeat,
+        "amqp_durable_queues": vim.durable_queues,
+        "rabbit_quorum_queue": vim.quorum_queues,
+        "rabbit_interval_max": 10,
+        "ssl": vim.tls,
+        "ssl_ca_file": vim.ca_file,
+        "ssl_cert_file": vim.cert_file,
+        "ssl_key_file": vim.key_file,
+    }
+    for name, value in chosen.items():
+        conf.set_override(name, value, group="oslo_messaging_rabbit")
+    return oslo_messaging.get_notification_transport(conf, url=vim.transport_url)
+
+
+class RejectionFilter(logging.Filter):
+    """Counts, per cloud, what oslo.messaging refuses before anybody sees it, such as broken JSON.
+
+    RabbitMQ then drops such a message, or keeps it where a policy names a dead-letter exchange.
+    oslo's only sign is a log record, written by the cloud's polling thread; its stack trace is
+    replaced by one line.
+    """
+
+    def __init__(self, progresses: Mapping[str, Progress]) -> None:
+        super().__init__()
+        self._progresses = progresses
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Count a rejection; let every record pass."""
+        if record.msg == "Failed to process message ... skipping it.":
+            vim_id = record.threadName or ""
+            if vim_id in self._progresses:
+                self._progresses[vim_id].rejected()
+            reason = record.exc_info[1] if record.exc_info else None
+            record.msg = "cloud %s: oslo.messaging rejects a message: %s"
+            record.args = (vim_id, type(reason).__name__)
+            record.exc_info = None
+            record.vim_id = vim_id
+        return True
+
+    def install(self) -> None:
+        """Listen to oslo's driver."""
+        impl_rabbit.LOG.logger.addFilter(self)
+
+    def remove(self) -> None:
+        """Listen no longer."""
+        impl_rabbit.LOG.logger.removeFilter(self)

@@ -1,0 +1,1 @@
+"""What notifications mean for an instance. Pure: no clock, no I/O."""

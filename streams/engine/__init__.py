@@ -1,0 +1,1 @@
+"""Faust, made to lose nothing: the only package that imports it."""

@@ -1,0 +1,118 @@
+"""Batches by partition: one after the other in each, and no partition waits for another."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, cast
+
+from faust.types import EventT
+
+from streams.engine.batched_transport import RecordBatch, join
+
+MOST_WAITING = 16
+"""Full batches, or as many records in smaller ones, that may wait for their partition's turn; what
+is behind them stays in Kafka."""
+MOST_WAITING_BYTES = 64_000_000
+"""Nor may more bytes of records wait, however few these are."""
+
+BatchHandler = Callable[[RecordBatch, int], Awaitable[None]]
+"""Takes a batch and its partition, and sets ``batch.done`` once all is durable."""
+
+
+class Lanes:
+    """Gives each batch to a handler, and then lets its event go.
+
+    Batches that had to wait are handled as one. One that is not done was abandoned, because the
+    partition may have another owner: those of the same generation behind it are not handled, or
+    later events would go out before the earlier ones, which are read again.
+
+    Every event is let go, also of what failed or was never handled: the app does not end before.
+    """
+
+    def __init__(
+        self,
+        handle: BatchHandler,
+        most_records: int,
+        crash: Callable[[BaseException], Awaitable[None]],
+    ) -> None:
+        """``most_records`` is the size of a full batch; ``crash`` gets what the handler raises."""
+        self._handle = handle
+        self._most_records = most_records
+        self._crash = crash
+        self._lanes: dict[int, asyncio.Queue[EventT[Any]]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._waiting = 0
+        """Records that have entered and not left."""
+        self._waiting_bytes = 0
+        self._left = asyncio.Event()
+        self._closed = False
+
+    async def put(self, event: EventT[Any]) -> None:
+        """Put the event of a batch into its partition's lane; return once there is room for it."""
+        batch = _batch_of(event)
+        count, size = len(batch.records), _bytes_of(batch)
+        while self._waiting and (
+            self._waiting + count > MOST_WAITING * self._most_records
+            or self._waiting_bytes + size > MOST_WAITING_BYTES
+        ):
+            self._left.clear()
+            await self._left.wait()
+        self._waiting += count
+        self._waiting_bytes += size
+        if self._closed:
+            self._let_go([event])
+            return
+        partition = event.message.partition
+        if partition not in self._lanes:
+            self._lanes[partition] = asyncio.Queue()
+            self._tasks.append(asyncio.create_task(self._work_off(partition)))
+        self._lanes[partition].put_nowait(event)
+
+    def close(self) -> None:
+        """Handle nothing more."""
+        self._closed = True
+        for task in self._tasks:
+            task.cancel()
+        for lane in self._lanes.values():
+            self._let_go(_taken(lane))
+
+    async def _work_off(self, partition: int) -> None:
+        lane = self._lanes[partition]
+        abandoned: int | None = None
+        while True:
+            events = [await lane.get(), *_taken(lane)]
+            batches = [_batch_of(event) for event in events]
+            try:
+                for batch in join(batches, self._most_records):
+                    if batch.generation == abandoned:
+                        continue
+                    await self._handle(batch, partition)
+                    if not batch.done:
+                        abandoned = batch.generation
+            except Exception as error:
+                self._closed = True
+                self._let_go(_taken(lane))
+                await self._crash(error)
+                raise
+            finally:
+                self._let_go(events)
+
+    def _let_go(self, events: Sequence[EventT[Any]]) -> None:
+        for event in events:
+            event.ack()
+            batch = _batch_of(event)
+            self._waiting -= len(batch.records)
+            self._waiting_bytes -= _bytes_of(batch)
+        self._left.set()
+
+
+def _taken(lane: asyncio.Queue[EventT[Any]]) -> list[EventT[Any]]:
+    """Take all that waits in a lane."""
+    return [lane.get_nowait() for _each in range(lane.qsize())]
+
+
+def _bytes_of(batch: RecordBatch) -> int:
+    return sum(len(record.value or b"") for record in batch.records)
+
+
+def _batch_of(event: EventT[Any]) -> RecordBatch:
+    return cast(RecordBatch, event.message.value)

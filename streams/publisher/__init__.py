@@ -1,0 +1,1 @@
+"""The publisher: events in, messages to an output out."""

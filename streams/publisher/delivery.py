@@ -1,0 +1,232 @@
+"""Delivery to one DMaaP output: what is tried again, for how long, and what is given up."""
+
+import asyncio
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+import msgspec
+from aiokafka.structs import ConsumerRecord
+
+from vimfed.kafka.appending import halves
+
+LOG = logging.getLogger(__name__)
+
+FIRST_BACKOFF = 0.2
+MAX_BACKOFF = 5.0
+MAX_RETRY_AFTER = 600.0
+"""Seconds for which we let a server put us off at most."""
+ALARM_EVERY = 60.0
+LOOK_EVERY = 0.2
+"""Seconds between two looks whether a delivery has to be abandoned."""
+GRACE = 2.0
+"""Seconds that an attempt under way gets to end when the partition is to be left."""
+
+
+class Message(msgspec.Struct, frozen=True, gc=False):
+    """A message for DMaaP, and the record of the events topic that it tells of."""
+
+    key: bytes
+    value: bytes
+    headers: tuple[tuple[str, bytes], ...]
+    source: ConsumerRecord
+
+
+class DeliveryError(Exception):
+    """Not delivered, or nobody knows; trying again may help, after ``retry_after`` seconds.
+
+    ``too_slow``: the messages were sent, and the time was over before the output had all of them.
+    """
+
+    def __init__(
+        self, reason: str, retry_after: float | None = None, *, too_slow: bool = False
+    ) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
+        self.too_slow = too_slow
+
+
+class RefusedError(Exception):
+    """The output does not take these messages together, however often they are sent."""
+
+
+class AbandonedError(Exception):
+    """We leave the partition to its new owner, or end; nothing of the batch is committed."""
+
+
+class Output(Protocol):
+    """A place on DMaaP that takes messages."""
+
+    request_bytes: int
+    """How much of messages one call of ``deliver`` should carry at most."""
+
+    async def deliver(self, messages: Sequence[Message]) -> None:
+        """Return when DMaaP has all messages. Raises DeliveryError or RefusedError."""
+
+    async def close(self) -> None:
+        """Close the connections within some seconds."""
+
+
+class DeliveryFigures(Protocol):
+    """Who counts what happens."""
+
+    def delivered(self, count: int) -> None:
+        """Count messages that DMaaP has."""
+
+    def retried(self) -> None:
+        """Count an attempt that is to be made again."""
+
+
+GiveUp = Callable[[Sequence[Message], str], Awaitable[None]]
+"""Dead-letters messages, with the reason; returns when Kafka has acknowledged."""
+
+
+class Delivery:
+    """Delivers batches and keeps trying, without ever ending the process.
+
+    Nothing else would come of a restart: the batches wait in Kafka and are not committed.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        output: Output,
+        *,
+        give_up: GiveUp,
+        give_up_after: float,
+        figures: DeliveryFigures,
+    ) -> None:
+        """``give_up_after`` is in seconds since Kafka took the event."""
+        self._name = name
+        self._output = output
+        self._give_up = give_up
+        self._give_up_after = give_up_after
+        self._figures = figures
+        self._not_before = 0.0
+        """Until when (monotonic) the output has asked to be left alone."""
+        self.failing_since: float | None = None
+        """When the first of the attempts was made that have all failed (monotonic)."""
+        self.failure = ""
+        """Why the last of them failed."""
+        self._alarm_at = 0.0
+
+    async def deliver(
+        self, messages: Sequence[Message], may_go_on: Callable[[], Awaitable[bool]]
+    ) -> None:
+        """Deliver in order; return when each message is on DMaaP or dead-lettered.
+
+        ``may_go_on`` is asked before each attempt, and during one that takes long; where it says
+        no, AbandonedError is raised.
+        """
+        groups = deque(_groups(messages, self._output.request_bytes))
+        attempts = 0
+        while groups:
+            group = groups.popleft()
+            try:
+                await self._attempt(group, may_go_on)
+            except RefusedError as error:
+                if len(group) == 1:
+                    await self._give_up(group, f"output {self._name}: refused: {error}")
+                else:
+                    groups.extendleft(reversed(halves(group)))
+            except DeliveryError as error:
+                self._failed(error)
+                group = await self._without_expired(group, str(error))
+                if error.too_slow and len(group) > 1:
+                    # What an output cannot take in its time as a whole it may take bit by bit. What
+                    # was halved several times goes in growing groups once the output is fast again.
+                    groups.extendleft(reversed(halves(group)))
+                elif group:
+                    groups.appendleft(group)
+                await self._wait(attempts, error, may_go_on)
+                attempts += 1
+            else:
+                self._succeeded(len(group))
+                attempts = 0
+
+    async def _attempt(
+        self, group: Sequence[Message], may_go_on: Callable[[], Awaitable[bool]]
+    ) -> None:
+        if not await may_go_on():
+            raise AbandonedError
+        delivery = asyncio.ensure_future(self._output.deliver(group))
+        leave_at = float("inf")
+        try:
+            while not (await asyncio.wait([delivery], timeout=LOOK_EVERY))[0]:
+                if await may_go_on():
+                    continue
+                leave_at = min(leave_at, time.monotonic() + GRACE)
+                if time.monotonic() >= leave_at:
+                    raise AbandonedError
+            delivery.result()
+        finally:
+            if not delivery.done():
+                delivery.cancel()
+                await asyncio.wait([delivery])
+
+    async def _wait(
+        self, attempts: int, error: DeliveryError, may_go_on: Callable[[], Awaitable[bool]]
+    ) -> None:
+        """Wait with exponential backoff and jitter, and as long as the output has asked for."""
+        backoff = min(MAX_BACKOFF, FIRST_BACKOFF * 2 ** min(attempts, 10))
+        until = time.monotonic() + backoff * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+        if error.retry_after is not None:
+            asked = time.monotonic() + min(MAX_RETRY_AFTER, error.retry_after)
+            # For all partitions: the output has asked the process, not this delivery.
+            self._not_before = max(self._not_before, asked)
+        while (left := max(until, self._not_before) - time.monotonic()) > 0:
+            await asyncio.sleep(min(left, LOOK_EVERY))
+            if not await may_go_on():
+                raise AbandonedError
+
+    async def _without_expired(self, group: Sequence[Message], reason: str) -> Sequence[Message]:
+        """Dead-letter what has waited too long; return the rest."""
+        before = (time.time() - self._give_up_after) * 1000
+        expired = [message for message in group if message.source.timestamp < before]
+        if expired:
+            text = f"output {self._name}: not delivered in {self._give_up_after:.0f} s: {reason}"
+            await self._give_up(expired, text)
+        return [message for message in group if message.source.timestamp >= before]
+
+    def _failed(self, error: DeliveryError) -> None:
+        self._figures.retried()
+        now = time.monotonic()
+        self.failure = str(error)
+        if self.failing_since is None:
+            self.failing_since = now
+            self._alarm_at = now + ALARM_EVERY
+            LOG.warning("output %s does not take messages: %s", self._name, error)
+        elif now >= self._alarm_at:
+            self._alarm_at = now + ALARM_EVERY
+            LOG.error(
+                "output %s has taken nothing for %.0f s: %s",
+                self._name,
+                now - self.failing_since,
+                error,
+            )
+
+    def _succeeded(self, count: int) -> None:
+        self._figures.delivered(count)
+        if self.failing_since is not None:
+            lasted = time.monotonic() - self.failing_since
+            LOG.warning("output %s takes messages again after %.0f s", self._name, lasted)
+            self.failing_since = None
+            self.failure = ""
+
+
+def _groups(messages: Sequence[Message], request_bytes: int) -> list[Sequence[Message]]:
+    """Split messages, in order, into groups of at most ``request_bytes``, or of one."""
+    groups: list[Sequence[Message]] = []
+    group: list[Message] = []
+    size = 0
+    for message in messages:
+        added = len(message.key) + len(message.value)
+        if group and size + added > request_bytes:
+            groups.append(group)
+            group, size = [], 0
+        group.append(message)
+        size += added
+    return [*groups, group] if group else groups

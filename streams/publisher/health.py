@@ -1,0 +1,168 @@
+"""How a publisher is doing, as metrics, and whether only a restart can help it."""
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping
+
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+from prometheus_client import CollectorRegistry, Counter
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from streams.engine.batched_transport import TP, BatchedConsumer
+from streams.publisher.delivery import Delivery
+from streams.subscriptions.log import SubscriptionLog
+from vimfed.process.metrics import delay_histogram
+from vimfed.settings import WorkerSettings
+
+ENDS_EVERY = 1.0
+"""Seconds between two questions where the partitions end."""
+
+
+class PublisherCounters:
+    """What the publisher of one output has done since it started."""
+
+    def __init__(self, registry: CollectorRegistry, output: str) -> None:
+        def counter(name: str, text: str) -> Counter:
+            family = Counter(f"vimfed_publisher_{name}", text, ["output"], registry=registry)
+            return family.labels(output)
+
+        self._published = counter("published", "messages that DMaaP has acknowledged")
+        self._passed = counter("passed", "events that no subscription wants")
+        self._retries = counter("retries", "failed attempts that are to be made again")
+        self._dead_letters = counter("dead_letters", "messages that were given up")
+        self._delays = delay_histogram(
+            registry,
+            "vimfed_publisher_delay_seconds",
+            "from when Kafka took the oldest event of a batch until the output had the batch",
+            "output",
+        ).labels(output)
+
+    def delivered(self, count: int) -> None:
+        """Count messages that DMaaP has."""
+        self._published.inc(count)
+
+    def took(self, delay: float) -> None:
+        """Note for how long the oldest event of a batch has waited, in seconds."""
+        self._delays.observe(delay)
+
+    def passed(self, count: int) -> None:
+        """Count events that are not wanted."""
+        self._passed.inc(count)
+
+    def retried(self) -> None:
+        """Count an attempt that is to be made again."""
+        self._retries.inc()
+
+    def given_up(self, count: int) -> None:
+        """Count messages that went to the dead-letter topic."""
+        self._dead_letters.inc(count)
+
+
+class PublisherHealth(Collector):
+    """Gauges that are read when somebody asks, and the watch over progress."""
+
+    def __init__(
+        self, output: str, consumer: BatchedConsumer, delivery: Delivery, worker: WorkerSettings
+    ) -> None:
+        self._output = output
+        self._consumer = consumer
+        self._delivery = delivery
+        self._stuck_after = worker.stuck_after
+        self._session_timeout = worker.session_timeout
+        self._ends: Mapping[TopicPartition, int] = {}
+        self._stood_since: dict[TP, tuple[int | None, float]] = {}
+        """Per partition, the first undone offset and when it was first seen there (monotonic)."""
+
+    async def watch_ends(self, log: SubscriptionLog) -> None:
+        """Keep knowing where the partitions end.
+
+        The consumer itself hears of it only while it fetches, and not while DMaaP is away.
+        """
+        while True:
+            try:
+                self._ends = await log.ends([TopicPartition(*tp) for tp in self._partitions()])
+            except KafkaError:
+                self._ends = {}
+            self.look()
+            await asyncio.sleep(ENDS_EVERY)
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the gauges."""
+        lag = GaugeMetricFamily(
+            "vimfed_publisher_lag",
+            "events of a partition that are not done",
+            labels=["output", "partition"],
+        )
+        for tp in sorted(self._partitions()):
+            lag.add_metric([self._output, str(tp.partition)], self._lag(tp))
+        yield lag
+        expired = CounterMetricFamily(
+            "vimfed_publisher_expired_unread",
+            "events that retention has removed before they were read",
+            labels=["output", "partition"],
+        )
+        for tp in sorted({*self._partitions(), *self._consumer.expired}):
+            lost = self._consumer.expired[tp]
+            expired.add_metric([self._output, str(tp.partition)], lost)
+        yield expired
+
+        def gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+            family = GaugeMetricFamily(f"vimfed_publisher_{name}", text, labels=["output"])
+            family.add_metric([self._output], value)
+            return family
+
+        failing_since = self._delivery.failing_since
+        yield gauge(
+            "failing_seconds",
+            "for how long the output has taken nothing; 0 while it takes messages",
+            0.0 if failing_since is None else time.monotonic() - failing_since,
+        )
+        yield gauge(
+            "oldest_undelivered_seconds",
+            "since Kafka took the oldest event that this process has read and not delivered",
+            max(map(self._consumer.oldest_undone_seconds, self._partitions()), default=0.0),
+        )
+
+    def ready(self) -> dict[str, str]:
+        """Return why nothing is delivered."""
+        wrong = {}
+        if self._consumer.membership.age > self._session_timeout:
+            wrong["kafka"] = "has not confirmed our membership of the consumer group"
+        if self._delivery.failing_since is not None:
+            wrong[f"output {self._output}"] = self._delivery.failure
+        return wrong
+
+    def wrong(self) -> dict[str, str]:
+        """Return why this publisher needs a restart: a partition stands, and not for DMaaP."""
+        now = time.monotonic()
+        return {
+            f"partition {tp.partition}": f"{self._lag(tp)} events wait, and none was done for "
+            f"{now - since:.0f} s"
+            for tp, (_undone, since) in self._stood_since.items()
+            if now - since > self._stuck_after
+        }
+
+    def look(self) -> None:
+        """Note which partitions have moved on."""
+        now = time.monotonic()
+        stood_since = {}
+        for tp in self._partitions():
+            undone = self._consumer.undone(tp)
+            before, since = self._stood_since.get(tp, (None, now))
+            if before != undone or not self._lag(tp) or self._delivery.failing_since is not None:
+                since = now
+            stood_since[tp] = (undone, since)
+        self._stood_since = stood_since
+
+    def _partitions(self) -> list[TP]:
+        return [
+            TP(tp.topic, tp.partition)
+            for tp in self._consumer.assignment()
+            if tp.topic in self._consumer.sources
+        ]
+
+    def _lag(self, tp: TP) -> int:
+        undone, end = self._consumer.undone(tp), self._ends.get(TopicPartition(*tp))
+        return 0 if undone is None or end is None else max(0, end - undone)

@@ -1,0 +1,126 @@
+"""The output to a DMaaP Message Router, over its REST interface.
+
+Only ``application/cambria`` carries a key with each message; content types are matched exactly. A
+200 tells how many messages were taken, and that is not always all of them.
+"""
+
+import asyncio
+import gzip
+import time
+from collections.abc import Sequence
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urljoin
+
+import aiohttp
+import msgspec
+
+from streams.publisher.delivery import DeliveryError, Message, RefusedError
+from vimfed.process.tls import tls_context
+from vimfed.settings import DmaapOutput, Settings
+
+CAMBRIA = "application/cambria"
+CAMBRIA_ZIP = "application/cambria-zip"
+PUT_OFF = (429, 503)
+REFUSALS = (400, 413)
+
+
+class _Answer(msgspec.Struct):
+    count: int
+
+
+def cambria(messages: Sequence[Message]) -> bytes:
+    """Return messages as ``<keyLen>.<msgLen>.<key><msg>`` lines, lengths in bytes."""
+    return b"".join(
+        b"%d.%d.%b%b\n" % (len(message.key), len(message.value), message.key, message.value)
+        for message in messages
+    )
+
+
+class MessageRouterOutput:
+    """Posts messages to a Message Router's topic."""
+
+    request_bytes = 1_000_000
+
+    def __init__(self, _settings: Settings, output: DmaapOutput) -> None:
+        self._output = output
+        self._session: aiohttp.ClientSession | None = None
+        self._headers = {"Content-Type": CAMBRIA_ZIP if output.gzip else CAMBRIA}
+        if output.username:
+            self._headers["Authorization"] = aiohttp.encode_basic_auth(
+                output.username, output.password
+            )
+
+    async def deliver(self, messages: Sequence[Message]) -> None:
+        """Post messages in one request; return when the server says that it took all of them.
+
+        Raises DeliveryError or RefusedError.
+        """
+        body = cambria(messages)
+        if self._output.gzip:
+            body = await asyncio.to_thread(gzip.compress, body, 1)
+        try:
+            async with self._opened().post(
+                self._output.url, data=body, headers=self._headers, allow_redirects=False
+            ) as response:
+                self._judge(response, await response.read(), len(messages))
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise DeliveryError(
+                f"{self._output.url}: {str(error) or type(error).__name__}",
+                too_slow=isinstance(error, TimeoutError)
+                and not isinstance(error, aiohttp.ConnectionTimeoutError),
+            ) from error
+
+    def _judge(self, response: aiohttp.ClientResponse, body: bytes, sent: int) -> None:
+        told = f"{self._output.url}: {response.status} {_text(body)}"
+        if response.status in REFUSALS:
+            raise RefusedError(told)
+        if response.status != 200:
+            raise DeliveryError(
+                told, _retry_after(response) if response.status in PUT_OFF else None
+            )
+        try:
+            count = msgspec.json.decode(body, type=_Answer).count
+        except msgspec.DecodeError as error:
+            raise DeliveryError(f"{told}: {error}") from error
+        if count != sent:
+            short = f"{told}: {count} of {sent} messages taken"
+            # Which of them nobody knows: smaller requests find out.
+            raise RefusedError(short) if sent > 1 else DeliveryError(short)
+
+    async def check(self) -> None:
+        """Ask the server for its topics. Raises aiohttp.ClientError, TimeoutError or OSError."""
+        async with self._opened().get(urljoin(self._output.url, "/topics"), headers=self._headers):
+            pass
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            options: dict[str, Any] = {}
+            if self._output.url.startswith("https:"):
+                output = self._output
+                options["ssl"] = tls_context(output.ca_file, output.cert_file, output.key_file)
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(**options),
+                timeout=aiohttp.ClientTimeout(total=self._output.timeout),
+            )
+        return self._session
+
+
+def _text(body: bytes) -> str:
+    return body[:300].decode(errors="replace").strip()
+
+
+def _retry_after(response: aiohttp.ClientResponse) -> float | None:
+    """Return the header's seconds; it may give a date instead (RFC 9110, 10.2.3)."""
+    value = response.headers.get("Retry-After", "")
+    if value.isdecimal():
+        return float(value)
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except ValueError:
+        return None

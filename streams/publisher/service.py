@@ -1,0 +1,150 @@
+"""The process of a publisher: everything that publishing needs, opened and closed."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Sequence
+from typing import cast
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.structs import ConsumerRecord
+
+from streams.core.kinds import KINDS
+from streams.engine.apps import App, consume, consumer_of, new_app, run_app
+from streams.engine.lanes import BatchHandler
+from streams.publisher.delivery import Delivery, Message, Output
+from streams.publisher.health import PublisherCounters, PublisherHealth
+from streams.publisher.outputs.kafka import KafkaOutput
+from streams.publisher.outputs.message_router import MessageRouterOutput
+from streams.publisher.publisher import Publisher
+from streams.subscriptions.filters import SubscriptionHistory, default_subscription
+from streams.subscriptions.log import SubscriptionLog
+from vimfed.kafka.appending import append_all
+from vimfed.kafka.dead_letter import dead_letter_of
+from vimfed.kafka.rights import publisher_needs
+from vimfed.kafka.topics import TopicNames
+from vimfed.model.keys import split_instance_key
+from vimfed.process.metrics import MonitoringServer, new_registry
+from vimfed.process.ports import refuse_port_in_use
+from vimfed.settings import (
+    EVENTS_RETENTION,
+    DmaapOutput,
+    Settings,
+    SettingsError,
+)
+
+LOG = logging.getLogger(__name__)
+
+
+def run(settings: Settings, output: DmaapOutput, port: int | None = None) -> int:
+    """Publish to ``output`` until SIGTERM or SIGINT; return the exit code.
+
+    ``port`` is that of /metrics, /healthz and /readyz; by default the output's own (see settings).
+    Raises OperatorError.
+    """
+    refuse_unknown_kinds(settings, output)
+    port = settings.publisher_port(output) if port is None else port
+    refuse_port_in_use(port, f"publisher {output.name}", "dmaap.port")
+    names = TopicNames(settings.kafka.topic_prefix)
+    app = new_app(
+        settings,
+        names.publisher_group(output.name),
+        names.events,
+        settings.state_dir / f"publisher-{output.name}",
+        # While DMaaP is away, batches wait: that is no reason to leave the group.
+        max_poll_interval=EVENTS_RETENTION,
+        store="memory://",
+        table_standby_replicas=0,
+        web_enabled=False,
+    )
+
+    async def new_handler(producer: AIOKafkaProducer) -> BatchHandler:
+        context = _publishing(app, settings, output, port, producer)
+        return cast(BatchHandler, await app.add_async_context(context))
+
+    consume(app, names.events, settings.kafka, new_handler)
+    return run_app(app, settings.kafka, publisher_needs(settings.kafka, output.name))
+
+
+def refuse_unknown_kinds(settings: Settings, output: DmaapOutput) -> None:
+    """Raise SettingsError where the settings of an output's publisher name a kind that is none."""
+    for key, kinds in (
+        ("filter.kinds", settings.filter.kinds),
+        (f"ves_kinds of output {output.name}", output.ves_kinds),
+    ):
+        for unknown in sorted(set(kinds) - KINDS.keys()):
+            raise SettingsError(f"{key}: {unknown!r} is none of {', '.join(sorted(KINDS))}")
+
+
+@contextlib.asynccontextmanager
+async def _publishing(
+    app: App,
+    settings: Settings,
+    output: DmaapOutput,
+    port: int,
+    producer: AIOKafkaProducer,
+) -> AsyncIterator[BatchHandler]:
+    """Open everything that publishing needs, and close it."""
+    registry = new_registry()
+    counters = PublisherCounters(registry, output.name)
+    consumer = consumer_of(app)
+
+    async def reject(records: Sequence[tuple[ConsumerRecord, str]]) -> None:
+        letters = [
+            dead_letter_of(settings.kafka, record, error, output=output.name)
+            for record, error in records
+        ]
+        await append_all(producer, letters)
+        counters.given_up(len(records))
+        for record, error in records:
+            place = f"{record.topic}-{record.partition}@{record.offset}"
+            LOG.error("dead letter: %s: %s", place, error)
+
+    async def give_up(messages: Sequence[Message], error: str) -> None:
+        LOG.error("%d dead letters: %s", len(messages), error)
+        letters = [
+            dead_letter_of(
+                settings.kafka,
+                message.source,
+                error,
+                vim_id=split_instance_key(message.key)[0],
+                output=output.name,
+            )
+            for message in messages
+        ]
+        await append_all(producer, letters)
+        counters.given_up(len(messages))
+
+    kind = KafkaOutput if output.is_kafka else MessageRouterOutput
+    place: Output = kind(settings, output)
+    delivery = Delivery(
+        output.name,
+        place,
+        give_up=give_up,
+        give_up_after=settings.dmaap.give_up_after,
+        figures=counters,
+    )
+    health = PublisherHealth(output.name, consumer, delivery, settings.worker)
+    registry.register(health)
+    monitoring = MonitoringServer(registry, live=health.wrong, ready=health.ready)
+    bound = await monitoring.start(settings.dmaap.host, port)
+    LOG.info("metrics and health: http://%s:%d/metrics", settings.dmaap.host, bound)
+    history = SubscriptionHistory(default_subscription(settings.filter))
+    try:
+        async with SubscriptionLog(settings.kafka, history).followed() as subscriptions:
+            watch = asyncio.create_task(health.watch_ends(subscriptions))
+            yield Publisher(
+                kafka=settings.kafka,
+                output=output,
+                app=app,
+                consumer=consumer,
+                producer=producer,
+                subscriptions=subscriptions,
+                delivery=delivery,
+                counters=counters,
+                reject=reject,
+            ).publish
+            watch.cancel()
+    finally:
+        await place.close()
+        await monitoring.close()

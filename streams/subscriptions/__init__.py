@@ -1,0 +1,1 @@
+"""Which events an output wants, and since when."""

@@ -1,0 +1,135 @@
+"""The subscriptions topic: followed by everybody who needs to know, and written to."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Sequence
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+from aiokafka.structs import ConsumerRecord
+
+from streams.subscriptions.filters import Subscription, SubscriptionHistory
+from vimfed.kafka.clients import new_consumer
+from vimfed.kafka.renewed_producer import RenewedProducer
+from vimfed.kafka.topics import TopicNames
+from vimfed.settings import KafkaSettings
+
+LOG = logging.getLogger(__name__)
+
+ASK_EVERY = 0.1
+"""Seconds between two questions where the topic ends."""
+FETCH_WAIT = 0.05
+"""Seconds that the broker holds back the answer to a fetch while nothing comes.
+
+It answers one connection's requests in turn: a question asked meanwhile waits as long, and with it
+every batch that a publisher is to match.
+"""
+WRITE_TIMEOUT = 10.0
+
+_decode = msgspec.json.Decoder(Subscription).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class SubscriptionLog:
+    """Follows the subscriptions topic into a history."""
+
+    def __init__(self, kafka: KafkaSettings, history: SubscriptionHistory) -> None:
+        self._kafka = kafka
+        self.history = history
+        self._partition = TopicPartition(TopicNames(kafka.topic_prefix).subscriptions, 0)
+        self._asked_at = float("-inf")
+        self._confirmed = asyncio.Event()
+        self._failure: BaseException | None = None
+        self._consumer: AIOKafkaConsumer | None = None
+        self._producers = RenewedProducer(kafka, WRITE_TIMEOUT)
+
+    @contextlib.asynccontextmanager
+    async def followed(self) -> AsyncIterator["SubscriptionLog"]:
+        """Follow the topic for as long as the block runs. Raises KafkaError where Kafka is away."""
+        consumer = new_consumer(self._kafka, fetch_max_wait_ms=int(FETCH_WAIT * 1000))
+        await consumer.start()
+        consumer.assign([self._partition])
+        self._consumer = consumer
+        follower = asyncio.create_task(self._follow(consumer))
+        follower.add_done_callback(self._ended)
+        try:
+            yield self
+        finally:
+            follower.cancel()
+            await asyncio.wait([follower])
+            await consumer.stop()
+            await self._producers.close()
+
+    async def known(self, since: float) -> None:
+        """Return once everything is in the history that was taken before ``since`` (monotonic).
+
+        Waits for as long as Kafka is away. Raises what has ended the following, if anything has.
+        """
+        while self._asked_at < since:
+            if self._failure is not None:
+                raise self._failure
+            self._confirmed.clear()
+            await self._confirmed.wait()
+
+    def _ended(self, follower: asyncio.Task[None]) -> None:
+        if not follower.cancelled():
+            self._failure = follower.exception()
+            LOG.error("subscriptions are not followed any more", exc_info=self._failure)
+            self._confirmed.set()
+
+    async def write(self, name: str, subscription: Subscription | None) -> int:
+        """Write a subscription, or its deletion; return when Kafka took it, in ms since 1970.
+
+        Raises KafkaError, OSError or TimeoutError: then it may have been written or not.
+        """
+        producer = await self._producers.started()
+        value = None if subscription is None else _encode(subscription)
+        try:
+            async with asyncio.timeout(WRITE_TIMEOUT):
+                metadata = await producer.send_and_wait(
+                    self._partition.topic, value, name.encode(), self._partition.partition
+                )
+        except BaseException:
+            self._producers.abandon(producer)
+            raise
+        timestamp: int = metadata.timestamp
+        return timestamp
+
+    async def ends(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """Return where partitions of any topic end. Raises KafkaError."""
+        if self._consumer is None:
+            return {}
+        ends: dict[TopicPartition, int] = await self._consumer.end_offsets(partitions)
+        return ends
+
+    async def _follow(self, consumer: AIOKafkaConsumer) -> None:
+        while True:
+            asked_at = time.monotonic()
+            try:
+                await self._read_to(consumer, (await self.ends([self._partition]))[self._partition])
+            except (KafkaError, OSError, TimeoutError) as error:
+                LOG.warning("subscriptions cannot be read, trying again: %r", error)
+                await asyncio.sleep(1)
+                continue
+            self._asked_at = asked_at
+            self._confirmed.set()
+            await asyncio.sleep(ASK_EVERY)
+
+    async def _read_to(self, consumer: AIOKafkaConsumer, end: int) -> None:
+        while await consumer.position(self._partition) < end:
+            fetched = await consumer.getmany(self._partition, timeout_ms=1000)
+            for record in fetched.get(self._partition, ()):
+                self._add(record)
+
+    def _add(self, record: ConsumerRecord) -> None:
+        try:
+            name = (record.key or b"").decode()
+            subscription = None if record.value is None else _decode(record.value)
+        except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
+            # Somebody else's record: ours are checked before they are written.
+            LOG.error("%s@%s is no subscription: %s", record.topic, record.offset, error)  # noqa: TRY400 - the text says it all
+            return
+        self.history.add(name, subscription, record.timestamp)

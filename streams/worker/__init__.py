@@ -1,0 +1,1 @@
+"""The stream worker: notifications in, events and the instances table out."""

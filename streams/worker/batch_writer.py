@@ -1,0 +1,212 @@
+"""The order in which what follows from a batch becomes durable.
+
+A crash anywhere repeats the batch: events a second time with the same ids, nothing lost, the table
+never ahead of its changelog. The steps are those of :meth:`BatchWriter.process`.
+"""
+
+import asyncio
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.structs import ConsumerRecord
+
+from streams.core.fold import FoldedBatch, fold
+from streams.core.revision import TOMBSTONE_HEADER, revision_of
+from streams.core.transition import has_outlived
+from streams.engine.batched_transport import BatchedConsumer, RecordBatch
+from streams.engine.changelog_reader import read_range
+from streams.engine.instances_table import InstancesTable
+from streams.worker.instance_index import InstanceIndex
+from vimfed.kafka.appending import Appended, append_all
+from vimfed.kafka.clients import OutgoingRecord, new_consumer
+from vimfed.kafka.dead_letter import dead_letter_of
+from vimfed.kafka.topics import TopicNames
+from vimfed.model.keys import split_instance_key
+from vimfed.model.records import InstanceState, decode_row
+from vimfed.model.times import utc_text
+from vimfed.settings import KafkaSettings
+
+LOG = logging.getLogger(__name__)
+
+
+class BatchWriter:
+    """Folds batches and makes what follows from them durable."""
+
+    def __init__(
+        self,
+        *,
+        kafka: KafkaSettings,
+        deleted_retention: float,
+        table: InstancesTable,
+        index: InstanceIndex,
+        consumer: BatchedConsumer,
+        producer: AIOKafkaProducer,
+        on_done: Callable[[int, FoldedBatch], None],
+    ) -> None:
+        self._kafka = kafka
+        self._deleted_retention = deleted_retention
+        self._names = TopicNames(kafka.topic_prefix)
+        self._table = table
+        self._index = index
+        self._consumer = consumer
+        self._producer = producer
+        self._on_done = on_done
+        self._locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        """By partition: who writes to its changelog knows where that ends."""
+
+    async def process(self, batch: RecordBatch, partition: int) -> None:
+        """Fold a batch, make what follows from it durable, and mark it done.
+
+        It is not done where the partition may have another owner by now, who will process it.
+        Raises KafkaError where something cannot be written or read: the process must end, and the
+        batch will be processed again.
+        """
+        async with self._locks[partition]:
+            await self._process(batch, partition)
+
+    async def mend(self, partition: int) -> None:
+        """Write rows again over which somebody else has written older ones.
+
+        Raises KafkaError, as :meth:`process` does.
+        """
+        async with self._locks[partition]:
+            generation = self._table.generation
+            if partition in self._table.active and await self._consumer.is_member(generation):
+                await self._put(partition, self._overwritten_rows(partition), generation)
+
+    async def _process(self, batch: RecordBatch, partition: int) -> None:
+        # 1. Compute events and rows. An instance's row comes from RocksDB, then from the batch.
+        store = self._table.partition(partition)
+
+        def read_row(key: bytes) -> InstanceState | None:
+            row = store.get(key)
+            return None if row is None else decode_row(row)
+
+        folded = fold(batch.records, read_row, self._deleted_retention)
+
+        # 2. Fence: nobody else may own the partition.
+        if not await self._owns(batch, partition):
+            return
+
+        # 3. What cannot be handled, and the events: acknowledged before any row knows of them.
+        await append_all(
+            self._producer,
+            [
+                *(self._dead_letter(record, error) for record, error in folded.rejected),
+                *(
+                    OutgoingRecord(self._names.events, partition, key, event)
+                    for key, event in folded.events
+                ),
+            ],
+        )
+
+        # 4. The rows to the changelog, then to the table and the index. Once more the fence: a stop
+        #    while we waited for the acknowledgements must not write an old row.
+        if not await self._owns(batch, partition):
+            return
+        rows = {
+            **self._overwritten_rows(partition),
+            **self._outlived_rows(partition, folded.received_at),
+            **folded.rows,
+        }
+        if not await self._put(partition, rows, batch.generation):
+            return
+
+        # 5. Done: its offset may be committed.
+        batch.done = True
+        self._on_done(len(batch.records), folded)
+
+    async def _owns(self, batch: RecordBatch, partition: int) -> bool:
+        owns = await self._consumer.owns(batch)
+        if not owns:
+            LOG.warning("partition %s: batch abandoned, it has a new owner", partition)
+        return owns
+
+    async def _put(self, partition: int, rows: dict[bytes, bytes | None], generation: int) -> bool:
+        """Write rows to the changelog, and what it has acknowledged to table and index.
+
+        They must continue what we know of the changelog. Where somebody else has written to it, one
+        of us was stopped for longer than its session. If the coordinator still confirms that we are
+        the member, our rows are the newer ones: those of the same keys are written once more.
+
+        Return False where the partition may have another owner: nothing is written to the table
+        then, since recovery tells what became of it.
+        """
+        changelog = (self._names.changelog, partition)
+        while rows:
+            appended = (
+                await append_all(
+                    self._producer,
+                    [
+                        OutgoingRecord(*changelog, key, row, self._headers(partition, key, row))
+                        for key, row in rows.items()
+                    ],
+                )
+            )[changelog]
+            foreign: set[bytes] = set()
+            expected = self._table.changelog_end.get(partition, -1)
+            if appended.first_offset != expected or not appended.contiguous:
+                LOG.warning(
+                    "%s-%s: expected to write at %s, wrote at %s: another worker has written, too",
+                    *changelog,
+                    expected,
+                    appended.first_offset,
+                )
+                if not await self._consumer.is_member_since(time.monotonic(), generation):
+                    LOG.warning("partition %s: abandoned, it has a new owner", partition)
+                    return False
+                foreign = await self._foreign_keys(partition, expected, appended)
+            if partition not in self._table.active:  # released while we waited
+                return False
+            self._table.write(partition, rows, appended.next_offset - 1)
+            for key, row in rows.items():
+                if row is None:
+                    self._index.remove(partition, *split_instance_key(key))
+                else:
+                    self._index.put(partition, row)
+            store = self._table.partition(partition)
+            rows = {key: store.get(key) for key in foreign}
+        return True
+
+    async def _foreign_keys(self, partition: int, begin: int, appended: Appended) -> set[bytes]:
+        """Return the keys of the changelog records from ``begin`` on that may not be ours."""
+        source = TopicPartition(self._names.changelog, partition)
+        async with new_consumer(self._kafka) as consumer:
+            records = await read_range(consumer, source, begin, appended.next_offset)
+        ours = range(appended.first_offset, appended.next_offset if appended.contiguous else 0)
+        return {record.key for record in records if record.offset not in ours}
+
+    def _headers(
+        self, partition: int, key: bytes, row: bytes | None
+    ) -> tuple[tuple[str, bytes], ...]:
+        """Return the headers of a row's changelog record: a tombstone's say what it deletes."""
+        known = None if row is not None else self._table.partition(partition).get(key)
+        return () if known is None else ((TOMBSTONE_HEADER, b"%d" % revision_of(known)),)
+
+    def _dead_letter(self, record: ConsumerRecord, error: str) -> OutgoingRecord:
+        place = f"{record.topic}-{record.partition}@{record.offset}"
+        LOG.warning("dead letter: %s: %s", place, error)
+        return dead_letter_of(self._kafka, record, error)
+
+    def _overwritten_rows(self, partition: int) -> dict[bytes, bytes | None]:
+        """Return the rows that the changelog must be told again (see InstancesTable)."""
+        store = self._table.partition(partition)
+        return {key: store.get(key) for key in store.overwritten}
+
+    def _outlived_rows(self, partition: int, now: str) -> dict[bytes, bytes | None]:
+        """Return tombstones for the rows of instances that were deleted long enough before."""
+        retention = timedelta(seconds=self._deleted_retention)
+        try:
+            before = utc_text(datetime.fromisoformat(now) - retention)
+        except (ValueError, OverflowError):  # no bridge has stamped any of the batch
+            return {}
+        outlived = self._index.pop_deleted(partition, before)
+        return {key: None for key in outlived if self._is_outlived(partition, key, now)}
+
+    def _is_outlived(self, partition: int, key: bytes, now: str) -> bool:
+        row = self._table.partition(partition).get(key)
+        return row is not None and has_outlived(decode_row(row), now, self._deleted_retention)

@@ -1,0 +1,190 @@
+"""How a worker is doing, as metrics, and whether only a restart can help it."""
+
+import logging
+import time
+from collections import Counter as Tally
+from collections.abc import Collection, Iterable, Mapping
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from streams.core.fold import FoldedBatch
+from vimfed.process.metrics import delay_histogram
+
+LOG = logging.getLogger(__name__)
+
+BATCH_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+MOST_EVENT_TYPES = 200
+"""So many event types that are passed over are counted by name; a cloud can make up any number."""
+
+
+class WorkerCounters:
+    """What the worker has done since it started."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"vimfed_worker_{name}", text, labels, registry=registry)
+
+        self._records = counter("records", "notification records processed")
+        self._events = counter("events", "events told")
+        self._rejected = counter("dead_letters", "records that went to the dead-letter topic")
+        self._reconciled = counter(
+            "reconciled",
+            "events that a poller found before any notification told of them",
+            "vim_id",
+        )
+        self._outcomes = counter("outcomes", "notifications by what came of them", "outcome")
+        self._passed = counter("passed", "notifications passed over, by event type", "event_type")
+        self._seconds = Histogram(
+            "vimfed_worker_batch_seconds",
+            "from the start of a batch until all that follows from it was durable",
+            buckets=BATCH_BUCKETS,
+            registry=registry,
+        )
+        self._delays = delay_histogram(
+            registry,
+            "vimfed_worker_delay_seconds",
+            "from when Kafka took the oldest notification of a batch until its row was durable",
+        )
+        self._named: set[str] = set()
+
+    def took(self, seconds: float, delay: float) -> None:
+        """Note how long a batch took, and how long its oldest notification has waited in all."""
+        self._seconds.observe(seconds)
+        self._delays.observe(delay)
+
+    def processed(self, records: int, folded: FoldedBatch) -> None:
+        """Count a batch whose consequences are durable."""
+        self._records.inc(records)
+        self._events.inc(len(folded.events))
+        self._rejected.inc(len(folded.rejected))
+        for vim_id, count in folded.reconciled.items():
+            self._reconciled.labels(vim_id).inc(count)
+        for repaired in folded.repaired:
+            LOG.info("polling found what no notification had told: %s", repaired)
+        for outcome, count in folded.outcomes.items():
+            self._outcomes.labels(outcome).inc(count)
+        for event_type, count in self._bounded(folded.passed).items():
+            self._passed.labels(event_type).inc(count)
+
+    def _bounded(self, passed: Tally[str]) -> Tally[str]:
+        bounded: Tally[str] = Tally()
+        for event_type, count in passed.items():
+            if len(self._named) < MOST_EVENT_TYPES:
+                self._named.add(event_type)
+            bounded[event_type if event_type in self._named else "other"] += count
+        return bounded
+
+
+class WatchedWorker(Protocol):
+    """What is read of a worker to say how it does; partitions are those that it owns."""
+
+    @property
+    def partitions(self) -> Collection[int]:
+        """The partitions."""
+
+    @property
+    def rows(self) -> int:
+        """How many rows they have."""
+
+    @property
+    def rebalances(self) -> int:
+        """How many rebalances there were."""
+
+    @property
+    def recovery_seconds(self) -> float:
+        """How long the last recovery took."""
+
+    @property
+    def membership_age(self) -> float:
+        """Seconds since the membership was confirmed."""
+
+    @property
+    def is_processing(self) -> bool:
+        """Whether records flow."""
+
+    @property
+    def expired_unread(self) -> Mapping[int, int]:
+        """By partition, how many notifications were removed before they were read."""
+
+    def undone(self, partition: int) -> int | None:
+        """Return the offset of the first notification that is not done."""
+
+    def lag(self, partition: int) -> int:
+        """Return how many notifications are not done."""
+
+    def oldest_undone_seconds(self, partition: int) -> float:
+        """Return how long the oldest notification that was read has waited."""
+
+
+class WorkerHealth(Collector):
+    """Gauges that are read when somebody asks, and the watch over progress."""
+
+    def __init__(self, worker: WatchedWorker, stuck_after: float) -> None:
+        """``stuck_after``: seconds after which a partition with lag stands still."""
+        self._worker = worker
+        self._stuck_after = stuck_after
+        self._stood_since: dict[int, tuple[int | None, float]] = {}
+        """Per partition, the first undone offset and when it was first seen there (monotonic)."""
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the gauges."""
+        worker = self._worker
+        lag = GaugeMetricFamily(
+            "vimfed_worker_lag", "records of a partition that are not done", labels=["partition"]
+        )
+        for partition in sorted(worker.partitions):
+            lag.add_metric([str(partition)], worker.lag(partition))
+        yield lag
+        expired = CounterMetricFamily(
+            "vimfed_worker_expired_unread",
+            "notifications that retention has removed before they were read",
+            labels=["partition"],
+        )
+        for partition, count in sorted(worker.expired_unread.items()):
+            expired.add_metric([str(partition)], count)
+        yield expired
+
+        def gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+            return GaugeMetricFamily(f"vimfed_worker_{name}", text, value=value)
+
+        yield gauge(
+            "oldest_unprocessed_seconds",
+            "since Kafka took the oldest notification that this process has read and not processed",
+            max(map(worker.oldest_undone_seconds, worker.partitions), default=0.0),
+        )
+        yield gauge("partitions", "partitions that this worker owns", len(worker.partitions))
+        yield gauge("rows", "rows in the partitions that it owns", worker.rows)
+        yield CounterMetricFamily("vimfed_worker_rebalances", "rebalances", value=worker.rebalances)
+        yield gauge("recovery_seconds", "what the last recovery took", worker.recovery_seconds)
+        yield gauge(
+            "membership_age_seconds",
+            "since the consumer group's coordinator last confirmed our membership",
+            worker.membership_age,
+        )
+
+    def wrong(self) -> dict[str, str]:
+        """Return why this worker needs a restart: a partition with lag stands still.
+
+        It does not while Kafka is away, nor while partitions are assigned or recovered.
+        """
+        worker = self._worker
+        now = time.monotonic()
+        if not worker.is_processing:
+            self._stood_since.clear()
+            return {}
+        stuck = {}
+        for partition in worker.partitions:
+            undone = worker.undone(partition)
+            before, since = self._stood_since.get(partition, (None, now))
+            if before != undone or not worker.lag(partition):
+                since = now
+            self._stood_since[partition] = (undone, since)
+            if now - since > self._stuck_after:
+                stuck[f"partition {partition}"] = (
+                    f"{worker.lag(partition)} records wait, and none was done for "
+                    f"{now - since:.0f} s"
+                )
+        return stuck

@@ -1,0 +1,341 @@
+"""In memory: which instances of a VIM are in which state, for the partitions that a worker owns.
+
+Built by scanning a partition when it becomes ours, kept up to date batch by batch. Writing is
+cheap, since that happens for every batch: it notes what changed. The order by time is brought up
+to date when somebody asks. Who asks shares the event loop with the stream: long work is done in
+chunks of some milliseconds, and few scans at a time, since each holds a list of what it scans.
+"""
+
+import asyncio
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from heapq import heappop, heappush, merge, nlargest, nsmallest
+from itertools import chain, islice
+from typing import Literal, NamedTuple
+
+import msgspec
+from sortedcontainers import SortedList
+
+from vimfed.model.keys import instance_key
+from vimfed.model.records import Recorded
+from vimfed.nova.states import DELETED
+
+CHUNK = 1000
+"""So many entries are put into order, or looked at, before others have their turn."""
+SCANS = 2
+"""So many scans run at a time; the others wait."""
+
+
+class StateGroup(NamedTuple):
+    """What a query by states can tell instances apart by."""
+
+    vm_state: str
+    task_state: str
+    kind: str
+
+
+class IndexEntry(NamedTuple):
+    """One instance as a query sees it; what is not known of it is empty."""
+
+    changed_at: str
+    instance_id: str
+    # Entries are ordered by the two above, which no two instances of a VIM share.
+    group: StateGroup
+    tenant_id: str
+    host: str
+    display_name: str
+
+
+SortField = Literal[
+    "changed_at", "display_name", "host", "instance_id", "kind", "state", "tenant_id"
+]
+SORT_KEYS: dict[SortField, Callable[[IndexEntry], str]] = {
+    "changed_at": lambda entry: entry.changed_at,
+    "display_name": lambda entry: entry.display_name.casefold(),
+    "host": lambda entry: entry.host,
+    "instance_id": lambda entry: entry.instance_id,
+    "kind": lambda entry: entry.group.kind,
+    "state": lambda entry: entry.group.vm_state,
+    "tenant_id": lambda entry: entry.tenant_id,
+}
+
+Position = tuple[str, str]
+"""Where an entry stands in an order: its sort field's value, and its instance_id."""
+
+
+class Selection(NamedTuple):
+    """What a query asks for."""
+
+    vim_id: str
+    matches: Callable[[StateGroup], bool]
+    instance_id: str | None = None
+    """This instance alone."""
+    since: str = ""
+    """Instances that changed at this time, spelled like ``InstanceState.changed_at``, or later."""
+    passes: Callable[[IndexEntry], bool] | None = None
+    sort: SortField = "changed_at"
+    descending: bool = True
+    after: Position | None = None
+    """The position of the last instance already seen."""
+    limit: int = 100
+
+
+class Page(NamedTuple):
+    """What :meth:`InstanceIndex.query` found."""
+
+    total: int
+    """How many instances match in all."""
+    found: list[tuple[Position, IndexEntry]]
+    """The first of them, in the order asked for."""
+    more: bool
+    """Whether others follow these."""
+
+
+class _Payload(msgspec.Struct, gc=False):
+    tenant_id: str | None = None
+    host: str | None = None
+    display_name: str | None = None
+
+
+class _Row(Recorded, frozen=True, gc=False, kw_only=True):
+    """As much of an encoded InstanceState as the index holds."""
+
+    vim_id: str
+    instance_id: str
+    vm_state: str
+    task_state: str
+    kind: str
+    changed_at: str
+    received_at: str = ""
+    payload: _Payload
+
+
+_decode_row = msgspec.json.Decoder(_Row).decode
+
+
+class _VimIndex:
+    """The instances of one VIM in one partition."""
+
+    def __init__(self) -> None:
+        self.latest: dict[str, IndexEntry] = {}
+        self.counts: Counter[str] = Counter()
+        """By vm_state."""
+        self._ordered: dict[str, IndexEntry] = {}
+        """What ``_groups`` holds; behind ``latest`` for the ids in ``_changed``."""
+        self._groups: defaultdict[StateGroup, SortedList[IndexEntry]] = defaultdict(SortedList)
+        self._changed: set[str] = set()
+
+    def put(self, entry: IndexEntry) -> None:
+        old = self.latest.get(entry.instance_id)
+        self.latest[entry.instance_id] = entry
+        self._changed.add(entry.instance_id)
+        if old is None or old.group is not entry.group:
+            self.counts[entry.group.vm_state] += 1
+            if old is not None:
+                self.counts[old.group.vm_state] -= 1
+
+    def remove(self, instance_id: str) -> None:
+        old = self.latest.pop(instance_id, None)
+        if old is not None:
+            self._changed.add(instance_id)
+            self.counts[old.group.vm_state] -= 1
+
+    @property
+    def behind(self) -> int:
+        """How many instances are not in order yet."""
+        return len(self._changed)
+
+    def settle(self, most: int) -> None:
+        """Put ``most`` of the instances that changed into order."""
+        for instance_id in list(islice(self._changed, most)):
+            self._changed.discard(instance_id)
+            old = self._ordered.pop(instance_id, None)
+            if old is not None:
+                self._groups[old.group].remove(old)
+            new = self.latest.get(instance_id)
+            if new is not None:
+                self._ordered[instance_id] = new
+                self._groups[new.group].add(new)
+
+    def groups(self) -> dict[StateGroup, "SortedList[IndexEntry]"]:
+        """Return all groups, each in the order of time."""
+        self.settle(self.behind)
+        return self._groups
+
+
+class InstanceIndex:
+    """The index of all partitions that this worker owns."""
+
+    def __init__(self) -> None:
+        self._partitions: dict[int, dict[str, _VimIndex]] = {}
+        self._deleted: dict[int, list[tuple[str, bytes]]] = {}
+        """Per partition a heap of (received_at, key) of rows that were written as deleted."""
+        self._groups: dict[StateGroup, StateGroup] = {}
+        """One object for all instances that are in the same state: a third of the memory."""
+        self._scans = asyncio.Semaphore(SCANS)
+
+    def add_partition(self, partition: int, rows: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        """Begin to index a partition that becomes ours, with some of its rows."""
+        self._partitions[partition] = {}
+        self._deleted[partition] = []
+        self.add_rows(partition, (row for _key, row in rows))
+
+    def add_rows(self, partition: int, rows: Iterable[bytes]) -> None:
+        """Index some encoded rows of a partition."""
+        for row in rows:
+            self.put(partition, row)
+
+    def drop_partition(self, partition: int) -> None:
+        """Forget a partition that is no longer ours."""
+        self._partitions.pop(partition, None)
+        self._deleted.pop(partition, None)
+
+    def put(self, partition: int, row: bytes) -> None:
+        """Index an encoded InstanceState that was written."""
+        state = _decode_row(row)
+        vims = self._partitions[partition]
+        vim = vims.get(state.vim_id)
+        if vim is None:
+            vim = vims[state.vim_id] = _VimIndex()
+        group = StateGroup(state.vm_state, state.task_state, state.kind)
+        vim.put(
+            IndexEntry(
+                state.changed_at,
+                state.instance_id,
+                self._groups.setdefault(group, group),
+                sys.intern(state.payload.tenant_id or ""),
+                sys.intern(state.payload.host or ""),
+                state.payload.display_name or "",
+            )
+        )
+        if state.vm_state == DELETED:
+            key = instance_key(state.vim_id, state.instance_id)
+            heappush(self._deleted[partition], (state.received_at, key))
+
+    def pop_deleted(self, partition: int, before: str) -> Iterator[bytes]:
+        """Yield, and forget, the keys of rows that were written as deleted before a time.
+
+        ``before`` is spelled like ``InstanceState.received_at``.
+        """
+        heap = self._deleted[partition]
+        while heap and heap[0][0] < before:
+            yield heappop(heap)[1]
+
+    def remove(self, partition: int, vim_id: str, instance_id: str) -> None:
+        """Forget an instance whose row was deleted."""
+        vim = self._partitions[partition].get(vim_id)
+        if vim is not None:
+            vim.remove(instance_id)
+            if not vim.latest:
+                del self._partitions[partition][vim_id]
+
+    def vim_ids(self) -> set[str]:
+        """Return the VIMs that have rows here."""
+        return {vim_id for vims in self._partitions.values() for vim_id in vims}
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return for each VIM how many of its instances are in which vm_state."""
+        counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        for vims in self._partitions.values():
+            for vim_id, vim in vims.items():
+                counts[vim_id].update(vim.counts)
+        return {vim_id: dict(+states) for vim_id, states in counts.items()}
+
+    def __len__(self) -> int:
+        return sum(len(vim.latest) for vims in self._partitions.values() for vim in vims.values())
+
+    async def query(self, selection: Selection) -> Page:
+        """Return how many instances match, and a page of them."""
+        vims = [
+            vims[selection.vim_id] for vims in self._partitions.values() if selection.vim_id in vims
+        ]
+        if selection.instance_id is not None:
+            known = (vim.latest.get(selection.instance_id) for vim in vims)
+            return await _scan(
+                selection,
+                [
+                    [entry]
+                    for entry in known
+                    if entry and selection.matches(entry.group)
+                    if entry.changed_at >= selection.since
+                ],
+            )
+        for vim in vims:
+            while vim.behind > CHUNK:
+                vim.settle(CHUNK)
+                await asyncio.sleep(0)
+        if selection.passes is None and selection.sort == "changed_at":
+            return _in_order(selection, _matching(selection, vims))
+        async with self._scans:
+            return await _scan(
+                selection,
+                [list(group.islice(start)) for group, start in _matching(selection, vims)],
+            )
+
+
+def _matching(
+    selection: Selection, vims: Iterable[_VimIndex]
+) -> list[tuple["SortedList[IndexEntry]", int]]:
+    """Return the groups that match, each with the index of its first entry that does."""
+    # A tuple of one sorts before every entry that begins with the same.
+    since = (selection.since,)
+    return [
+        (ordered, ordered.bisect_left(since) if selection.since else 0)  # type: ignore[arg-type]
+        for vim in vims
+        for group, ordered in vim.groups().items()
+        if ordered and selection.matches(group)
+    ]
+
+
+def _in_order(selection: Selection, groups: list[tuple["SortedList[IndexEntry]", int]]) -> Page:
+    """Select by groups and time alone, in the order of time, which the groups are kept in."""
+    following = merge(
+        *(_following(selection, ordered, start) for ordered, start in groups),
+        reverse=selection.descending,
+    )
+    found = [
+        ((entry.changed_at, entry.instance_id), entry)
+        for entry in islice(following, selection.limit + 1)
+    ]
+    total = sum(len(ordered) - start for ordered, start in groups)
+    return Page(total, found[: selection.limit], len(found) > selection.limit)
+
+
+def _following(
+    selection: Selection, ordered: "SortedList[IndexEntry]", start: int
+) -> Iterator[IndexEntry]:
+    """Iterate over a group from ``start``, in the order asked for, from just behind the marker."""
+    if selection.after is None:
+        return ordered.islice(start, reverse=selection.descending)
+    value, instance_id = selection.after
+    if selection.descending:
+        end = ordered.bisect_left((value, instance_id))  # type: ignore[arg-type]
+        return ordered.islice(start, max(start, end), reverse=True)
+    # The least string that is greater than another is the same with a zero behind it.
+    begin = ordered.bisect_left((value, instance_id + "\0"))  # type: ignore[arg-type]
+    return ordered.islice(max(start, begin))
+
+
+async def _scan(selection: Selection, groups: list[list[IndexEntry]]) -> Page:
+    """Select by looking at every entry of some lists."""
+    key, passes, after = SORT_KEYS[selection.sort], selection.passes, selection.after
+    first = nlargest if selection.descending else nsmallest
+    total = 0
+    found: list[tuple[Position, IndexEntry]] = []
+    for entries in groups:
+        for begin in range(0, len(entries), CHUNK):
+            chunk = entries[begin : begin + CHUNK]
+            if passes is not None:
+                chunk = list(filter(passes, chunk))
+            total += len(chunk)
+            placed = [((key(entry), entry.instance_id), entry) for entry in chunk]
+            if after is not None:
+                placed = [
+                    one
+                    for one in placed
+                    if (one[0] < after if selection.descending else one[0] > after)
+                ]
+            found = first(selection.limit + 1, chain(found, placed))
+            await asyncio.sleep(0)
+    return Page(total, found[: selection.limit], len(found) > selection.limit)

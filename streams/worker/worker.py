@@ -1,0 +1,210 @@
+"""The stream worker: notifications in, events and the instances table out."""
+
+import math
+import socket
+import ssl
+import time
+from collections.abc import Set
+
+from aiokafka import AIOKafkaProducer
+
+from streams.engine.apps import consume, consumer_of, new_app, recovery_seconds, run_app
+from streams.engine.batched_transport import TP, BatchedConsumer, RecordBatch
+from streams.engine.foreign_data import set_foreign_data_aside
+from streams.engine.instances_table import InstancesTable
+from streams.engine.lanes import BatchHandler
+from streams.engine.table_upkeep import TableUpkeep
+from streams.engine.tombstones import tombstones_kept
+from streams.worker.batch_writer import BatchWriter
+from streams.worker.health import WorkerCounters, WorkerHealth
+from streams.worker.instance_index import InstanceIndex
+from vimfed.kafka.rights import worker_needs
+from vimfed.kafka.topics import TopicNames
+from vimfed.process.metrics import new_registry
+from vimfed.settings import Settings, SettingsError, WebSettings
+
+BEHIND_SECONDS, BEHIND_RECORDS = 0.5, 1000
+"""What waits in a partition of a worker that does not keep up."""
+
+
+class StreamWorker:
+    """One replica: the Faust app with its table, and what its HTTP views need to answer."""
+
+    def __init__(self, settings: Settings) -> None:
+        names = TopicNames(settings.kafka.topic_prefix)
+        # Replicas on one machine differ by their ports, and find their data again by them.
+        data_dir = settings.state_dir / f"worker-{settings.web.port}"
+        self.settings = settings
+        self._folder = data_dir if settings.worker.store == "rocksdb" else None
+        self.registry = new_registry()
+        self._counters = WorkerCounters(self.registry)
+        self.health = WorkerHealth(self, settings.worker.stuck_after)
+        self.registry.register(self.health)
+        self._source = names.notifications
+        self.index = InstanceIndex()
+        self.app = new_app(
+            settings,
+            names.worker_group,
+            names.notifications,
+            data_dir,
+            table_standby_replicas=settings.worker.standby_replicas,
+            web_bind=settings.web.host,
+            web_port=settings.web.port,
+            canonical_url=_own_url(settings.web),
+            web_ssl_context=_server_context(settings.web),
+        )
+        self.table = InstancesTable(
+            self.app,
+            name="instances",
+            changelog_topic=self.app.topic(names.changelog, key_type=bytes, value_type=bytes),
+            partitions=settings.kafka.partitions,
+            folder=self._folder,
+            standby_buffer_size=1,  # a standby must not sit on rows that it has received
+            on_activated=self.index.add_partition,
+            on_rows=self.index.add_rows,
+            on_released=self.index.drop_partition,
+        )
+        self.app.tables.add(self.table)
+        consume(self.app, names.notifications, settings.kafka, self._new_writer)
+
+    def run(self) -> int:
+        """Run until SIGTERM or SIGINT; return the exit code."""
+        kafka = self.settings.kafka
+        return run_app(self.app, kafka, worker_needs(kafka), self._prepare)
+
+    async def _prepare(self) -> None:
+        kafka, changelog, stores = (
+            self.settings.kafka,
+            self.table.changelog_topic_name,
+            self.table.stores,
+        )
+        stores.tombstones_kept = await tombstones_kept(kafka, changelog)
+        if self._folder is not None:
+            await set_foreign_data_aside(kafka, changelog, stores)
+
+    @property
+    def consumer(self) -> BatchedConsumer:
+        """The consumer; it exists once the app has started."""
+        return consumer_of(self.app)
+
+    async def _new_writer(self, producer: AIOKafkaProducer) -> BatchHandler:
+        writer = BatchWriter(
+            kafka=self.settings.kafka,
+            deleted_retention=self.settings.worker.deleted_retention,
+            table=self.table,
+            index=self.index,
+            consumer=self.consumer,
+            producer=producer,
+            on_done=self._counters.processed,
+        )
+        upkeep = TableUpkeep(self.app, self.table, writer.mend)
+        self.app.add_future(upkeep.run(self.consumer))
+
+        async def process(batch: RecordBatch, partition: int) -> None:
+            begun = time.monotonic()
+            await writer.process(batch, partition)
+            if batch.done:
+                took = time.monotonic() - begun
+                self._counters.took(took, time.time() - batch.records[0].timestamp / 1000)
+
+        return process
+
+    # -- how it is doing
+
+    @property
+    def partitions(self) -> Set[int]:
+        """The partitions that we own and have recovered."""
+        return self.table.active
+
+    @property
+    def rows(self) -> int:
+        """How many rows they have."""
+        return len(self.index)
+
+    @property
+    def rebalances(self) -> int:
+        """How many rebalances there were since the start."""
+        return self.app.rebalancing_count
+
+    @property
+    def membership_age(self) -> float:
+        """Seconds since our membership of the group was last confirmed; infinite at first."""
+        return self.consumer.membership.age if self.app.started else math.inf
+
+    @property
+    def is_processing(self) -> bool:
+        """Whether records flow: a member, and nothing is being assigned or recovered."""
+        return (
+            self.membership_age < self.settings.worker.session_timeout
+            and not self.app.rebalancing
+            and not self.app.in_recovery
+        )
+
+    @property
+    def recovery_seconds(self) -> float:
+        """What the last recovery from the changelog took; 0 where there was none."""
+        return recovery_seconds(self.app)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether more notifications wait, or for longer, than in a worker that keeps up."""
+        return any(
+            self.lag(each) > BEHIND_RECORDS or self.oldest_undone_seconds(each) > BEHIND_SECONDS
+            for each in self.table.active
+        )
+
+    def copy_lag(self, partition: int) -> int | None:
+        """Return how many changes our copy of a partition is behind; None where we have none."""
+        changelog = TP(self.table.changelog_topic_name, partition)
+        if not self.table.holds(partition) or not self.consumer.is_assigned(changelog):
+            return None
+        held = self.table.partition(partition).changelog_offset
+        return max(
+            0, (self.consumer.highwater(changelog) or 0) - 1 - (-1 if held is None else held)
+        )
+
+    def copy_age(self, partition: int) -> float:
+        """Return for how many seconds our copy of a partition may have missed changes."""
+        return max(0.0, time.time() - self.table.partition(partition).followed.until)
+
+    def undone(self, partition: int) -> int | None:
+        """Return the offset of the first notification of a partition that is not done."""
+        return self.consumer.undone(TP(self._source, partition))
+
+    def lag(self, partition: int) -> int:
+        """Return how many notifications of a partition that we own are not done."""
+        return self.consumer.lag(TP(self._source, partition))
+
+    @property
+    def expired_unread(self) -> dict[int, int]:
+        """By partition, how many notifications were removed before they were read."""
+        lost = self.consumer.expired
+        return {**dict.fromkeys(self.table.active, 0), **{tp.partition: lost[tp] for tp in lost}}
+
+    def oldest_undone_seconds(self, partition: int) -> float:
+        """Return since when the oldest notification that we have read waits; 0 where none does."""
+        return self.consumer.oldest_undone_seconds(TP(self._source, partition))
+
+
+def _own_url(web: WebSettings) -> str:
+    """Return the URL under which the other workers reach this one."""
+    if web.canonical_url:
+        return web.canonical_url
+    everywhere = web.host in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
+    # In a container the own name leads to the address that the others see.
+    host = socket.gethostbyname(socket.gethostname()) if everywhere else web.host
+    return f"{web.scheme}://{host}:{web.port}"
+
+
+def _server_context(web: WebSettings) -> ssl.SSLContext | None:
+    """Return what HTTPS is served with; None where HTTP is. Raises SettingsError."""
+    if not web.cert_file:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(web.cert_file, web.key_file or None)
+    except OSError as error:  # ssl.SSLError is one
+        raise SettingsError(
+            f"web.cert_file and web.key_file cannot be used: {error.strerror or error}"
+        ) from None
+    return context

@@ -1,0 +1,305 @@
+"""What an offset and an acknowledgement mean where one message is a batch of records."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, cast
+
+import faust
+import pytest
+from aiokafka.structs import ConsumerRecord
+from faust.types import TP, Message
+
+from streams.engine.apps import consumer_of, new_app
+from streams.engine.batched_transport import BatchedConsumer, Confirmation, RecordBatch, join
+from vimfed.settings import Settings
+
+SOURCE = "source"
+PARTITION = TP(SOURCE, 3)
+
+
+@pytest.fixture
+async def consumer(tmp_path: Path) -> AsyncIterator[BatchedConsumer]:
+    """The worker's consumer, of an app that was never started."""
+    app = new_app(Settings(), "group", SOURCE, tmp_path, web_enabled=False)
+    app.topic(SOURCE)
+    consumer = consumer_of(app)
+    yield consumer
+    consumer._thread.thread_loop.close()
+
+
+def records(first: int, last: int) -> list[ConsumerRecord]:
+    return [
+        ConsumerRecord(SOURCE, 3, offset, 0, 1, b"key", b"value", None, 3, 5, ())
+        for offset in range(first, last + 1)
+    ]
+
+
+def deliver(consumer: BatchedConsumer, first: int, last: int) -> tuple[Message, RecordBatch]:
+    consumer._expected.setdefault(PARTITION, first)
+    message = consumer._message_of(PARTITION, records(first, last), 1)
+    consumer.track_message(message)
+    batch: Any = message.value
+    assert isinstance(batch, RecordBatch)
+    return message, batch
+
+
+def committable(consumer: BatchedConsumer) -> dict[TP, int]:
+    return consumer._filter_committable_offsets(consumer._filter_tps_with_pending_acks())
+
+
+def finish(consumer: BatchedConsumer, message: Message, batch: RecordBatch) -> None:
+    batch.done = True
+    consumer.ack(message)
+
+
+@pytest.fixture
+def sought(consumer: BatchedConsumer, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The seeks that the consumer asks of its thread."""
+    seeks: list[Any] = []
+
+    async def seek_wait(partitions: Any) -> None:
+        seeks.append(dict(partitions))
+
+    monkeypatch.setattr(consumer._thread, "seek_wait", seek_wait)
+    return seeks
+
+
+async def test_the_end_of_a_batch_is_committed_and_not_its_beginning(
+    consumer: BatchedConsumer,
+) -> None:
+    finish(consumer, *deliver(consumer, 10, 19))
+    assert committable(consumer) == {PARTITION: 20}
+    assert committable(consumer) == {}
+
+
+async def test_nothing_behind_a_batch_that_is_not_done_is_committed(
+    consumer: BatchedConsumer,
+) -> None:
+    first = deliver(consumer, 10, 19)
+    finish(consumer, *deliver(consumer, 20, 29))
+    assert committable(consumer) == {}
+    finish(consumer, *first)
+    assert committable(consumer) == {PARTITION: 30}
+
+
+async def test_a_batch_that_the_stream_lets_go_undone_is_not_committed(
+    consumer: BatchedConsumer,
+) -> None:
+    message, _batch = deliver(consumer, 10, 19)
+    assert not consumer.ack(message)
+    assert message not in consumer.unacked
+    finish(consumer, *deliver(consumer, 20, 29))
+    assert committable(consumer) == {}
+
+
+async def test_lag_and_progress_count_from_the_first_record_that_is_not_done(
+    consumer: BatchedConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer, "highwater", lambda _tp: 50)
+    monkeypatch.setattr(consumer, "is_assigned", {PARTITION}.__contains__)
+    assert consumer.undone(PARTITION) is None
+    assert consumer.lag(PARTITION) == 0
+    first = deliver(consumer, 10, 19)
+    deliver(consumer, 20, 29)
+    assert (consumer.undone(PARTITION), consumer.lag(PARTITION)) == (10, 40)
+    finish(consumer, *first)
+    committable(consumer)
+    assert (consumer.undone(PARTITION), consumer.lag(PARTITION)) == (20, 30)
+    # aiokafka tells the end of no partition that is not assigned.
+    monkeypatch.setattr(consumer, "is_assigned", set().__contains__)
+    assert consumer.lag(PARTITION) == 0
+
+
+async def test_the_lag_of_a_partition_does_not_cost_more_the_more_partitions_there_are(
+    consumer: BatchedConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copies = 0
+
+    def copied() -> set[TP]:
+        nonlocal copies
+        copies += 1
+        return partitions
+
+    partitions = {TP(SOURCE, number) for number in range(256)}
+    monkeypatch.setattr(consumer, "assignment", copied)
+    for each in partitions:
+        consumer.lag(each)
+    assert copies == 0
+
+
+async def test_what_is_passed_over_without_a_record_is_no_lag_but_what_was_fetched_is(
+    consumer: BatchedConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer, "highwater", lambda _tp: 50)
+    monkeypatch.setattr(consumer, "is_assigned", {PARTITION}.__contains__)
+    monkeypatch.setattr(consumer._thread, "position_now", lambda _tp: 50)
+    consumer._expected[PARTITION] = 20
+    assert (consumer.undone(PARTITION), consumer.lag(PARTITION)) == (50, 0)
+    consumer.handed_out[PARTITION] = 50  # fetched, and not delivered yet, or never
+    assert (consumer.undone(PARTITION), consumer.lag(PARTITION)) == (20, 30)
+
+
+@pytest.mark.parametrize("tp", [PARTITION, TP("some-changelog", 3)])
+async def test_before_a_seek_nothing_is_delivered(consumer: BatchedConsumer, tp: TP) -> None:
+    assert not await consumer._is_next(tp, 0)
+
+
+async def test_a_batch_knows_from_where_on_it_was_read(
+    consumer: BatchedConsumer, sought: list[Any]
+) -> None:
+    await consumer.seek_wait({PARTITION: 100})
+    for _again in range(2):
+        await consumer._is_next(PARTITION, 120)  # a hole that is real
+    _message, batch = deliver(consumer, 120, 129)
+    assert (batch.start, batch.next_offset) == (100, 130)
+
+
+async def test_of_a_changelog_nothing_is_kept_and_committed(consumer: BatchedConsumer) -> None:
+    changelog = TP("some-changelog", 3)
+    consumer._expected[changelog] = 10
+    message = consumer._message_of(changelog, records(10, 19), 1)
+    batch: Any = message.value
+    batch.done = True
+    assert committable(consumer) == {}
+    assert consumer._expected[changelog] == 20
+
+
+async def test_a_changelog_that_is_only_written_is_no_stream_that_hangs(
+    consumer: BatchedConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_after: list[TP] = []
+    monkeypatch.setattr(
+        consumer._thread, "verify_event_path", lambda _now, tp: looked_after.append(tp)
+    )
+    monkeypatch.setattr(consumer, "assignment", lambda: [TP("some-changelog", 3), PARTITION])
+    await consumer.verify_all_partitions_active()
+    assert looked_after == [PARTITION]
+
+
+async def test_what_was_fetched_before_a_seek_is_read_again_from_where_it_should_be(
+    consumer: BatchedConsumer, sought: list[Any]
+) -> None:
+    await consumer.seek_wait({PARTITION: 100})
+    assert not await consumer._is_next(PARTITION, 400)
+    assert sought == [{PARTITION: 100}, {PARTITION: 100}]
+    assert await consumer._is_next(PARTITION, 100)
+
+
+async def test_a_hole_that_is_there_again_is_real(
+    consumer: BatchedConsumer, sought: list[Any]
+) -> None:
+    await consumer.seek_wait({PARTITION: 100})
+    assert not await consumer._is_next(PARTITION, 120)
+    assert await consumer._is_next(PARTITION, 120)
+
+
+async def test_what_a_compacted_log_has_left_is_not_read_twice(
+    consumer: BatchedConsumer, sought: list[Any]
+) -> None:
+    changelog = TP("some-changelog", 3)
+    await consumer.seek_wait({changelog: 100})
+    sought.clear()
+    for start, first, last in ((100, 150, 199), (200, 320, 399), (400, 400, 450)):
+        assert await consumer._is_next(changelog, first, begun_at=start)
+        consumer._message_of(changelog, records(first, last), 1)
+    assert sought == []
+
+
+async def test_a_stale_generation_owns_nothing(consumer: BatchedConsumer) -> None:
+    consumer.membership.confirm(Confirmation(float("inf"), 0.0, 0))
+    consumer.app.consumer_generation_id = 7
+    assert await consumer.owns(RecordBatch(records(0, 1), generation=7))
+    assert not await consumer.owns(RecordBatch(records(0, 1), generation=6))
+
+
+async def waiting_for_membership(consumer: BatchedConsumer) -> asyncio.Task[bool]:
+    """Return a task that asks whether a batch is ours, while the coordinator does not answer."""
+    asked = asyncio.create_task(consumer.owns(RecordBatch(records(0, 1), generation=0)))
+    await asyncio.sleep(0)
+    assert not asked.done()
+    return asked
+
+
+async def test_without_a_confirmed_membership_a_revocation_ends_the_waiting(
+    consumer: BatchedConsumer,
+) -> None:
+    asked = await waiting_for_membership(consumer)
+
+    async def wait_for_batches(_revoked: set[TP]) -> None:
+        await consumer.wait_empty()  # as the app does, which has no assignment here
+
+    consumer._on_partitions_revoked = wait_for_batches
+    consumer.app.rebalancing = False  # the end of the rebalance before may come after the beginning
+    await consumer.on_partitions_revoked({PARTITION})
+    assert not await asyncio.wait_for(asked, 1)
+
+
+async def test_without_a_confirmed_membership_the_end_of_the_app_ends_the_waiting(
+    consumer: BatchedConsumer,
+) -> None:
+    asked = await waiting_for_membership(consumer)
+    cast(faust.App, consumer.app)._stopped.set()
+    await consumer.wait_empty()
+    assert not await asyncio.wait_for(asked, 1)
+
+
+async def test_after_a_crash_nothing_is_waited_for(
+    consumer: BatchedConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def commit_in_a_thread_that_has_ended(**_options: Any) -> None:
+        await asyncio.Event().wait()
+
+    deliver(consumer, 10, 19)
+    monkeypatch.setattr(consumer, "commit", commit_in_a_thread_that_has_ended)
+    cast(faust.App, consumer.app)._crashed.set()
+    await asyncio.wait_for(consumer.wait_empty(), 1)
+
+
+async def membership_of(consumer: BatchedConsumer, generation: int) -> asyncio.Task[bool]:
+    """Return a task that asks whether we are a member, from now on."""
+    asked = asyncio.create_task(consumer.is_member_since(time.monotonic(), generation))
+    await asyncio.sleep(0)
+    return asked
+
+
+async def test_only_an_answer_to_a_later_question_confirms_a_member_since(
+    consumer: BatchedConsumer,
+) -> None:
+    consumer.app.consumer_generation_id = 7
+    before = time.monotonic()
+    asked = await membership_of(consumer, 7)
+    consumer.membership.confirm(Confirmation(before, 0.0, 7))
+    await asyncio.sleep(0.01)
+    assert not asked.done()
+    consumer.membership.confirm(Confirmation(time.monotonic(), 0.0, 7))
+    assert await asyncio.wait_for(asked, 1)
+    asked = await membership_of(consumer, 7)
+    consumer.membership.confirm(Confirmation(time.monotonic(), 0.0, 6))
+    assert not await asyncio.wait_for(asked, 1)
+
+
+def test_batches_that_waited_are_joined_and_done_together() -> None:
+    first, second, third = (RecordBatch(records(n, n + 3), generation=1) for n in (0, 4, 8))
+    one, two = join([first, second, third], most=8)
+    assert [record.offset for record in one.records] == list(range(8))
+    assert (one.next_offset, two) == (8, third)
+    one.done = True
+    assert (first.done, second.done, third.done) == (True, True, False)
+
+
+def test_batches_of_two_generations_are_not_joined() -> None:
+    old, new = RecordBatch(records(0, 3), generation=1), RecordBatch(records(4, 7), generation=2)
+    assert list(join([old, new], most=100)) == [old, new]
+
+
+def test_a_batch_larger_than_the_bound_stays_whole() -> None:
+    small, large = RecordBatch(records(0, 1), generation=1), RecordBatch(records(2, 99), 1)
+    assert list(join([small, large], most=10)) == [small, large]
+
+
+async def test_commits_are_paced_by_records_and_not_by_batches(consumer: BatchedConsumer) -> None:
+    finish(consumer, *deliver(consumer, 10, 19))
+    finish(consumer, *deliver(consumer, 20, 20))
+    assert consumer._n_acked == 11

@@ -1,0 +1,83 @@
+"""What a message looks like in each format, checked against the published schemas."""
+
+import json
+from typing import Any
+
+import jsonschema
+import pytest
+
+from streams.publisher.formats import FORMATS
+from tests.support.paths import PROJECT
+from tests.support.vm_events import SPEC_EXAMPLE, vm_event
+from vimfed.model.records import VmEvent
+from vimfed.settings import DmaapOutput, Format
+
+SCHEMAS = PROJECT / "docs" / "schemas"
+OUTPUT = DmaapOutput(url="kafka://a:1/t")
+
+
+def message(event: VmEvent, format_: Format, output: DmaapOutput = OUTPUT) -> Any:
+    """Return the message, valid by the format's schema, or None."""
+    content = FORMATS[format_](event, output)
+    if content is None:
+        return None
+    value = json.loads(content.value)
+    schema = json.loads((SCHEMAS / f"{format_}.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.Draft202012Validator(schema).validate(value)
+    return value
+
+
+def test_a_payload_is_the_specifications_and_one_object_more() -> None:
+    event = vm_event()
+    value = message(event, "payload")
+    about = value.pop("vim_event")
+    assert value == {**SPEC_EXAMPLE, "instance_id": "vm-1"}
+    assert (about["id"], about["kind"], about["phase"]) == (event.id, "PAUSE", "end")
+    bare = message(event, "payload", DmaapOutput(url="kafka://a:1/t", vim_event=False))
+    assert bare == value
+
+
+def test_a_cloudevent_carries_the_payload_as_its_data() -> None:
+    event = vm_event()
+    value = message(event, "cloudevents")
+    assert (value["id"], value["subject"], value["kind"]) == (event.id, "vm-1", "PAUSE")
+    assert value["data"] == message(event, "payload")
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        ({"new_state": "error", "phase": "error"}, "Fault_MultiCloud_VMFailure"),
+        ({"new_state": "active"}, "Fault_MultiCloud_VMFailureCleared"),
+        ({"new_state": "deleted", "kind": "DELETE"}, "Fault_MultiCloud_VMFailureCleared"),
+        ({"new_state": "stopped", "kind": "POWER_OFF"}, "Fault_MultiCloud_VMFailure"),
+        (
+            {"new_state": "error", "old_state": "active", "kind": "STATE"},
+            "Fault_MultiCloud_VMFailure",
+        ),
+        (
+            {"new_state": "shelved", "old_state": "error", "kind": "STATE"},
+            "Fault_MultiCloud_VMFailureCleared",
+        ),
+        ({"new_state": "paused"}, None),
+        ({"new_state": "active", "phase": "start"}, None),
+        ({"new_state": "error", "late": True}, None),
+    ],
+)
+def test_a_ves_fault_is_raised_by_errors_and_cleared_by_active_or_deleted(
+    fields: dict[str, Any], name: str | None
+) -> None:
+    output = DmaapOutput(url="kafka://a:1/t", ves_kinds=["POWER_OFF"])
+    value = message(vm_event(**fields), "ves", output)
+    if name is None:
+        assert value is None
+    else:
+        header = value["event"]["commonEventHeader"]
+        assert (header["eventName"], header["sourceId"]) == (name, "vm-1")
+
+
+def test_the_time_of_a_ves_fault_is_exact_to_the_microsecond() -> None:
+    event = vm_event(new_state="error", phase="error", changed_at="2040-03-21T09:04:22.478265Z")
+    header = message(event, "ves")["event"]["commonEventHeader"]
+    assert header["lastEpochMicrosec"] == 2215933462478265

@@ -1,0 +1,101 @@
+"""Which message of an event goes to an output, when several subscriptions want it."""
+
+import asyncio
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+from aiokafka.structs import ConsumerRecord
+
+from streams.engine.batched_transport import RecordBatch
+from streams.publisher.health import PublisherCounters
+from streams.publisher.publisher import Publisher
+from streams.subscriptions.filters import Subscription, SubscriptionHistory
+from tests.support.vm_events import vm_event
+from vimfed.kafka.dead_letter import ONLY_OUTPUT
+from vimfed.model.keys import instance_key
+from vimfed.model.records import VmEvent
+from vimfed.process.metrics import new_registry
+from vimfed.settings import DmaapOutput, Format, KafkaSettings
+
+LATER = 60_000
+"""When Kafka took the events, in ms: all subscriptions hold by then."""
+
+
+def published(
+    event: VmEvent,
+    subscriptions: dict[str, Subscription],
+    *,
+    output_format: Format = "payload",
+    headers: tuple[tuple[str, bytes], ...] = (),
+) -> list[Any]:
+    """Return the messages, as JSON, that the output ``mr`` gets of an event."""
+    history = SubscriptionHistory(None)
+    for name, subscription in subscriptions.items():
+        history.add(name, subscription, 0)
+    sent: list[Any] = []
+
+    class Delivery:
+        async def deliver(self, messages: Any, _may_go_on: Any) -> None:
+            sent.extend(json.loads(message.value) for message in messages)
+
+    async def known(_since: float) -> None:
+        pass
+
+    fakes: dict[str, Any] = {
+        "reject": None,
+        "subscriptions": SimpleNamespace(known=known, history=history),
+        "delivery": Delivery(),
+        **dict.fromkeys(("app", "consumer", "producer")),
+    }
+    publisher = Publisher(
+        kafka=KafkaSettings(),
+        output=DmaapOutput(name="mr", url="kafka://a:1/t", format=output_format),
+        counters=PublisherCounters(new_registry(), "mr"),
+        **fakes,
+    )
+    value = msgspec.json.encode(event)
+    key = instance_key(event.vim_id, event.instance_id)
+    record = ConsumerRecord("events", 0, 0, LATER, 1, key, value, None, 0, 0, headers)
+    batch = RecordBatch([record], 1)
+    asyncio.run(publisher.publish(batch, 0))
+    assert batch.done
+    return sent
+
+
+PAUSED = vm_event()
+"""Of which VES has nothing to say."""
+FAILED = vm_event(phase="error", new_state="error")
+
+
+def test_a_format_that_has_nothing_to_say_takes_no_event_from_another_subscription() -> None:
+    both = {"a": Subscription(format="ves"), "b": Subscription(format="payload")}
+    (message,) = published(PAUSED, both)
+    assert message["vim_event"]["id"] == PAUSED.id
+    (message,) = published(FAILED, both)
+    assert message["event"]["commonEventHeader"]["eventId"] == FAILED.id
+    assert published(PAUSED, {"a": Subscription(format="ves")}) == []
+
+
+@pytest.mark.parametrize("subscriptions", [{"a": Subscription(format="payload")}, {}])
+def test_a_dead_letter_of_the_output_that_is_played_again_is_sent(
+    subscriptions: dict[str, Subscription],
+) -> None:
+    headers = ((ONLY_OUTPUT, b"mr"),)
+    (message,) = published(PAUSED, subscriptions, headers=headers)
+    assert message["vim_event"]["id"] == PAUSED.id
+    assert published(PAUSED, subscriptions, headers=((ONLY_OUTPUT, b"another"),)) == []
+
+
+def test_a_dead_letter_that_is_played_again_has_the_format_of_the_subscription_that_wants_it() -> (
+    None
+):
+    (message,) = published(
+        PAUSED,
+        {"a": Subscription(format="payload")},
+        output_format="ves",
+        headers=((ONLY_OUTPUT, b"mr"),),
+    )
+    assert message["vim_event"]["id"] == PAUSED.id

@@ -1,0 +1,138 @@
+"""Slow clients are cut off, and one connection too many is told so."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp import web
+
+from web.http import connections, routes
+from web.http.connections import ConnectionRunner
+from web.http.errors import Problem, errors_as_json
+from web.http.routes import Route, add_routes
+
+ASK = b"GET /small HTTP/1.1\r\nHost: worker\r\n\r\n"
+BODY = b"POST /body HTTP/1.1\r\nHost: worker\r\nContent-Length: 100\r\n\r\n"
+LARGE = 50_000_000
+
+
+async def small(_request: web.Request) -> web.Response:
+    return web.Response(text="small")
+
+
+async def large(_request: web.Request) -> web.Response:
+    return web.Response(body=b"x" * LARGE)
+
+
+@pytest.fixture
+async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
+    for module, name in (
+        (connections, "HEAD_TIMEOUT"),
+        (connections, "SEND_TIMEOUT"),
+        (routes, "BODY_TIMEOUT"),
+    ):
+        monkeypatch.setattr(module, name, 0.3)
+    monkeypatch.setattr(connections, "MOST_CONNECTIONS", 3)
+    app = web.Application(middlewares=[errors_as_json])
+    add_routes(
+        app,
+        [
+            Route(method="GET", paths=("/small",), handler=small, role="anyone", answers={}),
+            Route(method="GET", paths=("/large",), handler=large, role="anyone", answers={}),
+            Route(
+                method="POST",
+                paths=("/body",),
+                handler=small,
+                role="anyone",
+                body=Problem,
+                answers={},
+            ),
+        ],
+    )
+    runner = ConnectionRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield runner.addresses[0][1]
+    await runner.cleanup()
+
+
+@contextlib.asynccontextmanager
+async def connection(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+async def all_of(reader: asyncio.StreamReader) -> bytes:
+    """Return what comes until the server closes the connection."""
+    async with asyncio.timeout(15):
+        with contextlib.suppress(ConnectionResetError):
+            return await reader.read()
+    return b""
+
+
+async def trickle(writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(ConnectionError):
+        while True:
+            writer.write(b"X")
+            await writer.drain()
+            await asyncio.sleep(0.02)
+
+
+async def test_a_head_that_does_not_end_in_time_ends_the_connection(port: int) -> None:
+    async with connection(port) as (reader, writer):
+        writer.write(ASK)
+        assert (await reader.readuntil(b"small")).startswith(b"HTTP/1.1 200")
+        writer.write(b"GET /small HTTP/1.1\r\nX: ")
+        trickling = asyncio.create_task(trickle(writer))
+        assert await all_of(reader) == b""
+        trickling.cancel()
+
+
+async def test_a_connection_between_two_requests_is_kept(port: int) -> None:
+    async with connection(port) as (reader, writer):
+        for _ in range(3):
+            writer.write(ASK[:10])
+            await writer.drain()
+            await asyncio.sleep(0.05)
+            writer.write(ASK[10:])
+            assert (await reader.readuntil(b"small")).startswith(b"HTTP/1.1 200")
+            await asyncio.sleep(0.35)
+
+
+async def test_a_body_that_does_not_come_in_time_is_answered_with_408(port: int) -> None:
+    async with connection(port) as (reader, writer):
+        writer.write(BODY)
+        trickling = asyncio.create_task(trickle(writer))
+        answer = await reader.readuntil(b"}")
+        assert answer.startswith(b"HTTP/1.1 408")
+        assert b"the body has not come" in answer
+        trickling.cancel()
+
+
+async def test_who_does_not_take_an_answer_is_cut_off(port: int) -> None:
+    async with connection(port) as (reader, writer):
+        writer.write(ASK.replace(b"small", b"large"))
+        await asyncio.sleep(1.0)
+        assert 0 < len(await all_of(reader)) < LARGE
+
+
+async def test_one_connection_too_many_is_told_so(port: int) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(3):
+            reader, writer = await stack.enter_async_context(connection(port))
+            writer.write(ASK)
+            await reader.readuntil(b"small")
+        async with connection(port) as (reader, _writer):
+            answer = await all_of(reader)
+            assert answer.startswith(b"HTTP/1.1 503")
+            assert b"Retry-After: 2" in answer
+            assert b'{"error":"too many connections; try again"}' in answer
+    async with connection(port) as (reader, writer):
+        writer.write(ASK)
+        assert (await reader.readuntil(b"small")).startswith(b"HTTP/1.1 200")

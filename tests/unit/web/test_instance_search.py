@@ -1,0 +1,104 @@
+"""Which instances a query string asks for."""
+
+import pytest
+
+from streams.worker.instance_index import IndexEntry, StateGroup
+from web.http.errors import ApiError
+from web.queries.instance_search import (
+    FoundInstances,
+    InstancesParameters,
+    combine,
+    parse_search,
+    selection,
+)
+from web.queries.vims import FoundVims, Vim
+from web.queries.vims import combine as combine_vims
+
+PAUSED = StateGroup("paused", "", "PAUSE")
+PAUSED_AND_LOCKED = StateGroup("paused", "", "LOCK")
+DELETED = StateGroup("deleted", "", "DELETE")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "groups"),
+    [
+        ({}, {PAUSED, PAUSED_AND_LOCKED}),
+        ({"state": ["pause"]}, {PAUSED, PAUSED_AND_LOCKED}),
+        ({"state": ["active"]}, set()),
+        ({"kind": ["pause"]}, {PAUSED}),
+        ({"state": ["PAUSE"], "kind": ["LOCK"]}, {PAUSED_AND_LOCKED}),
+        ({"state": ["deleted"]}, {DELETED}),
+        ({"kind": ["DELETE", "PAUSE"]}, {DELETED, PAUSED}),
+        ({"state": ["paused"], "kind": ["DELETE"]}, set()),
+    ],
+)
+def test_states_and_kinds_narrow_and_deleted_instances_must_be_asked_for(
+    parameters: dict[str, list[str]], groups: set[StateGroup]
+) -> None:
+    search = parse_search("v", InstancesParameters(**parameters), None)  # type: ignore[arg-type]
+    matches = selection(search).matches
+    assert {one for one in (PAUSED, PAUSED_AND_LOCKED, DELETED) if matches(one)} == groups
+
+
+@pytest.mark.parametrize(
+    ("parameters", "passes"),
+    [
+        ({"tenant_id": "t"}, True),
+        ({"tenant_id": "T"}, False),
+        ({"host": "compute01"}, True),
+        ({"host": "compute0"}, False),
+        ({"name": "eb-0"}, True),
+        ({"name": "WEB"}, True),
+        ({"name": "db"}, False),
+        ({"name": "web", "host": "compute02"}, False),
+    ],
+)
+def test_tenant_and_host_are_given_whole_and_a_name_in_part(
+    parameters: dict[str, str], passes: bool
+) -> None:
+    test = selection(parse_search("v", InstancesParameters(**parameters), None)).passes  # type: ignore[arg-type]
+    assert test is not None
+    assert test(IndexEntry("1", "i", PAUSED, "t", "compute01", "Web-01")) is passes
+
+
+@pytest.mark.parametrize(
+    "time",
+    ["2026-01-01T12:00:00Z", "2026-01-01T14:00:00+02:00", "2026-01-01 12:00", "20260101T12"],
+)
+def test_a_time_is_understood_in_any_zone(time: str) -> None:
+    search = parse_search("v", InstancesParameters(changed_since=time), None)
+    assert search.changed_since == "2026-01-01T12:00:00.000000Z"
+
+
+def test_what_is_no_time_is_refused_with_an_example() -> None:
+    for time in ("yesterday", "2026-01-01T14:00:00 02:00", "9999-12-31T23:59:59-23:00"):
+        with pytest.raises(ApiError, match="such as 2026-01-01T12:00:00Z"):
+            parse_search("v", InstancesParameters(changed_since=time), None)
+
+
+def test_the_newest_come_first_unless_a_name_or_another_order_is_asked_for() -> None:
+    assert parse_search("v", InstancesParameters(), None).order == "desc"
+    assert parse_search("v", InstancesParameters(sort="host"), None).order == "asc"
+    assert parse_search("v", InstancesParameters(sort="host", order="desc"), None).order == "desc"
+
+
+def test_a_marker_of_a_list_in_another_order_is_refused() -> None:
+    search = parse_search("v", InstancesParameters(sort="host", limit=1), None)
+    parts = [FoundInstances(known=True, count=2, instances=[], until=("h", "a"))]
+    assert combine(search, parts).next_marker == "WyJob3N0IiwiYXNjIixbImgiLCJhIl1d"
+    marker = "WyJjaGFuZ2VkX2F0IiwiZGVzYyIsWyIxIiwiYSJdXQ=="
+    assert parse_search("v", InstancesParameters(marker=marker), None).after == ("1", "a")
+    with pytest.raises(ApiError, match="of a list by changed_at desc"):
+        parse_search("v", InstancesParameters(sort="host", marker=marker), None)
+
+
+def test_the_states_of_a_vim_are_added_up_and_its_deleted_instances_apart() -> None:
+    parts = [
+        FoundVims({"b": {"active": 2, "deleted": 1}}),
+        FoundVims({"b": {"active": 1}, "c": {"error": 1}}),
+    ]
+    assert combine_vims(["a", "b"], parts).vims == [
+        Vim(vim_id="a", configured=True, instances=0, states={}),
+        Vim(vim_id="b", configured=True, instances=3, states={"active": 3, "deleted": 1}),
+        Vim(vim_id="c", configured=False, instances=1, states={"error": 1}),
+    ]

@@ -1,0 +1,1 @@
+"""Connections to Kafka, and the topics of the job."""

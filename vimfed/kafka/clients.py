@@ -1,0 +1,154 @@
+"""Connections to Kafka, made one way everywhere."""
+
+import asyncio
+import ssl
+from typing import Any
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    TopicAuthorizationFailedError,
+)
+
+from vimfed.errors import OperatorError
+from vimfed.kafka.rights import refusal, user_of
+from vimfed.model.records import MAX_RECORD_BYTES
+from vimfed.process.tls import tls_context
+from vimfed.settings import KafkaSettings
+
+CLOSE_TIMEOUT = 2.0
+"""Seconds that closing a connection may take."""
+METADATA_PAUSE = 0.5
+
+
+class OutgoingRecord(msgspec.Struct, frozen=True, gc=False):
+    """A record on its way to a topic of the job."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+class TopicMismatchError(OperatorError):
+    """A topic exists, but not as the job needs it; the text says how to mend it."""
+
+
+class TopicUnavailableError(OperatorError):
+    """A topic cannot be read, since it or its brokers are not there."""
+
+
+class AccessDeniedError(TopicMismatchError):
+    """We may not do with a topic or group what we have to; the text names it and the right."""
+
+
+def client_options(kafka: KafkaSettings) -> dict[str, Any]:
+    """Return the keyword arguments that every aiokafka client of this cluster takes."""
+    options: dict[str, Any] = {
+        "bootstrap_servers": kafka.bootstrap,
+        "security_protocol": kafka.security_protocol,
+    }
+    if kafka.security_protocol in ("SSL", "SASL_SSL"):
+        options["ssl_context"] = ssl_context(kafka)
+    if kafka.security_protocol in ("SASL_PLAINTEXT", "SASL_SSL"):
+        options["sasl_mechanism"] = kafka.sasl_mechanism
+        options["sasl_plain_username"] = kafka.username
+        options["sasl_plain_password"] = kafka.password
+    return options
+
+
+def no_broker(kafka: KafkaSettings) -> str:
+    """Return the words for a cluster to which aiokafka found no way; it does not tell why."""
+    words = f"no broker answers at {kafka.bootstrap}"
+    if kafka.security_protocol == "PLAINTEXT":
+        return words
+    return f"{words} over {kafka.security_protocol}, or it refuses certificate, user or password"
+
+
+def ssl_context(kafka: KafkaSettings) -> ssl.SSLContext:
+    """Return the TLS context for the brokers of ``kafka``."""
+    return tls_context(kafka.ca_file, kafka.cert_file, kafka.key_file)
+
+
+def new_consumer(kafka: KafkaSettings, *topics: str, **options: Any) -> AIOKafkaConsumer:
+    """Return an unstarted consumer that commits only when it is told to.
+
+    It begins at the oldest record that is left, also where retention was faster than it. The
+    options are further ones of aiokafka's consumer.
+    """
+    own = {"enable_auto_commit": False, "auto_offset_reset": "earliest", **client_options(kafka)}
+    consumer = AIOKafkaConsumer(*topics, **{**own, **options})
+    pace_metadata_updates(consumer._client)
+    return consumer
+
+
+def idempotent_producer(kafka: KafkaSettings, **options: Any) -> AIOKafkaProducer:
+    """Return an unstarted producer that loses and repeats nothing while it lives.
+
+    ``linger_ms`` stays 0: who awaits each batch would wait the linger out.
+    """
+    producer = AIOKafkaProducer(
+        **client_options(kafka),
+        acks="all",
+        enable_idempotence=True,
+        max_batch_size=MAX_RECORD_BYTES,
+        max_request_size=MAX_RECORD_BYTES,
+        **options,
+    )
+    pace_metadata_updates(producer.client)
+    return producer
+
+
+def own_compression(kafka: KafkaSettings) -> dict[str, Any]:
+    """Return the option of a producer that writes to the job's own topics in batches."""
+    return {"compression_type": None if kafka.compression == "none" else kafka.compression}
+
+
+def pace_metadata_updates(client: AIOKafkaClient) -> None:
+    """Let a client pause after it has reached no broker.
+
+    aiokafka's producer, and its consumer in a group, ask for the metadata again at once: a whole
+    core, and thousands of log records a second, as long as Kafka is away.
+    """
+    update = client._metadata_update
+
+    async def paced(*arguments: Any) -> bool:
+        updated: bool = await update(*arguments)
+        if not updated:
+            await asyncio.sleep(METADATA_PAUSE)
+        return updated
+
+    client._metadata_update = paced
+
+
+async def close_undelivered(producer: AIOKafkaProducer) -> None:
+    """Close a producer within some seconds, without delivering what it still holds."""
+    # stop() alone waits until everything is delivered, which may be never.
+    await producer.client.close()
+    sender = producer._sender.sender_task
+    if sender is not None:
+        sender.cancel()  # it still awaits the requests that are under way
+        await asyncio.wait([sender], timeout=CLOSE_TIMEOUT)
+        sender.cancel()
+        await asyncio.wait([sender])
+    await producer.stop()
+
+
+def refusal_of(kafka: KafkaSettings, error: BaseException, operation: str) -> str | None:
+    """Return one line for an error by which Kafka refuses ``operation``; None: it is another."""
+    if isinstance(error, TopicAuthorizationFailedError):
+        topics = error.args[0] if error.args else "?"
+        names = [topics] if isinstance(topics, str) else sorted(topics)
+        return refusal(kafka, "topic", ", ".join(names), operation)
+    if isinstance(error, ClusterAuthorizationFailedError):  # of an idempotent producer
+        return (
+            f"{user_of(kafka)} lacks the right Write on each topic, or, before Kafka 3.0, the "
+            "right IdempotentWrite on the cluster: grant it; vimfed topics prints the commands"
+        )
+    if isinstance(error, GroupAuthorizationFailedError):
+        return refusal(kafka, "group", str(error.args[0] if error.args else "?"), "Read")
+    return None

@@ -1,0 +1,88 @@
+"""The dead-letter topic: what could not be handled, as it came, with the reason in its headers."""
+
+from aiokafka.structs import ConsumerRecord
+
+from vimfed.kafka.clients import OutgoingRecord
+from vimfed.kafka.partitions import partition_of
+from vimfed.kafka.topics import TopicNames
+from vimfed.model.records import MAX_RECORD_BYTES
+from vimfed.nova.oslo import without_context
+from vimfed.settings import KafkaSettings
+
+MAX_VALUE_BYTES = MAX_RECORD_BYTES - 100_000
+"""What is larger is cut: one record has to take it, with its key and headers."""
+MAX_KEY_BYTES = MAX_VALUE_BYTES // 2
+_MAX_ERROR_BYTES = 1000
+
+ONLY_OUTPUT = "output"
+"""Header of an event that is for one output alone, since the others have had it: its name."""
+
+
+def dead_letter_record(
+    kafka: KafkaSettings,
+    value: bytes,
+    error: str,
+    *,
+    source: str,
+    key: bytes | None = None,
+    partition: int | None = None,
+    offset: int | None = None,
+    vim_id: str = "",
+    output: str = "",
+) -> OutgoingRecord:
+    """Return the record that keeps ``value`` on the dead-letter topic.
+
+    ``source`` is the topic or queue from which the bytes came, ``partition`` and ``offset`` their
+    place there (None: a queue has neither). The bytes stay as they came but for the oslo context,
+    which may hold tokens; where they are too large for a record, the header ``size`` tells how
+    many there were. A key, which may be anything on a cloud's topic, is cut, too.
+
+    Headers, all UTF-8 text: ``source``, ``partition``, ``offset``, ``error``, ``vim_id``,
+    ``output`` (to which an event could not be delivered), ``size``; those that do not apply are
+    absent.
+    """
+    kept = without_context(value)
+    kept_key = None if key is None else key[:MAX_KEY_BYTES]
+    room = MAX_VALUE_BYTES - len(kept_key or b"")
+    headers = {
+        "source": source,
+        "partition": partition,
+        "offset": offset,
+        "error": error,
+        "vim_id": vim_id or None,
+        ONLY_OUTPUT: output or None,
+        "size": len(kept) if len(kept) > room else None,
+    }
+    return OutgoingRecord(
+        topic=TopicNames(kafka.topic_prefix).dead_letter,
+        partition=partition_of(key if key is not None else vim_id.encode(), kafka.partitions),
+        key=kept_key,
+        value=kept[:room],
+        headers=tuple(
+            (name, str(header).encode()[:_MAX_ERROR_BYTES])
+            for name, header in headers.items()
+            if header is not None
+        ),
+    )
+
+
+def dead_letter_of(
+    kafka: KafkaSettings,
+    record: ConsumerRecord,
+    error: str,
+    *,
+    vim_id: str = "",
+    output: str = "",
+) -> OutgoingRecord:
+    """Return the record that keeps a consumed one on the dead-letter topic."""
+    return dead_letter_record(
+        kafka,
+        record.value or b"",
+        error,
+        source=record.topic,
+        key=record.key,
+        partition=record.partition,
+        offset=record.offset,
+        vim_id=vim_id,
+        output=output,
+    )

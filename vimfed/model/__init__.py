@@ -1,0 +1,1 @@
+"""What is written to Kafka and read from it. Pure."""

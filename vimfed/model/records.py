@@ -1,0 +1,182 @@
+"""The record types that travel through the topics.
+
+All are frozen msgspec structs, encoded as JSON so that any Kafka consumer can read them.
+Behaviour over them lives elsewhere, as functions.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from vimfed.errors import OperatorError
+
+Source = Literal["oslo", "poller", "ingest"]
+Phase = Literal["start", "end", "error"]
+
+SCHEMA_VERSION = 1
+"""Of what lies on the topics. It grows when older versions could no longer read it rightly.
+
+A field that may be ignored by whoever does not know it comes without a new schema version.
+"""
+
+
+class NewerSchemaError(OperatorError):
+    """A newer version of this software wrote a record."""
+
+
+class Recorded(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A record with a schema version. Decoding a newer one raises NewerSchemaError.
+
+    Whoever meets it must end: it may not be handled, nor passed over.
+    """
+
+    schema_version: int = msgspec.field(default_factory=lambda: SCHEMA_VERSION)
+    """Always written: a factory's values are not omitted as defaults."""
+
+    def __post_init__(self) -> None:
+        if self.schema_version > SCHEMA_VERSION:
+            raise NewerSchemaError(
+                f"a record has schema version {self.schema_version}, and {SCHEMA_VERSION} is the "
+                "newest that is known here: a newer version wrote it; see docs/upgrade.md"
+            )
+
+
+class Notification(Recorded, frozen=True, gc=False, kw_only=True):
+    """One oslo notification as it lies on the notifications topic.
+
+    The names are oslo's own (see the notification body that oslo.messaging's ``messagingv2`` driver
+    sends); below them stands what the bridge stamps, since no message names its cloud.
+    Of the oslo context nothing is kept but the two request ids: older notifiers leak tokens in it.
+    """
+
+    message_id: str
+    event_type: str
+    payload: msgspec.Raw
+    """The payload's JSON text, as nova sent it."""
+    publisher_id: str = ""
+    priority: str = "INFO"
+    timestamp: str = ""
+    """The sender's clock in its own spelling, e.g. ``2026-01-01 12:00:00.123456``, naive UTC."""
+    request_id: str | None = None
+    global_request_id: str | None = None
+
+    vim_id: str
+    source: Source = "oslo"
+    path: str = ""
+    """Names one queue, or one partition of a cloud's Kafka topic: within a session on it, arrival
+    order is the cloud's causal order."""
+    sequence: int = 0
+    """The position in the session; it grows by at least one with each notification."""
+    session: str = ""
+    """When the listener's session on the path's queue began: ISO 8601, UTC, microseconds, Z; empty
+    where the path is one stream for ever."""
+    redelivered: bool = False
+    """RabbitMQ delivered it before, and it can come after what is newer."""
+    received_at: str = ""
+    """When the bridge received it: ISO 8601, UTC, microseconds, ``Z``."""
+
+
+class Version(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """How new something is that a notification told: what is newer replaces what is older."""
+
+    path: str
+    sequence: int
+    timestamp: str
+    """The sender's clock, spelled like ``InstanceState.changed_at``."""
+    rank: int
+    """Order among equal timestamps of different paths: 0 start, 1 update, 2 end or error, 3 a
+    deletion."""
+    session: str = ""
+    received_at: str = ""
+    is_redelivered: bool = False
+    """``path``, ``session``, ``sequence``, ``received_at``, ``redelivered``: see Notification."""
+
+
+class Inference(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """An event that was told from a bare state: the real one, if it comes, is the same news."""
+
+    kind: str
+    phase: Phase
+    after: str
+    """The real one is not older than the state before; empty where none was known."""
+    until: str
+    """When the state was seen that it made."""
+
+
+class InstanceState(Recorded, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """A row of the instances table: what is known of one instance, and what has been told of it."""
+
+    vim_id: str
+    instance_id: str
+    vm_state: str
+    """nova's vm_state; empty as long as no notification has told it."""
+    task_state: str
+    """nova's task_state; empty at rest."""
+    power_state: str = ""
+    """Told by versioned notifications only; empty where unknown."""
+    kind: str
+    """The last action's kind, e.g. ``POWER_OFF``; ``STATE`` where updates alone told of it."""
+    phase: Phase
+    changed_at: str
+    """Time of the last change of state or action: ISO 8601, UTC, microseconds, ``Z``."""
+    source: Source = "oslo"
+    """Where the state was learned."""
+    payload: msgspec.Raw
+    """The specification's flat payload as JSON text, of the newest notification of this state."""
+
+    state_version: Version | None = None
+    """Of the notification that told the state; None as long as no notification has."""
+    operation: str = ""
+    """Of the notification that brought about the state: nova's request id, where it told one."""
+    action_version: Version | None = None
+    """Of the notification that told ``kind`` and ``phase``; None where no action has been told."""
+    told: bytes = b""
+    """Identities of the newest events that were told, the newest last (streams/core/memory.py)."""
+    told_forgotten: int = -1
+    """Time of the newest identity that had to be forgotten, in ms since 1970; -1: none was."""
+    inferences: tuple[Inference, ...] = ()
+    """The newest events that were told without knowing the action, as long as it is not known."""
+    messages: bytes = b""
+    """The newest message ids, updates included (streams/core/memory.py)."""
+    messages_forgotten: dict[int, int] = {}
+    """By publisher: time of its newest message id that had to be forgotten, in ms since 1970."""
+
+    received_at: str = ""
+    """When the bridge received the notification that last wrote this row."""
+    source_offset: int = -1
+    """Offset in the notifications topic of the record that last wrote this row."""
+    revision: int = 0
+    """Grows with each row of the instance (streams/core/revision.py); 0: version 0.1.0 wrote it."""
+
+
+class VmEvent(Recorded, frozen=True, gc=False, kw_only=True):
+    """One told action or state change, as it lies on the events topic."""
+
+    id: str
+    """UUIDv5 of the event's identity: a repetition has the same id."""
+    vim_id: str
+    instance_id: str
+    kind: str
+    phase: Phase
+    old_state: str
+    old_task_state: str
+    new_state: str
+    new_task_state: str
+    changed_at: str
+    """ISO 8601, UTC, microseconds, ``Z``."""
+    late: bool
+    """Told after newer news of the instance; the table's state was left alone."""
+    inferred: bool = False
+    """Seen in a state that was found or pushed; which action made it, nobody told."""
+    source: Source
+    payload: msgspec.Raw
+    """The specification's flat payload as JSON text."""
+
+
+MAX_RECORD_BYTES = 1_000_000
+"""Maximum bytes of a record that we produce: below the broker's default (1,048,588)."""
+
+encode_row = msgspec.json.Encoder().encode
+decode_row = msgspec.json.Decoder(InstanceState).decode
+encode_event = msgspec.json.Encoder().encode
+decode_event = msgspec.json.Decoder(VmEvent).decode

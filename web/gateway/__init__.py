@@ -1,0 +1,1 @@
+"""The Message Router's REST API in front of Kafka."""

@@ -1,0 +1,525 @@
+"""``vimfed gateway``: the Message Router's REST API in front of a Kafka cluster.
+
+Unlike the original it publishes durably, and commits only what a consumer has been given.
+"""
+
+import asyncio
+import fcntl
+import logging
+import random
+import signal
+import struct
+import termios
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from aiohttp import web
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import (
+    InvalidTopicError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
+from aiokafka.protocol.metadata import MetadataRequest
+from aiokafka.structs import ConsumerRecord
+from prometheus_client import Counter
+
+from vimfed.errors import OperatorError
+from vimfed.kafka.appending import append_all
+from vimfed.kafka.clients import OutgoingRecord, TopicMismatchError, client_options, new_consumer
+from vimfed.kafka.expiry import ExpiredUnread, ExpiryWatch
+from vimfed.kafka.outputs import dmaap_cluster
+from vimfed.kafka.partitions import partition_of
+from vimfed.kafka.renewed_producer import RenewedProducer
+from vimfed.kafka.topic_checks import ensure_topic
+from vimfed.kafka.topics import TopicSpec, topic_specs
+from vimfed.process.metrics import Readiness, health_response, metrics_response, new_registry
+from vimfed.settings import KafkaSettings, Settings
+from web.gateway.message_router import (
+    LARGEST_BODY,
+    MessageRouterError,
+    authorize,
+    parse_body,
+    parse_filter,
+)
+from web.http.request_metrics import RequestMetrics
+from web.http.routes import body_of
+
+LOG = logging.getLogger(__name__)
+
+TIMEOUT = 20.0
+READY_TIMEOUT, LOOK_EVERY = 4.0, 5.0
+"""Seconds that Kafka has to answer, and between two looks whether it does."""
+IDLE = 300.0
+"""Seconds after which a consumer that nobody asks for leaves its group."""
+MOST_CONSUMERS = 1000
+"""Consumers at a time: each has connections of its own."""
+MOST_EMPTY, EMPTY_WINDOW, EMPTY_PAUSE = 10, 60.0, 6.0
+ABSENT = (UnknownTopicOrPartitionError, InvalidTopicError, TopicAuthorizationFailedError)
+"""What Kafka says of a topic that is not there, or that we may not know of."""
+DEFAULT_TIMEOUT_MS, DEFAULT_LIMIT = 10_000, 4096
+SENT_WITHIN, TAKEN_WITHIN = 60.0, 5.0
+"""Seconds in which an answer can be sent, and the client's machine has taken the end of it."""
+
+
+class _NewTopic(msgspec.Struct, rename="camel"):
+    topic_name: str
+    partition_count: int = 1
+    replication_count: int = 1
+
+
+class _Consumer:
+    """One consumer of a group, between its calls."""
+
+    def __init__(self, consumer: AIOKafkaConsumer, watch: ExpiryWatch) -> None:
+        self.kafka = consumer
+        self._watch = watch
+        self.lock = asyncio.Lock()
+        """Held until what was answered is committed."""
+        self.asked_by: web.Request | None = None
+        """The call that has not got its answer yet."""
+        self.started = False
+        self.used_at = time.monotonic()
+        self.empty: deque[float] = deque(maxlen=MOST_EMPTY + 1)
+        self._pinned: set[TopicPartition] = set()
+
+    async def pin(self) -> None:
+        """Commit where a new group begins, at the end, so that it goes on there however it ends."""
+        assigned = set(self.kafka.assignment())
+        new = [each for each in assigned - self._pinned if await self.kafka.committed(each) is None]
+        if new:
+            ends = await self.kafka.end_offsets(new)
+            await self.kafka.commit(ends)
+            self.go_to(ends)
+        self._pinned = assigned
+
+    async def read(
+        self, patience: float, limit: int
+    ) -> dict[TopicPartition, Sequence[ConsumerRecord]]:
+        """Return up to ``limit`` records that come within ``patience`` seconds."""
+        fetched: dict[TopicPartition, Sequence[ConsumerRecord]] = await self.kafka.getmany(
+            timeout_ms=int(patience * 1000), max_records=limit
+        )
+        try:
+            await self._watch.look(fetched)
+        except BaseException:
+            self.go_to({each: records[0].offset for each, records in fetched.items()})
+            raise
+        unpinned = {each: fetched.pop(each)[0].offset for each in fetched.keys() - self._pinned}
+        self.go_to(unpinned)  # came by a rebalance meanwhile
+        return fetched
+
+    def go_to(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Go on at these offsets, in the partitions that are still ours."""
+        for partition in offsets.keys() & self.kafka.assignment():
+            self.kafka.seek(partition, offsets[partition])
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether somebody still waits for an answer."""
+        return self.asked_by is not None and not _is_gone(self.asked_by)
+
+    def asks_too_often(self) -> bool:
+        """Return whether too many calls of the last minute brought nothing."""
+        return len(self.empty) > MOST_EMPTY and time.monotonic() - self.empty[0] < EMPTY_WINDOW
+
+
+class Gateway:
+    """The handlers, and the connections behind them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._users = settings.gateway.users
+        self._kafka = gateway_cluster(settings)
+        self._own_topics = {spec.name for spec in topic_specs(settings.kafka)}
+        self._producers = RenewedProducer(self._kafka, TIMEOUT)
+        self._consumers: dict[tuple[str, str, str], _Consumer] = {}
+        self._admin = AIOKafkaAdminClient(**client_options(self._kafka))
+        self._registry = new_registry()
+        self._expired = Counter(
+            "vimfed_gateway_expired_unread",
+            "messages that retention has removed before their consumer group read them",
+            ["topic"],
+            registry=self._registry,
+        )
+        self._wrong: dict[str, str] = {}
+        """Which part is not ready, and why."""
+        self._registry.register(Readiness(lambda: self._wrong))
+
+    def application(self) -> web.Application:
+        """Return the aiohttp application."""
+        observe = RequestMetrics(self._registry, "vimfed_gateway_request_seconds").observe
+        app = web.Application(client_max_size=LARGEST_BODY, middlewares=[observe, _errors])
+        app.add_routes(
+            [
+                web.post("/events/{topic}", self.publish),
+                # No HEAD: it would take messages and show none of them.
+                web.get("/events/{topic}/{group}/{id}", self.consume, allow_head=False),
+                web.get("/events{rest:.*}", self.refuse_anonymous, allow_head=False),
+                web.post("/topics/create", self.create_topic),
+                web.get("/topics", self.topics),
+                web.get("/topics/listAll", self.list_all),
+                web.get("/topics/{topic}", self.topic),
+                web.get("/healthz", self.healthz),
+                web.get("/readyz", self.readyz),
+                web.get("/metrics", self.metrics),
+            ]
+        )
+        return app
+
+    async def start(self) -> None:
+        """Connect. Raises KafkaError."""
+        await self._admin.start()
+        self._background = [
+            asyncio.create_task(each) for each in (self._sweep(), self._watch_kafka())
+        ]
+
+    async def close(self) -> None:
+        """Leave all groups and close the connections."""
+        for task in self._background:
+            task.cancel()
+        for consumer in self._consumers.values():
+            await consumer.kafka.stop()
+        await self._producers.close()
+        await self._admin.close()
+
+    async def publish(self, request: web.Request) -> web.Response:
+        """Publish the body's messages; answered once Kafka has acknowledged all of them."""
+        topic = request.match_info["topic"]
+        authorize(self._users, topic, request.headers, publish=True)
+        await self._known(topic)
+        messages = parse_body(
+            request.headers.get("Content-Type", ""),
+            await request.read(),
+            request.query.get("partitionKey"),
+        )
+        producer: AIOKafkaProducer | None = None
+        try:
+            producer = await self._producers.started()
+            count = len(await producer.partitions_for(topic))
+            records = [
+                OutgoingRecord(
+                    topic,
+                    random.randrange(count) if key is None else partition_of(key, count),  # noqa: S311
+                    key,
+                    value,
+                )
+                for key, value in messages
+            ]
+            async with asyncio.timeout(TIMEOUT):
+                await append_all(producer, records)
+        except BaseException:
+            self._producers.abandon(producer)
+            raise
+        return _json({"count": len(messages), "serverTimeMs": int(time.time() * 1000)})
+
+    async def consume(self, request: web.Request) -> web.StreamResponse:
+        """Answer with messages, and commit them once the answer has left."""
+        topic, group, member = (request.match_info[name] for name in ("topic", "group", "id"))
+        authorize(self._users, topic, request.headers, publish=False)
+        await self._known(topic)
+        key = (topic, group, member)
+        if key not in self._consumers:
+            if len(self._consumers) >= MOST_CONSUMERS:
+                raise MessageRouterError(503, 5012, "there are too many consumers: try again")
+            self._consumers[key] = self._new_consumer(*key)
+        consumer = self._consumers[key]
+        if consumer.is_asked:
+            raise MessageRouterError(409, 5012, "this consumer is being asked already")
+        consumer.asked_by = request
+        try:
+            # A client may ask again before what it has just got is committed, or its last call has
+            # noticed that it is gone.
+            async with consumer.lock:
+                if not consumer.started:
+                    await self._start(key, consumer)
+                return await self._answer(request, consumer)
+        finally:
+            if consumer.asked_by is request:
+                consumer.asked_by = None
+
+    async def _answer(self, request: web.Request, consumer: _Consumer) -> web.StreamResponse:
+        passes = parse_filter(request.query.get("filter"))
+        timeout = _number(request, "timeout", DEFAULT_TIMEOUT_MS) / 1000
+        limit = max(1, _number(request, "limit", DEFAULT_LIMIT))
+        consumer.used_at = time.monotonic()
+        if consumer.asks_too_often():
+            await asyncio.sleep(EMPTY_PAUSE)
+            consumer.empty.clear()
+            raise MessageRouterError(429, 5012, "too many calls that bring nothing")
+        begin: dict[TopicPartition, int] = {}
+        try:
+            messages, end = await _fetch(request, consumer, passes, timeout, limit, begin)
+            if not messages:
+                consumer.empty.append(time.monotonic())
+            response = await _send(request, messages)
+            if consumer.asked_by is request:
+                consumer.asked_by = None
+            await _taken(request.transport)
+        except BaseException:
+            consumer.go_to(begin)
+            raise
+        if end:
+            try:
+                await consumer.kafka.commit(end)
+            except KafkaError as error:
+                LOG.warning("%s: cannot commit, messages may come again: %r", request.path, error)
+        return response
+
+    async def refuse_anonymous(self, _request: web.Request) -> web.Response:
+        """Say what is missing."""
+        raise MessageRouterError(404, 5008, "name a topic, a consumer group and a consumer id")
+
+    async def topics(self, _request: web.Request) -> web.Response:
+        """List the topics' names."""
+        return _json({"topics": await self._names()})
+
+    async def list_all(self, _request: web.Request) -> web.Response:
+        """List the topics with the original's further fields."""
+        topics = [
+            {"topicName": name, "owner": "", "txenabled": False} for name in await self._names()
+        ]
+        return _json({"topics": topics})
+
+    async def topic(self, request: web.Request) -> web.Response:
+        """Tell one topic."""
+        name = request.match_info["topic"]
+        if not await self._is_there(name):
+            raise MessageRouterError(404, 6002, f"there is no topic {name}")
+        return _json({"name": name, "owner": "", "description": "", "txenabled": False})
+
+    async def create_topic(self, request: web.Request) -> web.Response:
+        """Create a topic."""
+        try:
+            new = msgspec.json.decode(await body_of(request), type=_NewTopic)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise MessageRouterError(400, 5007, f"not a topic: {error}") from None
+        authorize(self._users, new.topic_name, request.headers, publish=True)
+        if self._is_hidden(new.topic_name):
+            raise MessageRouterError(401, 5009, f"{new.topic_name} is reserved")
+        spec = TopicSpec(new.topic_name, new.partition_count, new.replication_count)
+        await ensure_topic(self._kafka, spec)
+        return _json({"topicName": new.topic_name, "partitionCount": new.partition_count})
+
+    async def healthz(self, _request: web.Request) -> web.Response:
+        """Say that the process answers: whatever else is wrong, a restart would not mend it."""
+        return health_response(dict)
+
+    async def readyz(self, _request: web.Request) -> web.Response:
+        """Say whether Kafka answers."""
+        return health_response(lambda: self._wrong)
+
+    async def _watch_kafka(self) -> None:
+        """Keep knowing whether Kafka answers."""
+        while True:
+            try:
+                async with asyncio.timeout(READY_TIMEOUT):
+                    await self._admin.list_topics()
+            except (KafkaError, OSError) as error:
+                self._wrong = {"kafka": f"does not answer: {error!r}"}
+            else:
+                self._wrong = {}
+            await asyncio.sleep(LOOK_EVERY)
+
+    async def metrics(self, _request: web.Request) -> web.Response:
+        """Show the metrics in Prometheus' format."""
+        return metrics_response(self._registry)
+
+    def _is_hidden(self, topic: str) -> bool:
+        """Return whether a topic is the job's own, Kafka's or Faust's."""
+        return topic in self._own_topics or "__" in topic
+
+    async def _names(self) -> list[str]:
+        return sorted(name for name in await self._admin.list_topics() if not self._is_hidden(name))
+
+    async def _known(self, topic: str) -> None:
+        if not await self._is_there(topic):
+            raise MessageRouterError(404, 3001, f"there is no topic {topic}")
+
+    async def _is_there(self, topic: str) -> bool:
+        """Return whether clients may know of a topic.
+
+        Kafka is asked for this one alone: some clusters have thousands. aiokafka's own way to ask
+        would have it made.
+        """
+        if self._is_hidden(topic):
+            return False
+        request = MetadataRequest([topic], allow_auto_topic_creation=False)
+        answer = (await self._admin._send_request(request)).to_object()
+        return all(for_code(told["error_code"]) not in ABSENT for told in answer["topics"])
+
+    def _new_consumer(self, topic: str, group: str, member: str) -> _Consumer:
+        consumer = new_consumer(
+            self._kafka,
+            topic,
+            group_id=f"{group}--{topic}",
+            client_id=member,
+            max_poll_interval_ms=int(2 * IDLE * 1000),
+        )
+
+        def count(expired: ExpiredUnread) -> None:
+            self._expired.labels(topic).inc(expired.lost)
+
+        return _Consumer(consumer, ExpiryWatch(consumer, f"group {group}--{topic}", count))
+
+    async def _start(self, key: tuple[str, str, str], consumer: _Consumer) -> None:
+        try:
+            await consumer.kafka.start()
+        except BaseException:
+            del self._consumers[key]
+            await consumer.kafka.stop()
+            raise
+        consumer.started = True
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(IDLE / 10)
+            for key, consumer in list(self._consumers.items()):
+                if time.monotonic() - consumer.used_at > IDLE and not consumer.lock.locked():
+                    del self._consumers[key]
+                    await consumer.kafka.stop()
+
+
+def gateway_cluster(settings: Settings) -> KafkaSettings:
+    """Return the cluster behind the gateway: the named output's, or the first Kafka output's."""
+    for output in settings.outputs():
+        if output.is_kafka and settings.gateway.output in ("", output.name):
+            return dmaap_cluster(settings, output)
+    return settings.kafka
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT; return the exit code. Raises OperatorError."""
+    asyncio.run(_serve(settings))
+    return 0
+
+
+async def _serve(settings: Settings) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    gateway = Gateway(settings)
+    host, port = settings.gateway.host, settings.gateway.port
+    try:
+        await gateway.start()
+    except KafkaError as error:
+        raise OperatorError(f"gateway: Kafka does not answer: {error}") from None
+    runner = web.AppRunner(gateway.application(), access_log=None, shutdown_timeout=5.0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+        LOG.info("Message Router API: http://%s:%d", host, port)
+        await stop.wait()
+    except OSError as error:
+        raise OperatorError(
+            f"gateway: cannot listen on {host}:{port}: {error.strerror}; choose another "
+            "gateway.port"
+        ) from None
+    finally:
+        await runner.cleanup()
+        await gateway.close()
+
+
+def _is_gone(request: web.Request) -> bool:
+    """Return whether a client has closed its connection."""
+    return request.transport is None or request.transport.is_closing()
+
+
+async def _fetch(
+    request: web.Request,
+    consumer: _Consumer,
+    passes: Callable[[bytes], bool],
+    patience: float,
+    limit: int,
+    begin: dict[TopicPartition, int],
+) -> tuple[list[str], dict[TopicPartition, int]]:
+    """Return messages, and for each partition read the offset after the last.
+
+    Waits ``patience`` seconds at most. Notes in ``begin`` the first offset that is read of each
+    partition. Raises OSError where the client has gone.
+    """
+    messages: list[str] = []
+    end: dict[TopicPartition, int] = {}
+    deadline = time.monotonic() + patience
+    while not messages:
+        await consumer.pin()
+        left = deadline - time.monotonic()
+        if left <= 0:
+            break
+        if _is_gone(request):
+            raise ConnectionResetError("the consumer has gone")
+        for partition, records in (await consumer.read(min(left, 0.2), limit)).items():
+            begin.setdefault(partition, records[0].offset)
+            end[partition] = records[-1].offset + 1
+            values = (record.value or b"" for record in records)
+            messages.extend(value.decode(errors="replace") for value in values if passes(value))
+    return messages, end
+
+
+async def _send(request: web.Request, messages: list[str]) -> web.StreamResponse:
+    """Send the answer. Raises OSError where the client has gone, or does not take it."""
+    response = web.StreamResponse(headers={"Content-Type": "application/json"})
+    body = msgspec.json.encode(messages)
+    response.content_length = len(body)
+    try:
+        async with asyncio.timeout(SENT_WITHIN):
+            await response.prepare(request)
+            await response.write(body)
+            await response.write_eof()
+    except TimeoutError:
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionResetError("the consumer does not take its answer") from None
+    return response
+
+
+async def _taken(transport: asyncio.Transport | None) -> None:
+    """Return when the client's machine has acknowledged all that was sent. Raises OSError.
+
+    HTTP knows no acknowledgement. What the client's machine has, and the client did not read, shows
+    as a reset connection at most.
+    """
+    deadline = time.monotonic() + TAKEN_WITHIN
+    while transport is not None and not transport.is_closing():
+        connection = transport.get_extra_info("socket")
+        unsent = fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4))
+        if not transport.get_write_buffer_size() and struct.unpack("i", unsent) == (0,):
+            return
+        if time.monotonic() > deadline:
+            transport.abort()
+            break
+        await asyncio.sleep(0.005)
+    raise ConnectionResetError("the consumer has gone")
+
+
+def _number(request: web.Request, name: str, default: int) -> int:
+    value = request.query.get(name, str(default))
+    return int(value) if value.isdecimal() and len(value) < 10 else default
+
+
+def _json(value: Any, status: int = 200) -> web.Response:
+    return web.Response(
+        body=msgspec.json.encode(value), status=status, content_type="application/json"
+    )
+
+
+@web.middleware
+async def _errors(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except MessageRouterError as error:
+        return _json(error.body, error.status)
+    except TopicMismatchError as error:
+        return _json(MessageRouterError(400, 5007, str(error)).body, 400)
+    except web.HTTPRequestEntityTooLarge:
+        return _json(MessageRouterError(413, 5004, "the body is too large").body, 413)
+    except (KafkaError, TimeoutError, AssertionError) as error:
+        LOG.warning("%s %s: %r", request.method, request.path, error)
+        return _json(MessageRouterError(503, 3002, f"Kafka is unavailable: {error!r}").body, 503)

@@ -1,0 +1,461 @@
+"""Live events: server-sent events for whoever listens, and the recent events of one instance.
+
+All clients read one ring (event_ring.py), each at its own place, so a client costs a number and
+what its connection has not taken yet. One loop reads from Kafka and sends; it rests between two
+rounds so long that it takes no more than its share of the process's time, however many listen.
+"""
+
+import asyncio
+import contextlib
+import logging
+import math
+import time
+from collections.abc import Awaitable, Callable, Hashable
+from datetime import UTC, datetime
+from socket import SO_SNDBUF, SOL_SOCKET
+from typing import Annotated, NamedTuple
+
+import msgspec
+from aiohttp import web
+from aiokafka.errors import KafkaError
+from msgspec import Meta
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from streams.subscriptions.filters import Matcher, Subscription
+from vimfed.kafka.partitions import partition_of
+from vimfed.model.keys import instance_key
+from vimfed.model.records import Phase
+from vimfed.model.times import utc_text
+from vimfed.settings import Settings
+from web.auth.access import CALLER, Caller
+from web.http.errors import ApiError, Problem, Unavailable, UnavailableError, json_response
+from web.http.fair_share import Budget, FairShare
+from web.http.routes import Route, parse_query, vim_id_in
+from web.live.event_ring import EventRing, LiveEvent, RingEntry
+from web.live.event_tail import LeftBehindError, followed
+from web.queries.instance_search import kind_names
+
+LOG = logging.getLogger(__name__)
+
+SHARE = 0.3
+"""Of the time, that reading and sending take at most."""
+SHARE_BEHIND, LEAST_BEHIND = 0.03, 0.01
+"""The same while the stream is behind (see web.fair_share.Budget)."""
+PAUSE, PAUSE_BEHIND = 0.05, 0.25
+"""Seconds between two rounds at least: what comes in quick succession is sent at once. Each round
+fetches, which takes a millisecond however little comes."""
+PATIENCE = 0.2
+"""Seconds that a round waits for events."""
+SLICE = 0.002
+"""Seconds of work after which the stream gets its turn."""
+IDLE = 300.0
+"""Seconds that the topic is followed after somebody last asked."""
+START_TIMEOUT = 10.0
+CATCH_UP = 3.0
+"""Seconds that a client waits where another worker has told it more than we have read."""
+RETRY = 1.0
+KEEP_ALIVE = 15.0
+CHUNK = 48_000
+"""Bytes after which no further event is added to what a client is sent at once."""
+SEND_BUFFER = 64_000
+"""Bytes that the kernel keeps for a client; it would keep megabytes by itself."""
+NEVER_PAUSE = 16_000_000
+"""Bytes in a connection's buffer that make aiohttp wait: more than a chunk can ever have."""
+SLOW_AFTER = 20.0
+"""Seconds without taking anything after which a client is cut off."""
+GRACE = 30.0
+"""Seconds that a client which was cut off has to read why."""
+LOGIN_ENDED = "the login has expired, or was revoked"
+
+HEADERS = {
+    "Content-Type": "text/event-stream",
+    "Cache-Control": "no-store",
+    "X-Accel-Buffering": "no",  # proxies in nginx' manner would hold events back
+}
+
+_encode = msgspec.json.Encoder().encode
+
+
+class EventsParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The query string of a request for live events; without parameters all are told."""
+
+    vim_id: Annotated[list[str], Meta(description="events of these clouds")] = []
+    kind: Annotated[list[str], Meta(description="events of these kinds")] = []
+    phase: Annotated[list[Phase], Meta(description="events of these phases")] = []
+    tenant_id: Annotated[list[str], Meta(description="of these tenants (project ids)")] = []
+    instance_id: Annotated[list[str], Meta(description="of these instances")] = []
+    recent: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1000,
+            description="of so many of the newest events, those that pass are told at first; not "
+            "to who goes on where a connection broke off",
+        ),
+    ] = 0
+
+
+class RecentParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The query string of a request for an instance's events."""
+
+    limit: Annotated[int, Meta(ge=1, le=1000, description="events in the answer")] = 100
+
+
+class RecentEvents(msgspec.Struct, frozen=True, kw_only=True):
+    """What was told of one instance lately."""
+
+    events: list[LiveEvent]
+    """Newest first."""
+    since: str
+    """When Kafka took the oldest event that a worker still holds of the instance's partition: since
+    then, the list is complete."""
+
+
+class _Client:
+    """Somebody who listens, and how far it has been told."""
+
+    def __init__(
+        self,
+        response: web.StreamResponse,
+        transport: asyncio.Transport,
+        subscription: Subscription,
+        caller: Caller,
+    ) -> None:
+        self.response = response
+        self.transport = transport
+        self.filter: Hashable = (subscription, caller.clouds)
+        """Whoever has the same is told the same."""
+        self._matcher = Matcher(subscription)
+        self.caller = caller
+        self.next: int | None = None
+        """Number of the ring's entry that comes next; None until the client has been greeted."""
+        self.sent_at = time.monotonic()
+        self.stuck_since: float | None = None
+        self.ended = asyncio.Event()
+
+    def wants(self, entry: RingEntry) -> bool:
+        """Return whether the client is told of an event."""
+        return self._matcher.wants(entry.event, entry.tenant_id) and self.caller.may_see(
+            entry.event.vim_id
+        )
+
+    async def send(self, text: bytes) -> None:
+        """Hand over what is to be sent, without waiting for the client. Raises OSError."""
+        await self.response.write(text)
+        self.sent_at = time.monotonic()
+
+
+class _Chunk(NamedTuple):
+    """What all clients of one filter and one place are sent next."""
+
+    text: bytes
+    next: int
+    events: int
+
+
+class LiveEvents:
+    """The handlers of ``{prefix}/v1/events`` and of an instance's events, and the loop behind."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        registry: CollectorRegistry,
+        fair: FairShare,
+        still_admits: Callable[[web.Request], Awaitable[bool]],
+    ) -> None:
+        self._settings = settings
+        self._fair = fair
+        self._still_admits = still_admits
+        self._budget = Budget(SHARE_BEHIND, LEAST_BEHIND, burst=0.0)
+        self._most = settings.web.live_clients
+        self._clients: dict[_Client, None] = {}
+        self._ring: EventRing | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._ready = asyncio.Event()
+        self._used_at = 0.0
+        self._stopping = False
+        gauge = Gauge("vimfed_web_live_clients", "who follows the live events", registry=registry)
+        gauge.set_function(lambda: len(self._clients))
+
+        def counter(name: str, text: str) -> Counter:
+            return Counter(f"vimfed_web_live_{name}", text, registry=registry)
+
+        self._sent = counter("events", "events sent, to each client that wants them")
+        self._slow = counter("cut", "clients cut off because they read too slowly")
+        self._resyncs = counter("resyncs", "times that a client was told that events are missing")
+
+    def routes(self) -> list[Route]:
+        """Return all routes."""
+        v1 = f"{self._settings.web.prefix}/v1"
+        return [
+            Route(
+                method="GET",
+                paths=(v1 + "/events",),
+                handler=self.stream,
+                role="reader",
+                query=EventsParameters,
+                headers={"Last-Event-ID": "where an earlier connection broke off: go on there"},
+                answers={200: None, 400: Problem, 503: Unavailable},
+                media_type="text/event-stream",
+            ),
+            Route(
+                method="GET",
+                paths=(v1 + "/{owner}/{region}/instances/{instance_id}/events",),
+                handler=self.recent,
+                role="reader",
+                query=RecentParameters,
+                answers={200: RecentEvents, 400: Problem, 503: Unavailable},
+            ),
+        ]
+
+    async def stop(self, _app: web.Application) -> None:
+        """End all streams; called before the server waits for their handlers."""
+        self._stopping = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def recent(self, request: web.Request) -> web.Response:
+        """Tell an instance's recent events, newest first, and since when the list is complete."""
+        limit = parse_query(request, RecentParameters).limit
+        vim_id, instance_id = vim_id_in(request), request.match_info["instance_id"]
+        ring = await self._followed_ring()
+        partitions = self._settings.kafka.partitions
+        since = ring.since(partition_of(instance_key(vim_id, instance_id), partitions)) / 1000
+        told = utc_text(datetime.fromtimestamp(since, UTC), "milliseconds")
+        return json_response(
+            RecentEvents(events=ring.recent(vim_id, instance_id, limit), since=told)
+        )
+
+    async def stream(self, request: web.Request) -> web.StreamResponse:
+        """Tell events as they happen, as server-sent events.
+
+        ``vm_event`` is an event; a repetition has the same id in its data. ``resync`` says that
+        events are missing which are not held any more, ``cut`` why the connection ends.
+        """
+        parameters = parse_query(request, EventsParameters)
+        caller = request[CALLER]
+        for vim_id in parameters.vim_id:
+            if not caller.may_see(vim_id):
+                raise ApiError(403, f"{caller.name} may not see the cloud {vim_id}")
+        response = web.StreamResponse(headers=HEADERS)
+        if request.method == "HEAD":
+            return response
+        place = request.headers.get("Last-Event-ID")
+        await self._catch_up(place)
+        transport = request.transport
+        if transport is None or transport.is_closing():
+            return response  # the client has gone
+        if len(self._clients) >= self._most:
+            raise UnavailableError(f"{self._most} clients follow already (web.live_clients)")
+        response.force_close()
+        transport.set_write_buffer_limits(NEVER_PAUSE)
+        transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_SNDBUF, SEND_BUFFER)
+        client = _Client(response, transport, _subscription(parameters), caller)
+        self._clients[client] = None
+        try:
+            await response.prepare(request)
+            await self._greet(client, place, parameters.recent)
+            await self._end(client, request)
+        except OSError as error:
+            LOG.debug("%s has gone: %r", caller.name, error)
+        finally:
+            self._clients.pop(client, None)
+            # Closing waits until all is read, which may be never.
+            asyncio.get_running_loop().call_later(GRACE, transport.abort)
+        return response
+
+    async def _catch_up(self, place: str | None) -> None:
+        """Return once all has been read that precedes ``place``, or that takes too long."""
+        deadline = time.monotonic() + CATCH_UP
+        ring = await self._followed_ring()
+        while place is not None and ring.is_ahead(place) and time.monotonic() < deadline:
+            await asyncio.sleep(PAUSE)
+            ring = await self._followed_ring()
+
+    async def _greet(self, client: _Client, place: str | None, recent: int) -> None:
+        ring = await self._followed_ring()
+        newest = max(ring.first, ring.next - recent)
+        found = newest if place is None else ring.resume(place)
+        await client.send(b"retry: 2000\n\n")
+        if found is None:
+            await self._resync(client, ring, "the id is too old, or of other events")
+        else:
+            await client.send(_place(ring, found))
+            client.next = found
+
+    async def _end(self, client: _Client, request: web.Request) -> None:
+        """Return when the client's events end; ask now and then whether a token still holds."""
+        every = max(1.0, self._settings.web.auth.keystone.cache_seconds)
+        while not client.ended.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None if math.isinf(client.caller.until) else every):
+                    await client.ended.wait()
+            if not client.ended.is_set() and not await self._still_admits(request):
+                await self._cut_off(client, LOGIN_ENDED)
+
+    # -- the loop
+
+    async def _followed_ring(self) -> EventRing:
+        """Return the ring, once the topic is followed. Raises UnavailableError."""
+        self._used_at = time.monotonic()
+        if self._stopping:
+            raise UnavailableError("the worker stops")
+        if self._task is None:
+            self._task = asyncio.create_task(self._follow())
+        try:
+            async with asyncio.timeout(START_TIMEOUT):
+                while self._ring is None:
+                    await self._ready.wait()
+        except TimeoutError:
+            raise UnavailableError("the events cannot be read") from None
+        return self._ring
+
+    @property
+    def _is_wanted(self) -> bool:
+        return bool(self._clients) or time.monotonic() - self._used_at < IDLE
+
+    async def _follow(self) -> None:
+        """Follow the topic for as long as somebody wants it."""
+        try:
+            while self._is_wanted:
+                try:
+                    await self._follow_once()
+                except (KafkaError, LeftBehindError) as error:
+                    LOG.warning("the events cannot be followed, trying again: %r", error)
+                    await self._flush()
+                    await asyncio.sleep(RETRY)
+        except Exception:
+            LOG.exception("the live events end")
+        finally:
+            self._task = None
+            self._ring = None
+            self._ready.clear()
+            for client in self._clients:
+                client.ended.set()
+
+    async def _follow_once(self) -> None:
+        first = self._ring.next if self._ring else 0
+        async with followed(self._settings.kafka, first) as tail:
+            self._take(tail.ring)
+            while self._is_wanted:
+                spent = await tail.read(PATIENCE)
+                spent += await self._flush()
+                await self._rest(spent)
+
+    async def _rest(self, spent: float) -> None:
+        """Leave the time to others after a round that took ``spent`` seconds of work."""
+        if self._fair.behind:
+            self._budget.spend(spent)
+            await asyncio.sleep(PAUSE_BEHIND)
+            while self._fair.behind and self._budget.credit < 0:  # noqa: ASYNC110 - time passes
+                await asyncio.sleep(PAUSE)
+        else:
+            self._budget.forgive()
+            await asyncio.sleep(max(PAUSE, spent / SHARE - spent))
+
+    def _take(self, ring: EventRing) -> None:
+        """Go on with another ring, where each client has come to."""
+        before, self._ring = self._ring, ring
+        self._ready.set()
+        for client in self._clients:
+            if before is None or client.next is None:
+                continue
+            held = client.next >= before.first
+            found = ring.resume(before.place(client.next)) if held else None
+            client.next = -1 if found is None else found
+
+    async def _flush(self) -> float:
+        """Send each client what it can take now; return the seconds of work."""
+        if self._ring is None:
+            return 0.0
+        spent, began, full = 0.0, time.thread_time(), 0
+        chunks: dict[tuple[Hashable, int], _Chunk] = {}
+        for client in list(self._clients):
+            try:
+                await self._serve(client, self._ring, chunks)
+            except OSError:
+                client.ended.set()
+            full += client.transport.get_write_buffer_size() > 0
+            worked = time.thread_time() - began
+            if worked > SLICE:
+                await asyncio.sleep(0)
+                spent, began = spent + worked, time.thread_time()
+        # What a connection has not taken at once is sent by the loop, for about as much again.
+        return (spent + time.thread_time() - began) * (1 + full / max(1, len(self._clients)))
+
+    async def _serve(
+        self, client: _Client, ring: EventRing, chunks: dict[tuple[Hashable, int], _Chunk]
+    ) -> None:
+        if client.transport.is_closing():
+            client.ended.set()
+        if client.next is None or client.ended.is_set():
+            return
+        if time.time() > client.caller.until:
+            await self._cut_off(client, LOGIN_ENDED)
+            return
+        now = time.monotonic()
+        if client.transport.get_write_buffer_size():
+            client.stuck_since = client.stuck_since or now
+            if client.next < ring.first or now - client.stuck_since > SLOW_AFTER:
+                self._slow.inc()
+                await self._cut_off(client, "this client reads too slowly")
+            return
+        client.stuck_since = None
+        if client.next < ring.first:
+            await self._resync(client, ring, "more events came than could be sent")
+            return
+        while client.next < ring.next and not client.transport.get_write_buffer_size():
+            chunk = chunks.get((client.filter, client.next))
+            if chunk is None:
+                chunk = chunks[client.filter, client.next] = _chunk(client, ring, client.next)
+            client.next = chunk.next
+            if chunk.events:
+                await client.send(chunk.text)
+                self._sent.inc(chunk.events)
+        if now - client.sent_at > KEEP_ALIVE:
+            await client.send(b": keep-alive\n" + _place(ring, client.next))
+
+    async def _resync(self, client: _Client, ring: EventRing, reason: str) -> None:
+        """Say that events are missing, and go on with the next one."""
+        self._resyncs.inc()
+        client.next = ring.next
+        await client.send(_told("resync", reason) + _place(ring, ring.next))
+
+    async def _cut_off(self, client: _Client, reason: str) -> None:
+        LOG.info("the live events of %s end: %s", client.caller.name, reason)
+        client.ended.set()
+        await client.send(_told("cut", reason) + b"\n")
+
+
+def _subscription(parameters: EventsParameters) -> Subscription:
+    return Subscription(
+        clouds=tuple(parameters.vim_id),
+        kinds=kind_names(parameters.kind),
+        phases=tuple(parameters.phase),
+        tenants=tuple(parameters.tenant_id),
+        instances=tuple(parameters.instance_id),
+    )
+
+
+def _chunk(client: _Client, ring: EventRing, number: int) -> _Chunk:
+    frames, size = [], 0
+    while number < ring.next and size < CHUNK:
+        entry = ring[number]
+        number += 1
+        if client.wants(entry):
+            frames.append(entry.frame)
+            size += len(entry.frame)
+    # The last one carries the place at which a client goes on that has got all of them.
+    text = b"\n".join(frames) + _place(ring, number) if frames else b""
+    return _Chunk(text, number, len(frames))
+
+
+def _place(ring: EventRing, number: int) -> bytes:
+    """Return the end of a server-sent event: the id of the place before an entry."""
+    return f"id: {ring.place(number)}\n\n".encode()
+
+
+def _told(event: str, reason: str) -> bytes:
+    """Return a server-sent event, without the blank line at its end."""
+    return f"event: {event}\ndata: ".encode() + _encode({"reason": reason}) + b"\n"

@@ -1,0 +1,1 @@
+"""Questions that all workers answer together."""

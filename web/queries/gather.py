@@ -1,0 +1,168 @@
+"""One answer out of the parts that the workers own: complete, or none.
+
+A worker asks the owners directly, in one hop: their peer routes answer for themselves and ask
+nobody else, so a query cannot go in circles. Every query takes this one way; what a new one needs
+is a question: what is asked, what is found, and how to find it among our own.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, NamedTuple, TypeVar, cast
+
+import aiohttp
+import msgspec
+from aiohttp import web
+
+from web.http.errors import ApiError, Problem, Unavailable, UnavailableError, json_response
+from web.http.routes import Route
+from web.queries.replica import Replica
+
+LOG = logging.getLogger(__name__)
+
+DEADLINE = 2.0
+"""Seconds that a worker has for its part."""
+PAUSE = 0.2
+"""Seconds before the one retry: ownership may just have moved."""
+PEER_PATH = "/peer/v1/"
+
+Q = TypeVar("Q")
+F = TypeVar("F")
+T = TypeVar("T")
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Part(msgspec.Struct, Generic[F], frozen=True, kw_only=True):
+    """What one worker answers for the partitions that it owns."""
+
+    generation: int
+    """The consumer group's generation that it knows."""
+    partitions: list[int]
+    found: F
+
+
+class Question(NamedTuple, Generic[Q, F]):
+    """Something that the owners can be asked."""
+
+    name: str
+    query: type[Q]
+    found: type[F]
+    find: Callable[[Q], Awaitable[F]]
+    """Finds it in the partitions that this worker owns."""
+
+
+class Gather:
+    """Asks every owner, this worker among them, and retries once."""
+
+    session: aiohttp.ClientSession
+    """Set while the server runs."""
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+
+    async def ask(
+        self, question: Question[Q, F], query: Q, partition: int | None = None
+    ) -> list[F]:
+        """Ask the owners of all partitions, or of one, and return what each of them found.
+
+        Raises UnavailableError unless that is everything.
+        """
+        return await _twice(lambda: self._ask(question, query, partition))
+
+    def routes(self, *questions: Question[Any, Any]) -> list[Route]:
+        """Return the routes by which other workers ask this one."""
+        return [
+            Route(
+                method="POST",
+                paths=(PEER_PATH + question.name,),
+                handler=self._peer_handler(question),
+                role="peer",
+                body=question.query,
+                answers={200: cast(Any, Part)[question.found], 400: Problem, 503: Unavailable},
+            )
+            for question in questions
+        ]
+
+    def _peer_handler(
+        self, question: Question[Q, F]
+    ) -> Callable[[web.Request], Awaitable[web.Response]]:
+        decode = msgspec.json.Decoder(question.query).decode
+
+        async def answer_peer(request: web.Request) -> web.Response:
+            """Answer another worker for the partitions that we own."""
+            try:
+                query = decode(await request.read())
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise ApiError(400, f"not a query of another worker: {error}") from None
+            return json_response(await self._own_part(question, query))
+
+        return answer_peer
+
+    async def _ask(self, question: Question[Q, F], query: Q, partition: int | None) -> list[F]:
+        self._replica.check_ready()
+        generation = self._replica.generation
+        owners = {
+            url: partitions
+            for url, partitions in self._replica.owners().items()
+            if partition is None or partition in partitions
+        }
+        parts = await asyncio.gather(
+            *(self._part_of(url, owners[url], question, query) for url in owners)
+        )
+        if any(part.generation != generation for part in parts):
+            raise UnavailableError("partitions are being assigned")
+        covered = [number for part in parts for number in part.partitions]
+        wanted = set().union(*owners.values())
+        if sorted(covered) != sorted(wanted):
+            raise UnavailableError("partitions are moving", sorted(wanted.difference(covered)))
+        return [part.found for part in parts]
+
+    async def _part_of(
+        self, url: str, partitions: set[int], question: Question[Q, F], query: Q
+    ) -> Part[F]:
+        if url == self._replica.url:
+            return await self._own_part(question, query)
+        answer = await self._post(url + PEER_PATH + question.name, _encode(query), partitions)
+        try:
+            part: Part[F] = msgspec.json.decode(answer, type=cast(Any, Part)[question.found])
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            LOG.warning("%s answers as no worker of this version does: %s", url, error)
+            raise UnavailableError("the owner is not understood", sorted(partitions)) from None
+        return part
+
+    async def _own_part(self, question: Question[Q, F], query: Q) -> Part[F]:
+        """Find our part; nothing may have moved while we were at it."""
+        self._replica.check_ready()
+        generation, partitions = self._replica.generation, self._replica.partitions()
+        try:
+            async with asyncio.timeout(DEADLINE):
+                found = await question.find(query)
+        except TimeoutError:
+            raise UnavailableError("the worker is too busy", partitions) from None
+        self._replica.check_ready()
+        if (generation, partitions) != (self._replica.generation, self._replica.partitions()):
+            raise UnavailableError("partitions are being assigned")
+        return Part(generation=generation, partitions=partitions, found=found)
+
+    async def _post(self, url: str, body: bytes, partitions: set[int]) -> bytes:
+        try:
+            timeout = aiohttp.ClientTimeout(total=DEADLINE)
+            async with self.session.post(url, data=body, timeout=timeout) as response:
+                if response.status != 200:
+                    raise UnavailableError(
+                        f"the owner answered {response.status}", sorted(partitions)
+                    )
+                return await response.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise UnavailableError(
+                f"the owner does not answer: {type(error).__name__}", sorted(partitions)
+            ) from None
+
+
+async def _twice(attempt: Callable[[], Awaitable[T]]) -> T:
+    try:
+        return await attempt()
+    except UnavailableError:
+        await asyncio.sleep(PAUSE)
+        return await attempt()

@@ -1,0 +1,294 @@
+"""Which instances a query asks for, and one page of them out of what the workers found.
+
+Decides, and does nothing. check_vim_status and the list of instances both ask this way.
+"""
+
+import binascii
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Collection, Sequence
+from heapq import merge
+from itertools import islice
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from streams.core.kinds import KINDS
+from streams.worker.instance_index import IndexEntry, Position, Selection, SortField, StateGroup
+from vimfed.model.records import InstanceState, Phase
+from vimfed.model.times import as_utc_text
+from vimfed.nova.states import DELETED
+from web.http.errors import ApiError
+from web.queries.state_names import ACCEPTED_NAMES, canonical, matcher
+
+Order = Literal["asc", "desc"]
+Limit = Annotated[int, Meta(ge=1, le=1000, description="instances in the answer")]
+
+
+class InstanceSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """One instance in an answer."""
+
+    instance_id: str
+    display_name: str | None
+    tenant_id: str | None
+    kind: str
+    """Of the last action."""
+    phase: Phase
+    """Of the last action."""
+    state: str
+    """nova's vm_state."""
+    state_description: str
+    """nova's task_state, or the vm_state at rest."""
+    launched_at: str
+    """The time of the state change, as the specification says."""
+    instance_launched_at: str | None
+    """The time of the instance's launch, as nova spells it."""
+    host: str | None
+
+
+class InstancesParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The query string of a request for a VIM's instances."""
+
+    state: Annotated[
+        list[str],
+        Meta(
+            description="names of states, as check_vim_status understands them: instances that "
+            "match one of them; without it all but the deleted ones"
+        ),
+    ] = []
+    kind: Annotated[
+        list[str], Meta(description="kinds: instances whose last action was one of them")
+    ] = []
+    tenant_id: Annotated[str, Meta(description="instances of this tenant (a project id)")] = ""
+    host: Annotated[str, Meta(description="instances on this host")] = ""
+    name: Annotated[str, Meta(description="a part of the display name, in any case")] = ""
+    changed_since: Annotated[
+        str,
+        Meta(description="ISO 8601, UTC by default: instances that changed then or later"),
+    ] = ""
+    sort: SortField = "changed_at"
+    order: Annotated[
+        Order | msgspec.UnsetType,
+        Meta(description="by default desc for changed_at, asc for the others"),
+    ] = msgspec.UNSET
+    limit: Limit = 100
+    marker: Annotated[str, Meta(description="next_marker of the page before")] = ""
+
+
+class InstanceSearch(msgspec.Struct, frozen=True, kw_only=True):
+    """A request that has been checked; what the workers ask each other."""
+
+    vim_id: str
+    states: tuple[str, ...] = ()
+    """Canonical names of states and kinds, any of which may match; empty: all but the deleted."""
+    kinds: tuple[str, ...] = ()
+    """Kinds, any of which may be the last action's; empty: all."""
+    instance_id: str | None = None
+    tenant_id: str | None = None
+    host: str | None = None
+    name: str | None = None
+    changed_since: str = ""
+    """Spelled like ``InstanceState.changed_at``."""
+    sort: SortField = "changed_at"
+    order: Order = "desc"
+    limit: int = 100
+    after: Position | None = None
+    """Where the last instance of the page before stands."""
+
+
+class FoundInstances(msgspec.Struct, frozen=True, kw_only=True):
+    """What one worker found among its own."""
+
+    known: bool
+    """Whether the VIM has rows here."""
+    count: int
+    """How many match in all."""
+    instances: list[tuple[Position, InstanceSummary]]
+    until: Position | None
+    """Up to here it has looked; others follow. None where none does."""
+
+
+class InstancePage(msgspec.Struct, frozen=True, kw_only=True):
+    """A VIM's instances that match, a page of them."""
+
+    vim_id: str
+    count: int
+    """How many match in all."""
+    next_marker: str | None
+    """The marker of the next page; None on the last one."""
+    instances: list[InstanceSummary]
+
+
+class _Marker(msgspec.Struct, frozen=True, array_like=True):
+    sort: SortField
+    order: Order
+    position: Position
+
+
+class _Payload(msgspec.Struct, gc=False):
+    display_name: str | None = None
+    tenant_id: str | None = None
+    launched_at: str | None = None
+    host: str | None = None
+
+
+_decode_payload = msgspec.json.Decoder(_Payload).decode
+
+
+def parse_search(
+    vim_id: str, parameters: InstancesParameters, tenant_id: str | None
+) -> InstanceSearch:
+    """Check a query string. Raises ApiError (400)."""
+    order = parameters.order or ("desc" if parameters.sort == "changed_at" else "asc")
+    return InstanceSearch(
+        vim_id=vim_id,
+        states=state_names("state", parameters.state),
+        kinds=kind_names(parameters.kind),
+        tenant_id=parameters.tenant_id or tenant_id,
+        host=parameters.host or None,
+        name=parameters.name.casefold() or None,
+        changed_since=_parse_time(parameters.changed_since),
+        sort=parameters.sort,
+        order=order,
+        limit=parameters.limit,
+        after=parse_marker(parameters.marker or None, parameters.sort, order),
+    )
+
+
+def state_names(what: str, given: Sequence[str]) -> tuple[str, ...]:
+    """Return the canonical names of states and kinds, each once. Raises ApiError (400)."""
+    return _known_names(what, given, ACCEPTED_NAMES)
+
+
+def kind_names(given: Sequence[str]) -> tuple[str, ...]:
+    """Return the canonical names of kinds, each once. Raises ApiError (400)."""
+    return _known_names("kind", given, KINDS.keys())
+
+
+def _known_names(what: str, given: Sequence[str], accepted: Collection[str]) -> tuple[str, ...]:
+    unknown = [name for name in given if canonical(name) not in accepted]
+    if unknown:
+        names = ", ".join(sorted(accepted))
+        raise ApiError(400, f"{what}: unknown {unknown}: accepted, in any case, are {names}")
+    return tuple(dict.fromkeys(map(canonical, given)))
+
+
+def _parse_time(time: str) -> str:
+    """Return a time as ``InstanceState.changed_at`` is spelled; empty where none is given."""
+    if not time:
+        return ""
+    try:
+        return as_utc_text(time)
+    except (ValueError, OverflowError):
+        raise ApiError(
+            400,
+            f"changed_since: {time!r} is no time in ISO 8601, such as 2026-01-01T12:00:00Z (in a "
+            "query string a + is written %2B)",
+        ) from None
+
+
+def parse_marker(marker: str | None, sort: SortField, order: Order) -> Position | None:
+    """Return where the page before ended. Raises ApiError (400)."""
+    if marker is None:
+        return None
+    try:
+        read = _decode_marker(urlsafe_b64decode(marker))
+    except (binascii.Error, ValueError, msgspec.DecodeError):
+        raise ApiError(400, "marker must be the next_marker of an earlier answer") from None
+    if (read.sort, read.order) != (sort, order):
+        raise ApiError(400, f"marker is of a list by {read.sort} {read.order}: ask for the same")
+    return read.position
+
+
+_decode_marker = msgspec.json.Decoder(_Marker).decode
+
+
+def selection(search: InstanceSearch) -> Selection:
+    """Return what the index is asked for."""
+    return Selection(
+        search.vim_id,
+        _group_test(search),
+        search.instance_id,
+        search.changed_since,
+        _entry_test(search),
+        search.sort,
+        search.order == "desc",
+        search.after,
+        search.limit,
+    )
+
+
+def _group_test(search: InstanceSearch) -> Callable[[StateGroup], bool]:
+    in_state = matcher(search.states) if search.states else None
+    kinds = frozenset(search.kinds)
+
+    def matches(group: StateGroup) -> bool:
+        if in_state is not None:
+            wanted = in_state(group)
+        else:
+            wanted = group.vm_state != DELETED or "DELETE" in kinds
+        return wanted and (not kinds or group.kind in kinds)
+
+    return matches
+
+
+def _entry_test(search: InstanceSearch) -> Callable[[IndexEntry], bool] | None:
+    """Return what tells whether an instance passes; None where all do."""
+    tenant_id, host, name = search.tenant_id, search.host, search.name
+    if tenant_id is None and host is None and name is None:
+        return None
+
+    def passes(entry: IndexEntry) -> bool:
+        return (
+            (tenant_id is None or entry.tenant_id == tenant_id)
+            and (host is None or entry.host == host)
+            and (name is None or name in entry.display_name.casefold())
+        )
+
+    return passes
+
+
+def summary(row: InstanceState) -> InstanceSummary:
+    """Return what an answer says of an instance."""
+    payload = _decode_payload(row.payload)
+    return InstanceSummary(
+        instance_id=row.instance_id,
+        display_name=payload.display_name,
+        tenant_id=payload.tenant_id,
+        kind=row.kind,
+        phase=row.phase,
+        state=row.vm_state,
+        state_description=row.task_state or row.vm_state,
+        launched_at=row.changed_at,
+        instance_launched_at=payload.launched_at,
+        host=payload.host,
+    )
+
+
+def combine(search: InstanceSearch, parts: Sequence[FoundInstances]) -> InstancePage:
+    """Make a page out of the parts that together cover every partition."""
+    descending = search.order == "desc"
+    bounds = [part.until for part in parts if part.until is not None]
+    bound = (max if descending else min)(bounds, default=None)
+
+    def is_complete(position: Position) -> bool:
+        """Return whether no part holds back what comes before."""
+        return bound is None or (position >= bound if descending else position <= bound)
+
+    merged = merge(
+        *(part.instances for part in parts), key=lambda placed: placed[0], reverse=descending
+    )
+    following = (placed for placed in merged if is_complete(placed[0]))
+    page = list(islice(following, search.limit))
+    end = bound if len(page) < search.limit else page[-1][0]
+    is_last = bound is None and next(following, None) is None
+    marker = None
+    if end is not None and not is_last:
+        encoded = msgspec.json.encode(_Marker(search.sort, search.order, end))
+        marker = urlsafe_b64encode(encoded).decode()
+    return InstancePage(
+        vim_id=search.vim_id,
+        count=sum(part.count for part in parts),
+        next_marker=marker,
+        instances=[one for _position, one in page],
+    )

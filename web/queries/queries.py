@@ -1,0 +1,125 @@
+"""The routes that answer from the instances table: clouds, their instances, check_vim_status."""
+
+from aiohttp import web
+
+from streams.worker.worker import StreamWorker
+from web.auth.access import CALLER
+from web.http.errors import ApiError, Problem, Unavailable, UnavailableError, json_response
+from web.http.routes import Route, body_of, parse_query, vim_id_in
+from web.queries.gather import Gather, Question
+from web.queries.instance_search import (
+    FoundInstances,
+    InstancePage,
+    InstanceSearch,
+    InstancesParameters,
+    combine,
+    parse_search,
+)
+from web.queries.replica import FoundRow, Replica, RowQuery
+from web.queries.single_instance import InstanceAnswer, InstanceParameters, instance_answer
+from web.queries.status_query import StatusAnswer, StatusRequest, parse_request, status_answer
+from web.queries.vims import FoundVims, VimList, VimsQuery
+from web.queries.vims import combine as combine_vims
+
+
+class Queries:
+    """The handlers; each takes a request and returns a response or raises an ApiError."""
+
+    def __init__(self, worker: StreamWorker, replica: Replica, gather: Gather) -> None:
+        self._prefix = worker.settings.web.prefix
+        self._configured = frozenset(vim.vim_id for vim in worker.settings.vims)
+        self._replica = replica
+        self._gather = gather
+        self._search = Question("instances", InstanceSearch, FoundInstances, replica.find_instances)
+        self._row = Question("instance", RowQuery, FoundRow, replica.find_row)
+        self._vims = Question("vims", VimsQuery, FoundVims, replica.find_vims)
+
+    def routes(self) -> list[Route]:
+        """Return all routes."""
+        v0, v1 = f"{self._prefix}/v0", f"{self._prefix}/v1"
+        return [
+            Route(
+                method="POST",
+                paths=(
+                    v1 + "/{owner}/{region}/check_vim_status",
+                    v0 + "/{vim_id}/check_vim_status",
+                    "/{vim_id}/check_vim_status",
+                ),
+                handler=self.check_vim_status,
+                role="reader",
+                headers={"Project": "instances of this tenant (a project id) alone"},
+                body=StatusRequest,
+                answers={200: StatusAnswer, 400: Problem, 404: Problem, 503: Unavailable},
+            ),
+            Route(
+                method="GET",
+                paths=(v1 + "/vims",),
+                handler=self.vims,
+                role="reader",
+                answers={200: VimList, 503: Unavailable},
+            ),
+            Route(
+                method="GET",
+                paths=(v1 + "/{owner}/{region}/instances",),
+                handler=self.instances,
+                role="reader",
+                query=InstancesParameters,
+                headers={"Project": "the same as tenant_id"},
+                answers={200: InstancePage, 400: Problem, 404: Problem, 503: Unavailable},
+            ),
+            Route(
+                method="GET",
+                paths=(v1 + "/{owner}/{region}/instances/{instance_id}",),
+                handler=self.instance,
+                role="reader",
+                query=InstanceParameters,
+                answers={200: InstanceAnswer, 400: Problem, 404: Problem, 503: Unavailable},
+            ),
+            *self._gather.routes(self._search, self._row, self._vims),
+        ]
+
+    async def check_vim_status(self, request: web.Request) -> web.Response:
+        """Tell which instances of a VIM are in one of the states asked for."""
+        vim_id = vim_id_in(request)
+        search = parse_request(vim_id, await body_of(request), request.headers.get("Project"))
+        return json_response(status_answer(await self._page(search)))
+
+    async def vims(self, request: web.Request) -> web.Response:
+        """Tell all VIMs that the caller may see, and how many instances are in which state."""
+        found = await self._gather.ask(self._vims, VimsQuery())
+        told = combine_vims(self._configured, found).vims
+        return json_response(VimList([vim for vim in told if request[CALLER].may_see(vim.vim_id)]))
+
+    async def instances(self, request: web.Request) -> web.Response:
+        """Tell a VIM's instances: those that pass every filter given, page by page."""
+        parameters = parse_query(request, InstancesParameters)
+        search = parse_search(vim_id_in(request), parameters, request.headers.get("Project"))
+        return json_response(await self._page(search))
+
+    async def _page(self, search: InstanceSearch) -> InstancePage:
+        found = await self._gather.ask(self._search, search)
+        if search.vim_id not in self._configured and not any(part.known for part in found):
+            raise ApiError(
+                404, f"unknown VIM {search.vim_id}: neither configured nor ever heard of"
+            )
+        return combine(search, found)
+
+    async def instance(self, request: web.Request) -> web.Response:
+        """Tell everything that is known of one instance.
+
+        With ``?stale=ok``, where its owner cannot answer, what a standby here knows, with how many
+        changes it is behind, and how many seconds old its knowledge is.
+        """
+        vim_id, instance_id = vim_id_in(request), request.match_info["instance_id"]
+        stale_is_ok = parse_query(request, InstanceParameters).stale == "ok"
+        try:
+            partition = self._replica.partition_of(vim_id, instance_id)
+            (found,) = await self._gather.ask(self._row, RowQuery(vim_id, instance_id), partition)
+        except UnavailableError:
+            held = self._replica.read_stale(vim_id, instance_id) if stale_is_ok else None
+            if held is None:
+                raise
+            return json_response(instance_answer(*held))
+        if found.row is None:
+            raise ApiError(404, f"unknown instance {instance_id} of VIM {vim_id}")
+        return json_response(instance_answer(found.row))

@@ -1,0 +1,151 @@
+"""This worker as its HTTP views see it: what it may answer for, and who answers for the rest."""
+
+from typing import NamedTuple
+
+import msgspec
+
+from streams.engine.apps import owners_of
+from streams.worker.instance_index import StateGroup
+from streams.worker.worker import StreamWorker
+from vimfed.kafka.partitions import partition_of
+from vimfed.model.keys import instance_key
+from vimfed.model.records import InstanceState, decode_row
+from web.http.errors import UnavailableError
+from web.queries.instance_search import FoundInstances, InstanceSearch, selection, summary
+from web.queries.vims import FoundVims, VimsQuery
+
+
+class RowQuery(msgspec.Struct, frozen=True):
+    """What a worker asks the owner of an instance."""
+
+    vim_id: str
+    instance_id: str
+
+
+class FoundRow(msgspec.Struct, frozen=True):
+    """The owner's answer; None where there is no such instance."""
+
+    row: InstanceState | None
+
+
+class StaleRow(NamedTuple):
+    """What a standby knows of an instance."""
+
+    row: InstanceState
+    lag: int
+    """By so many changes the copy is behind, as far as it knows."""
+    age: float
+    """Seconds since which the copy may have missed changes."""
+
+
+class Replica:
+    """Answers from the partitions that this worker owns, and from no others."""
+
+    def __init__(self, worker: StreamWorker) -> None:
+        self._worker = worker
+        self._partitions = worker.settings.kafka.partitions
+        self.url = str(worker.app.conf.canonical_url).rstrip("/")
+
+    @property
+    def generation(self) -> int:
+        """The consumer group's generation."""
+        generation: int = self._worker.app.consumer_generation_id
+        return generation
+
+    def check_ready(self) -> None:
+        """Raise UnavailableError unless our rows are all there, and nobody else can own them."""
+        for reason in self._wrong().values():
+            raise UnavailableError(reason)
+
+    def not_ready(self) -> dict[str, str]:
+        """Return which part keeps this worker from answering, and why; empty while it answers."""
+        wrong = self._wrong()
+        if not wrong:
+            try:
+                self.owners()
+            except UnavailableError as error:
+                wrong["partitions"] = f"{error.reason}: {error.partitions}"
+        return wrong
+
+    def _wrong(self) -> dict[str, str]:
+        app = self._worker.app
+        if not app.started or app.rebalancing:
+            return {"partitions": "partitions are being assigned"}
+        if app.in_recovery or not app.tables.actives_ready:
+            return {"table": "the table is being recovered"}
+        age = self._worker.consumer.membership.age
+        if age > self._worker.settings.worker.session_timeout / 2:
+            return {"kafka": f"Kafka has not confirmed our membership for {age:.0f} s"}
+        return {}
+
+    def owners(self) -> dict[str, set[int]]:
+        """Return which worker, by its URL, owns which partitions. Raises UnavailableError."""
+        missing = self.unowned()
+        if missing:
+            raise UnavailableError("some partitions have no owner", missing)
+        return self.known_owners()
+
+    def known_owners(self) -> dict[str, set[int]]:
+        """Return the owners as of the last assignment, complete or not."""
+        return owners_of(self._worker.app, self._worker.table.changelog_topic_name)
+
+    def unowned(self) -> list[int]:
+        """Return the partitions that have no owner."""
+        owned = self.known_owners().values()
+        return sorted(set(range(self._partitions)).difference(*owned))
+
+    def partition_of(self, vim_id: str, instance_id: str) -> int:
+        """Return the partition in which an instance's row lies."""
+        return partition_of(instance_key(vim_id, instance_id), self._partitions)
+
+    def partitions(self) -> list[int]:
+        """Return the partitions that we own."""
+        return sorted(self._worker.table.active)
+
+    def read_stale(self, vim_id: str, instance_id: str) -> StaleRow | None:
+        """Return an instance's row as a standby of ours knows it, and how old that may be.
+
+        None where we hold no copy of its partition, or the copy has no such row.
+        """
+        partition = self.partition_of(vim_id, instance_id)
+        lag = self._worker.copy_lag(partition)
+        if lag is None:
+            return None
+        row = self._row(partition, vim_id, instance_id)
+        return None if row is None else StaleRow(row, lag, self._worker.copy_age(partition))
+
+    async def find_instances(self, search: InstanceSearch) -> FoundInstances:
+        """Return the instances that we own and that are searched for."""
+        wanted = selection(search)
+        page = await self._worker.index.query(wanted)
+        found = []
+        for position, entry in page.found:
+            row = self._own_row(search.vim_id, entry.instance_id)
+            # A long search gives way to the stream, which may have changed what was found.
+            if row and wanted.matches(StateGroup(row.vm_state, row.task_state, row.kind)):
+                found.append((position, summary(row)))
+        return FoundInstances(
+            known=search.vim_id in self._worker.index.vim_ids(),
+            count=page.total,
+            instances=found,
+            until=page.found[-1][0] if page.more else None,
+        )
+
+    async def find_row(self, query: RowQuery) -> FoundRow:
+        """Return the row of an instance that we own."""
+        return FoundRow(self._own_row(query.vim_id, query.instance_id))
+
+    async def find_vims(self, _query: VimsQuery) -> FoundVims:
+        """Return the VIMs of which we own instances."""
+        return FoundVims(self._worker.index.counts())
+
+    def _own_row(self, vim_id: str, instance_id: str) -> InstanceState | None:
+        """Return the row of an instance; None where it is not there or not ours."""
+        partition = self.partition_of(vim_id, instance_id)
+        if partition not in self._worker.table.active:
+            return None
+        return self._row(partition, vim_id, instance_id)
+
+    def _row(self, partition: int, vim_id: str, instance_id: str) -> InstanceState | None:
+        row = self._worker.table.partition(partition).get(instance_key(vim_id, instance_id))
+        return None if row is None else decode_row(row)

@@ -1,0 +1,57 @@
+"""Which VIMs there are, and how many of their instances are in which state."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from vimfed.nova.states import DELETED
+
+
+class VimsQuery(msgspec.Struct, frozen=True):
+    """What the workers ask each other."""
+
+
+class FoundVims(msgspec.Struct, frozen=True):
+    """What one worker counts among its own."""
+
+    states: dict[str, dict[str, int]]
+    """For each VIM, how many instances are in which vm_state."""
+
+
+class Vim(msgspec.Struct, frozen=True, kw_only=True):
+    """One cloud."""
+
+    vim_id: str
+    configured: bool
+    """Whether the settings name it; else it has only been heard of."""
+    instances: int
+    """How many it has, without the deleted ones."""
+    states: dict[str, int]
+    """How many are in which of nova's vm_states, ``deleted`` among them while they are kept."""
+
+
+class VimList(msgspec.Struct, frozen=True):
+    """All clouds, by their vim_id."""
+
+    vims: list[Vim]
+
+
+def combine(configured: Iterable[str], parts: Sequence[FoundVims]) -> VimList:
+    """Add up the parts that together cover every partition."""
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for part in parts:
+        for vim_id, states in part.states.items():
+            counts[vim_id].update(states)
+    named = frozenset(configured)
+    return VimList(
+        [
+            Vim(
+                vim_id=vim_id,
+                configured=vim_id in named,
+                instances=counts[vim_id].total() - counts[vim_id][DELETED],
+                states=dict(sorted((+counts[vim_id]).items())),
+            )
+            for vim_id in sorted(named | counts.keys())
+        ]
+    )
