@@ -4,15 +4,18 @@ import random
 import re
 import resource
 from collections.abc import AsyncIterator
+from itertools import count, islice
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.notifications_topic import NotificationsTopic
+from tests.e2e.notifications_topic import PARTITIONS, NotificationsTopic
 from tests.e2e.stack import Stack, eventually
 from tests.support.topic_changes import change_topic
 from tests.support.vm_events import VIM_ID
+from vimfed.kafka.partitions import partition_of
 from vimfed.local.kafka import LocalKafka
+from vimfed.model.keys import instance_key
 
 CLOUD = {"cloud_owner": "CloudOwner", "cloud_region_id": "RegionOne"}
 MOST_FILE_BYTES = 300_000
@@ -45,10 +48,15 @@ async def last_line_of_ended_worker(stack: Stack) -> str:
 
 
 def tell_large(stack: Stack) -> None:
-    """Tell of one instance again and again: each row is larger than what is left."""
+    """Tell of several instances of one partition, which makes as many large rows."""
     topic = NotificationsTopic(stack, VIM_ID)
-    for second in range(ROWS):
-        topic.tell("vm", second=second, metadata={"key": incompressible(ROW_BYTES)})
+    names = (name for name in map("vm-{}".format, count()) if partition_of_instance(name) == 0)
+    for name in islice(names, ROWS):
+        topic.tell(name, metadata={"key": incompressible(ROW_BYTES)})
+
+
+def partition_of_instance(name: str) -> int:
+    return partition_of(instance_key(VIM_ID, name), PARTITIONS)
 
 
 def incompressible(size: int) -> str:
