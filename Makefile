@@ -8,15 +8,17 @@
 # make bench   the benchmarks, whose tables stand in benchmarks/README.md: half an hour
 # make sbom    what the locked dependencies are, as CycloneDX: dist/vim-event-federation.cdx.json
 # make audit   known vulnerabilities of the locked dependencies
+# make lock    writes the lock files anew, each from what asks for it; versions that fit are kept
 # make clean   removes the state of make run; make distclean removes the environment as well
 
 PYTHON ?= python3
 BIN := .venv/bin
 AUDIT := .cache/audit
+LOCK := .cache/lock
 MUTATION := .cache/mutation
 
 .DELETE_ON_ERROR:
-.PHONY: setup run test lint pytest chaos soak coverage mutation bench sbom audit system-packages clean distclean
+.PHONY: setup run test lint pytest chaos soak coverage mutation bench sbom audit lock system-packages clean distclean
 
 setup: .venv/installed
 
@@ -43,6 +45,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/deptry bridge streams web vimfed
 
 pytest: setup
 	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder --durations 25
@@ -79,6 +82,19 @@ $(AUDIT)/installed: deploy/audit-tools.lock
 	$(PYTHON) -m venv $(AUDIT)
 	$(AUDIT)/bin/pip install --quiet --require-hashes -r $<
 	@touch $@
+
+$(LOCK)/bin/uv:
+	$(PYTHON) -m venv $(LOCK)
+	$(LOCK)/bin/pip install --quiet uv==0.13.9
+
+lock: $(LOCK)/bin/uv
+	for lock in "requirements.lock pyproject.toml" "requirements-dev.lock pyproject.toml --extra dev" \
+		"deploy/audit-tools.lock deploy/audit-tools.in" \
+		"deploy/mutation-tools.lock deploy/mutation-tools.in" \
+		"tests/real_nova/requirements.lock tests/real_nova/requirements.in"; do \
+		$(LOCK)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+			--no-header --no-annotate --no-emit-index-url -o $$lock || exit; \
+	done
 
 sbom: $(AUDIT)/installed
 	@mkdir -p dist

@@ -85,7 +85,7 @@ class InstanceNews(msgspec.Struct, frozen=True, gc=False):
     is_redelivered: bool
     source: Source
     payload: Payload
-    """As it came; streams.payloads.encode_flat makes it the specification's."""
+    """As it came; encode_flat of payloads.py makes it the specification's."""
     is_sparse: bool
     """The payload says little more than the state: better to keep what is known already."""
     is_report: bool

@@ -40,7 +40,7 @@ LOG = logging.getLogger(__name__)
 SHARE = 0.3
 """Of the time, that reading and sending take at most."""
 SHARE_BEHIND, LEAST_BEHIND = 0.03, 0.01
-"""The same while the stream is behind (see web.fair_share.Budget)."""
+"""The same while the stream is behind (see Budget in web/http/fair_share.py)."""
 PAUSE, PAUSE_BEHIND = 0.05, 0.25
 """Seconds between two rounds at least: what comes in quick succession is sent at once. Each round
 fetches, which takes a millisecond however little comes."""

@@ -1,0 +1,83 @@
+"""The examples, as a reader runs them."""
+
+import asyncio
+import sys
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.stack import Stack, eventually
+from tests.support.paths import PROJECT
+from vimfed.local.kafka import LocalKafka
+
+CLOUD = {"cloud_owner": "CloudOwner", "cloud_region_id": "RegionOne"}
+
+
+@pytest.fixture
+async def stack(tmp_path: Path, kafka: LocalKafka) -> AsyncIterator[Stack]:
+    async with Stack(tmp_path, kafka.bootstrap, [CLOUD], "[filter]\nenabled = false") as stack:
+        stack.start_worker()
+        stack.start("publisher")
+        await stack.ready("worker")
+        await stack.ready("publisher")
+        yield stack
+
+
+@asynccontextmanager
+async def running(script: str, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        PROJECT / "examples" / script,
+        *arguments,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def pushed(stack: Stack, instance_id: str, state: str) -> tuple[int | None, str]:
+    url = f"http://127.0.0.1:{stack.ports['worker']}"
+    arguments = ("CloudOwner", "RegionOne", instance_id, state, "--url", url)
+    async with running("push_state.py", *arguments) as process:
+        output, errors = await process.communicate()
+        return process.returncode, (output + errors).decode().strip()
+
+
+@pytest.mark.parametrize(
+    ("format_", "script", "kind"),
+    [
+        ("payload", "consume.py", "POWER_OFF end"),
+        ("cloudevents", "consume_cloudevents.py", "org.onap.multicloud.vm.power_off.end"),
+    ],
+)
+async def test_what_a_plug_in_pushes_comes_to_a_consumer(
+    stack: Stack, format_: str, script: str, kind: str
+) -> None:
+    status, answer = await stack.put(
+        "/api/multicloud/v1/subscriptions/example", {"kinds": ["POWER_OFF"], "format": format_}
+    )
+    assert status == 201, answer
+
+    async def holds() -> bool:
+        return datetime.now(UTC) > datetime.fromisoformat(answer["holds_from"])
+
+    instance_id = str(uuid.uuid4())
+    async with running(script, stack.bootstrap, stack.dmaap_topic) as consumer:
+        await eventually(holds, within=30)
+        for state in ("active", "stopped"):
+            assert await pushed(stack, instance_id, state) == (0, '{"accepted":1}')
+        assert consumer.stdout is not None
+        line = (await asyncio.wait_for(consumer.stdout.readline(), 30)).decode()
+    assert line.split()[1:] == [*kind.split(), instance_id, "stopped"]
+    refused, problem = await pushed(stack, instance_id, "no state")
+    assert refused == 1
+    assert "no state" in problem
