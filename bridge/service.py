@@ -19,6 +19,7 @@ from vimfed.kafka.clients import OutgoingRecord, TopicMismatchError
 from vimfed.kafka.notification_writer import NotificationWriter
 from vimfed.kafka.rights import bridge_needs
 from vimfed.kafka.topic_checks import ensure_topics
+from vimfed.process.backoff import Backoff
 from vimfed.process.metrics import MonitoringServer, new_registry
 from vimfed.settings import Settings, SettingsError, VimSettings
 
@@ -109,7 +110,7 @@ class _Bridge:
         kafka = self._settings.kafka
         compares = any(vim.auth_url and vim.compare_interval for vim in self._settings.vims)
         needs = bridge_needs(kafka, compares=compares)
-        backoff = 0.5
+        backoff = Backoff(0.5, 5.0)
         while True:
             try:
                 await ensure_topics(kafka, needs)
@@ -118,9 +119,9 @@ class _Bridge:
                 self._stop.set()
                 return
             except (KafkaError, OSError) as error:
-                LOG.warning("Kafka is away, trying again in %.1f s: %s", backoff, error)
-                await asyncio.sleep(backoff)
-                backoff = min(2 * backoff, 5.0)
+                pause = backoff.pause()
+                LOG.warning("Kafka is away, trying again in %.1f s: %s", pause, error)
+                await asyncio.sleep(pause)
             else:
                 self._topics_ready.set()
                 self._writer.available = True

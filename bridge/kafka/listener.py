@@ -28,6 +28,7 @@ from vimfed.kafka.expiry import ExpiryWatch, position_of
 from vimfed.kafka.notification_writer import arrival_time
 from vimfed.kafka.rights import Need, user_of
 from vimfed.nova.oslo import PRIORITIES
+from vimfed.process.backoff import Backoff
 from vimfed.settings import KafkaSettings, VimSettings
 
 LOG = logging.getLogger(__name__)
@@ -37,6 +38,8 @@ Write = Callable[[Sequence[OutgoingRecord], Progress], Awaitable[None]]
 
 POLL_MS = 500
 MAX_BACKOFF = 30.0
+STEADY = 60.0
+"""Seconds after which whoever has listened begins with the first pause again."""
 CANCEL_TIMEOUT = 1.0
 
 
@@ -76,23 +79,25 @@ class KafkaListener:
 
     async def _run(self) -> None:
         known = {"vim_id": self._vim.vim_id}
-        backoff = 1.0
+        backoff = Backoff(1.0, MAX_BACKOFF)
         while not self._stopping.is_set():
             begun = time.monotonic()
             try:
                 await self._listen(known)
             except Exception as error:
+                if time.monotonic() - begun > STEADY:
+                    backoff.reset()
+                pause = backoff.pause()
                 LOG.warning(
                     "cloud %s: cannot listen, trying again in %.0f s: %s",
                     self._vim.vim_id,
-                    backoff,
+                    pause,
                     refusal_of(cluster_of(self._vim), error, "Read") or error,
                     extra=known,
                     exc_info=not isinstance(error, KafkaError | OSError),
                 )
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopping.wait(), backoff)
-                backoff = 1.0 if time.monotonic() - begun > 60 else min(2 * backoff, MAX_BACKOFF)
+                    await asyncio.wait_for(self._stopping.wait(), pause)
 
     async def _listen(self, known: dict[str, str]) -> None:
         consumer = _consumer(self._vim)

@@ -47,6 +47,7 @@ from vimfed.kafka.notification_writer import (
 from vimfed.model.times import as_utc_text, utc_text
 from vimfed.nova.bare_state import bare_state_notification
 from vimfed.nova.states import DELETED
+from vimfed.process.backoff import Backoff
 from vimfed.settings import KafkaSettings, VimSettings
 
 LOG = logging.getLogger(__name__)
@@ -137,7 +138,7 @@ class Poller:
         return self._left.done()
 
     def _run(self) -> None:
-        backoff = MIN_BACKOFF
+        backoff = Backoff(MIN_BACKOFF, min(MAX_BACKOFF, 4 * self._vim.seconds_between_polls))
         while not self._stop.is_set():
             begun = time.monotonic()
             try:
@@ -145,14 +146,13 @@ class Poller:
             except _Stopped:
                 break
             except Exception as error:
-                delay = max(backoff * random.uniform(0.5, 1.0), _asked_for(error))  # noqa: S311
+                delay = max(backoff.pause(), _asked_for(error))
                 self._failed(error, delay)
-                backoff = min(2 * backoff, MAX_BACKOFF, 4 * self._vim.seconds_between_polls)
             else:
                 took = time.monotonic() - begun
                 if self._progress.succeeded(took):
                     LOG.info("cloud %s: polled in %.1f s", self._vim.vim_id, took)
-                backoff = MIN_BACKOFF
+                backoff.reset()
                 pause = self._vim.seconds_between_polls
                 delay = pause * random.uniform(1 - JITTER, 1 + JITTER) - took  # noqa: S311
             self._stop.wait(max(delay, 0.0))

@@ -36,6 +36,7 @@ from vimfed.kafka.clients import OutgoingRecord
 from vimfed.kafka.dead_letter import dead_letter_record
 from vimfed.kafka.notification_writer import arrival_time
 from vimfed.nova.oslo import PRIORITIES
+from vimfed.process.backoff import Backoff
 from vimfed.process.tls import tls_context
 from vimfed.settings import KafkaSettings, VimSettings
 
@@ -93,22 +94,22 @@ class RabbitListener:
         return self._left.done()
 
     def _run(self) -> None:
-        backoff = 1.0
+        backoff = Backoff(1.0, MAX_BACKOFF)
         while not self._stop.is_set():
             try:
                 self._listen()
             except Exception as error:
                 if self._listened > STEADY:
-                    backoff = 1.0
+                    backoff.reset()
+                pause = backoff.pause()
                 LOG.warning(
                     "cloud %s: cannot listen, trying again in %.0f s: %s",
                     self._vim.vim_id,
-                    backoff,
+                    pause,
                     error,
                     extra={"vim_id": self._vim.vim_id},
                 )
-                self._stop.wait(backoff)
-                backoff = min(2 * backoff, MAX_BACKOFF)
+                self._stop.wait(pause)
             finally:
                 self._progress.connected = False
         self._left.set_result(None)

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import random
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,6 +11,7 @@ import msgspec
 from aiokafka.structs import ConsumerRecord
 
 from vimfed.kafka.appending import halves
+from vimfed.process.backoff import Backoff
 
 LOG = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ class Delivery:
         no, AbandonedError is raised.
         """
         groups = deque(_groups(messages, self._output.request_bytes))
-        attempts = 0
+        backoff = Backoff(FIRST_BACKOFF, MAX_BACKOFF)
         while groups:
             group = groups.popleft()
             try:
@@ -141,11 +141,10 @@ class Delivery:
                     groups.extendleft(reversed(halves(group)))
                 elif group:
                     groups.appendleft(group)
-                await self._wait(attempts, error, may_go_on)
-                attempts += 1
+                await self._wait(backoff.pause(), error, may_go_on)
             else:
                 self._succeeded(len(group))
-                attempts = 0
+                backoff.reset()
 
     async def _attempt(
         self, group: Sequence[Message], may_go_on: Callable[[], Awaitable[bool]]
@@ -168,11 +167,10 @@ class Delivery:
                 await asyncio.wait([delivery])
 
     async def _wait(
-        self, attempts: int, error: DeliveryError, may_go_on: Callable[[], Awaitable[bool]]
+        self, pause: float, error: DeliveryError, may_go_on: Callable[[], Awaitable[bool]]
     ) -> None:
-        """Wait with exponential backoff and jitter, and as long as the output has asked for."""
-        backoff = min(MAX_BACKOFF, FIRST_BACKOFF * 2 ** min(attempts, 10))
-        until = time.monotonic() + backoff * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+        """Wait for ``pause`` seconds, and as long as the output has asked for."""
+        until = time.monotonic() + pause
         if error.retry_after is not None:
             asked = time.monotonic() + min(MAX_RETRY_AFTER, error.retry_after)
             # For all partitions: the output has asked the process, not this delivery.

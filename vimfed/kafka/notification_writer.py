@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import random
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,6 +24,7 @@ from vimfed.kafka.topics import TopicNames
 from vimfed.model.keys import instance_key
 from vimfed.model.records import MAX_RECORD_BYTES, Notification
 from vimfed.model.times import utc_text
+from vimfed.process.backoff import Backoff
 from vimfed.settings import KafkaSettings
 
 LOG = logging.getLogger(__name__)
@@ -142,7 +142,7 @@ class NotificationWriter:
         self, records: Sequence[OutgoingRecord], on_retry: Callable[[], None]
     ) -> KafkaError | None:
         """Return None when all records are acknowledged, or why they will never be."""
-        backoff = 0.1
+        backoff = Backoff(0.1, MAX_BACKOFF)
         while True:
             producer: AIOKafkaProducer | None = None
             try:
@@ -157,14 +157,14 @@ class NotificationWriter:
                 self.available = False
                 self.trouble = refusal_of(self._kafka, error, "Write") or repr(error)
                 self._producers.abandon(producer)
+                pause = backoff.pause()
                 LOG.warning(
                     "Kafka does not take records, trying again in %.1f s: %s",
-                    backoff,
+                    pause,
                     self.trouble,
                 )
                 on_retry()
-                await asyncio.sleep(backoff * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
-                backoff = min(2 * backoff, MAX_BACKOFF)
+                await asyncio.sleep(pause)
             else:
                 self.available = True
                 return None
