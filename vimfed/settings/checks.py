@@ -1,0 +1,187 @@
+"""What the types of the settings do not say: keys that go together, and the forms of addresses."""
+
+import re
+from ipaddress import IPv6Address
+from urllib.parse import SplitResult, urlsplit
+
+from vimfed.settings.sections import (
+    MOST_PORT,
+    SHORTEST_SECRET,
+    Settings,
+    SettingsError,
+    VimSettings,
+)
+
+_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.%]+)\]|[^\s:/@\[\]]+)(?::(\d{1,5}))?")
+"""host or host:port; an IPv6 address has brackets."""
+
+
+def _are_hosts(text: str) -> bool:
+    return all(_is_host(host.strip()) for host in text.split(","))
+
+
+def _is_host(text: str) -> bool:
+    """Return whether it is host or host:port; an IPv6 address without a port needs no brackets."""
+    host = _HOST.fullmatch(text)
+    if host is None:
+        return _is_ipv6(text)
+    address, port = host.groups()
+    return (address is None or _is_ipv6(address)) and 0 < int(port or 1) <= MOST_PORT
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        IPv6Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _split_url(where: str, url: str) -> SplitResult:
+    """Split a URL of one host. Raises SettingsError, which quotes nothing: it may hold secrets."""
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - is read from the text, which may raise, only now
+    except ValueError:
+        raise SettingsError(f"{where} is no URL") from None
+    if parts.scheme not in ("http", "https"):
+        raise SettingsError(f"{where} must begin with http:// or https://")
+    if not parts.hostname:
+        raise SettingsError(f"{where} names no host")
+    return parts
+
+
+def check_kafka(settings: Settings) -> None:
+    """Raise SettingsError where the own cluster cannot be used."""
+    kafka = settings.kafka
+    if not _are_hosts(kafka.bootstrap):
+        raise SettingsError(
+            f"kafka: bootstrap must look like host:port,host:port, unlike {kafka.bootstrap!r}"
+        )
+    if kafka.min_insync_replicas > kafka.replication:
+        raise SettingsError(
+            f"kafka: min_insync_replicas = {kafka.min_insync_replicas} is more than replication = "
+            f"{kafka.replication}: Kafka would take no record"
+        )
+
+
+def check_vims(settings: Settings) -> None:
+    """Raise SettingsError where a cloud cannot be listened to or polled, or two are the same."""
+    seen: set[str] = set()
+    queues: dict[tuple[str, str], str] = {}
+    for vim in settings.vims:
+        if "_" in vim.cloud_owner:
+            raise SettingsError(
+                f"vims: cloud_owner {vim.cloud_owner!r} contains '_', at which ONAP splits a vim_id"
+            )
+        if "/" in vim.vim_id:
+            raise SettingsError(f"vims: {vim.vim_id!r} contains '/', which parts keys and routes")
+        if vim.vim_id in seen:
+            raise SettingsError(f"vims: {vim.vim_id} stands there twice")
+        seen.add(vim.vim_id)
+        if vim.transport_url:
+            check_transport_url(f"vims: {vim.vim_id}: transport_url", vim.transport_url)
+            other = queues.setdefault((vim.transport_url, vim.pool), vim.vim_id)
+            if other != vim.vim_id:
+                raise SettingsError(
+                    f"vims: {other} and {vim.vim_id} have the same transport_url and the same "
+                    "pool: each would take the other's notifications; give one another pool"
+                )
+        if vim.auth_url:
+            _check_poller(vim)
+
+
+def check_transport_url(where: str, text: str) -> None:
+    """Check the URL of a cloud's broker that ``where`` names.
+
+    Raises SettingsError, which quotes neither user nor password.
+    """
+    scheme = text.partition("://")[0].lower()
+    if scheme not in ("rabbit", "kafka"):
+        scheme = re.sub(r"[^a-z0-9+.-].*", "...", scheme)
+        raise SettingsError(f"{where} must begin with rabbit:// or kafka://, not {scheme}://")
+    try:
+        url = urlsplit(text)
+    except ValueError:
+        url = SplitResult(scheme, "", "", "", "")
+    hosts = ",".join(part.rpartition("@")[2] for part in url.netloc.split(","))
+    if not _are_hosts(hosts) or "@" in url.path + url.query + url.fragment:
+        raise SettingsError(
+            f"{where} must look like {scheme}://user:password@host:port/; in user and password "
+            "some characters are written otherwise: / as %2F, ? as %3F, # as %23, a comma as %2C, "
+            "[ as %5B, ] as %5D"
+        )
+
+
+def _check_poller(vim: VimSettings) -> None:
+    where = f"vims: {vim.vim_id}"
+    _split_url(f"{where}: auth_url", vim.auth_url)
+    if not (vim.username and vim.project_name) and not vim.application_credential_id:
+        raise SettingsError(
+            f"{where}: auth_url needs username and project_name, or application_credential_id"
+        )
+
+
+def check_outputs(settings: Settings) -> None:
+    """Raise SettingsError where an output cannot be used, or two are the same."""
+    seen: set[str] = set()
+    for output in settings.dmaap.outputs:
+        where = f"dmaap.outputs: {output.name}"
+        if output.name in seen:
+            raise SettingsError(f"{where} stands there twice")
+        seen.add(output.name)
+        try:
+            url = urlsplit(output.url)
+        except ValueError:
+            raise SettingsError(f"{where}: url is no URL") from None
+        if url.username or url.password:
+            raise SettingsError(f"{where}: the url names a user: use username and password_file")
+        if url.scheme not in ("kafka", "http", "https"):
+            raise SettingsError(
+                f"{where}: url must begin with kafka://, http:// or https://, not {url.scheme}://"
+            )
+        form = r"/[A-Za-z0-9._-]+" if output.is_kafka else r"/events/[A-Za-z0-9._-]+"
+        hosts = _are_hosts(url.netloc) and (output.is_kafka or "," not in url.netloc)
+        if not hosts or not re.fullmatch(form, url.path) or url.query or url.fragment:
+            path = "/topic" if output.is_kafka else "/events/topic"
+            raise SettingsError(f"{where}: url must look like {url.scheme}://host:port{path}")
+    if settings.filter.output and settings.filter.output not in {
+        output.name for output in settings.outputs()
+    }:
+        raise SettingsError(f"filter.output: there is no output {settings.filter.output!r}")
+    served = settings.gateway.output
+    if served and served not in {each.name for each in settings.outputs() if each.is_kafka}:
+        raise SettingsError(f"gateway.output: there is no output {served!r} on Kafka")
+
+
+def check_web(settings: Settings) -> None:
+    """Raise SettingsError where the HTTP servers would not be reached, or nobody could log in."""
+    auth = settings.web.auth
+    if settings.web.canonical_url:
+        _split_url("web: canonical_url", settings.web.canonical_url)
+    if settings.web.key_file and not settings.web.cert_file:
+        raise SettingsError("web: key_file needs cert_file")
+    seen: set[str] = set()
+    for user in auth.users:
+        where = f"web.auth.users: {user.name}"
+        if user.name in seen:
+            raise SettingsError(f"{where} stands there twice")
+        seen.add(user.name)
+        if bool(user.password) == bool(user.token):
+            raise SettingsError(f"{where} needs either a password or a token")
+        if user.token and len(user.token) < SHORTEST_SECRET:
+            raise SettingsError(f"{where}: a token has {SHORTEST_SECRET} characters at least")
+    if auth.is_on and auth.allow_anonymous:
+        raise SettingsError("web.auth: allow_anonymous contradicts users and keystone")
+    if auth.is_on and not auth.peer_secret:
+        raise SettingsError(
+            "web.auth: with users or keystone the workers need peer_secret, or peer_secret_file, "
+            "to know each other: the same random text for all of them"
+        )
+    if auth.peer_secret and len(auth.peer_secret) < SHORTEST_SECRET:
+        raise SettingsError(f"web.auth: peer_secret has {SHORTEST_SECRET} characters at least")
+    keystone = auth.keystone
+    if keystone.url:
+        _split_url("web.auth.keystone: url", keystone.url)
+    if bool(keystone.username) != bool(keystone.password):
+        raise SettingsError("web.auth.keystone: username and password go together")

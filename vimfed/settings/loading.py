@@ -1,0 +1,200 @@
+"""Settings from one TOML file, each scalar also by environment; unknown keys are refused by name.
+
+``VIMFED_KAFKA__BOOTSTRAP`` overrides ``bootstrap`` in ``[kafka]``;
+``VIMFED_VIMS__<VIM_ID>__TRANSPORT_URL`` overrides ``transport_url`` of that cloud (its vim_id in
+capitals, every other character than a letter or a digit written as ``_``), and
+``VIMFED_DMAAP__OUTPUTS__<NAME>__PASSWORD`` that of an output. A key whose name ends in
+``_file`` names a file that holds the secret.
+"""
+
+import difflib
+import os
+import re
+import tomllib
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from vimfed.model.identity import vim_id_of
+from vimfed.settings.checks import check_kafka, check_outputs, check_vims, check_web
+from vimfed.settings.sections import (
+    DmaapOutput,
+    GatewayUser,
+    S,
+    Settings,
+    SettingsError,
+    VimSettings,
+    WebUser,
+    _Section,
+    section_type,
+)
+
+ENV_PREFIX = "VIMFED_"
+NO_SETTINGS = frozenset({"VIMFED_CONFIG"})
+
+
+def load_settings(path: Path | None, environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read, override by environment, resolve ``_file`` keys and validate.
+
+    ``path`` None means defaults and environment alone. Raises SettingsError.
+    """
+    tree = _read_toml(path) if path is not None else {}
+    _refuse_unknown_keys(tree, Settings, "")
+    sources = [str(path)] if path is not None else []
+    if _apply_environment(tree, environ):
+        sources.append("environment")
+    try:
+        settings = msgspec.convert(tree, Settings, strict=False, dec_hook=_decode_path)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"{' and '.join(sources)}: {error}") from None
+    settings = _resolve_secret_files(settings)
+    for check in (check_kafka, check_vims, check_outputs, check_web):
+        check(settings)
+    return settings
+
+
+def _decode_path(_type: type[Path], value: str) -> Path:
+    return Path(value)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # some editors write a BOM
+    except FileNotFoundError:
+        raise SettingsError(
+            f"no settings file {path}: name one with --config, or make one: vimfed sample-settings "
+            "> vimfed.toml"
+        ) from None
+    except OSError as error:
+        raise SettingsError(f"cannot read {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not valid TOML: {error}") from None
+
+
+def _refuse_unknown_keys(tree: Any, section: type[_Section], where: str) -> None:
+    if not isinstance(tree, dict):
+        return  # msgspec says what was expected here
+    hints = typing.get_type_hints(section, include_extras=True)
+    for key, value in tree.items():
+        if key not in hints:
+            near = difflib.get_close_matches(key, hints, n=1, cutoff=0)
+            raise SettingsError(f"unknown key {where}{key}: did you mean {where}{near[0]}?")
+        inner = section_type(hints[key])
+        for entry in value if isinstance(value, list) else [value]:
+            if inner is not None:
+                _refuse_unknown_keys(entry, inner, f"{where}{key}.")
+
+
+def _environment_name(vim_id: str) -> str:
+    return re.sub(r"[^A-Z0-9]", "_", vim_id.upper())
+
+
+class _Entries(typing.NamedTuple):
+    """A list of sections, whose entries the environment reaches by name."""
+
+    section: type[_Section]
+    name_of: Callable[[Mapping[str, Any]], str]
+    unknown: str
+
+
+_LISTS = {
+    "VIMS": _Entries(
+        VimSettings,
+        lambda vim: vim_id_of(vim.get("cloud_owner", ""), vim.get("cloud_region_id", "")),
+        "no cloud in [[vims]] has that vim_id",
+    ),
+    "DMAAP__OUTPUTS": _Entries(
+        DmaapOutput, lambda output: output.get("name", "dmaap"), "no output has that name"
+    ),
+    "WEB__AUTH__USERS": _Entries(
+        WebUser, lambda user: user.get("name", ""), "no user has that name"
+    ),
+    "GATEWAY__USERS": _Entries(
+        GatewayUser, lambda user: user.get("name", ""), "no user has that name"
+    ),
+}
+
+
+def _apply_environment(tree: dict[str, Any], environ: Mapping[str, str]) -> bool:
+    """Write each ``VIMFED_SECTION__KEY`` of ``environ`` into ``tree``; return whether any is."""
+    names = sorted(name for name in environ if name.startswith(ENV_PREFIX))
+    names = [name for name in names if name not in NO_SETTINGS]
+    for name in names:
+        value = environ[name]
+        path = name.removeprefix(ENV_PREFIX)
+        try:
+            of_list = next((head for head in _LISTS if path.startswith(f"{head}__")), None)
+            if of_list is not None:
+                _apply_to_entry(tree, of_list, path.removeprefix(f"{of_list}__"), value)
+            else:
+                _apply_to_section(tree, path.lower().split("__"), value)
+        except SettingsError as error:
+            raise SettingsError(f"environment variable {name}: {error}") from None
+    return bool(names)
+
+
+def _override(table: dict[str, Any], key: str, value: str) -> None:
+    table[key] = value
+    # The environment goes before the file, also where that names a file for the same secret.
+    table.pop(f"{key}_file", None)
+
+
+def _apply_to_section(tree: dict[str, Any], keys: Sequence[str], value: str) -> None:
+    override: Any = value
+    for key in reversed(keys):
+        override = {key: override}
+    _refuse_unknown_keys(override, Settings, "")
+    table: Any = tree
+    for key in keys[:-1]:
+        table = table.setdefault(key, {})
+        if not isinstance(table, dict):
+            return  # msgspec says what was expected here
+    _override(table, keys[-1], value)
+
+
+def _apply_to_entry(tree: dict[str, Any], head: str, rest: str, value: str) -> None:
+    entries, keys = _LISTS[head], head.lower().split("__")
+    entry_name, _, key = rest.rpartition("__")
+    if key.lower() not in entries.section.__struct_fields__:
+        raise SettingsError(f"no such key of [[{'.'.join(keys)}]]: {key.lower()}")
+    found: Any = tree
+    for each in keys:
+        found = found.get(each) if isinstance(found, dict) else None
+    for entry in found if isinstance(found, list) else []:
+        if isinstance(entry, dict) and _environment_name(entries.name_of(entry)) == entry_name:
+            _override(entry, key.lower(), value)
+            return
+    raise SettingsError(entries.unknown)
+
+
+def _resolve_secret_files(section: S) -> S:
+    """Read the file of each key that another key with the suffix ``_file`` names."""
+    resolved: dict[str, Any] = {}
+    for name in section.__struct_fields__:
+        value = getattr(section, name)
+        secret = name.removesuffix("_file")
+        if value and secret != name and secret in section.__struct_fields__:
+            resolved[secret] = _read_secret(value)
+        elif isinstance(value, _Section):
+            resolved[name] = _resolve_secret_files(value)
+        elif isinstance(value, list):
+            resolved[name] = [
+                _resolve_secret_files(each) if isinstance(each, _Section) else each
+                for each in value
+            ]
+    return msgspec.structs.replace(section, **resolved)
+
+
+def _read_secret(path: str) -> str:
+    try:
+        secret = Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise SettingsError(f"cannot read the secret file {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"the secret file {path} is no UTF-8 text") from None
+    if not secret:
+        raise SettingsError(f"the secret file {path} is empty")
+    return secret
