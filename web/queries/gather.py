@@ -94,7 +94,9 @@ class Gather:
             try:
                 query = decode(await request.read())
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                raise ApiError(400, f"not a query of another worker: {error}") from None
+                raise ApiError(
+                    400, f"not a query of a worker of this version or an earlier one: {error}"
+                ) from None
             return json_response(await self._own_part(question, query))
 
         return answer_peer

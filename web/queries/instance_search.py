@@ -19,6 +19,7 @@ from vimfed.model.records import InstanceState, Phase
 from vimfed.model.times import as_utc_text
 from vimfed.nova.states import DELETED
 from web.http.errors import ApiError
+from web.queries.peer_query import PeerQuery
 from web.queries.state_names import ACCEPTED_NAMES, canonical, matcher
 
 Order = Literal["asc", "desc"]
@@ -75,7 +76,7 @@ class InstancesParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     marker: Annotated[str, Meta(description="next_marker of the page before")] = ""
 
 
-class InstanceSearch(msgspec.Struct, frozen=True, kw_only=True):
+class InstanceSearch(PeerQuery, frozen=True, kw_only=True):
     """A request that has been checked; what the workers ask each other."""
 
     vim_id: str

@@ -12,10 +12,11 @@ from vimfed.model.keys import instance_key
 from vimfed.model.records import InstanceState, decode_row
 from web.http.errors import UnavailableError
 from web.queries.instance_search import FoundInstances, InstanceSearch, selection, summary
+from web.queries.peer_query import PeerQuery
 from web.queries.vims import FoundVims, VimsQuery
 
 
-class RowQuery(msgspec.Struct, frozen=True):
+class RowQuery(PeerQuery, frozen=True):
     """What a worker asks the owner of an instance."""
 
     vim_id: str

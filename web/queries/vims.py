@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from vimfed.nova.states import DELETED
+from web.queries.peer_query import PeerQuery
 
 
-class VimsQuery(msgspec.Struct, frozen=True):
+class VimsQuery(PeerQuery, frozen=True):
     """What the workers ask each other."""
 
 

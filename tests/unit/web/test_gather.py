@@ -6,8 +6,10 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from web.http.errors import UnavailableError
+from web.http.errors import UnavailableError, errors_as_json
+from web.http.routes import add_routes
 from web.queries.gather import PEER_PATH, Gather, Question
+from web.queries.peer_query import PeerQuery
 from web.queries.replica import Replica
 
 
@@ -56,3 +58,42 @@ async def test_an_owner_that_answers_as_no_worker_does_makes_no_part_of_an_answe
         with pytest.raises(UnavailableError, match="not understood") as refusal:
             await gather.ask(Question("question", Query, Found, find), Query())
         assert refusal.value.partitions == [0, 1]
+
+
+class OldQuery(PeerQuery, frozen=True):
+    """What an older worker knows."""
+
+    host: str = ""
+
+
+class NewQuery(OldQuery, frozen=True):
+    """What a newer worker asks: it knows one condition more."""
+
+    flavor: str = ""
+
+
+async def answered_by_an_old_worker(query: NewQuery) -> list[Found]:
+    """Ask an old worker for all partitions."""
+
+    class Old(OwnsNothing):
+        def partitions(self) -> list[int]:
+            return [0, 1]
+
+    async def find_old(_query: OldQuery) -> Found:
+        return Found(count=1)
+
+    async def find_new(_query: NewQuery) -> Found:
+        return Found(count=2)
+
+    app = web.Application(middlewares=[errors_as_json])
+    add_routes(app, Gather(Old("")).routes(Question("question", OldQuery, Found, find_old)))
+    async with TestServer(app) as server, aiohttp.ClientSession() as session:
+        gather = Gather(OwnsNothing(str(server.make_url("")).rstrip("/")))
+        gather.session = session
+        return await gather.ask(Question("question", NewQuery, Found, find_new), query)
+
+
+async def test_an_old_worker_answers_what_it_knows_and_refuses_the_rest() -> None:
+    assert await answered_by_an_old_worker(NewQuery(host="compute01")) == [Found(count=1)]
+    with pytest.raises(UnavailableError, match="the owner answered 400"):
+        await answered_by_an_old_worker(NewQuery(flavor="m1.tiny"))
