@@ -12,10 +12,9 @@ from aiokafka.structs import ConsumerRecord
 from streams.core.kinds import KINDS
 from streams.engine.apps import App, consume, consumer_of, new_app, run_app
 from streams.engine.lanes import BatchHandler
-from streams.publisher.delivery import Delivery, Message, Output
+from streams.publisher.delivery import Delivery, Message
 from streams.publisher.health import PublisherCounters, PublisherHealth
-from streams.publisher.outputs.kafka import KafkaOutput
-from streams.publisher.outputs.message_router import MessageRouterOutput
+from streams.publisher.outputs.kinds import kind_of
 from streams.publisher.publisher import Publisher
 from streams.subscriptions.filters import SubscriptionHistory, default_subscription
 from streams.subscriptions.log import SubscriptionLog
@@ -115,8 +114,7 @@ async def _publishing(
         await append_all(producer, letters)
         counters.given_up(len(messages))
 
-    kind = KafkaOutput if output.is_kafka else MessageRouterOutput
-    place: Output = kind(settings, output)
+    place = kind_of(output).build(settings, output)
     delivery = Delivery(
         output.name,
         place,

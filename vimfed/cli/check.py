@@ -17,11 +17,10 @@ from kombu.exceptions import KombuError
 from bridge.kafka.listener import cloud_needs, cluster_of
 from bridge.poller.nova_api import CloudApiError, NovaApi
 from bridge.rabbit.check import look_at_cloud
-from streams.publisher.outputs.message_router import MessageRouterOutput
+from streams.publisher.outputs.kinds import kind_of
 from streams.publisher.service import refuse_unknown_kinds
 from vimfed.kafka.cluster_check import cluster_findings, disk_finding, source_findings
-from vimfed.kafka.outputs import dmaap_cluster, output_topic
-from vimfed.kafka.rights import merged, needs_by_process, output_needs
+from vimfed.kafka.rights import merged, needs_by_process
 from vimfed.kafka.topic_checks import specs_of
 from vimfed.kafka.topic_settings import Finding
 from vimfed.settings import DmaapOutput, KeystoneSettings, Settings, VimSettings
@@ -138,12 +137,10 @@ def _try_keystone(keystone: KeystoneSettings) -> None:
 
 
 def _output_findings(settings: Settings, output: DmaapOutput) -> list[Finding]:
-    if not output.is_kafka:
-        _try_message_router(settings, output)
-        return []
-    spec = output_topic(settings, output)
-    cluster = dmaap_cluster(settings, output)
-    return asyncio.run(cluster_findings(cluster, output_needs(output.topic), [spec], is_ours=False))
+    async def probe() -> list[Finding]:
+        return await kind_of(output).probe(settings, output)
+
+    return asyncio.run(probe())
 
 
 def _cloud_findings(vim: VimSettings) -> list[Finding]:
@@ -159,16 +156,3 @@ def _try_api(vim: VimSettings) -> None:
         api.check()
     finally:
         api.close()
-
-
-def _try_message_router(settings: Settings, output: DmaapOutput) -> None:
-    """Raise OSError or aiohttp.ClientError where no server answers, whatever it answers."""
-
-    async def connect() -> None:
-        router = MessageRouterOutput(settings, output)
-        try:
-            await router.check()
-        finally:
-            await router.close()
-
-    asyncio.run(connect())

@@ -22,6 +22,7 @@ from rich.table import Table
 from vimfed.cli.own_login import client_context, login_headers
 from vimfed.cli.replay import Sender, read_trace
 from vimfed.errors import OperatorError
+from vimfed.kafka.outputs import kafka_outputs
 from vimfed.local.stop_signals import StopSignals
 from vimfed.local.supervisor import (
     TICK,
@@ -246,7 +247,7 @@ class _Story:
 
     def _show_events(self) -> None:
         output = self._settings.outputs()[0]
-        if not output.is_kafka or output.format != "payload":
+        if output not in kafka_outputs(self._settings) or output.format != "payload":
             return
         url = urlsplit(output.url)
         topic = url.path.strip("/")

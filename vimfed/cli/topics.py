@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from bridge.kafka.listener import cloud_needs, cluster_of
-from vimfed.kafka.outputs import dmaap_cluster, output_topic
+from vimfed.kafka.outputs import dmaap_cluster, kafka_outputs, output_topic
 from vimfed.kafka.rights import Need, needs_by_process, output_needs
 from vimfed.kafka.topics import TopicSpec, topic_specs
 from vimfed.settings import KafkaSettings, Settings
@@ -62,8 +62,8 @@ def plans_of(settings: Settings, processes: Collection[str] = (), user: str = ""
             own.grant(user_on(settings.kafka) or DEFAULT_USER, needs, settings_too=True)
     used = {name for grants in own.grants.values() for _kind, name, _operation in grants}
     own.topics += [spec for spec in topic_specs(settings.kafka) if spec.name in used]
-    for output in settings.outputs():
-        if output.is_kafka and _is_meant("publisher", processes):
+    for output in kafka_outputs(settings):
+        if _is_meant("publisher", processes):
             cluster = dmaap_cluster(settings, output)
             plan_of(cluster).topics.append(output_topic(settings, output))
             plan_of(cluster).grant(

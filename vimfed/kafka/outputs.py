@@ -28,3 +28,8 @@ def dmaap_cluster(settings: Settings, output: DmaapOutput) -> KafkaSettings:
 def output_topic(settings: Settings, output: DmaapOutput) -> TopicSpec:
     """Return what the topic of a Kafka output is made like, where it is missing."""
     return TopicSpec(output.topic, settings.kafka.partitions, settings.kafka.replication)
+
+
+def kafka_outputs(settings: Settings) -> list[DmaapOutput]:
+    """Return the outputs that are topics of a Kafka cluster."""
+    return [output for output in settings.outputs() if urlsplit(output.url).scheme == "kafka"]

@@ -2,6 +2,7 @@
 
 import re
 from ipaddress import IPv6Address
+from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from vimfed.settings.sections import (
@@ -122,6 +123,20 @@ def _check_poller(vim: VimSettings) -> None:
         )
 
 
+class _UrlForm(NamedTuple):
+    """How the URLs of a kind of output look."""
+
+    path: str
+    many_hosts: bool = False
+
+
+_OUTPUT_URLS = {
+    "kafka": _UrlForm("/topic", many_hosts=True),
+    "http": _UrlForm("/events/topic"),
+    "https": _UrlForm("/events/topic"),
+}
+
+
 def check_outputs(settings: Settings) -> None:
     """Raise SettingsError where an output cannot be used, or two are the same."""
     seen: set[str] = set()
@@ -136,21 +151,23 @@ def check_outputs(settings: Settings) -> None:
             raise SettingsError(f"{where}: url is no URL") from None
         if url.username or url.password:
             raise SettingsError(f"{where}: the url names a user: use username and password_file")
-        if url.scheme not in ("kafka", "http", "https"):
+        form = _OUTPUT_URLS.get(url.scheme)
+        if form is None:
             raise SettingsError(
                 f"{where}: url must begin with kafka://, http:// or https://, not {url.scheme}://"
             )
-        form = r"/[A-Za-z0-9._-]+" if output.is_kafka else r"/events/[A-Za-z0-9._-]+"
-        hosts = _are_hosts(url.netloc) and (output.is_kafka or "," not in url.netloc)
-        if not hosts or not re.fullmatch(form, url.path) or url.query or url.fragment:
-            path = "/topic" if output.is_kafka else "/events/topic"
-            raise SettingsError(f"{where}: url must look like {url.scheme}://host:port{path}")
+        hosts = _are_hosts(url.netloc) and (form.many_hosts or "," not in url.netloc)
+        path = re.fullmatch(form.path.replace("topic", "[A-Za-z0-9._-]+"), url.path)
+        if not hosts or not path or url.query or url.fragment:
+            raise SettingsError(f"{where}: url must look like {url.scheme}://host:port{form.path}")
     if settings.filter.output and settings.filter.output not in {
         output.name for output in settings.outputs()
     }:
         raise SettingsError(f"filter.output: there is no output {settings.filter.output!r}")
     served = settings.gateway.output
-    if served and served not in {each.name for each in settings.outputs() if each.is_kafka}:
+    if served and served not in {
+        each.name for each in settings.outputs() if urlsplit(each.url).scheme == "kafka"
+    }:
         raise SettingsError(f"gateway.output: there is no output {served!r} on Kafka")
 
 

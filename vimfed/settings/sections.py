@@ -145,11 +145,6 @@ class DmaapOutput(_Section, frozen=True, kw_only=True):
     ] = False
 
     @property
-    def is_kafka(self) -> bool:
-        """Whether it is a Kafka cluster; else it is a Message Router."""
-        return urlsplit(self.url).scheme == "kafka"
-
-    @property
     def topic(self) -> str:
         """The topic's name."""
         return urlsplit(self.url).path.strip("/").removeprefix("events/")

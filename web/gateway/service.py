@@ -34,7 +34,7 @@ from vimfed.errors import OperatorError
 from vimfed.kafka.appending import append_all
 from vimfed.kafka.clients import OutgoingRecord, TopicMismatchError, client_options, new_consumer
 from vimfed.kafka.expiry import ExpiredUnread, ExpiryWatch
-from vimfed.kafka.outputs import dmaap_cluster
+from vimfed.kafka.outputs import dmaap_cluster, kafka_outputs
 from vimfed.kafka.partitions import partition_of
 from vimfed.kafka.renewed_producer import RenewedProducer
 from vimfed.kafka.topic_checks import ensure_topic
@@ -387,8 +387,8 @@ class Gateway:
 
 def gateway_cluster(settings: Settings) -> KafkaSettings:
     """Return the cluster behind the gateway: the named output's, or the first Kafka output's."""
-    for output in settings.outputs():
-        if output.is_kafka and settings.gateway.output in ("", output.name):
+    for output in kafka_outputs(settings):
+        if settings.gateway.output in ("", output.name):
             return dmaap_cluster(settings, output)
     return settings.kafka
 

@@ -10,10 +10,13 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError
 from streams.publisher.delivery import DeliveryError, Message, RefusedError
 from vimfed.kafka.appending import RECORD_REFUSALS, append_all
 from vimfed.kafka.clients import OutgoingRecord, TopicMismatchError, refusal_of
+from vimfed.kafka.cluster_check import cluster_findings
 from vimfed.kafka.outputs import dmaap_cluster, output_topic
 from vimfed.kafka.partitions import partition_of
 from vimfed.kafka.renewed_producer import RenewedProducer
+from vimfed.kafka.rights import output_needs
 from vimfed.kafka.topic_checks import ensure_topic
+from vimfed.kafka.topic_settings import Finding
 from vimfed.model.records import MAX_RECORD_BYTES
 from vimfed.settings import DmaapOutput, Settings
 
@@ -89,6 +92,12 @@ class KafkaOutput:
             )
             for message in messages
         ]
+
+
+async def probe(settings: Settings, output: DmaapOutput) -> list[Finding]:
+    """Return what would keep the cluster from taking messages. Raises KafkaError."""
+    cluster, spec = dmaap_cluster(settings, output), output_topic(settings, output)
+    return await cluster_findings(cluster, output_needs(output.topic), [spec], is_ours=False)
 
 
 def _one_line(error: BaseException) -> str:

@@ -16,6 +16,7 @@ import aiohttp
 import msgspec
 
 from streams.publisher.delivery import DeliveryError, Message, RefusedError
+from vimfed.kafka.topic_settings import Finding
 from vimfed.process.tls import tls_context
 from vimfed.settings import DmaapOutput, Settings
 
@@ -109,6 +110,16 @@ class MessageRouterOutput:
                 timeout=aiohttp.ClientTimeout(total=self._output.timeout),
             )
         return self._session
+
+
+async def probe(settings: Settings, output: DmaapOutput) -> list[Finding]:
+    """Return nothing: any answer will do. Raises OSError and its like where no server answers."""
+    router = MessageRouterOutput(settings, output)
+    try:
+        await router.check()
+    finally:
+        await router.close()
+    return []
 
 
 def _text(body: bytes) -> str:

@@ -1,0 +1,36 @@
+"""The kinds of outputs: which scheme of a URL means which, how each is made, and how it is tried.
+
+A further kind is a module beside this one, a line here, and the form of its URLs in
+vimfed/settings/checks.py.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from streams.publisher.delivery import Output
+from streams.publisher.outputs import kafka, message_router
+from vimfed.kafka.topic_settings import Finding
+from vimfed.settings import DmaapOutput, Settings
+
+
+class OutputKind(NamedTuple):
+    """One kind of output."""
+
+    build: Callable[[Settings, DmaapOutput], Output]
+    probe: Callable[[Settings, DmaapOutput], Awaitable[list[Finding]]]
+    """Returns what would keep it from taking messages; makes nothing.
+
+    Raises KafkaError, aiohttp.ClientError, TimeoutError or OSError where no server answers.
+    """
+
+
+_KAFKA = OutputKind(kafka.KafkaOutput, kafka.probe)
+_MESSAGE_ROUTER = OutputKind(message_router.MessageRouterOutput, message_router.probe)
+KINDS = {"kafka": _KAFKA, "http": _MESSAGE_ROUTER, "https": _MESSAGE_ROUTER}
+"""By scheme of the URL."""
+
+
+def kind_of(output: DmaapOutput) -> OutputKind:
+    """Return the kind of an output."""
+    return KINDS[urlsplit(output.url).scheme]
