@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from vimfed.kafka.clients import OutgoingRecord
 from web.http.errors import UnavailableError
 
-MOST_BYTES = 64 * 2**20
+MAX_BYTES = 64 * 2**20
 """Of records that wait or are being written."""
 TIMEOUT = 10.0
 """Seconds that a caller waits for the acknowledgement."""
@@ -38,7 +38,7 @@ class GroupCommit:
         """
         if not records:
             return
-        if self._bytes > MOST_BYTES:
+        if self._bytes > MAX_BYTES:
             raise UnavailableError("too much waits for Kafka already")
         self._bytes += _size(records)
         self._next.extend(records)

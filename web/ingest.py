@@ -41,9 +41,9 @@ from web.group_commit import GroupCommit
 from web.http.errors import ApiError, Problem, Unavailable, json_response
 from web.http.routes import Route, body_of, vim_id_in
 
-MOST_ENTRIES = 1000
+MAX_ENTRIES = 1000
 """Entries of one request."""
-MOST_CALLERS = 1000
+MAX_CALLERS = 1000
 """Callers whose rate is remembered."""
 CHUNK = 100
 """Entries that are read before others have their turn."""
@@ -158,7 +158,7 @@ class Rates:
         """Note that ``caller`` took something: a second's worth at once, and more on credit."""
         self._debts[caller] = (self._debt(caller, now) + amount, now)
         self._debts.move_to_end(caller)
-        if len(self._debts) > MOST_CALLERS:
+        if len(self._debts) > MAX_CALLERS:
             self._debts.popitem(last=False)
 
     def _debt(self, caller: str, now: float) -> float:
@@ -269,8 +269,8 @@ def _entries(body: bytes) -> list[Raw]:
         entries = _decode_all(body) if body.lstrip()[:1] == b"[" else [_decode_one(body)]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ApiError(400, Refusal(error=f"the body is not JSON: {error}")) from None
-    if len(entries) > MOST_ENTRIES:
-        raise ApiError(413, f"{len(entries)} entries: send at most {MOST_ENTRIES} at a time")
+    if len(entries) > MAX_ENTRIES:
+        raise ApiError(413, f"{len(entries)} entries: send at most {MAX_ENTRIES} at a time")
     return entries
 
 

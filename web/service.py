@@ -29,7 +29,7 @@ from web.queries.replica import Replica
 from web.subscriptions import Subscriptions
 from web.workers import Workers
 
-MOST_FILES = 65_536
+MAX_FILES = 65_536
 
 
 def run(settings: Settings) -> int:
@@ -51,7 +51,7 @@ def allow_many_connections() -> None:
     """Raise the limit of open files: the usual 1024 are fewer than the clients that we allow."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY:
-        most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+        most = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 

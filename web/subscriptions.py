@@ -14,7 +14,7 @@ from streams.core.kinds import KINDS
 from streams.subscriptions.filters import (
     DEFAULT,
     HOLDS_AFTER,
-    MOST,
+    MAX_SUBSCRIPTIONS,
     Subscription,
     SubscriptionHistory,
     default_subscription,
@@ -26,7 +26,7 @@ from web.auth.access import CALLER
 from web.http.errors import ApiError, Problem, Unavailable, UnavailableError, json_response
 from web.http.routes import Route, body_of
 
-LARGEST = 100_000
+MAX_SUBSCRIPTION_BYTES = 100_000
 """Bytes of JSON that one may take."""
 KNOWN_WITHIN = 10.0
 """Seconds that Kafka has to tell what all workers have been told."""
@@ -146,11 +146,17 @@ class Subscriptions:
         held = await self._held()
         for concerned in (subscription, held.get(name, subscription)):
             _check_clouds(request, concerned)
-        full = ApiError(409, f"there are {MOST} subscriptions already: delete one first")
-        if name not in held and len(held) >= MOST:
+        full = ApiError(
+            409, f"there are {MAX_SUBSCRIPTIONS} subscriptions already: delete one first"
+        )
+        if name not in held and len(held) >= MAX_SUBSCRIPTIONS:
             raise full
         holds_from = await self._write(name, subscription)
-        if name not in held and len(held) + 1 >= MOST and name not in await self._held():
+        if (
+            name not in held
+            and len(held) + 1 >= MAX_SUBSCRIPTIONS
+            and name not in await self._held()
+        ):
             # Another worker was faster: nobody heeds ours, and it must not come to life later.
             await self._write(name, None)
             raise full
@@ -185,8 +191,8 @@ class Subscriptions:
         return utc_text(moment, "milliseconds")
 
     def _parsed(self, body: bytes) -> Subscription:
-        if len(body) > LARGEST:
-            raise ApiError(400, f"a subscription takes at most {LARGEST} bytes")
+        if len(body) > MAX_SUBSCRIPTION_BYTES:
+            raise ApiError(400, f"a subscription takes at most {MAX_SUBSCRIPTION_BYTES} bytes")
         try:
             subscription = _decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:

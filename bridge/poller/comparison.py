@@ -38,7 +38,7 @@ WITNESSES = 8
 """So many listed servers are kept in mind, to see whether we may ask for those of others."""
 RETRY = 600.0
 """Seconds after which what is known is read again, where that failed."""
-MOST_NAMED = 20
+MAX_NAMED = 20
 """Instances that one line of the log names, at most."""
 
 
@@ -250,6 +250,6 @@ class Comparison:
 
 
 def _named(server_ids: Sequence[str]) -> str:
-    more = len(server_ids) - MOST_NAMED
-    named = ", ".join(server_ids[:MOST_NAMED])
+    more = len(server_ids) - MAX_NAMED
+    named = ", ".join(server_ids[:MAX_NAMED])
     return f"{named} and {more} more" if more > 0 else named

@@ -68,7 +68,7 @@ ROUNDS = 3
 JITTER = 0.1
 MIN_BACKOFF = 1.0
 MAX_BACKOFF = 300.0
-LONGEST_ASKED_FOR = 3600.0
+MAX_ASKED_FOR = 3600.0
 """A cloud is left alone no longer than this, whatever its Retry-After says."""
 TICK = 0.5
 _KEEPS_LOGIN = ("throttled", "failing", "slow")
@@ -330,4 +330,4 @@ def _same(one: Server, other: Server) -> bool:
 
 def _asked_for(error: Exception) -> float:
     """Return the seconds for which the cloud asked to be left alone."""
-    return min(error.retry_after, LONGEST_ASKED_FOR) if isinstance(error, CloudApiError) else 0.0
+    return min(error.retry_after, MAX_ASKED_FOR) if isinstance(error, CloudApiError) else 0.0

@@ -8,7 +8,7 @@ from vimfed.model.records import Inference, InstanceState
 from vimfed.model.times import seconds_between
 from vimfed.nova.states import DELETED
 
-MOST_INFERENCES = 16
+MAX_INFERENCES = 16
 """How many inferred events a row keeps in mind, until their actions are told."""
 
 INFERENCE_SLACK = 5.0
@@ -64,7 +64,7 @@ def inferences_after(
     if not news.is_inferred:
         return kept
     after = row.state_version.timestamp if row.state_version else ""
-    return (*kept, Inference(news.kind, news.phase, after, news.timestamp))[-MOST_INFERENCES:]
+    return (*kept, Inference(news.kind, news.phase, after, news.timestamp))[-MAX_INFERENCES:]
 
 
 def found_state(row: InstanceState, news: InstanceNews) -> tuple[str, str]:

@@ -25,9 +25,9 @@ from zlib import crc32
 
 ENTRY = 16
 HASH = 8
-MOST_MS = (1 << 48) - 1
+MAX_MS = (1 << 48) - 1
 """Latest time of a message id, in the year 10889."""
-MOST_TOLD_MS = (1 << 44) - 1
+MAX_TOLD_MS = (1 << 44) - 1
 """Latest time of a told thing, in the year 2527."""
 
 _SHA1 = hashlib.sha1(usedforsecurity=False)
@@ -78,17 +78,17 @@ def message_entry(key: bytes, clock: int, at_ms: int) -> bytes:
 def clock_and_time(entry: bytes) -> tuple[int, int]:
     """Return (clock tag, ms since 1970) of a message id's entry."""
     stamp = int.from_bytes(entry[HASH:], "big")
-    return stamp >> 48, stamp & MOST_MS
+    return stamp >> 48, stamp & MAX_MS
 
 
 def told_entry(key: bytes, teller: Teller, at_ms: int) -> bytes:
     """Return the entry of a thing with the hash ``key``, told once, by ``teller`` at ``at_ms``."""
-    return key + (_ONCE[teller] | min(at_ms, MOST_TOLD_MS)).to_bytes(8, "big")
+    return key + (_ONCE[teller] | min(at_ms, MAX_TOLD_MS)).to_bytes(8, "big")
 
 
 def told_at(entry: bytes) -> int:
     """Return when a thing was last told, in ms since 1970."""
-    return int.from_bytes(entry[HASH:], "big") & MOST_TOLD_MS
+    return int.from_bytes(entry[HASH:], "big") & MAX_TOLD_MS
 
 
 def tellings_of(entry: bytes) -> Tellings:
@@ -104,7 +104,7 @@ def told_again(entry: bytes, teller: Teller, at_ms: int) -> bytes:
     counts = [*tellings_of(entry)]
     counts[teller] = min(counts[teller] + 1, 1 if teller is Teller.OTHER else 0xFF)
     legacy, versioned, others = counts
-    last = max(told_at(entry), min(at_ms, MOST_TOLD_MS))
+    last = max(told_at(entry), min(at_ms, MAX_TOLD_MS))
     stamp = legacy << 56 | versioned << 48 | _COUNTS | others << 44 | last
     return entry[:HASH] + stamp.to_bytes(8, "big")
 

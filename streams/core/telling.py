@@ -21,7 +21,7 @@ from streams.core.normalise import InstanceNews
 from vimfed.model.records import InstanceState, Phase
 from vimfed.model.times import read_time
 
-MOST_TOLD = 128
+MAX_TOLD = 128
 """How many told identities a row remembers."""
 
 _DELETED = ("DELETE", "end")
@@ -185,7 +185,7 @@ def _has_told(row: InstanceState, news: InstanceNews, kind: str, phase: Phase) -
 
 def _remember(row: InstanceState, told: bytes, news: InstanceNews, key: bytes) -> tuple[bytes, int]:
     """Return ``told`` with one thing more, and until when the row's things are forgotten."""
-    told, lost = remember(told, told_entry(key, news.teller, news.timestamp_ms), MOST_TOLD)
+    told, lost = remember(told, told_entry(key, news.teller, news.timestamp_ms), MAX_TOLD)
     if not lost:
         return told, row.told_forgotten
     return told, max(row.told_forgotten, forgotten_at(told_at(lost), row, news))

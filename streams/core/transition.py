@@ -43,10 +43,10 @@ from vimfed.model.records import InstanceState, Version, VmEvent
 from vimfed.model.times import seconds_between
 from vimfed.nova.states import DELETED
 
-MOST_MESSAGES = 64
+MAX_MESSAGES = 64
 """How many message ids a row remembers; older ones are known by their senders' clocks."""
 
-MOST_CLOCKS = 16
+MAX_CLOCKS = 16
 """Of how many clocks a row knows how far it has forgotten their message ids."""
 
 OTHER_CLOCKS = -1
@@ -366,7 +366,7 @@ def _with_message(
 ) -> tuple[bytes, dict[int, int]]:
     """Return the row's messages with one more, and per clock until when it has forgotten some."""
     entry = message_entry(message, clock, news.timestamp_ms)
-    messages, lost = remember(row.messages, entry, MOST_MESSAGES)
+    messages, lost = remember(row.messages, entry, MAX_MESSAGES)
     if not lost:
         return messages, row.messages_forgotten
     lost_clock, at_ms = clock_and_time(lost)
@@ -374,9 +374,9 @@ def _with_message(
 
 
 def _forget(forgotten: dict[int, int], clock: int, at_ms: int) -> dict[int, int]:
-    """Return ``forgotten`` with the time of one more message id, of at most MOST_CLOCKS clocks."""
+    """Return ``forgotten`` with the time of one more message id, of at most MAX_CLOCKS clocks."""
     after = {**forgotten, clock: max(at_ms, forgotten.get(clock, at_ms))}
-    if len(after) - (OTHER_CLOCKS in after) > MOST_CLOCKS:
+    if len(after) - (OTHER_CLOCKS in after) > MAX_CLOCKS:
         oldest = min(after.keys() - {OTHER_CLOCKS}, key=after.__getitem__)
         after[OTHER_CLOCKS] = max(after.pop(oldest), after.get(OTHER_CLOCKS, -1))
     return after

@@ -8,10 +8,10 @@ from faust.types import EventT
 
 from streams.engine.batched_transport import RecordBatch, join
 
-MOST_WAITING = 16
+MAX_WAITING = 16
 """Full batches, or as many records in smaller ones, that may wait for their partition's turn; what
 is behind them stays in Kafka."""
-MOST_WAITING_BYTES = 64_000_000
+MAX_WAITING_BYTES = 64_000_000
 """Nor may more bytes of records wait, however few these are."""
 
 BatchHandler = Callable[[RecordBatch, int], Awaitable[None]]
@@ -51,8 +51,8 @@ class Lanes:
         batch = _batch_of(event)
         count, size = len(batch.records), _bytes_of(batch)
         while self._waiting and (
-            self._waiting + count > MOST_WAITING * self._most_records
-            or self._waiting_bytes + size > MOST_WAITING_BYTES
+            self._waiting + count > MAX_WAITING * self._most_records
+            or self._waiting_bytes + size > MAX_WAITING_BYTES
         ):
             self._left.clear()
             await self._left.wait()

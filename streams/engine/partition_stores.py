@@ -35,7 +35,7 @@ KEPT_BY_DEFAULT = 24 * 3600.0
 """Seconds for which Kafka keeps tombstones where nobody says otherwise."""
 CLOCK_SLACK = 60.0
 """Seconds by which a database's time may lie ahead of the clock, which may have been set back."""
-MOST_SAVED_EVERY = 30.0
+MAX_SAVED_EVERY = 30.0
 """Seconds after which a partition that follows its changelog without news notes so on disk."""
 ASIDE = ".foreign-"
 """Behind the name of a database that was moved aside."""
@@ -300,7 +300,7 @@ class PartitionStores:
     def save(self) -> None:
         """Note on disk up to when the open stores have followed the changelog."""
         for store in self._open.values():
-            if time.time() - store.saved > min(MOST_SAVED_EVERY, self.tombstones_kept / 20):
+            if time.time() - store.saved > min(MAX_SAVED_EVERY, self.tombstones_kept / 20):
                 store.save()
 
     def remove_useless(self) -> list[Path]:

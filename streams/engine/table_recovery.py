@@ -22,7 +22,7 @@ from mode.utils.times import Seconds
 from streams.engine.batched_transport import RecordBatch
 from streams.engine.instances_table import InstancesTable
 
-MOST_WAITING = 4
+MAX_WAITING = 4
 """Batches that may wait to be applied before reading pauses."""
 
 
@@ -193,5 +193,5 @@ class TableManager(faust.tables.TableManager):
         would miss what was read in between.
         """
         if self._changelog_queue is None:
-            self._changelog_queue = self.app.FlowControlQueue(maxsize=MOST_WAITING)
+            self._changelog_queue = self.app.FlowControlQueue(maxsize=MAX_WAITING)
         return self._changelog_queue

@@ -20,7 +20,7 @@ HOLDS_AFTER = 1.0
 """Seconds from Kafka's taking a change to the first event that is matched against it."""
 EVENTS_KEPT = EVENTS_RETENTION + 86400.0
 """Seconds for which an event may still be read; a broker removes it some hours after its time."""
-MOST = 1000
+MAX_SUBSCRIPTIONS = 1000
 """So many subscriptions there may be, the default one among them."""
 
 
@@ -128,7 +128,7 @@ class SubscriptionHistory:
             return
         if subscription is None:
             self._current.pop(name, None)
-        elif name in self._current or len(self._current) < MOST:
+        elif name in self._current or len(self._current) < MAX_SUBSCRIPTIONS:
             self._current[name] = subscription
         else:
             return

@@ -16,7 +16,7 @@ from vimfed.process.metrics import delay_histogram
 LOG = logging.getLogger(__name__)
 
 BATCH_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-MOST_EVENT_TYPES = 200
+MAX_EVENT_TYPES = 200
 """So many event types that are passed over are counted by name; a cloud can make up any number."""
 
 
@@ -72,7 +72,7 @@ class WorkerCounters:
     def _bounded(self, passed: Tally[str]) -> Tally[str]:
         bounded: Tally[str] = Tally()
         for event_type, count in passed.items():
-            if len(self._named) < MOST_EVENT_TYPES:
+            if len(self._named) < MAX_EVENT_TYPES:
                 self._named.add(event_type)
             bounded[event_type if event_type in self._named else "other"] += count
         return bounded

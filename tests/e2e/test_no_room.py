@@ -18,7 +18,7 @@ from vimfed.local.kafka import LocalKafka
 from vimfed.model.keys import instance_key
 
 CLOUD = {"cloud_owner": "CloudOwner", "cloud_region_id": "RegionOne"}
-MOST_FILE_BYTES = 300_000
+MAX_FILE_BYTES = 300_000
 ROWS = 8
 ROW_BYTES = 100_000
 
@@ -65,7 +65,7 @@ def incompressible(size: int) -> str:
 
 async def test_a_disk_that_takes_no_more_ends_a_worker_with_one_line(stack: Stack) -> None:
     pid = stack.children["worker"].pid
-    resource.prlimit(pid, resource.RLIMIT_FSIZE, (MOST_FILE_BYTES, MOST_FILE_BYTES))
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (MAX_FILE_BYTES, MAX_FILE_BYTES))
     tell_large(stack)
     line = await last_line_of_ended_worker(stack)
     folder = re.escape(str(stack.folder / "state"))

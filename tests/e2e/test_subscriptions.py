@@ -7,7 +7,7 @@ from pathlib import Path
 import aiohttp
 from confluent_kafka import Producer
 
-from streams.subscriptions.filters import MOST
+from streams.subscriptions.filters import MAX_SUBSCRIPTIONS
 from tests.e2e.stack import Stack, eventually
 from tests.support.topics import read_topic
 from tests.support.vm_events import vm_event, write_events
@@ -97,7 +97,7 @@ async def test_two_workers_that_are_asked_at_once_make_no_subscription_too_many(
             stack.start_worker(name)
         await stack.serving(*names)
         producer = Producer({"bootstrap.servers": kafka.bootstrap})
-        for number in range(MOST - 2):  # room for one, beside the default one
+        for number in range(MAX_SUBSCRIPTIONS - 2):  # room for one, beside the default one
             producer.produce(stack.names.subscriptions, b"{}", f"s{number}".encode())
         assert producer.flush(30) == 0
         path = PATH.removesuffix("/a")
@@ -106,4 +106,4 @@ async def test_two_workers_that_are_asked_at_once_make_no_subscription_too_many(
         )
         assert sorted(status for status, _answer in answers) == [201, 409, 409, 409]
         for name in names:
-            assert len((await stack.get(path, name))[1]["subscriptions"]) == MOST
+            assert len((await stack.get(path, name))[1]["subscriptions"]) == MAX_SUBSCRIPTIONS

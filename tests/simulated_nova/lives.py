@@ -40,7 +40,7 @@ def _operations() -> tuple[Operation, ...]:
 
 
 OPERATIONS = _operations()
-MOST = len(OPERATIONS)
+CHOICES = len(OPERATIONS)
 
 _PLAIN = (
     *("power_off", "power_on", "pause", "unpause", "suspend", "resume", "reboot", "snapshot"),
@@ -98,7 +98,7 @@ def plain_lives() -> st.SearchStrategy[Server]:
     """Draw lives of up to 12 operations that any reordering leaves as they are."""
     return st.builds(
         live,
-        st.lists(st.integers(0, MOST - 1), max_size=12),
+        st.lists(st.integers(0, CHOICES - 1), max_size=12),
         deleted=st.booleans(),
         gap=st.sampled_from([0.0003, 0.01, 1.0]),
         among=st.just(PLAIN),
@@ -109,7 +109,7 @@ def lives(most: int = 12) -> st.SearchStrategy[Server]:
     """Draw lives of up to ``most`` operations."""
     return st.builds(
         live,
-        st.lists(st.integers(0, MOST - 1), max_size=most),
+        st.lists(st.integers(0, CHOICES - 1), max_size=most),
         deleted=st.booleans(),
         born=st.sampled_from([0] * len(BIRTHS) + list(range(len(BIRTHS)))),
         deadly=st.booleans(),

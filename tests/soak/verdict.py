@@ -23,7 +23,7 @@ HANDLES_BOUND = 1.0
 """The same for open files."""
 JUDGED_FROM = 12.0
 """Minutes of such a life from which growth is judged: RocksDB's buffers fill for six minutes."""
-LONGEST_REFUSAL = 30.0
+MAX_REFUSAL = 30.0
 
 
 class Verdict:
@@ -83,7 +83,7 @@ class Verdict:
         self.figures["queries"] = len(answers)
         self.figures["queries refused"] = sum(bool(answer.refusal) for answer in answers)
         self.figures["longest refusal"] = f"{longest:.1f} s"
-        if longest > LONGEST_REFUSAL:
+        if longest > MAX_REFUSAL:
             self.wrong.append(f"a worker refused to answer for {longest:.0f} s")
 
     def _check(self, where: str, found: set[str], wanted: Any) -> None:

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from vimfed.process.ports import free_ports
 
-LARGEST = 4_096_000
+MAX_MESSAGE_BYTES = 4_096_000
 
 
 class BadBatchError(Exception):
@@ -44,7 +44,7 @@ def parse_cambria(body: bytes) -> list[tuple[str, bytes]]:
         first, second = body.index(b".", at), 0
         second = body.index(b".", first + 1)
         key_length, length = int(body[at:first]), int(body[first + 1 : second])
-        if max(key_length, length) > LARGEST:
+        if max(key_length, length) > MAX_MESSAGE_BYTES:
             raise BadBatchError
         key_end = second + 1 + key_length
         if key_end + length > len(body):

@@ -15,8 +15,8 @@ from vimfed.kafka.topic_settings import Finding
 from vimfed.kafka.topics import TopicSpec
 from vimfed.settings import KafkaSettings
 
-LEAST_FREE_BYTES = 2 * 1024**3
-LEAST_FREE_SHARE = 0.05
+MIN_FREE_BYTES = 2 * 1024**3
+MIN_FREE_SHARE = 0.05
 """What should be free of a disk; less of either is warned of."""
 
 
@@ -131,7 +131,7 @@ async def _brokers(admin: AIOKafkaAdminClient, kafka: KafkaSettings) -> list[Fin
 
 def disk_finding(what: str, free: int, total: int) -> str:
     """Return one line where too little of a disk is free; both are in bytes."""
-    if free >= LEAST_FREE_BYTES and free >= LEAST_FREE_SHARE * total:
+    if free >= MIN_FREE_BYTES and free >= MIN_FREE_SHARE * total:
         return ""
     return (
         f"{free / 1024**3:.1f} GiB of the disk under {what} are free, of {total / 1024**3:.1f}: a "

@@ -27,7 +27,7 @@ LOG4J = POM.with_name("log4j2.properties")
 CACHE = cache_dir()
 
 DOCKER_IMAGE = "apache/kafka:4.1.2"
-LEAST_JAVA = 17
+MIN_JAVA = 17
 _JVM = ("-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 """The simplest collector and compiler halve the work of a start, most of a short life's work."""
 _CLUSTER_ID = "dmltZmVkLWxvY2FsLWthZg"
@@ -282,16 +282,14 @@ def java() -> str:
     path = shutil.which("java")
     remedy = "install it (on Debian: apt-get install default-jre-headless maven), or start Docker"
     if path is None:
-        raise JavaMissingError(
-            f"Kafka needs Java {LEAST_JAVA} or newer and there is none: {remedy}"
-        )
+        raise JavaMissingError(f"Kafka needs Java {MIN_JAVA} or newer and there is none: {remedy}")
     told = _run_quietly(path, "-version")
     match = re.search(r'version "(\d+)', told)
     if match is None:
         raise JavaMissingError(f"{path} does not tell its version ({told.strip()!r}): {remedy}")
-    if int(match[1]) < LEAST_JAVA:
+    if int(match[1]) < MIN_JAVA:
         raise JavaMissingError(
-            f"Kafka needs Java {LEAST_JAVA} or newer, but {path} is {match[1]}: {remedy}"
+            f"Kafka needs Java {MIN_JAVA} or newer, but {path} is {match[1]}: {remedy}"
         )
     return path
 

@@ -25,7 +25,7 @@ EVENT_PREFIX = "vimfed.instance."
 BARE_STATE = f"{EVENT_PREFIX}state"
 """Event type of a bare state; that of an action found by the poller ends in its kind and phase."""
 
-MOST_ID = 255
+MAX_ID = 255
 _OWN_KEYS = ("instance_id", "state", "state_description")
 _NAMESPACE = uuid.UUID("6f0f5f3e-8a1d-5c0c-9a3b-2f64b7a1c9d2")
 _encode = msgspec.json.Encoder().encode
@@ -87,8 +87,8 @@ def read_bare_state(text: bytes | Raw) -> BareState:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BareStateError(str(error)) from None
     instance_id = entry.instance_id
-    if not (0 < len(instance_id) <= MOST_ID and instance_id.isprintable()):
-        raise BareStateError(f"instance_id must be 1 to {MOST_ID} printable characters")
+    if not (0 < len(instance_id) <= MAX_ID and instance_id.isprintable()):
+        raise BareStateError(f"instance_id must be 1 to {MAX_ID} printable characters")
     if "/" in instance_id or " " in instance_id:
         raise BareStateError("instance_id contains a slash or a space")
     if entry.state not in VM_STATES:

@@ -5,8 +5,8 @@ from vimfed.settings.loading import load_settings
 from vimfed.settings.sections import (
     DEFAULT_DMAAP_TOPIC,
     EVENTS_RETENTION,
-    MOST_PORT,
-    SHORTEST_SECRET,
+    MAX_PORT,
+    MIN_SECRET,
     BridgeSettings,
     DmaapOutput,
     DmaapSettings,
@@ -30,8 +30,8 @@ from vimfed.settings.sections import (
 __all__ = [
     "DEFAULT_DMAAP_TOPIC",
     "EVENTS_RETENTION",
-    "MOST_PORT",
-    "SHORTEST_SECRET",
+    "MAX_PORT",
+    "MIN_SECRET",
     "BridgeSettings",
     "DmaapOutput",
     "DmaapSettings",

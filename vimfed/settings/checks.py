@@ -6,8 +6,8 @@ from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from vimfed.settings.sections import (
-    MOST_PORT,
-    SHORTEST_SECRET,
+    MAX_PORT,
+    MIN_SECRET,
     Settings,
     SettingsError,
     VimSettings,
@@ -27,7 +27,7 @@ def _is_host(text: str) -> bool:
     if host is None:
         return _is_ipv6(text)
     address, port = host.groups()
-    return (address is None or _is_ipv6(address)) and 0 < int(port or 1) <= MOST_PORT
+    return (address is None or _is_ipv6(address)) and 0 < int(port or 1) <= MAX_PORT
 
 
 def _is_ipv6(text: str) -> bool:
@@ -186,8 +186,8 @@ def check_web(settings: Settings) -> None:
         seen.add(user.name)
         if bool(user.password) == bool(user.token):
             raise SettingsError(f"{where} needs either a password or a token")
-        if user.token and len(user.token) < SHORTEST_SECRET:
-            raise SettingsError(f"{where}: a token has {SHORTEST_SECRET} characters at least")
+        if user.token and len(user.token) < MIN_SECRET:
+            raise SettingsError(f"{where}: a token has {MIN_SECRET} characters at least")
     if auth.is_on and auth.allow_anonymous:
         raise SettingsError("web.auth: allow_anonymous contradicts users and keystone")
     if auth.is_on and not auth.peer_secret:
@@ -195,8 +195,8 @@ def check_web(settings: Settings) -> None:
             "web.auth: with users or keystone the workers need peer_secret, or peer_secret_file, "
             "to know each other: the same random text for all of them"
         )
-    if auth.peer_secret and len(auth.peer_secret) < SHORTEST_SECRET:
-        raise SettingsError(f"web.auth: peer_secret has {SHORTEST_SECRET} characters at least")
+    if auth.peer_secret and len(auth.peer_secret) < MIN_SECRET:
+        raise SettingsError(f"web.auth: peer_secret has {MIN_SECRET} characters at least")
     keystone = auth.keystone
     if keystone.url:
         _split_url("web.auth.keystone: url", keystone.url)

@@ -14,8 +14,8 @@ from vimfed.model.identity import vim_id_of
 
 """Variables that begin so and are no settings."""
 DEFAULT_DMAAP_TOPIC = "unauthenticated.VIM_VM_EVENTS"
-MOST_PORT = 65535
-SHORTEST_SECRET = 16
+MAX_PORT = 65535
+MIN_SECRET = 16
 """Characters that a token or a secret of the HTTP API has at least."""
 EVENTS_RETENTION = 7 * 24 * 3600
 """Seconds for which the events topic keeps a record."""

@@ -38,9 +38,9 @@ from web.http.routes import Role, route_of, vim_id_in
 
 LOG = logging.getLogger(__name__)
 
-MOST_KNOWN = 2000
+MAX_KNOWN = 2000
 """Logins that are remembered."""
-MOST_HASHING = 16
+MAX_HASHING = 16
 """Passwords that wait to be compared with a hash, one after the other."""
 
 _GRANTS: dict[Role, frozenset[Role]] = {
@@ -267,7 +267,7 @@ class Access:
     def _remember(self, fingerprint: bytes, known: _Known) -> None:
         self._known[fingerprint] = known
         self._known.move_to_end(fingerprint)
-        if len(self._known) > MOST_KNOWN:
+        if len(self._known) > MAX_KNOWN:
             self._known.popitem(last=False)
 
     def _refusal(self, error: str) -> ApiError:
@@ -309,7 +309,7 @@ class Access:
     async def _matches(self, given: str, password: str, address: str) -> bool:
         if not passwords.is_hash(password):
             return passwords.matches(given, password)
-        if self._waiting >= MOST_HASHING:
+        if self._waiting >= MAX_HASHING:
             raise UnavailableError("too many log in at once")
         self._waiting += 1
         try:

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 FREE = 5
 """Failures that cost no wait."""
-LONGEST = 30.0
+MAX_PAUSE = 30.0
 """Seconds to wait at most; doubled from one second with each further failure."""
 FORGOTTEN_AFTER = 600.0
-MOST = 10_000
+MAX_ADDRESSES = 10_000
 """Addresses that are remembered, those that failed last."""
 
 
@@ -29,7 +29,7 @@ class FailedLogins:
         failures = self._recent(_network(address), now)
         if failures is None or failures.number < FREE:
             return 0.0
-        pause: float = min(LONGEST, 2.0 ** min(failures.number - FREE, 10))
+        pause: float = min(MAX_PAUSE, 2.0 ** min(failures.number - FREE, 10))
         return max(0.0, failures.last + pause - now)
 
     def note(self, address: str, now: float) -> None:
@@ -38,7 +38,7 @@ class FailedLogins:
         before = self._recent(network, now)
         self._failures[network] = _Failures(before.number + 1 if before else 1, now)
         self._failures.move_to_end(network)
-        if len(self._failures) > MOST:
+        if len(self._failures) > MAX_ADDRESSES:
             self._failures.popitem(last=False)
 
     def _recent(self, network: str, now: float) -> _Failures | None:

@@ -18,7 +18,7 @@ from web.http.errors import UnavailableError
 LOG = logging.getLogger(__name__)
 
 PATH = "/v3/auth/tokens"
-MOST_ASKED = 50
+MAX_ASKED = 50
 """Tokens about which Keystone is asked at once."""
 
 
@@ -81,7 +81,7 @@ class Keystone:
         key = hashlib.sha256(token.encode(errors="surrogateescape")).digest()
         task = self._asked.get(key)
         if task is None:
-            if len(self._asked) >= MOST_ASKED:
+            if len(self._asked) >= MAX_ASKED:
                 raise UnavailableError("Keystone is being asked about too many tokens")
             task = self._asked[key] = asyncio.create_task(self._ask(token))
             task.add_done_callback(lambda done: self._answered(key, done))

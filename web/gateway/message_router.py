@@ -22,7 +22,7 @@ from vimfed.model.records import MAX_RECORD_BYTES
 from vimfed.settings import GatewayUser
 from web.auth import passwords
 
-LARGEST_BODY = 64_000_000
+MAX_BODY = 64_000_000
 """Bytes of a POST, also of what it is unpacked to."""
 DATE_TOLERANCE = 600.0
 """Seconds that a signed request's date may be off."""
@@ -94,9 +94,9 @@ def _cambria(body: bytes, default: bytes | None) -> list[Posted]:
 
 def _cambria_zip(body: bytes, default: bytes | None) -> list[Posted]:
     with gzip.GzipFile(fileobj=BytesIO(body)) as packed:
-        unpacked = packed.read(LARGEST_BODY + 1)
-    if len(unpacked) > LARGEST_BODY:
-        raise MessageRouterError(413, 5004, f"the body unpacks to more than {LARGEST_BODY} bytes")
+        unpacked = packed.read(MAX_BODY + 1)
+    if len(unpacked) > MAX_BODY:
+        raise MessageRouterError(413, 5004, f"the body unpacks to more than {MAX_BODY} bytes")
     return _cambria(unpacked, default)
 
 

@@ -42,7 +42,7 @@ from vimfed.kafka.topics import TopicSpec, topic_specs
 from vimfed.process.metrics import Readiness, health_response, metrics_response, new_registry
 from vimfed.settings import KafkaSettings, Settings
 from web.gateway.message_router import (
-    LARGEST_BODY,
+    MAX_BODY,
     MessageRouterError,
     authorize,
     parse_body,
@@ -58,9 +58,9 @@ READY_TIMEOUT, LOOK_EVERY = 4.0, 5.0
 """Seconds that Kafka has to answer, and between two looks whether it does."""
 IDLE = 300.0
 """Seconds after which a consumer that nobody asks for leaves its group."""
-MOST_CONSUMERS = 1000
+MAX_CONSUMERS = 1000
 """Consumers at a time: each has connections of its own."""
-MOST_EMPTY, EMPTY_WINDOW, EMPTY_PAUSE = 10, 60.0, 6.0
+MAX_EMPTY, EMPTY_WINDOW, EMPTY_PAUSE = 10, 60.0, 6.0
 ABSENT = (UnknownTopicOrPartitionError, InvalidTopicError, TopicAuthorizationFailedError)
 """What Kafka says of a topic that is not there, or that we may not know of."""
 DEFAULT_TIMEOUT_MS, DEFAULT_LIMIT = 10_000, 4096
@@ -86,7 +86,7 @@ class _Consumer:
         """The call that has not got its answer yet."""
         self.started = False
         self.used_at = time.monotonic()
-        self.empty: deque[float] = deque(maxlen=MOST_EMPTY + 1)
+        self.empty: deque[float] = deque(maxlen=MAX_EMPTY + 1)
         self._pinned: set[TopicPartition] = set()
 
     async def pin(self) -> None:
@@ -127,7 +127,7 @@ class _Consumer:
 
     def asks_too_often(self) -> bool:
         """Return whether too many calls of the last minute brought nothing."""
-        return len(self.empty) > MOST_EMPTY and time.monotonic() - self.empty[0] < EMPTY_WINDOW
+        return len(self.empty) > MAX_EMPTY and time.monotonic() - self.empty[0] < EMPTY_WINDOW
 
 
 class Gateway:
@@ -154,7 +154,7 @@ class Gateway:
     def application(self) -> web.Application:
         """Return the aiohttp application."""
         observe = RequestMetrics(self._registry, "vimfed_gateway_request_seconds").observe
-        app = web.Application(client_max_size=LARGEST_BODY, middlewares=[observe, _errors])
+        app = web.Application(client_max_size=MAX_BODY, middlewares=[observe, _errors])
         app.add_routes(
             [
                 web.post("/events/{topic}", self.publish),
@@ -225,7 +225,7 @@ class Gateway:
         await self._known(topic)
         key = (topic, group, member)
         if key not in self._consumers:
-            if len(self._consumers) >= MOST_CONSUMERS:
+            if len(self._consumers) >= MAX_CONSUMERS:
                 raise MessageRouterError(503, 5012, "there are too many consumers: try again")
             self._consumers[key] = self._new_consumer(*key)
         consumer = self._consumers[key]

@@ -17,7 +17,7 @@ from web.http.errors import Problem, json_response
 
 LOG = logging.getLogger(__name__)
 
-MOST_CONNECTIONS = 5000
+MAX_CONNECTIONS = 5000
 KEEP_ALIVE = 75.0
 """Seconds that a connection may be idle: longer than proxies in front of it keep theirs."""
 HEAD_TIMEOUT = 10.0
@@ -99,7 +99,7 @@ class ConnectionServer(web.Server):
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         """Note a connection; one too many is told so, and closed."""
         super().connection_made(handler, transport)
-        if len(self._connections) > MOST_CONNECTIONS:
+        if len(self._connections) > MAX_CONNECTIONS:
             transport.write(_REFUSAL)
             handler.force_close()
 

@@ -18,7 +18,7 @@ from web.http.routes import route_of
 
 T = TypeVar("T")
 
-SHARE, LEAST = 0.05, 0.03
+SHARE, MIN_TIME = 0.05, 0.03
 """What queries may take while the stream is behind (see Budget)."""
 BURST = 0.5
 OVERHEAD = 0.0003
@@ -27,7 +27,7 @@ PATIENCE = 10.0
 """Seconds that a request may wait for its turn."""
 RETRY_AFTER = 10
 """Seconds after which such a request may come again: to refuse it costs a third of a query."""
-MOST_WAITING = 2500
+MAX_WAITING = 2500
 LOOK_EVERY = 0.05
 TICK = 0.01
 
@@ -71,7 +71,7 @@ class FairShare:
         self._is_behind = is_behind
         self._behind = False
         self._looked_at = float("-inf")
-        self._budget = Budget(SHARE, LEAST, BURST)
+        self._budget = Budget(SHARE, MIN_TIME, BURST)
         self._usual = 0.001
         """What a request takes on average, in seconds."""
         self._turn = asyncio.Lock()
@@ -114,7 +114,7 @@ class FairShare:
         """Return when it is a request's turn. Raises UnavailableError."""
         if self._may_begin() and not self._waiting:
             return
-        if self._waiting >= MOST_WAITING:
+        if self._waiting >= MAX_WAITING:
             raise UnavailableError(
                 "the worker is behind, and too many requests wait", retry_after=RETRY_AFTER
             )

@@ -22,9 +22,9 @@ from web.live.event_ring import EventRing, LiveEvent, RingEntry
 
 LOG = logging.getLogger(__name__)
 
-MOST_EVENTS = 20_000
+MAX_EVENTS = 20_000
 """Events that are held, and that are read again at the start."""
-MOST_BYTES = 32_000_000
+MAX_BYTES = 32_000_000
 """Bytes of text that they take at most; the objects around it take about as much again."""
 FETCH_BYTES = 4_000_000
 SLICE = 200
@@ -78,7 +78,7 @@ class EventTail:
                 await asyncio.sleep(0)
         for partition in fetched:
             behind = (self._consumer.highwater(partition) or 0) - 1 - fetched[partition][-1].offset
-            if behind > MOST_EVENTS:
+            if behind > MAX_EVENTS:
                 raise LeftBehindError(f"{behind} events of {partition} are not read")
         return spent
 
@@ -104,7 +104,7 @@ async def followed(kafka: KafkaSettings, first: int) -> AsyncIterator[EventTail]
         begins = await consumer.beginning_offsets(partitions)
         ends = await consumer.end_offsets(partitions)
         starts = {
-            partition: max(begins[partition], ends[partition] - MOST_EVENTS // len(partitions))
+            partition: max(begins[partition], ends[partition] - MAX_EVENTS // len(partitions))
             for partition in partitions
         }
         for partition, start in starts.items():
@@ -112,8 +112,8 @@ async def followed(kafka: KafkaSettings, first: int) -> AsyncIterator[EventTail]
         ring = EventRing(
             [starts[partition] for partition in partitions],
             now=int(time.time() * 1000),
-            most=MOST_EVENTS,
-            most_bytes=MOST_BYTES,
+            most=MAX_EVENTS,
+            most_bytes=MAX_BYTES,
             first=first,
         )
         await _fill(consumer, ring, ends)

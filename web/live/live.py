@@ -39,7 +39,7 @@ LOG = logging.getLogger(__name__)
 
 SHARE = 0.3
 """Of the time, that reading and sending take at most."""
-SHARE_BEHIND, LEAST_BEHIND = 0.03, 0.01
+SHARE_BEHIND, MIN_BEHIND = 0.03, 0.01
 """The same while the stream is behind (see Budget in web/http/fair_share.py)."""
 PAUSE, PAUSE_BEHIND = 0.05, 0.25
 """Seconds between two rounds at least: what comes in quick succession is sent at once. Each round
@@ -166,7 +166,7 @@ class LiveEvents:
         self._settings = settings
         self._fair = fair
         self._still_admits = still_admits
-        self._budget = Budget(SHARE_BEHIND, LEAST_BEHIND, burst=0.0)
+        self._budget = Budget(SHARE_BEHIND, MIN_BEHIND, burst=0.0)
         self._most = settings.web.live_clients
         self._clients: dict[_Client, None] = {}
         self._ring: EventRing | None = None

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 import pytest
 
-from streams.core.telling import MOST_TOLD
-from streams.core.transition import MOST_MESSAGES
+from streams.core.telling import MAX_TOLD
+from streams.core.transition import MAX_MESSAGES
 from tests.support.nova_messages import in_order, legacy, versioned
 from tests.support.playing import play
 from tests.support.traces import RUNS, notifications
 from vimfed.model.records import Notification
 
-LONG = 2 * MOST_TOLD + MOST_MESSAGES
+LONG = 2 * MAX_TOLD + MAX_MESSAGES
 
 
 def actions_of_one_clock() -> list[Notification]:
@@ -72,7 +72,7 @@ def changes_that_updates_tell() -> list[Notification]:
     ],
 )
 @pytest.mark.parametrize(
-    "begin", [0, LONG - MOST_TOLD - MOST_MESSAGES, LONG - MOST_TOLD, LONG - MOST_MESSAGES - 1]
+    "begin", [0, LONG - MAX_TOLD - MAX_MESSAGES, LONG - MAX_TOLD, LONG - MAX_MESSAGES - 1]
 )
 def test_of_more_than_a_row_remembers(story: object, begin: int) -> None:
     assert callable(story)

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 from streams.core.normalise import InstanceNews, normalise
-from streams.core.telling import MOST_TOLD
+from streams.core.telling import MAX_TOLD
 from streams.core.transition import (
-    MOST_CLOCKS,
-    MOST_MESSAGES,
+    MAX_CLOCKS,
+    MAX_MESSAGES,
     OTHER_CLOCKS,
     Outcome,
     has_outlived,
@@ -121,7 +121,7 @@ def test_a_row_tells_where_its_state_was_learned_and_from_which_record() -> None
 
 def test_what_may_have_been_forgotten_is_too_late_to_tell() -> None:
     operations = [
-        legacy("reboot.end", "active", at=at, request=f"req-{at}") for at in range(MOST_TOLD + 10)
+        legacy("reboot.end", "active", at=at, request=f"req-{at}") for at in range(MAX_TOLD + 10)
     ]
     row = after(*in_order(*operations))
     assert len(play(in_order(*operations)).events) == len(operations)
@@ -137,10 +137,10 @@ def test_what_may_have_been_forgotten_is_too_late_to_tell() -> None:
 def test_a_redelivery_is_known_even_when_its_message_id_is_forgotten() -> None:
     updates = [
         legacy("update", "active", f"task-{at}", old=("active", None), at=at, message_id=f"m{at}")
-        for at in range(3 * MOST_MESSAGES)
+        for at in range(3 * MAX_MESSAGES)
     ]
     row = after(*in_order(*updates, updates[0], updates[40], updates[-1]))
-    assert row.task_state == f"task-{3 * MOST_MESSAGES - 1}"
+    assert row.task_state == f"task-{3 * MAX_MESSAGES - 1}"
 
 
 def test_a_row_keeps_apart_no_more_clocks_than_it_may() -> None:
@@ -148,14 +148,14 @@ def test_a_row_keeps_apart_no_more_clocks_than_it_may() -> None:
         legacy(
             "update", "active", None, at=at, message_id=f"m{at}", publisher=f"compute.h{at % 40}"
         )
-        for at in range(4 * MOST_MESSAGES)
+        for at in range(4 * MAX_MESSAGES)
     ]
     forgotten = after(*in_order(*updates)).messages_forgotten
-    assert len(forgotten) == MOST_CLOCKS + 1
+    assert len(forgotten) == MAX_CLOCKS + 1
     # Those are kept that were forgotten last, each at the time of its newest; the newest of all
     # others stands for them.
     newest = [int(BEGIN.replace(tzinfo=UTC).timestamp() * 1000) + 1000 * at for at in range(192)]
-    assert sorted(forgotten.values()) == newest[-MOST_CLOCKS - 1 :]
+    assert sorted(forgotten.values()) == newest[-MAX_CLOCKS - 1 :]
     assert forgotten[OTHER_CLOCKS] == min(forgotten.values())
 
 
@@ -178,7 +178,7 @@ def test_a_redelivery_by_a_clock_that_was_dropped_is_no_further_telling() -> Non
 def test_of_a_clock_that_goes_back_the_newest_forgotten_time_counts() -> None:
     updates = [
         legacy("update", at=-at, old=("active", "rebooting"), message_id=f"m-{at}", received=60)
-        for at in range(MOST_MESSAGES + 9)
+        for at in range(MAX_MESSAGES + 9)
     ]
     (at_ms,) = after(*in_order(*updates)).messages_forgotten.values()
     assert at_ms == int(BEGIN.replace(tzinfo=UTC).timestamp() * 1000)
@@ -192,7 +192,7 @@ def test_a_clock_that_was_far_ahead_once_silences_nothing() -> None:
     ]
     then = [
         legacy("pause.end", "paused", at=10 + n, request=f"req-{n}", message_id=f"m{n}")
-        for n in range(MOST_TOLD + MOST_MESSAGES)
+        for n in range(MAX_TOLD + MAX_MESSAGES)
     ]
     outcome = play(in_order(*ahead, *then))
     assert len(outcome.events) == len(ahead) + len(then)

@@ -9,7 +9,7 @@ import pytest
 from aiokafka.structs import ConsumerRecord
 
 from streams.engine.batched_transport import RecordBatch
-from streams.engine.lanes import MOST_WAITING, MOST_WAITING_BYTES, Lanes
+from streams.engine.lanes import MAX_WAITING, MAX_WAITING_BYTES, Lanes
 
 FULL = 10
 
@@ -132,9 +132,9 @@ async def test_many_small_batches_have_room_where_a_few_full_ones_have(
     handler: Handler, lanes: Lanes
 ) -> None:
     handler.go_on.clear()
-    for offset in range(MOST_WAITING * FULL):
+    for offset in range(MAX_WAITING * FULL):
         await asyncio.wait_for(lanes.put(event(offset)), 1)
-    one_more = asyncio.create_task(lanes.put(event(MOST_WAITING * FULL)))
+    one_more = asyncio.create_task(lanes.put(event(MAX_WAITING * FULL)))
     await settle()
     assert not one_more.done()
     handler.go_on.set()
@@ -144,8 +144,8 @@ async def test_many_small_batches_have_room_where_a_few_full_ones_have(
 async def test_what_waits_is_bounded_by_its_bytes_too(handler: Handler, lanes: Lanes) -> None:
     handler.go_on.clear()
     large = b"x" * 1_000_000
-    fitting = MOST_WAITING_BYTES // len(large)
-    assert fitting < MOST_WAITING * FULL
+    fitting = MAX_WAITING_BYTES // len(large)
+    assert fitting < MAX_WAITING * FULL
     for offset in range(fitting):
         await asyncio.wait_for(lanes.put(event(offset, value=large)), 1)
     one_more = asyncio.create_task(lanes.put(event(fitting, value=large)))

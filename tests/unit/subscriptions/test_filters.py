@@ -2,7 +2,12 @@
 
 import pytest
 
-from streams.subscriptions.filters import MOST, Matcher, Subscription, SubscriptionHistory
+from streams.subscriptions.filters import (
+    MAX_SUBSCRIPTIONS,
+    Matcher,
+    Subscription,
+    SubscriptionHistory,
+)
 from tests.support.vm_events import VIM_ID, vm_event
 
 TENANT = "943ecb804cdf4103976b8a02cea12fdb"
@@ -94,11 +99,11 @@ def test_a_subscription_holds_for_its_output_or_for_all() -> None:
 
 def test_one_subscription_too_many_is_passed_over_until_there_is_room() -> None:
     history = SubscriptionHistory(Subscription())
-    for number in range(MOST):
+    for number in range(MAX_SUBSCRIPTIONS):
         history.add(f"s{number}", Subscription(output=f"o{number}"), number)
-    assert len(history.current()) == MOST
-    assert f"s{MOST - 1}" not in history.current()
-    assert len(history.matchers(f"o{MOST - 1}", 10**6)) == 1  # the default one
+    assert len(history.current()) == MAX_SUBSCRIPTIONS
+    assert f"s{MAX_SUBSCRIPTIONS - 1}" not in history.current()
+    assert len(history.matchers(f"o{MAX_SUBSCRIPTIONS - 1}", 10**6)) == 1  # the default one
     history.add("s0", Subscription(kinds=("DELETE",)), 2000)
     assert history.current()["s0"].kinds == ("DELETE",)
     history.add("s0", None, 3000)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.core.inference import HISTORY, MOST_INFERENCES
+from streams.core.inference import HISTORY, MAX_INFERENCES
 from streams.core.kinds import KINDS, STATE, shown_kind
-from streams.core.telling import MOST_TOLD
+from streams.core.telling import MAX_TOLD
 from tests.simulated_nova import Server, all_told, live, lives, plain_lives
 from tests.support.bare_states import api_time, bare
 from tests.support.nova_messages import INSTANCE, VIM, in_order, legacy, versioned
@@ -244,12 +244,12 @@ def test_a_found_action_without_a_state_tells_what_its_kind_says() -> None:
 def test_an_action_that_is_found_again_long_after_is_no_dead_letter() -> None:
     told = [
         bare("", at=number, action=("REBOOT", phase, f"r{number}"), sequence=2 * number + rank)
-        for number in range(MOST_TOLD)
+        for number in range(MAX_TOLD)
         for rank, phase in enumerate(PHASES)
     ]
     again = bare("", at=1, action=("REBOOT", "end", "r1"), path="after a restart")
     outcome = play([active(), *told, again, msgspec.structs.replace(again, message_id="again")])
-    assert len(outcome.events) == 1 + 2 * MOST_TOLD
+    assert len(outcome.events) == 1 + 2 * MAX_TOLD
     assert outcome.results["known"] == 2
 
 
@@ -300,7 +300,7 @@ def test_a_row_keeps_few_inferences() -> None:
     row = play(bare(state, at=number, sequence=number) for number, state in enumerate(states)).rows[
         INSTANCE
     ]
-    assert len(row.inferences) == MOST_INFERENCES
+    assert len(row.inferences) == MAX_INFERENCES
 
 
 def _story(server: Server) -> list[tuple[Notification, Notification]]:
@@ -382,7 +382,7 @@ def test_bare_states_may_come_before_the_messages_that_made_them(
     for sequence, (one, seen) in enumerate(story):
         held.append(msgspec.structs.replace(one, sequence=sequence))
         played.append(seen)
-        if len(held) == MOST_INFERENCES or data.draw(st.booleans(), "delivered"):
+        if len(held) == MAX_INFERENCES or data.draw(st.booleans(), "delivered"):
             played += held
             held = []
     outcome = play([*played, *held])

@@ -24,7 +24,7 @@ from vimfed.settings import (
 )
 from web.auth import passwords
 from web.auth.access import Access, Caller, caller_of, is_loopback, refuse_open_door
-from web.auth.failed_logins import FREE, LONGEST, MOST, FailedLogins
+from web.auth.failed_logins import FREE, MAX_ADDRESSES, MAX_PAUSE, FailedLogins
 from web.auth.keystone import Keystone as KeystoneClient
 from web.auth.keystone import TokenOwner
 from web.http.errors import UnavailableError, errors_as_json, json_response
@@ -93,8 +93,8 @@ def test_an_address_waits_twice_as_long_after_each_failed_login() -> None:
         failed.note("192.0.2.1", 100.0)
         waits.append(failed.wait("192.0.2.1", 100.0))
     assert waits[: FREE - 1] == [0.0] * (FREE - 1)
-    assert waits[FREE - 1 :] == [1.0, 2.0, 4.0, 8.0, 16.0, LONGEST, LONGEST, LONGEST]
-    assert failed.wait("192.0.2.1", 100.0 + LONGEST) == 0.0
+    assert waits[FREE - 1 :] == [1.0, 2.0, 4.0, 8.0, 16.0, MAX_PAUSE, MAX_PAUSE, MAX_PAUSE]
+    assert failed.wait("192.0.2.1", 100.0 + MAX_PAUSE) == 0.0
     assert failed.wait("192.0.2.2", 100.0) == 0.0
     assert failed.wait("192.0.2.1", 2000.0) == 0.0
     failed.note("192.0.2.1", 2000.0)
@@ -107,7 +107,7 @@ def test_the_neighbours_of_an_ipv6_address_wait_with_it_and_memory_is_bounded() 
         failed.note(f"2001:db8::{number}", 0.0)
     assert failed.wait("2001:db8::ffff", 0.0) > 0
     assert failed.wait("2001:db8:0:1::1", 0.0) == 0
-    for number in range(MOST):
+    for number in range(MAX_ADDRESSES):
         failed.note(f"host-{number}", 0.0)
     assert failed.wait("2001:db8::ffff", 0.0) == 0
 

@@ -33,7 +33,7 @@ async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
         (routes, "BODY_TIMEOUT"),
     ):
         monkeypatch.setattr(module, name, 0.3)
-    monkeypatch.setattr(connections, "MOST_CONNECTIONS", 3)
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 3)
     app = web.Application(middlewares=[errors_as_json])
     add_routes(
         app,

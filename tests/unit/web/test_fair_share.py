@@ -83,7 +83,7 @@ async def test_a_request_whose_turn_does_not_come_is_told_so_and_probes_are_answ
     assert await ask() == (503, "the worker is behind, and other requests go first")
     for path in ("/probe", "/p"):
         assert await ask(path) == (200, "")
-    monkeypatch.setattr(fair_share, "MOST_WAITING", 0)
+    monkeypatch.setattr(fair_share, "MAX_WAITING", 0)
     assert await ask() == (503, "the worker is behind, and too many requests wait")
     behind(False)
     await asyncio.sleep(fair_share.LOOK_EVERY)

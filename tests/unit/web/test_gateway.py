@@ -15,7 +15,7 @@ async def test_there_are_no_more_consumers_than_connections_to_kafka_can_be_had_
         """Every topic is there."""
 
     monkeypatch.setattr(Gateway, "_known", known)
-    monkeypatch.setattr(gateway, "MOST_CONSUMERS", 0)
+    monkeypatch.setattr(gateway, "MAX_CONSUMERS", 0)
     async with TestClient(TestServer(Gateway(Settings()).application())) as client:
         answer = await client.get("/events/topic/group/1")
         assert (answer.status, (await answer.json())["mrstatus"]) == (503, 5012)

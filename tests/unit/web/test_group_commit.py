@@ -76,7 +76,7 @@ async def test_who_waits_too_long_is_told_and_the_records_are_written_later(
 async def test_what_waits_for_kafka_is_bounded(
     kafka: Kafka, commits: GroupCommit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(group_commit, "MOST_BYTES", 10)
+    monkeypatch.setattr(group_commit, "MAX_BYTES", 10)
     first = asyncio.create_task(commits.commit([record(0, size=11)]))
     await asyncio.sleep(0)
     with pytest.raises(UnavailableError, match="waits for Kafka already"):

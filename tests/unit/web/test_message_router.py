@@ -10,7 +10,7 @@ import pytest
 from vimfed.model.records import MAX_RECORD_BYTES
 from vimfed.settings import GatewayUser
 from web.gateway.message_router import (
-    LARGEST_BODY,
+    MAX_BODY,
     MessageRouterError,
     Posted,
     authorize,
@@ -86,11 +86,11 @@ def test_a_body_that_is_not_understood_is_refused(content_type: str, body: bytes
 
 
 def test_a_packed_body_is_not_unpacked_beyond_what_a_body_may_have() -> None:
-    bomb = gzip.compress(bytes(3 * LARGEST_BODY), compresslevel=1)
+    bomb = gzip.compress(bytes(3 * MAX_BODY), compresslevel=1)
     tracemalloc.start()
     with pytest.raises(MessageRouterError, match="unpacks to more than"):
         parse_body("application/cambria-zip", bomb, None)
-    assert tracemalloc.get_traced_memory()[1] < 2.5 * LARGEST_BODY
+    assert tracemalloc.get_traced_memory()[1] < 2.5 * MAX_BODY
     tracemalloc.stop()
     twice = gzip.compress(b"1.1.kx") + gzip.compress(b"1.1.ky")
     assert parse_body("application/cambria-zip", twice, None) == [

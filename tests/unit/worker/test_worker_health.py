@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from streams.core.fold import FoldedBatch, fold
 from streams.worker import health as worker_health
-from streams.worker.health import MOST_EVENT_TYPES, WorkerCounters, WorkerHealth
+from streams.worker.health import MAX_EVENT_TYPES, WorkerCounters, WorkerHealth
 from tests.support.bare_states import bare
 from tests.support.nova_messages import INSTANCE, VIM, legacy
 from vimfed.model.keys import instance_key
@@ -90,7 +90,7 @@ def test_while_kafka_is_away_or_partitions_move_nothing_is_stuck(clock: Clock) -
 def test_event_types_are_counted_by_name_up_to_a_bound() -> None:
     registry = CollectorRegistry()
     counters = WorkerCounters(registry)
-    made_up = Counter({f"made.up.{number}": 1 for number in range(MOST_EVENT_TYPES + 50)})
+    made_up = Counter({f"made.up.{number}": 1 for number in range(MAX_EVENT_TYPES + 50)})
     counters.processed(
         len(made_up),
         FoldedBatch(passed=made_up, outcomes=Counter(told=7), reconciled=Counter(A_B=2)),
@@ -100,7 +100,7 @@ def test_event_types_are_counted_by_name_up_to_a_bound() -> None:
     assert value("vimfed_worker_passed_total", {"event_type": "other"}) == 50
     assert value("vimfed_worker_outcomes_total", {"outcome": "told"}) == 7
     assert value("vimfed_worker_reconciled_total", {"vim_id": "A_B"}) == 2
-    assert value("vimfed_worker_records_total") == MOST_EVENT_TYPES + 50
+    assert value("vimfed_worker_records_total") == MAX_EVENT_TYPES + 50
 
 
 def test_the_time_of_a_batch_and_the_delay_of_its_oldest_notification_are_observed() -> None:
