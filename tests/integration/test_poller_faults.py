@@ -169,7 +169,7 @@ def test_a_throttled_cloud_is_left_alone_for_as_long_as_it_asks() -> None:
 
 
 def test_no_cloud_is_left_alone_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bridge.poller, "MAX_ASKED_FOR", 0.5)
+    monkeypatch.setattr(bridge.poller.poller, "MAX_ASKED_FOR", 0.5)
     with StubNova() as nova, FaultProxy(nova.url) as proxy, Polled(nova.login(proxy.url)) as polled:
         polled.wait_for_cycles(1)
         proxy.fail("429 for ever")

@@ -24,8 +24,8 @@ from vimfed.settings import KafkaSettings, VimSettings
 
 @pytest.fixture
 def progress(monkeypatch: pytest.MonkeyPatch) -> Progress:
-    monkeypatch.setattr(bridge.rabbit, "DEPTH_EVERY", 0.2)
-    monkeypatch.setattr(bridge.kafka, "DEPTH_EVERY", 0.2)
+    monkeypatch.setattr(bridge.rabbit.listener, "DEPTH_EVERY", 0.2)
+    monkeypatch.setattr(bridge.kafka.listener, "DEPTH_EVERY", 0.2)
     return Progress("Owner_Region", Counters(CollectorRegistry()))
 
 
@@ -110,7 +110,7 @@ async def test_a_transactions_marker_does_not_wait(kafka: LocalKafka, progress: 
 async def test_brokers_that_are_gone_show(
     kafka: LocalKafka, progress: Progress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bridge.kafka, "DEPTH_TIMEOUT", 0.5)
+    monkeypatch.setattr(bridge.kafka.listener, "DEPTH_TIMEOUT", 0.5)
     name = f"t{uuid.uuid4().hex[:10]}"
 
     async def write(*_: object) -> None:
