@@ -23,6 +23,7 @@ from openstack.config import cloud_region
 from openstack.connection import Connection
 
 from bridge.poller.findings import ActionEvent, Server, ServerAction
+from vimfed.process.retry_after import retry_after
 from vimfed.settings import VimSettings
 
 PAGE = 500
@@ -301,21 +302,10 @@ def _expect(response: requests.Response, *statuses: int) -> None:
 def _failure(response: requests.Response) -> CloudApiError:
     status = response.status_code
     text = f"{response.request.method} {response.request.path_url}: {status} {response.reason}"
-    retry_after = _retry_after(response.headers.get("Retry-After", ""))
+    asked_for = retry_after(response.headers.get("Retry-After", "")) or 0.0
     reasons: dict[int, Reason] = {401: "unauthorised", 403: "forbidden", 413: "throttled"}
     reason = reasons.get(status, "failing" if status >= 500 else "refused")
-    return CloudApiError("throttled" if status == 429 else reason, text, retry_after)
-
-
-def _retry_after(value: str) -> float:
-    """Return the seconds that a Retry-After header asks for; 0 where it says nothing useful."""
-    if value.isdecimal():
-        return float(value)
-    try:
-        moment = parsedate_to_datetime(value)
-        return max(0.0, (moment - datetime.now(moment.tzinfo)).total_seconds())
-    except (ValueError, TypeError):
-        return 0.0
+    return CloudApiError("throttled" if status == 429 else reason, text, asked_for)
 
 
 def _asked_at(response: requests.Response, took: float) -> datetime:

@@ -11,6 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from streams.engine.batched_transport import TP, BatchedConsumer
+from streams.engine.standstill import Place, StandstillWatch
 from streams.publisher.delivery import Delivery
 from streams.subscriptions.log import SubscriptionLog
 from vimfed.process.metrics import delay_histogram
@@ -69,11 +70,11 @@ class PublisherHealth(Collector):
         self._output = output
         self._consumer = consumer
         self._delivery = delivery
-        self._stuck_after = worker.stuck_after
+        self._watch = StandstillWatch(worker.stuck_after)
         self._session_timeout = worker.session_timeout
         self._ends: Mapping[TopicPartition, int] = {}
-        self._stood_since: dict[TP, tuple[int | None, float]] = {}
-        """Per partition, the first undone offset and when it was first seen there (monotonic)."""
+        self._places: dict[int, Place] = {}
+        """By partition, where it was when we looked last."""
 
     async def watch_ends(self, log: SubscriptionLog) -> None:
         """Keep knowing where the partitions end.
@@ -136,25 +137,20 @@ class PublisherHealth(Collector):
 
     def wrong(self) -> dict[str, str]:
         """Return why this publisher needs a restart: a partition stands, and not for DMaaP."""
-        now = time.monotonic()
         return {
-            f"partition {tp.partition}": f"{self._lag(tp)} events wait, and none was done for "
-            f"{now - since:.0f} s"
-            for tp, (_undone, since) in self._stood_since.items()
-            if now - since > self._stuck_after
+            f"partition {partition}": (
+                f"{self._places[partition].lag} events wait, and none was done for {seconds:.0f} s"
+            )
+            for partition, seconds in self._watch.stuck().items()
         }
 
     def look(self) -> None:
         """Note which partitions have moved on."""
-        now = time.monotonic()
-        stood_since = {}
-        for tp in self._partitions():
-            undone = self._consumer.undone(tp)
-            before, since = self._stood_since.get(tp, (None, now))
-            if before != undone or not self._lag(tp) or self._delivery.failing_since is not None:
-                since = now
-            stood_since[tp] = (undone, since)
-        self._stood_since = stood_since
+        self._places = {
+            tp.partition: Place(self._consumer.undone(tp), self._lag(tp))
+            for tp in self._partitions()
+        }
+        self._watch.look(self._places, is_excused=self._delivery.failing_since is not None)
 
     def _partitions(self) -> list[TP]:
         return [

@@ -1,7 +1,6 @@
 """How a worker is doing, as metrics, and whether only a restart can help it."""
 
 import logging
-import time
 from collections import Counter as Tally
 from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
@@ -11,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from streams.core.fold import FoldedBatch
+from streams.engine.standstill import Place, StandstillWatch
 from vimfed.process.metrics import delay_histogram
 
 LOG = logging.getLogger(__name__)
@@ -125,9 +125,7 @@ class WorkerHealth(Collector):
     def __init__(self, worker: WatchedWorker, stuck_after: float) -> None:
         """``stuck_after``: seconds after which a partition with lag stands still."""
         self._worker = worker
-        self._stuck_after = stuck_after
-        self._stood_since: dict[int, tuple[int | None, float]] = {}
-        """Per partition, the first undone offset and when it was first seen there (monotonic)."""
+        self._watch = StandstillWatch(stuck_after)
 
     def collect(self) -> Iterable[Metric]:
         """Return the gauges."""
@@ -171,20 +169,16 @@ class WorkerHealth(Collector):
         It does not while Kafka is away, nor while partitions are assigned or recovered.
         """
         worker = self._worker
-        now = time.monotonic()
-        if not worker.is_processing:
-            self._stood_since.clear()
-            return {}
-        stuck = {}
-        for partition in worker.partitions:
-            undone = worker.undone(partition)
-            before, since = self._stood_since.get(partition, (None, now))
-            if before != undone or not worker.lag(partition):
-                since = now
-            self._stood_since[partition] = (undone, since)
-            if now - since > self._stuck_after:
-                stuck[f"partition {partition}"] = (
-                    f"{worker.lag(partition)} records wait, and none was done for "
-                    f"{now - since:.0f} s"
-                )
-        return stuck
+        places = {}
+        if worker.is_processing:
+            places = {
+                partition: Place(worker.undone(partition), worker.lag(partition))
+                for partition in worker.partitions
+            }
+        self._watch.look(places)
+        return {
+            f"partition {partition}": (
+                f"{places[partition].lag} records wait, and none was done for {seconds:.0f} s"
+            )
+            for partition, seconds in self._watch.stuck().items()
+        }

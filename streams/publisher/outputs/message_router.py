@@ -6,9 +6,7 @@ Only ``application/cambria`` carries a key with each message; content types are 
 
 import asyncio
 import gzip
-import time
 from collections.abc import Sequence
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urljoin
 
@@ -17,6 +15,7 @@ import msgspec
 
 from streams.publisher.delivery import DeliveryError, Message, RefusedError
 from vimfed.kafka.topic_settings import Finding
+from vimfed.process.retry_after import retry_after
 from vimfed.process.tls import tls_context
 from vimfed.settings import DmaapOutput, Settings
 
@@ -78,7 +77,10 @@ class MessageRouterOutput:
             raise RefusedError(told)
         if response.status != 200:
             raise DeliveryError(
-                told, _retry_after(response) if response.status in PUT_OFF else None
+                told,
+                retry_after(response.headers.get("Retry-After", ""))
+                if response.status in PUT_OFF
+                else None,
             )
         try:
             count = msgspec.json.decode(body, type=_Answer).count
@@ -124,14 +126,3 @@ async def probe(settings: Settings, output: DmaapOutput) -> list[Finding]:
 
 def _text(body: bytes) -> str:
     return body[:300].decode(errors="replace").strip()
-
-
-def _retry_after(response: aiohttp.ClientResponse) -> float | None:
-    """Return the header's seconds; it may give a date instead (RFC 9110, 10.2.3)."""
-    value = response.headers.get("Retry-After", "")
-    if value.isdecimal():
-        return float(value)
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except ValueError:
-        return None

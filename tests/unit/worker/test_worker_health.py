@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from streams.core.fold import FoldedBatch, fold
-from streams.worker import health as worker_health
+from streams.engine import standstill
 from streams.worker.health import MAX_EVENT_TYPES, WorkerCounters, WorkerHealth
 from tests.support.bare_states import bare
 from tests.support.nova_messages import INSTANCE, VIM, legacy
@@ -30,7 +30,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(worker_health, "time", clock)
+    monkeypatch.setattr(standstill, "time", clock)
     return clock
 
 
