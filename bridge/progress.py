@@ -99,17 +99,22 @@ class Counters:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         def counter(name: str, text: str) -> Counter:
-            return Counter(f"vimfed_bridge_{name}", text, ["vim_id"], registry=registry)
+            return Counter(name, text, ["vim_id"], registry=registry)
 
-        self.received = counter("received", "messages received from the cloud")
-        self.forwarded = counter("forwarded", "records acknowledged on the notifications topic")
-        self.dead_letters = counter("dead_letters", "records acknowledged on the dead-letter topic")
-        self.rejected = counter(
-            "rejected", "messages that oslo.messaging refused, e.g. malformed JSON"
+        self.received = counter("vimfed_bridge_received", "messages received from the cloud")
+        self.forwarded = counter(
+            "vimfed_bridge_forwarded", "records acknowledged on the notifications topic"
         )
-        self.retries = counter("retries", "attempts to write that Kafka did not take")
+        self.dead_letters = counter(
+            "vimfed_bridge_dead_letters", "records acknowledged on the dead-letter topic"
+        )
+        self.rejected = counter(
+            "vimfed_bridge_rejected", "messages that oslo.messaging refused, e.g. malformed JSON"
+        )
+        self.retries = counter("vimfed_bridge_retries", "attempts to write that Kafka did not take")
         self.expired = counter(
-            "expired_unread", "records that a cloud's Kafka removed before they were read: lost"
+            "vimfed_bridge_expired_unread",
+            "records that a cloud's Kafka removed before they were read: lost",
         )
 
     def show(self, vim_id: str) -> None:
@@ -134,15 +139,22 @@ class ProgressCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         """Return the gauges of all clouds."""
         now = time.monotonic()
-        in_flight = _gauge("in_flight", "messages whose acknowledgement by Kafka is awaited")
-        oldest = _gauge("oldest_unacknowledged_seconds", "age of the oldest message in flight")
+        in_flight = _gauge(
+            "vimfed_bridge_in_flight", "messages whose acknowledgement by Kafka is awaited"
+        )
+        oldest = _gauge(
+            "vimfed_bridge_oldest_unacknowledged_seconds", "age of the oldest message in flight"
+        )
         silence = _gauge(
-            "last_message_seconds",
+            "vimfed_bridge_last_message_seconds",
             "seconds since the cloud's last message (before the first: since the start)",
         )
-        connected = _gauge("connected", "1 while the listener is connected to its cloud")
+        connected = _gauge(
+            "vimfed_bridge_connected", "1 while the listener is connected to its cloud"
+        )
         depth = _gauge(
-            "queue_depth", "messages that wait in the cloud's own queue, as far as it is known"
+            "vimfed_bridge_queue_depth",
+            "messages that wait in the cloud's own queue, as far as it is known",
         )
         for vim_id, progress in list(self._progresses.items()):
             if progress.queue_depth is not None:
@@ -155,4 +167,4 @@ class ProgressCollector(Collector):
 
 
 def _gauge(name: str, text: str) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"vimfed_bridge_{name}", text, labels=["vim_id"])
+    return GaugeMetricFamily(name, text, labels=["vim_id"])

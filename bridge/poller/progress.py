@@ -21,14 +21,18 @@ class PollerCounters:
     def __init__(self, registry: CollectorRegistry) -> None:
         def counter(name: str, text: str, *labels: str) -> Counter:
             labels = ("vim_id", *labels)
-            return Counter(f"vimfed_poller_{name}", text, labels, registry=registry)
+            return Counter(name, text, labels, registry=registry)
 
-        self.requests = counter("requests", "requests to the compute API")
-        self.findings = counter("findings", "states and actions that Kafka has acknowledged")
-        self.absences = counter(
-            "absences", "known instances that were not listed, by what became of them", "outcome"
+        self.requests = counter("vimfed_poller_requests", "requests to the compute API")
+        self.findings = counter(
+            "vimfed_poller_findings", "states and actions that Kafka has acknowledged"
         )
-        self.failures = counter("failures", "cycles that failed, by why", "reason")
+        self.absences = counter(
+            "vimfed_poller_absences",
+            "known instances that were not listed, by what became of them",
+            "outcome",
+        )
+        self.failures = counter("vimfed_poller_failures", "cycles that failed, by why", "reason")
         self.cycles = Histogram(
             "vimfed_poller_cycle_seconds",
             "what a cycle took that succeeded",
@@ -129,17 +133,19 @@ class PollerCollector(Collector):
     def collect(self) -> Iterable[Metric]:
         """Return the gauges of all polled clouds."""
         success = _gauge(
-            "last_success_timestamp_seconds",
+            "vimfed_poller_last_success_timestamp_seconds",
             "when the cloud was last polled completely, since 1970: its states' age; 0: never yet",
         )
-        failing = _gauge("failing", "1 while the last cycle failed")
-        listed = _gauge("servers", "servers that the last good cycle was shown")
+        failing = _gauge("vimfed_poller_failing", "1 while the last cycle failed")
+        listed = _gauge("vimfed_poller_servers", "servers that the last good cycle was shown")
         compared = _gauge(
-            "last_comparison_timestamp_seconds",
+            "vimfed_poller_last_comparison_timestamp_seconds",
             "when the table was last compared with the cloud, since 1970; 0: never yet",
         )
-        absent = _gauge("absent", "known instances that are not listed, and still to be asked for")
-        interval = _gauge("interval_seconds", "seconds between two cycles")
+        absent = _gauge(
+            "vimfed_poller_absent", "known instances that are not listed, and still to be asked for"
+        )
+        interval = _gauge("vimfed_poller_interval_seconds", "seconds between two cycles")
         for vim_id, progress in list(self._progresses.items()):
             success.add_metric([vim_id], progress.succeeded_at or 0.0)
             failing.add_metric([vim_id], bool(progress.failing))
@@ -151,4 +157,4 @@ class PollerCollector(Collector):
 
 
 def _gauge(name: str, text: str) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"vimfed_poller_{name}", text, labels=["vim_id"])
+    return GaugeMetricFamily(name, text, labels=["vim_id"])

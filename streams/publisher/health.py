@@ -26,13 +26,17 @@ class PublisherCounters:
 
     def __init__(self, registry: CollectorRegistry, output: str) -> None:
         def counter(name: str, text: str) -> Counter:
-            family = Counter(f"vimfed_publisher_{name}", text, ["output"], registry=registry)
+            family = Counter(name, text, ["output"], registry=registry)
             return family.labels(output)
 
-        self._published = counter("published", "messages that DMaaP has acknowledged")
-        self._passed = counter("passed", "events that no subscription wants")
-        self._retries = counter("retries", "failed attempts that are to be made again")
-        self._dead_letters = counter("dead_letters", "messages that were given up")
+        self._published = counter(
+            "vimfed_publisher_published", "messages that DMaaP has acknowledged"
+        )
+        self._passed = counter("vimfed_publisher_passed", "events that no subscription wants")
+        self._retries = counter(
+            "vimfed_publisher_retries", "failed attempts that are to be made again"
+        )
+        self._dead_letters = counter("vimfed_publisher_dead_letters", "messages that were given up")
         self._delays = delay_histogram(
             registry,
             "vimfed_publisher_delay_seconds",
@@ -110,18 +114,18 @@ class PublisherHealth(Collector):
         yield expired
 
         def gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
-            family = GaugeMetricFamily(f"vimfed_publisher_{name}", text, labels=["output"])
+            family = GaugeMetricFamily(name, text, labels=["output"])
             family.add_metric([self._output], value)
             return family
 
         failing_since = self._delivery.failing_since
         yield gauge(
-            "failing_seconds",
+            "vimfed_publisher_failing_seconds",
             "for how long the output has taken nothing; 0 while it takes messages",
             0.0 if failing_since is None else time.monotonic() - failing_since,
         )
         yield gauge(
-            "oldest_undelivered_seconds",
+            "vimfed_publisher_oldest_undelivered_seconds",
             "since Kafka took the oldest event that this process has read and not delivered",
             max(map(self._consumer.oldest_undone_seconds, self._partitions()), default=0.0),
         )

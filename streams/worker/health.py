@@ -25,18 +25,24 @@ class WorkerCounters:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"vimfed_worker_{name}", text, labels, registry=registry)
+            return Counter(name, text, labels, registry=registry)
 
-        self._records = counter("records", "notification records processed")
-        self._events = counter("events", "events told")
-        self._rejected = counter("dead_letters", "records that went to the dead-letter topic")
+        self._records = counter("vimfed_worker_records", "notification records processed")
+        self._events = counter("vimfed_worker_events", "events told")
+        self._rejected = counter(
+            "vimfed_worker_dead_letters", "records that went to the dead-letter topic"
+        )
         self._reconciled = counter(
-            "reconciled",
+            "vimfed_worker_reconciled",
             "events that a poller found before any notification told of them",
             "vim_id",
         )
-        self._outcomes = counter("outcomes", "notifications by what came of them", "outcome")
-        self._passed = counter("passed", "notifications passed over, by event type", "event_type")
+        self._outcomes = counter(
+            "vimfed_worker_outcomes", "notifications by what came of them", "outcome"
+        )
+        self._passed = counter(
+            "vimfed_worker_passed", "notifications passed over, by event type", "event_type"
+        )
         self._seconds = Histogram(
             "vimfed_worker_batch_seconds",
             "from the start of a batch until all that follows from it was durable",
@@ -146,19 +152,23 @@ class WorkerHealth(Collector):
         yield expired
 
         def gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
-            return GaugeMetricFamily(f"vimfed_worker_{name}", text, value=value)
+            return GaugeMetricFamily(name, text, value=value)
 
         yield gauge(
-            "oldest_unprocessed_seconds",
+            "vimfed_worker_oldest_unprocessed_seconds",
             "since Kafka took the oldest notification that this process has read and not processed",
             max(map(worker.oldest_undone_seconds, worker.partitions), default=0.0),
         )
-        yield gauge("partitions", "partitions that this worker owns", len(worker.partitions))
-        yield gauge("rows", "rows in the partitions that it owns", worker.rows)
-        yield CounterMetricFamily("vimfed_worker_rebalances", "rebalances", value=worker.rebalances)
-        yield gauge("recovery_seconds", "what the last recovery took", worker.recovery_seconds)
         yield gauge(
-            "membership_age_seconds",
+            "vimfed_worker_partitions", "partitions that this worker owns", len(worker.partitions)
+        )
+        yield gauge("vimfed_worker_rows", "rows in the partitions that it owns", worker.rows)
+        yield CounterMetricFamily("vimfed_worker_rebalances", "rebalances", value=worker.rebalances)
+        yield gauge(
+            "vimfed_worker_recovery_seconds", "what the last recovery took", worker.recovery_seconds
+        )
+        yield gauge(
+            "vimfed_worker_membership_age_seconds",
             "since the consumer group's coordinator last confirmed our membership",
             worker.membership_age,
         )

@@ -225,12 +225,15 @@ async def _ask_bridge(
     process, samples = await _ask_process(session, "bridge", url)
 
     def of(name: str) -> dict[str, float]:
-        return {labels["vim_id"]: value for labels, value in samples.get(f"vimfed_{name}", ())}
+        return {labels["vim_id"]: value for labels, value in samples.get(name, ())}
 
-    connected, silence = of("bridge_connected"), of("bridge_last_message_seconds")
-    depth = of("bridge_queue_depth")
-    fails, polled = of("poller_failing"), of("poller_last_success_timestamp_seconds")
-    compared, absent = of("poller_last_comparison_timestamp_seconds"), of("poller_absent")
+    connected, silence = of("vimfed_bridge_connected"), of("vimfed_bridge_last_message_seconds")
+    depth = of("vimfed_bridge_queue_depth")
+    fails, polled = of("vimfed_poller_failing"), of("vimfed_poller_last_success_timestamp_seconds")
+    compared, absent = (
+        of("vimfed_poller_last_comparison_timestamp_seconds"),
+        of("vimfed_poller_absent"),
+    )
     clouds = {vim_id: BridgeCloud() for vim_id in connected.keys() | fails.keys()}
     for vim_id, cloud in clouds.items():
         if vim_id in connected:

@@ -178,11 +178,15 @@ class LiveEvents:
         gauge.set_function(lambda: len(self._clients))
 
         def counter(name: str, text: str) -> Counter:
-            return Counter(f"vimfed_web_live_{name}", text, registry=registry)
+            return Counter(name, text, registry=registry)
 
-        self._sent = counter("events", "events sent, to each client that wants them")
-        self._slow = counter("cut", "clients cut off because they read too slowly")
-        self._resyncs = counter("resyncs", "times that a client was told that events are missing")
+        self._sent = counter(
+            "vimfed_web_live_events", "events sent, to each client that wants them"
+        )
+        self._slow = counter("vimfed_web_live_cut", "clients cut off because they read too slowly")
+        self._resyncs = counter(
+            "vimfed_web_live_resyncs", "times that a client was told that events are missing"
+        )
 
     def routes(self) -> list[Route]:
         """Return all routes."""
