@@ -232,7 +232,7 @@ def _outcome(
         inferences=inferences_after(row, subject, inference) if is_new else row.inferences,
         messages=messages,
         messages_forgotten=messages_forgotten,
-        received_at=max(row.received_at, news.received_at),
+        received_at=news.received_at,
         source_offset=offset,
         revision=next_revision(row.revision, news.received_at),
     )
