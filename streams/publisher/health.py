@@ -141,6 +141,7 @@ class PublisherHealth(Collector):
 
     def wrong(self) -> dict[str, str]:
         """Return why this publisher needs a restart: a partition stands, and not for DMaaP."""
+        self.look()  # the last time may be a while ago
         return {
             f"partition {partition}": (
                 f"{self._places[partition].lag} events wait, and none was done for {seconds:.0f} s"
