@@ -22,28 +22,22 @@ class StandstillWatch:
         self._stuck_after = stuck_after
         self._stood_since: dict[int, tuple[int | None, float]] = {}
         """Per partition, where it is and since when (monotonic)."""
-        self._looked_at = 0.0
 
-    def look(self, places: Mapping[int, Place], *, is_excused: bool = False) -> None:
-        """Note where the partitions are; the time of those that are not named is forgotten.
+    def look(self, places: Mapping[int, Place], *, is_excused: bool = False) -> dict[int, float]:
+        """Note where the partitions are; return those that are stuck, and for how many seconds.
 
-        ``is_excused``: a standstill of now has another reason, so the time begins anew.
+        The time of a partition that is not named is forgotten. ``is_excused``: a standstill of now
+        has another reason, so the time begins anew.
         """
-        now = self._looked_at = time.monotonic()
+        now = time.monotonic()
         before, self._stood_since = self._stood_since, {}
         for partition, place in places.items():
             undone, since = before.get(partition, (place.undone, now))
             if is_excused or not place.lag or undone != place.undone:
                 since = now
             self._stood_since[partition] = (place.undone, since)
-
-    def stuck(self) -> dict[int, float]:
-        """Return the partitions that stood still for too long, and for how many seconds.
-
-        As of the last look: what has become of them since, nobody knows.
-        """
         return {
-            partition: self._looked_at - since
+            partition: now - since
             for partition, (_undone, since) in self._stood_since.items()
-            if self._looked_at - since > self._stuck_after
+            if now - since > self._stuck_after
         }

@@ -77,8 +77,6 @@ class PublisherHealth(Collector):
         self._watch = StandstillWatch(worker.stuck_after)
         self._session_timeout = worker.session_timeout
         self._ends: Mapping[TopicPartition, int] = {}
-        self._places: dict[int, Place] = {}
-        """By partition, where it was when we looked last."""
 
     async def watch_ends(self, log: SubscriptionLog) -> None:
         """Keep knowing where the partitions end.
@@ -90,7 +88,7 @@ class PublisherHealth(Collector):
                 self._ends = await log.ends([TopicPartition(*tp) for tp in self._partitions()])
             except KafkaError:
                 self._ends = {}
-            self.look()
+            self.wrong()  # it notes which partitions have moved on, also while nobody asks
             await asyncio.sleep(ENDS_EVERY)
 
     def collect(self) -> Iterable[Metric]:
@@ -141,21 +139,17 @@ class PublisherHealth(Collector):
 
     def wrong(self) -> dict[str, str]:
         """Return why this publisher needs a restart: a partition stands, and not for DMaaP."""
-        self.look()  # the last time may be a while ago
-        return {
-            f"partition {partition}": (
-                f"{self._places[partition].lag} events wait, and none was done for {seconds:.0f} s"
-            )
-            for partition, seconds in self._watch.stuck().items()
-        }
-
-    def look(self) -> None:
-        """Note which partitions have moved on."""
-        self._places = {
+        places = {
             tp.partition: Place(self._consumer.undone(tp), self._lag(tp))
             for tp in self._partitions()
         }
-        self._watch.look(self._places, is_excused=self._delivery.failing_since is not None)
+        stuck = self._watch.look(places, is_excused=self._delivery.failing_since is not None)
+        return {
+            f"partition {partition}": (
+                f"{places[partition].lag} events wait, and none was done for {seconds:.0f} s"
+            )
+            for partition, seconds in stuck.items()
+        }
 
     def _partitions(self) -> list[TP]:
         return [

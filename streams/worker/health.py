@@ -185,10 +185,9 @@ class WorkerHealth(Collector):
                 partition: Place(worker.undone(partition), worker.lag(partition))
                 for partition in worker.partitions
             }
-        self._watch.look(places)
         return {
             f"partition {partition}": (
                 f"{places[partition].lag} records wait, and none was done for {seconds:.0f} s"
             )
-            for partition, seconds in self._watch.stuck().items()
+            for partition, seconds in self._watch.look(places).items()
         }

@@ -4,16 +4,7 @@ import pytest
 
 from streams.engine import standstill
 from streams.engine.standstill import Place, StandstillWatch
-
-
-class Clock:
-    """A monotonic clock that the test moves."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
+from tests.support.clock import Clock
 
 
 @pytest.fixture
@@ -25,26 +16,22 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def test_a_partition_with_lag_that_is_at_the_same_place_is_stuck(clock: Clock) -> None:
     watch = StandstillWatch(stuck_after=10.0)
-    for seconds in (0, 5, 6):
+    for seconds, stuck in ((0, {}), (5, {}), (6, {3: 11.0})):
         clock.now += seconds
-        watch.look({3: Place(7, 2), 4: Place(9, 0), 5: Place(int(clock.now), 2)})
-    assert watch.stuck() == {3: 11.0}
+        places = {3: Place(7, 2), 4: Place(9, 0), 5: Place(int(clock.now), 2)}
+        assert watch.look(places) == stuck
 
 
-def test_time_in_which_nobody_looks_makes_nothing_stuck(clock: Clock) -> None:
+def test_time_in_which_nobody_looks_makes_nothing_stuck_that_has_no_lag(clock: Clock) -> None:
     watch = StandstillWatch(stuck_after=10.0)
-    watch.look({3: Place(7, 0), 4: Place(9, 1)})
+    assert watch.look({3: Place(7, 0), 4: Place(9, 1)}) == {}
     clock.now += 60
-    assert watch.stuck() == {}
-    watch.look({3: Place(7, 0), 4: Place(9, 1)})
-    assert watch.stuck() == {4: 60.0}
+    assert watch.look({3: Place(7, 0), 4: Place(9, 1)}) == {4: 60.0}
 
 
 def test_what_is_excused_or_not_named_begins_anew(clock: Clock) -> None:
     watch = StandstillWatch(stuck_after=10.0)
     watch.look({3: Place(7, 2), 4: Place(9, 1)})
     clock.now += 20
-    watch.look({3: Place(7, 2)}, is_excused=True)
-    assert watch.stuck() == {}
-    watch.look({3: Place(7, 2), 4: Place(9, 1)})
-    assert watch.stuck() == {}
+    assert watch.look({3: Place(7, 2)}, is_excused=True) == {}
+    assert watch.look({3: Place(7, 2), 4: Place(9, 1)}) == {}

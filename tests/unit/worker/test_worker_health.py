@@ -13,18 +13,9 @@ from streams.core.fold import FoldedBatch, fold
 from streams.engine import standstill
 from streams.worker.health import MAX_EVENT_TYPES, WorkerCounters, WorkerHealth
 from tests.support.bare_states import bare
+from tests.support.clock import Clock
 from tests.support.nova_messages import INSTANCE, VIM, legacy
 from vimfed.model.keys import instance_key
-
-
-class Clock:
-    """A monotonic clock that the test moves."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
 
 
 @pytest.fixture
