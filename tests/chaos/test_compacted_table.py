@@ -81,14 +81,20 @@ class Scene:
         self.load.go_on()
 
     async def _all_done(self) -> None:
-        async def nothing_waits() -> bool:
-            for name in self.chaos.answering:
-                _, answer = await self.stack.get("/api/multicloud/v1/workers", name)
-                if any(any(w["figures"]["lag"].values()) for w in answer["workers"]):
-                    return False
-            return True
+        waiting: dict[str, Any] = {}
 
-        await eventually(nothing_waits, within=60)
+        async def nothing_waits() -> bool:
+            waiting.clear()
+            for name in self.chaos.answering:
+                status, answer = await self.stack.get("/api/multicloud/v1/workers", name)
+                reports = answer["workers"] if status == 200 else [answer]
+                waiting.update((f"{name}: {one.get('url')}", one) for one in reports if _waits(one))
+            return not waiting
+
+        try:
+            await eventually(nothing_waits, within=60)
+        except AssertionError:
+            raise AssertionError(f"after 60 s there waits still: {waiting}") from None
 
     async def disturb(self, chance: random.Random) -> None:
         """Do one thing, whichever, to one of the workers or to the topics."""
@@ -101,6 +107,12 @@ class Scene:
             self.begin_input_anew,
         ]
         await chance.choice(choices)()
+
+
+def _waits(report: dict[str, Any]) -> bool:
+    """Return whether a worker has notifications to do, or does not say."""
+    figures = report.get("figures")
+    return figures is None or any(figures["lag"].values())
 
 
 async def test_the_table_is_what_the_core_makes_of_the_input_at_every_worker(

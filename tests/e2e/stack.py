@@ -1,6 +1,7 @@
 """The job's real processes against the shared brokers, with topics and ports of their own."""
 
 import asyncio
+import contextlib
 import io
 import json
 import os
@@ -19,6 +20,9 @@ from vimfed.local.child import Child
 from vimfed.process.ports import free_ports
 
 T = TypeVar("T")
+
+MAX_LOG_LINES, MAX_LOG_LINE = 25, 400
+"""Lines of a process's log that a failure shows, and characters of each."""
 
 
 async def eventually(
@@ -82,10 +86,25 @@ class Stack:
         self._session = aiohttp.ClientSession()
         return self
 
-    async def __aexit__(self, *_exception: object) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, *_exception: object) -> None:
+        if kind is not None:
+            await self._describe_failure()
         await self._session.close()
         for child in self.children.values():
             child.stop()
+
+    async def _describe_failure(self) -> None:
+        """Print how the workers are, and the last lines of each process's log."""
+        for worker in sorted(self._workers):
+            for path in ("/readyz", "/api/multicloud/v1/workers"):
+                with contextlib.suppress(TimeoutError, AssertionError, aiohttp.ClientError):
+                    async with asyncio.timeout(5):
+                        print(worker, path, await self.get(path, worker))
+        for name, child in self.children.items():
+            print(f"{name}: {'runs' if child.running else f'ended with {child.returncode}'}")
+            log = self.folder / f"{name}.log"
+            lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+            print("\n".join(line[:MAX_LOG_LINE] for line in lines[-MAX_LOG_LINES:]))
 
     def start(self, name: str, command: str = "", *options: str) -> Child:
         """Start ``vimfed <command>`` as ``name`` (by default the same), or start it again."""
