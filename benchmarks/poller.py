@@ -20,9 +20,10 @@ from prometheus_client import CollectorRegistry
 from bridge.poller.known_instances import KnownInstances
 from bridge.poller.poller import Poller
 from bridge.poller.progress import PollerCounters, PollerProgress
+from tests.support.sections import vim_of
 from tests.support.stub_nova import StubNova
 from vimfed.kafka.clients import OutgoingRecord
-from vimfed.settings import KafkaSettings, VimSettings
+from vimfed.settings import KafkaSettings
 
 OPERATIONS = (
     ("stop", "compute_stop_instance", "stopped"),
@@ -55,7 +56,9 @@ def main() -> None:
     )
     child.start()
     login = StubNova.login_at(ours.recv())
-    vim = VimSettings(cloud_owner="benchmark", cloud_region_id="cloud", compare_interval=0, **login)
+    vim = vim_of(
+        {"cloud_owner": "benchmark", "cloud_region_id": "cloud", "compare_interval": 0, **login}
+    )
     findings = 0
 
     def write(records: Sequence[OutgoingRecord]) -> concurrent.futures.Future[None]:

@@ -161,7 +161,7 @@ class _Bridge:
         progress = self._progresses[vim.vim_id] = Progress(vim.vim_id, self._counters)
         self._counters.show(vim.vim_id)
         listener: RabbitListener | KafkaListener
-        if urlsplit(vim.transport_url).scheme.startswith("kafka"):
+        if urlsplit(vim.transport_url.reveal()).scheme.startswith("kafka"):
             listener = KafkaListener(vim, self._settings.kafka, self._write, progress)
         else:
             listener = RabbitListener(vim, self._settings.kafka, self._write_from_thread, progress)

@@ -29,7 +29,7 @@ from vimfed.kafka.notification_writer import arrival_time
 from vimfed.kafka.rights import Need, user_of
 from vimfed.nova.oslo import PRIORITIES
 from vimfed.process.backoff import Backoff
-from vimfed.settings import KafkaSettings, VimSettings
+from vimfed.settings import KafkaSettings, Secret, VimSettings
 
 LOG = logging.getLogger(__name__)
 
@@ -234,14 +234,14 @@ def _consumer(vim: VimSettings) -> AIOKafkaConsumer:
 def _topic_pattern(vim: VimSettings) -> str:
     """Return the pattern of the topics that oslo's Kafka driver writes: topic.priority[.vhost]."""
     topics = "|".join(map(re.escape, vim.topics))
-    vhost = urlsplit(vim.transport_url).path.strip("/")
+    vhost = urlsplit(vim.transport_url.reveal()).path.strip("/")
     suffix = re.escape(f".{vhost}") if vhost else ""
     return f"^(?:{topics})\\.(?:{'|'.join(PRIORITIES)}){suffix}$"
 
 
 def cloud_needs(vim: VimSettings) -> Sequence[Need]:
     """Return what a bridge needs on the Kafka of a cloud."""
-    vhost = urlsplit(vim.transport_url).path.strip("/")
+    vhost = urlsplit(vim.transport_url.reveal()).path.strip("/")
     suffix = f".{vhost}" if vhost else ""
     return (
         *(
@@ -256,7 +256,7 @@ def cloud_needs(vim: VimSettings) -> Sequence[Need]:
 def cluster_of(vim: VimSettings) -> KafkaSettings:
     """Return the cloud's Kafka as settings: hosts and credentials stand in the transport URL."""
     hosts, users = [], []
-    for part in urlsplit(vim.transport_url).netloc.split(","):
+    for part in urlsplit(vim.transport_url.reveal()).netloc.split(","):
         user, _, host = part.rpartition("@")
         hosts.append(host)
         users.append(user)
@@ -270,5 +270,5 @@ def cluster_of(vim: VimSettings) -> KafkaSettings:
         key_file=vim.key_file,
         sasl_mechanism=vim.sasl_mechanism,
         username=unquote(username),
-        password=unquote(password),
+        password=Secret(unquote(password)),
     )

@@ -249,13 +249,13 @@ def _connect(vim: VimSettings) -> Connection:
         auth = v3.ApplicationCredential(
             auth_url=auth_url,
             application_credential_id=vim.application_credential_id,
-            application_credential_secret=vim.application_credential_secret,
+            application_credential_secret=vim.application_credential_secret.reveal(),
         )
     else:
         auth = v3.Password(
             auth_url=auth_url,
             username=vim.username,
-            password=vim.password,
+            password=vim.password.reveal(),
             project_name=vim.project_name,
             user_domain_name=vim.user_domain_name,
             project_domain_name=vim.project_domain_name,

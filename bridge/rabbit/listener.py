@@ -121,7 +121,7 @@ class RabbitListener:
         self._listened = 0.0
         LOG.info("cloud %s: connecting", vim_id, extra=known)
         session = _Session(self._vim, self._kafka, self._write, self._progress, self._order)
-        _knock(session.transport.conf, self._vim.transport_url)
+        _knock(session.transport.conf, self._vim.transport_url.reveal())
         try:
             session.start(override_pool_size=1)
         except BaseException:
@@ -516,7 +516,7 @@ def transport_of(vim: VimSettings) -> Any:
     }
     for name, value in chosen.items():
         conf.set_override(name, value, group="oslo_messaging_rabbit")
-    return oslo_messaging.get_notification_transport(conf, url=vim.transport_url)
+    return oslo_messaging.get_notification_transport(conf, url=vim.transport_url.reveal())
 
 
 class RejectionFilter(logging.Filter):

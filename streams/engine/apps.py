@@ -111,7 +111,7 @@ def _credentials(kafka: KafkaSettings) -> CredentialsT | None:
     if kafka.security_protocol.startswith("SASL"):
         return faust.SASLCredentials(
             username=kafka.username,
-            password=kafka.password,
+            password=kafka.password.reveal(),
             ssl_context=context,
             mechanism=kafka.sasl_mechanism,
         )

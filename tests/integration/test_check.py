@@ -47,7 +47,7 @@ state_dir = "{folder / "state"}"
 bootstrap = "{kafka.bootstrap}"
 security_protocol = "{kafka.security_protocol}"
 username = "{kafka.username}"
-password = "{kafka.password}"
+password = "{kafka.password.reveal()}"
 topic_prefix = "{kafka.topic_prefix}"
 partitions = {kafka.partitions}
 replication = {kafka.replication}
@@ -164,7 +164,7 @@ async def test_it_says_which_right_a_bridge_lacks_on_a_clouds_kafka(
 [[vims]]
 cloud_owner = "Owner"
 cloud_region_id = "Region"
-transport_url = "kafka://{kafka.username}:{kafka.password}@{kafka.bootstrap}"
+transport_url = "kafka://{kafka.username}:{kafka.password.reveal()}@{kafka.bootstrap}"
 pool = "{pool}"
 topics = ["{kafka.topic_prefix}"]
 """

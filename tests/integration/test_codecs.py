@@ -23,7 +23,7 @@ from vimfed.kafka.topic_checks import ensure_topics
 from vimfed.kafka.topics import topic_specs
 from vimfed.local.kafka import LocalKafka
 from vimfed.process.metrics import new_registry
-from vimfed.settings import KafkaSettings, VimSettings
+from vimfed.settings import KafkaSettings, Secret, VimSettings
 
 CODECS = ("gzip", "snappy", "lz4", "zstd")
 CLOUD = {"cloud_owner": "Owner", "cloud_region_id": "Region"}
@@ -44,7 +44,7 @@ async def test_a_cloud_whose_driver_compresses_is_read(kafka: LocalKafka) -> Non
     vim = VimSettings(
         cloud_owner="Owner",
         cloud_region_id="Region",
-        transport_url=f"kafka://{kafka.bootstrap}",
+        transport_url=Secret(f"kafka://{kafka.bootstrap}"),
         pool=name,
         topics=(name,),
     )

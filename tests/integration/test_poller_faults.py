@@ -14,11 +14,12 @@ from bridge.poller.progress import PollerCounters, PollerProgress
 from tests.support.bridge_process import BridgeProcess
 from tests.support.fault_proxy import FaultProxy
 from tests.support.polled import Polled
+from tests.support.sections import vim_of
 from tests.support.stub_nova import StubNova
 from tests.support.waiting import eventually
 from vimfed.cli import check
 from vimfed.local.kafka import LocalKafka
-from vimfed.settings import KafkaSettings, Settings, VimSettings
+from vimfed.settings import KafkaSettings, Settings
 
 
 def test_two_thousand_servers_are_listed_page_by_page_and_then_only_what_changes() -> None:
@@ -243,7 +244,7 @@ def test_check_tries_the_api_of_a_cloud_that_is_polled(capsys: pytest.CaptureFix
         nowhere = {**cloud, "cloud_region_id": "nowhere", "auth_url": "http://127.0.0.1:9/v3"}
         settings = Settings(
             kafka=KafkaSettings(bootstrap="127.0.0.1:9"),
-            vims=[VimSettings(**each) for each in (cloud, wrong, nowhere)],
+            vims=[vim_of(each) for each in (cloud, wrong, nowhere)],
         )
         assert check.run(settings) == 1
     lines = capsys.readouterr().out.splitlines()

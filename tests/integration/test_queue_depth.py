@@ -19,7 +19,7 @@ from tests.support.brokers import RabbitMQ
 from tests.support.notifications import body, rabbit_sender, send_to_kafka
 from vimfed.kafka.clients import OutgoingRecord
 from vimfed.local.kafka import LocalKafka
-from vimfed.settings import KafkaSettings, VimSettings
+from vimfed.settings import KafkaSettings, Secret, VimSettings
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def cloud(url: str, name: str) -> VimSettings:
     return VimSettings(
         cloud_owner="Owner",
         cloud_region_id="Region",
-        transport_url=url,
+        transport_url=Secret(url),
         topics=(name,),
         exchange=name,
         pool=name,

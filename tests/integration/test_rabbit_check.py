@@ -9,7 +9,7 @@ import pytest
 
 from bridge.rabbit.check import look_at_cloud
 from tests.support.brokers import RabbitMQ
-from vimfed.settings import VimSettings
+from vimfed.settings import Secret, VimSettings
 
 
 class Cloud:
@@ -31,7 +31,7 @@ class Cloud:
         vim = VimSettings(
             cloud_owner="Owner",
             cloud_region_id="Region",
-            transport_url=self.rabbitmq.url,
+            transport_url=Secret(self.rabbitmq.url),
             exchange=self.name,
             pool=self.name,
             **settings,  # type: ignore[arg-type]
@@ -107,7 +107,7 @@ def test_without_the_right_to_compare_the_exchange_it_says_so(cloud: Cloud) -> N
     vim = VimSettings(
         cloud_owner="Owner",
         cloud_region_id="Region",
-        transport_url=cloud.rabbitmq.url.replace("guest:guest", f"{user}:secret"),
+        transport_url=Secret(cloud.rabbitmq.url.replace("guest:guest", f"{user}:secret")),
         exchange=cloud.name,
         pool=cloud.name,
     )

@@ -33,7 +33,7 @@ from vimfed.local.child import Child
 from vimfed.model.records import Notification
 from vimfed.process.metrics import new_registry
 from vimfed.process.ports import free_ports
-from vimfed.settings import KafkaSettings, VimSettings
+from vimfed.settings import KafkaSettings, Secret, VimSettings
 
 USERS = [f"user-{number}" for number in range(20)]
 
@@ -88,7 +88,7 @@ state_dir = "{folder / "state"}"
 bootstrap = "{kafka.bootstrap}"
 security_protocol = "{kafka.security_protocol}"
 username = "{kafka.username}"
-password = "{kafka.password}"
+password = "{kafka.password.reveal()}"
 topic_prefix = "{kafka.topic_prefix}"
 partitions = {kafka.partitions}
 [bridge]
@@ -327,7 +327,7 @@ async def test_a_bridge_says_which_right_it_lacks_on_a_clouds_kafka(
     vim = VimSettings(
         cloud_owner="Owner",
         cloud_region_id="Region",
-        transport_url=f"kafka://{kafka.username}:{kafka.password}@{host}",
+        transport_url=Secret(f"kafka://{kafka.username}:{kafka.password.reveal()}@{host}"),
         pool=pool,
         topics=(kafka.topic_prefix,),
     )

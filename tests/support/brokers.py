@@ -31,7 +31,7 @@ from vimfed.kafka.rights import Need
 from vimfed.local.child import Child
 from vimfed.local.kafka import LocalKafka
 from vimfed.process.ports import free_ports
-from vimfed.settings import KafkaSettings
+from vimfed.settings import KafkaSettings, Secret
 
 START_TIMEOUT = 60.0
 
@@ -99,7 +99,7 @@ class GuardedKafka:
             bootstrap=f"127.0.0.1:{self._port}",
             security_protocol="SASL_PLAINTEXT",
             username=user,
-            password=self.PASSWORD,
+            password=Secret(self.PASSWORD),
             **options,
         )
 

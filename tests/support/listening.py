@@ -15,7 +15,7 @@ from tests.support.bridge_process import eventually
 from tests.support.notifications import body, rabbit_sender
 from vimfed.kafka.clients import OutgoingRecord
 from vimfed.model.records import Notification
-from vimfed.settings import KafkaSettings, VimSettings
+from vimfed.settings import KafkaSettings, Secret, VimSettings
 
 
 class Listening:
@@ -35,7 +35,7 @@ class Listening:
         self.vim = VimSettings(
             cloud_owner="Owner",
             cloud_region_id="Region",
-            transport_url=url,
+            transport_url=Secret(url),
             exchange=self.name,
             pool=self.name,
             **options,

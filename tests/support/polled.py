@@ -12,10 +12,11 @@ from bridge.poller.known_instances import Known, KnownInstances
 from bridge.poller.poller import Poller
 from bridge.poller.progress import PollerCounters, PollerProgress
 from tests.support.playing import Outcome, play
+from tests.support.sections import vim_of
 from tests.support.waiting import eventually
 from vimfed.kafka.clients import OutgoingRecord
 from vimfed.model.records import Notification
-from vimfed.settings import KafkaSettings, VimSettings
+from vimfed.settings import KafkaSettings
 
 DAY = 86_400.0
 
@@ -30,10 +31,15 @@ class Polled:
         known: Sequence[str] | Mapping[str, str] = (),
         **more: Any,
     ) -> None:
-        vim = VimSettings(
-            cloud_owner="openstack",
-            cloud_region_id=region,
-            **{"poll_interval": 0.2, "poll_timeout": 1.0, **login, **more},
+        vim = vim_of(
+            {
+                "cloud_owner": "openstack",
+                "cloud_region_id": region,
+                "poll_interval": 0.2,
+                "poll_timeout": 1.0,
+                **login,
+                **more,
+            }
         )
         self.registry = CollectorRegistry()
         self.progress = PollerProgress(vim.vim_id, 0.2, PollerCounters(self.registry))

@@ -144,7 +144,7 @@ def _output_findings(settings: Settings, output: DmaapOutput) -> list[Finding]:
 
 
 def _cloud_findings(vim: VimSettings) -> list[Finding]:
-    if vim.transport_url.startswith("kafka"):
+    if vim.transport_url.reveal().startswith("kafka"):
         return asyncio.run(source_findings(cluster_of(vim), cloud_needs(vim)))
     subject = f"cloud {vim.vim_id}"
     return [Finding(subject, each.text, refused=each.is_failure) for each in look_at_cloud(vim)]

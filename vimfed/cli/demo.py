@@ -128,7 +128,7 @@ class _Story:
 
         The bridge would find later ones too, but not at once.
         """
-        url = urlsplit(self._vim.transport_url)
+        url = urlsplit(self._vim.transport_url.reveal())
         if url.scheme == "kafka":
             names = {message.routing_key for message in read_trace(TRACE)}
             client = AdminClient({"bootstrap.servers": url.netloc, "log_level": 0})
@@ -193,7 +193,10 @@ class _Story:
             self._console.print(f"All {total} notifications were replayed by an earlier run")
             return
         messages = islice(read_trace(TRACE), before, None)
-        with Progress(console=self._console) as progress, Sender(self._vim.transport_url) as sender:
+        with (
+            Progress(console=self._console) as progress,
+            Sender(self._vim.transport_url.reveal()) as sender,
+        ):
             bar = progress.add_task("Replaying nova's notifications", total=total)
             for position, recorded in enumerate(messages, start=before + 1):
                 sender.send(recorded)

@@ -16,14 +16,16 @@ def login_headers(web: WebSettings) -> dict[str, str]:
     Empty where nobody has to log in, or a password is known as a hash alone.
     """
     users = [
-        user for user in web.auth.users if not user.clouds and not passwords.is_hash(user.password)
+        user
+        for user in web.auth.users
+        if not user.clouds and not passwords.is_hash(user.password.reveal())
     ]
     if not users:
         return {}
     user = max(users, key=lambda user: _ROLES.index(user.role))
     if user.token:
-        return {"Authorization": f"Bearer {user.token}"}
-    encoded = base64.b64encode(f"{user.name}:{user.password}".encode()).decode()
+        return {"Authorization": f"Bearer {user.token.reveal()}"}
+    encoded = base64.b64encode(f"{user.name}:{user.password.reveal()}".encode()).decode()
     return {"Authorization": f"Basic {encoded}"}
 
 

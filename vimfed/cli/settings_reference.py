@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from vimfed.settings import Settings, section_type
+from vimfed.settings import Secret, Settings, section_type
 
 HEAD = """\
 # Configuration
@@ -88,7 +88,14 @@ def _type(kind: Any) -> str:
         return f"list of {_type(arguments[0])}"
     if origin in (typing.Union, types.UnionType):
         return " or ".join(_type(argument) for argument in arguments if argument is not type(None))
-    names = {str: "string", int: "integer", float: "number", bool: "boolean", Path: "path"}
+    names = {
+        str: "string",
+        int: "integer",
+        float: "number",
+        bool: "boolean",
+        Path: "path",
+        Secret: "string",
+    }
     return names[kind]
 
 
@@ -105,6 +112,8 @@ def _limits(meta: Meta) -> str:
 def _code(value: object) -> str:
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
+    if isinstance(value, Secret):
+        value = value.reveal()  # a default: it is empty
     if isinstance(value, str | Path):
         return f'`"{value}"`'
     if isinstance(value, list | tuple):

@@ -70,7 +70,7 @@ def plans_of(settings: Settings, processes: Collection[str] = (), user: str = ""
                 user_on(cluster) or DEFAULT_USER, output_needs(output.topic), settings_too=False
             )
     for vim in settings.vims:
-        is_kafka = urlsplit(vim.transport_url).scheme.startswith("kafka")
+        is_kafka = urlsplit(vim.transport_url.reveal()).scheme.startswith("kafka")
         if is_kafka and _is_meant("bridge", processes):
             cluster = cluster_of(vim)
             plan_of(cluster).grant(

@@ -57,7 +57,7 @@ def client_options(kafka: KafkaSettings) -> dict[str, Any]:
     if kafka.security_protocol in ("SASL_PLAINTEXT", "SASL_SSL"):
         options["sasl_mechanism"] = kafka.sasl_mechanism
         options["sasl_plain_username"] = kafka.username
-        options["sasl_plain_password"] = kafka.password
+        options["sasl_plain_password"] = kafka.password.reveal()
     return options
 
 

@@ -26,6 +26,7 @@ from vimfed.settings.sections import (
     WorkerSettings,
     section_type,
 )
+from vimfed.settings.values import Secret
 
 __all__ = [
     "DEFAULT_DMAAP_TOPIC",
@@ -42,6 +43,7 @@ __all__ = [
     "KafkaSettings",
     "KeystoneSettings",
     "LogSettings",
+    "Secret",
     "Settings",
     "SettingsError",
     "VimSettings",

@@ -81,8 +81,9 @@ def check_vims(settings: Settings) -> None:
             raise SettingsError(f"vims: {vim.vim_id} stands there twice")
         seen.add(vim.vim_id)
         if vim.transport_url:
-            check_transport_url(f"vims: {vim.vim_id}: transport_url", vim.transport_url)
-            other = queues.setdefault((vim.transport_url, vim.pool), vim.vim_id)
+            url = vim.transport_url.reveal()
+            check_transport_url(f"vims: {vim.vim_id}: transport_url", url)
+            other = queues.setdefault((url, vim.pool), vim.vim_id)
             if other != vim.vim_id:
                 raise SettingsError(
                     f"vims: {other} and {vim.vim_id} have the same transport_url and the same "

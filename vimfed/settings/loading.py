@@ -31,6 +31,7 @@ from vimfed.settings.sections import (
     _Section,
     section_type,
 )
+from vimfed.settings.values import Secret
 
 ENV_PREFIX = "VIMFED_"
 NO_SETTINGS = frozenset({"VIMFED_CONFIG"})
@@ -47,7 +48,7 @@ def load_settings(path: Path | None, environ: Mapping[str, str] = os.environ) ->
     if _apply_environment(tree, environ):
         sources.append("environment")
     try:
-        settings = msgspec.convert(tree, Settings, strict=False, dec_hook=_decode_path)
+        settings = msgspec.convert(tree, Settings, strict=False, dec_hook=_decode)
     except msgspec.ValidationError as error:
         raise SettingsError(f"{' and '.join(sources)}: {error}") from None
     settings = _resolve_secret_files(settings)
@@ -56,8 +57,10 @@ def load_settings(path: Path | None, environ: Mapping[str, str] = os.environ) ->
     return settings
 
 
-def _decode_path(_type: type[Path], value: str) -> Path:
-    return Path(value)
+def _decode(kind: type[Path] | type[Secret], value: Any) -> Path | Secret:
+    if not isinstance(value, str):
+        raise TypeError(f"Expected `str`, got `{type(value).__name__}`")
+    return kind(value)
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -177,7 +180,7 @@ def _resolve_secret_files(section: S) -> S:
         value = getattr(section, name)
         secret = name.removesuffix("_file")
         if value and secret != name and secret in section.__struct_fields__:
-            resolved[secret] = _read_secret(value)
+            resolved[secret] = Secret(_read_secret(value))
         elif isinstance(value, _Section):
             resolved[name] = _resolve_secret_files(value)
         elif isinstance(value, list):

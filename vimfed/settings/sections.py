@@ -11,8 +11,8 @@ from msgspec import Meta
 
 from vimfed.errors import UsageError
 from vimfed.model.identity import vim_id_of
+from vimfed.settings.values import Secret
 
-"""Variables that begin so and are no settings."""
 DEFAULT_DMAAP_TOPIC = "unauthenticated.VIM_VM_EVENTS"
 MAX_PORT = 65535
 MIN_SECRET = 16
@@ -60,7 +60,9 @@ class KafkaSettings(_Section, frozen=True, kw_only=True):
         Literal["SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN"], Meta(description="SASL mechanism")
     ] = "SCRAM-SHA-512"
     username: Annotated[str, Meta(description="SASL user")] = ""
-    password: Annotated[str, Meta(description="SASL password (better: password_file)")] = ""
+    password: Annotated[Secret, Meta(description="SASL password (better: password_file)")] = (
+        Secret()
+    )
     password_file: Annotated[str, Meta(description="file that holds the SASL password")] = ""
     topic_prefix: Annotated[
         str, Meta(description="first word of the names of all topics", pattern=r"^[A-Za-z0-9._-]+$")
@@ -138,7 +140,9 @@ class DmaapOutput(_Section, frozen=True, kw_only=True):
     username: Annotated[
         str, Meta(description="SASL user, or the Message Router's; empty there: no authentication")
     ] = ""
-    password: Annotated[str, Meta(description="their password (better: password_file)")] = ""
+    password: Annotated[Secret, Meta(description="their password (better: password_file)")] = (
+        Secret()
+    )
     password_file: Annotated[str, Meta(description="file that holds the password")] = ""
     gzip: Annotated[
         bool, Meta(description="Message Router: send application/cambria-zip, compressed")
@@ -190,12 +194,12 @@ class VimSettings(_Section, frozen=True, kw_only=True):
         str, Meta(description="ONAP's cloud_region_id, without /", min_length=1)
     ]
     transport_url: Annotated[
-        str,
+        Secret,
         Meta(
             description="oslo.messaging transport URL of the cloud's notifications: "
             "rabbit://user:password@host:5672/vhost (several hosts comma-separated) or kafka://host:9092"
         ),
-    ] = ""
+    ] = Secret()
     transport_url_file: Annotated[str, Meta(description="file that holds transport_url")] = ""
     topics: Annotated[
         tuple[str, ...], Meta(description="nova's notification topics", min_length=1)
@@ -275,7 +279,7 @@ class VimSettings(_Section, frozen=True, kw_only=True):
         ),
     ] = ""
     username: Annotated[str, Meta(description="Keystone user that polls")] = ""
-    password: Annotated[str, Meta(description="its password (better: password_file)")] = ""
+    password: Annotated[Secret, Meta(description="its password (better: password_file)")] = Secret()
     password_file: Annotated[str, Meta(description="file that holds the password")] = ""
     project_name: Annotated[str, Meta(description="project to which the user logs in")] = ""
     user_domain_name: Annotated[str, Meta(description="domain of the user")] = "Default"
@@ -284,8 +288,8 @@ class VimSettings(_Section, frozen=True, kw_only=True):
         str, Meta(description="application credential, in place of user and project")
     ] = ""
     application_credential_secret: Annotated[
-        str, Meta(description="its secret (better: application_credential_secret_file)")
-    ] = ""
+        Secret, Meta(description="its secret (better: application_credential_secret_file)")
+    ] = Secret()
     application_credential_secret_file: Annotated[
         str, Meta(description="file that holds the secret")
     ] = ""
@@ -402,17 +406,17 @@ class WebUser(_Section, frozen=True, kw_only=True):
 
     name: Annotated[str, Meta(description="user name, without a colon", pattern=r"^[^:]+$")]
     password: Annotated[
-        str,
+        Secret,
         Meta(
             description="password, or its hash as vimfed hash-password makes it (better: "
             "password_file)"
         ),
-    ] = ""
+    ] = Secret()
     password_file: Annotated[str, Meta(description="file that holds the password")] = ""
     token: Annotated[
-        str,
+        Secret,
         Meta(description="bearer token, 16 characters at least, random (better: token_file)"),
-    ] = ""
+    ] = Secret()
     token_file: Annotated[str, Meta(description="file that holds the token")] = ""
     role: Annotated[
         Literal["reader", "writer", "admin"],
@@ -446,7 +450,7 @@ class KeystoneSettings(_Section, frozen=True, kw_only=True):
             "which Keystone's policy allows by default"
         ),
     ] = ""
-    password: Annotated[str, Meta(description="its password (better: password_file)")] = ""
+    password: Annotated[Secret, Meta(description="its password (better: password_file)")] = Secret()
     password_file: Annotated[str, Meta(description="file that holds the password")] = ""
     user_domain: Annotated[str, Meta(description="name of the account's domain")] = "Default"
     project: Annotated[str, Meta(description="name of the account's project")] = "service"
@@ -489,12 +493,12 @@ class WebAuthSettings(_Section, frozen=True, kw_only=True):
         ),
     ] = False
     peer_secret: Annotated[
-        str,
+        Secret,
         Meta(
             description="by which the workers know each other, the same for all, 16 characters at "
             "least; needed with users or Keystone (better: peer_secret_file)"
         ),
-    ] = ""
+    ] = Secret()
     peer_secret_file: Annotated[str, Meta(description="file that holds the secret")] = ""
     users: Annotated[list[WebUser], Meta(description="who may log in")] = []
     keystone: KeystoneSettings = KeystoneSettings()
@@ -563,7 +567,9 @@ class GatewayUser(_Section, frozen=True, kw_only=True):
     """``[[gateway.users]]``: who may use topics that are not open."""
 
     name: Annotated[str, Meta(description="user name, or API key of X-CambriaAuth", min_length=1)]
-    password: Annotated[str, Meta(description="password or secret (better: password_file)")] = ""
+    password: Annotated[Secret, Meta(description="password or secret (better: password_file)")] = (
+        Secret()
+    )
     password_file: Annotated[str, Meta(description="file that holds the password")] = ""
     publish: Annotated[
         list[str], Meta(description="topics to which the user may publish; * matches anything")

@@ -122,7 +122,7 @@ class AllowedHosts:
 
 def peer_headers(auth: WebAuthSettings) -> dict[str, str]:
     """Return the headers by which other workers know this one."""
-    return {"Authorization": f"Bearer {auth.peer_secret}"} if auth.peer_secret else {}
+    return {"Authorization": f"Bearer {auth.peer_secret.reveal()}"} if auth.peer_secret else {}
 
 
 class _Known(NamedTuple):
@@ -147,7 +147,10 @@ class Access:
         self._challenges = _challenges(auth)
         self._users = {user.name: user for user in auth.users if user.password}
         self._passwords = _alike(
-            {"": os.urandom(16).hex(), **{name: one.password for name, one in self._users.items()}}
+            {
+                "": os.urandom(16).hex(),
+                **{name: one.password.reveal() for name, one in self._users.items()},
+            }
         )
 
     async def running(self, _app: web.Application) -> AsyncIterator[None]:
@@ -287,10 +290,10 @@ class Access:
         """Compare with each token, whichever it is: time tells nothing."""
         found = None
         for user in self._auth.users:
-            if user.token and passwords.same(given, user.token):
+            if user.token and passwords.same(given, user.token.reveal()):
                 found = _caller(user)
         secret = self._auth.peer_secret
-        return PEER if secret and passwords.same(given, secret) else found
+        return PEER if secret and passwords.same(given, secret.reveal()) else found
 
     async def _by_password(self, encoded: str, address: str) -> tuple[str, Caller | None]:
         try:

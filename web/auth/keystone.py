@@ -136,7 +136,7 @@ def _login(settings: KeystoneSettings) -> dict[str, Any]:
     user = {
         "name": settings.username,
         "domain": {"name": settings.user_domain},
-        "password": settings.password,
+        "password": settings.password.reveal(),
     }
     project = {"name": settings.project, "domain": {"name": settings.project_domain}}
     return {

@@ -152,7 +152,7 @@ def _authenticated(users: Sequence[GatewayUser], headers: Mapping[str, str]) -> 
         except ValueError:  # neither base64 nor, in it, UTF-8
             return None
         user = next((user for user in users if user.name == name), None)
-        return user if user and passwords.same(given, user.password) else None
+        return user if user and passwords.same(given, user.password.reveal()) else None
     name, _, given = headers.get("X-CambriaAuth", "").partition(":")
     date = headers.get("X-CambriaDate", "")
     user = next((user for user in users if user.name == name), None)
@@ -160,7 +160,7 @@ def _authenticated(users: Sequence[GatewayUser], headers: Mapping[str, str]) -> 
         return None
     # The protocol's own choice; as an HMAC, SHA-1 still holds.
     signed = date.encode(errors="surrogateescape")
-    digest = hmac.new(user.password.encode(), signed, hashlib.sha1).digest()
+    digest = hmac.new(user.password.reveal().encode(), signed, hashlib.sha1).digest()
     return user if passwords.same(given, base64.b64encode(digest).decode()) else None
 
 

@@ -48,7 +48,7 @@ class MessageRouterOutput:
         self._headers = {"Content-Type": CAMBRIA_ZIP if output.gzip else CAMBRIA}
         if output.username:
             self._headers["Authorization"] = aiohttp.encode_basic_auth(
-                output.username, output.password
+                output.username, output.password.reveal()
             )
 
     async def deliver(self, messages: Sequence[Message]) -> None:

@@ -1,5 +1,6 @@
 """Settings: what a file and the environment make of them, and what is refused with which words."""
 
+import logging
 import re
 import tomllib
 import typing
@@ -13,7 +14,7 @@ import pytest
 from tests.support.paths import PROJECT
 from vimfed import settings as settings_module
 from vimfed.cli.settings_reference import reference
-from vimfed.settings import Settings, SettingsError, VimSettings, load_settings
+from vimfed.settings import Secret, Settings, SettingsError, VimSettings, load_settings
 
 SAMPLE = PROJECT / "vimfed.toml"
 
@@ -66,7 +67,7 @@ def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
     assert settings.kafka.local
     assert settings.web.port == 7000
     assert settings.state_dir == Path("/var/lib/vimfed")
-    assert settings.vims[0].transport_url == "kafka://c:3"
+    assert settings.vims[0].transport_url.reveal() == "kafka://c:3"
 
 
 def test_a_cloud_whose_name_has_other_characters_is_reached_by_environment(tmp_path: Path) -> None:
@@ -83,16 +84,16 @@ def test_secrets_come_from_files(tmp_path: Path) -> None:
         f'[kafka]\npassword_file = "{tmp_path}/password"\n{CLOUD}'
         f'transport_url_file = "{tmp_path}/url"\n',
     )
-    assert settings.kafka.password == "one"
-    assert settings.vims[0].transport_url == "rabbit://nova:two@mq/"
+    assert settings.kafka.password.reveal() == "one"
+    assert settings.vims[0].transport_url.reveal() == "rabbit://nova:two@mq/"
 
 
 def test_an_outputs_password_comes_by_environment_or_from_a_file(tmp_path: Path) -> None:
     name = "VIMFED_DMAAP__OUTPUTS__ONAP__PASSWORD"
-    assert load(tmp_path, OUTPUT, **{name: "one"}).dmaap.outputs[0].password == "one"
+    assert load(tmp_path, OUTPUT, **{name: "one"}).dmaap.outputs[0].password.reveal() == "one"
     (tmp_path / "password").write_text("two\n")
     text = f'{OUTPUT}password_file = "{tmp_path}/password"\n'
-    assert load(tmp_path, text).dmaap.outputs[0].password == "two"
+    assert load(tmp_path, text).dmaap.outputs[0].password.reveal() == "two"
 
 
 @pytest.mark.parametrize(
@@ -143,6 +144,7 @@ def test_an_outputs_password_comes_by_environment_or_from_a_file(tmp_path: Path)
         ("[gateway]\noutput = 'x'\n", "gateway.output: there is no output 'x' on Kafka"),
         ("[web]\ncanonical_url = 'host:1'\n", "canonical_url must begin with http:// or https://"),
         ("[kafka]\npassword_file = '/dev/null'\n", "the secret file /dev/null is empty"),
+        ("[kafka]\npassword = ['secret']\n", "Expected `str`, got `list` - at `$.kafka.password`"),
     ],
 )
 def test_what_cannot_be_used_is_refused_with_its_key(
@@ -193,15 +195,58 @@ def test_a_secret_of_the_environment_goes_before_a_file_that_the_file_names(tmp_
     text = f"[kafka]\n{named}{OUTPUT}{named}"
     environ = {"VIMFED_KAFKA__PASSWORD": "one", "VIMFED_DMAAP__OUTPUTS__ONAP__PASSWORD": "two"}
     settings = load(tmp_path, text, **environ)
-    assert (settings.kafka.password, settings.dmaap.outputs[0].password) == ("one", "two")
+    assert (settings.kafka.password, settings.dmaap.outputs[0].password) == (
+        Secret("one"),
+        Secret("two"),
+    )
     variable = {"VIMFED_KAFKA__PASSWORD_FILE": f"{tmp_path}/password"}
-    assert load(tmp_path, text, **environ, **variable).kafka.password == "from the file"
+    assert load(tmp_path, text, **environ, **variable).kafka.password.reveal() == "from the file"
 
 
 def test_a_gateway_users_password_comes_by_environment(tmp_path: Path) -> None:
     text = '[[gateway.users]]\nname = "policy"\n'
     settings = load(tmp_path, text, VIMFED_GATEWAY__USERS__POLICY__PASSWORD="one")
-    assert settings.gateway.users[0].password == "one"
+    assert settings.gateway.users[0].password.reveal() == "one"
+
+
+def secret_fields(section: type[msgspec.Struct]) -> Iterator[tuple[type[msgspec.Struct], str]]:
+    """Yield (section, key) of every key that holds a secret, sections resolved."""
+    for key, hint in typing.get_type_hints(section).items():
+        inner = settings_module.section_type(hint)
+        if inner is not None:
+            yield from secret_fields(inner)
+        elif hint is Secret:
+            yield section, key
+
+
+SECRET_FIELDS = list(secret_fields(Settings))
+
+
+def test_every_key_that_a_file_can_hold_is_a_secret() -> None:
+    def files(section: type[msgspec.Struct]) -> Iterator[tuple[type[msgspec.Struct], str]]:
+        hints = typing.get_type_hints(section)
+        for key, hint in hints.items():
+            inner = settings_module.section_type(hint)
+            if inner is not None:
+                yield from files(inner)
+            elif key.endswith("_file") and key.removesuffix("_file") in hints:
+                yield section, key.removesuffix("_file")
+
+    assert set(files(Settings)) == set(SECRET_FIELDS)
+    assert len(SECRET_FIELDS) == 10
+
+
+@pytest.mark.parametrize(("section", "key"), SECRET_FIELDS)
+def test_no_secret_is_shown_by_accident(
+    section: type[msgspec.Struct], key: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    needed = {field.name: "x" for field in msgspec.structs.fields(section) if field.required}
+    holder = section(**needed, **{key: Secret("t0psecret")})
+    logging.getLogger(__name__).warning("%s %r", holder, getattr(holder, key))
+    value = getattr(holder, key)
+    shown = [repr(holder), str(holder), repr(value), str(value), f"{value}", f"{value:>30}"]
+    assert "t0psecret" not in caplog.text + "".join(shown)
+    assert value.reveal() == "t0psecret"
 
 
 def test_a_secret_that_is_no_text_is_refused(tmp_path: Path) -> None:
@@ -217,7 +262,7 @@ def test_hosts_come_in_every_form(tmp_path: Path, hosts: str) -> None:
     assert load(tmp_path, f'[kafka]\nbootstrap = "{hosts}"\n').kafka.bootstrap == hosts
     url = f"rabbit://u:p%2F@{hosts.replace(', ', ',u:p@')}/v"
     text = CLOUD.replace("rabbit://nova:secret@mq/", url)
-    assert load(tmp_path, text).vims[0].transport_url == url
+    assert load(tmp_path, text).vims[0].transport_url.reveal() == url
 
 
 def test_a_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
@@ -235,7 +280,7 @@ def test_the_sample_is_the_demos_settings() -> None:
     settings = load_settings(SAMPLE, {})
     assert settings.kafka.local
     assert [vim.vim_id for vim in settings.vims] == ["CloudOwner_RegionOne"]
-    assert settings.vims[0].transport_url == f"kafka://{settings.kafka.bootstrap}"
+    assert settings.vims[0].transport_url.reveal() == f"kafka://{settings.kafka.bootstrap}"
     assert settings.web.port == 6066
 
 
@@ -281,6 +326,7 @@ def test_the_sample_explains_every_option_and_shows_its_default() -> None:
         assert comment.startswith(description), path
         if commented_out and default is not msgspec.NODEFAULT:
             wanted = list(default) if isinstance(default, tuple) else default
+            wanted = wanted.reveal() if isinstance(wanted, Secret) else wanted
             assert tomllib.loads(f"value = {value}") == {"value": wanted}, path
 
 
@@ -292,7 +338,7 @@ def test_the_page_of_all_settings_is_up_to_date() -> None:
 
 def test_a_cloud_that_notifies_is_polled_seldom_unless_told_otherwise() -> None:
     silent = VimSettings(cloud_owner="a", cloud_region_id="b")
-    notifying = msgspec.structs.replace(silent, transport_url="rabbit://host")
+    notifying = msgspec.structs.replace(silent, transport_url=Secret("rabbit://host"))
     assert silent.seconds_between_polls == 30
     assert notifying.seconds_between_polls == 600
     assert msgspec.structs.replace(notifying, poll_interval=5.0).seconds_between_polls == 5

@@ -13,10 +13,12 @@ from vimfed.kafka.rights import Need, needs_by_process, output_needs
 from vimfed.kafka.topic_settings import _RULES
 from vimfed.kafka.topics import topic_specs
 from vimfed.nova.oslo import PRIORITIES
-from vimfed.settings import DmaapOutput, DmaapSettings, KafkaSettings, Settings, VimSettings
+from vimfed.settings import DmaapOutput, DmaapSettings, KafkaSettings, Secret, Settings, VimSettings
 
 CLOUD = VimSettings(
-    cloud_owner="Owner", cloud_region_id="Region", transport_url="kafka://nova:pw@cloud:9092/v"
+    cloud_owner="Owner",
+    cloud_region_id="Region",
+    transport_url=Secret("kafka://nova:pw@cloud:9092/v"),
 )
 SETTINGS = Settings(
     kafka=KafkaSettings(

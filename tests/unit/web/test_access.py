@@ -16,6 +16,7 @@ from vimfed.local.supervisor import services_of
 from vimfed.process.ports import free_ports
 from vimfed.settings import (
     KeystoneSettings,
+    Secret,
     Settings,
     SettingsError,
     WebAuthSettings,
@@ -30,7 +31,7 @@ from web.auth.keystone import TokenOwner
 from web.http.errors import UnavailableError, errors_as_json, json_response
 from web.http.routes import Route, add_routes
 
-USER = WebUser(name="u", token="a" * 20)
+USER = WebUser(name="u", token=Secret("a" * 20))
 
 
 def test_everybody_is_let_in_on_loopback_alone_unless_the_settings_say_so() -> None:
@@ -116,10 +117,10 @@ def test_the_command_line_logs_in_as_the_user_who_may_do_most() -> None:
     def headers(*users: WebUser) -> dict[str, str]:
         return login_headers(WebSettings(auth=WebAuthSettings(users=list(users))))
 
-    reader = WebUser(name="r", password="p")
-    hashed = WebUser(name="h", password=passwords.hash_password("x"), role="admin")
-    limited = WebUser(name="l", token="b" * 20, role="admin", clouds=["A_one"])
-    writer = WebUser(name="w", token="c" * 20, role="writer")
+    reader = WebUser(name="r", password=Secret("p"))
+    hashed = WebUser(name="h", password=Secret(passwords.hash_password("x")), role="admin")
+    limited = WebUser(name="l", token=Secret("b" * 20), role="admin", clouds=["A_one"])
+    writer = WebUser(name="w", token=Secret("c" * 20), role="writer")
     assert headers() == {}
     assert headers(hashed, limited) == {}
     assert headers(reader, hashed) == {"Authorization": "Basic cjpw"}
@@ -142,7 +143,7 @@ async def keystone() -> AsyncIterator[Keystone]:
 async def test_keystone_says_whose_a_token_is(keystone: Keystone, account: bool) -> None:
     username, password = ACCOUNT if account else ("", "")
     settings = KeystoneSettings(
-        url=keystone.url + "/", username=username, password=password, timeout=0.3
+        url=keystone.url + "/", username=username, password=Secret(password), timeout=0.3
     )
     client = KeystoneClient(settings)
     async with client.connected() as client.session:
@@ -165,7 +166,9 @@ async def test_keystone_says_whose_a_token_is(keystone: Keystone, account: bool)
 
 
 async def test_keystone_refuses_an_account_with_a_wrong_password(keystone: Keystone) -> None:
-    client = KeystoneClient(KeystoneSettings(url=keystone.url, username="v", password="wrong"))
+    client = KeystoneClient(
+        KeystoneSettings(url=keystone.url, username="v", password=Secret("wrong"))
+    )
     async with client.connected() as client.session:
         with pytest.raises(UnavailableError, match="refuses our account"):
             await client.owner_of(keystone.give("alice"))
@@ -202,13 +205,13 @@ async def statuses(
 
 
 async def test_a_login_of_whatever_bytes_is_a_failed_one() -> None:
-    auth = WebAuthSettings(users=[USER, WebUser(name="p", password="p")])
+    auth = WebAuthSettings(users=[USER, WebUser(name="p", password=Secret("p"))])
     for login in ("Basic é", "Basic /w==", "Bearer é", "é"):
         assert await statuses(auth, "GET", {"Authorization": login}) == [401]
 
 
 async def test_guesses_at_a_hashed_password_that_come_at_once_wait_as_well() -> None:
-    auth = WebAuthSettings(users=[WebUser(name="h", password=passwords.hash_password("x"))])
+    auth = WebAuthSettings(users=[WebUser(name="h", password=Secret(passwords.hash_password("x")))])
     guesses = [{"Authorization": f"Basic {b64encode(b'h:%d' % n).decode()}"} for n in range(12)]
     answered = await statuses(auth, "GET", *guesses)
     assert answered == [401] * FREE + [429] * (12 - FREE)

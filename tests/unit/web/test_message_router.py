@@ -8,7 +8,7 @@ from email.utils import formatdate
 import pytest
 
 from vimfed.model.records import MAX_RECORD_BYTES
-from vimfed.settings import GatewayUser
+from vimfed.settings import GatewayUser, Secret
 from web.gateway.message_router import (
     MAX_BODY,
     MessageRouterError,
@@ -18,7 +18,7 @@ from web.gateway.message_router import (
     parse_filter,
 )
 
-BOB = GatewayUser(name="bob", password="pässword", subscribe=["secret"])
+BOB = GatewayUser(name="bob", password=Secret("pässword"), subscribe=["secret"])
 
 
 def basic(name: str, password: str) -> dict[str, str]:
