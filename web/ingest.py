@@ -8,7 +8,6 @@ repetitions are recognised by their message ids.
 import asyncio
 import math
 import uuid
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterable
 from itertools import count
 from time import monotonic
@@ -36,8 +35,9 @@ from vimfed.nova.bare_state import (
 )
 from vimfed.nova.states import TASK_STATES, VM_STATES
 from vimfed.settings import Settings
-from web.auth.access import CALLER, EVERYBODY
+from web.auth.caller import CALLER, EVERYBODY
 from web.group_commit import GroupCommit
+from web.http.bounded_map import BoundedMap
 from web.http.errors import ApiError, Problem, Unavailable, json_response
 from web.http.routes import Route, body_of, vim_id_in
 
@@ -147,8 +147,8 @@ class Rates:
 
     def __init__(self, per_second: float) -> None:
         self._per_second = per_second
-        self._debts: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        """By caller: what it owed, and when; the caller who was seen last is the last."""
+        self._debts: BoundedMap[str, tuple[float, float]] = BoundedMap(MAX_CALLERS)
+        """By caller: what it owed, and when."""
 
     def wait(self, caller: str, now: float) -> float:
         """Return the seconds after which ``caller`` may go on: 0 where that is now."""
@@ -157,12 +157,9 @@ class Rates:
     def take(self, caller: str, amount: int, now: float) -> None:
         """Note that ``caller`` took something: a second's worth at once, and more on credit."""
         self._debts[caller] = (self._debt(caller, now) + amount, now)
-        self._debts.move_to_end(caller)
-        if len(self._debts) > MAX_CALLERS:
-            self._debts.popitem(last=False)
 
     def _debt(self, caller: str, now: float) -> float:
-        debt, at = self._debts.get(caller, (0.0, now))
+        debt, at = self._debts.get(caller) or (0.0, now)
         return max(0.0, debt - (now - at) * self._per_second)
 
 

@@ -5,7 +5,7 @@ from aiohttp import web
 
 from streams.worker.worker import StreamWorker
 from vimfed.process.metrics import health_response, metrics_response
-from web.auth.access import CALLER
+from web.auth.caller import CALLER
 from web.http.errors import json_response
 from web.http.routes import Route
 from web.queries.replica import Replica

@@ -12,7 +12,9 @@ from vimfed.process.metrics import Readiness
 from vimfed.process.ports import refuse_port_in_use
 from vimfed.process.tls import tls_context
 from vimfed.settings import Settings
-from web.auth.access import Access, peer_headers, refuse_open_door
+from web.auth.access import Access, refuse_open_door
+from web.auth.backends.kinds import security_schemes
+from web.auth.backends.peer import peer_headers
 from web.dashboard import Dashboard
 from web.http.connections import ConnectionRunner
 from web.http.errors import errors_as_json
@@ -103,5 +105,5 @@ def serve(worker: StreamWorker) -> None:
         documentation := Documentation(worker.settings.web.prefix),
     )
     routes = [route for group in groups for route in group.routes()]
-    documentation.describe(routes)
+    documentation.describe(routes, security_schemes())
     add_routes(server.web_app, routes)

@@ -22,7 +22,7 @@ from streams.subscriptions.filters import (
 from streams.subscriptions.log import SubscriptionLog
 from vimfed.model.times import utc_text
 from vimfed.settings import Settings
-from web.auth.access import CALLER
+from web.auth.caller import CALLER
 from web.http.errors import ApiError, Problem, Unavailable, UnavailableError, json_response
 from web.http.routes import Route, body_of
 

@@ -25,7 +25,7 @@ from vimfed.kafka.topic_checks import specs_of
 from vimfed.kafka.topic_settings import Finding
 from vimfed.settings import DmaapOutput, KeystoneSettings, Settings, VimSettings
 from web.auth.access import refuse_open_door
-from web.auth.keystone import Keystone
+from web.auth.backends.keystone_client import Keystone
 from web.http.errors import UnavailableError
 
 _ERRORS = (

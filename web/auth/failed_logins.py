@@ -1,8 +1,9 @@
 """How long an address must wait after it has failed to log in. Decides, and does nothing."""
 
 import ipaddress
-from collections import OrderedDict
 from typing import NamedTuple
+
+from web.http.bounded_map import BoundedMap
 
 FREE = 5
 """Failures that cost no wait."""
@@ -22,7 +23,7 @@ class FailedLogins:
     """Remembers failures by address; times are monotonic seconds."""
 
     def __init__(self) -> None:
-        self._failures: OrderedDict[str, _Failures] = OrderedDict()
+        self._failures: BoundedMap[str, _Failures] = BoundedMap(MAX_ADDRESSES)
 
     def wait(self, address: str, now: float) -> float:
         """Return how many seconds an address must wait before its next attempt; 0: none."""
@@ -37,9 +38,6 @@ class FailedLogins:
         network = _network(address)
         before = self._recent(network, now)
         self._failures[network] = _Failures(before.number + 1 if before else 1, now)
-        self._failures.move_to_end(network)
-        if len(self._failures) > MAX_ADDRESSES:
-            self._failures.popitem(last=False)
 
     def _recent(self, network: str, now: float) -> _Failures | None:
         failures = self._failures.get(network)

@@ -73,9 +73,9 @@ class Documentation:
         }
         self._assets["start.js"] = (START.encode(), "text/javascript")
 
-    def describe(self, routes: Iterable[Route]) -> None:
-        """Document ``routes``, those that are here among them."""
-        self._document = msgspec.json.encode(document(routes))
+    def describe(self, routes: Iterable[Route], logins: Mapping[str, Schema]) -> None:
+        """Document ``routes``, those that are here among them, and ``logins``: security schemes."""
+        self._document = msgspec.json.encode(document(routes, logins))
 
     def routes(self) -> list[Route]:
         """Return all routes."""
@@ -126,14 +126,20 @@ class Documentation:
         return web.Response(body=body, content_type=media_type, headers=PAGE_HEADERS)
 
 
-def document(routes: Iterable[Route]) -> Schema:
-    """Return the OpenAPI 3.1 document of what others than workers may ask."""
+def document(routes: Iterable[Route], logins: Mapping[str, Schema]) -> Schema:
+    """Return the OpenAPI 3.1 document of what others than workers may ask.
+
+    ``logins`` are the security schemes by name: a request needs one of them, or none where the
+    settings demand no login.
+    """
     told = [route for route in routes if route.role != "peer"]
     schemas = _Schemas(told)
     paths: dict[str, Schema] = {}
     for route in told:
         for number, path in enumerate(route.paths):
             operation = _operation(route, path, number, schemas)
+            if route.role != "anyone":
+                operation["security"] = [{}, *({name: []} for name in logins)]
             paths.setdefault(_template(path), {})[route.method.lower()] = operation
     return {
         "openapi": "3.1.0",
@@ -149,16 +155,7 @@ def document(routes: Iterable[Route]) -> Schema:
         "paths": paths,
         "components": {
             "schemas": schemas.components,
-            "securitySchemes": {
-                "basic": {"type": "http", "scheme": "basic"},
-                "bearer": {"type": "http", "scheme": "bearer"},
-                "keystone": {
-                    "type": "apiKey",
-                    "in": "header",
-                    "name": "X-Auth-Token",
-                    "description": "a token of OpenStack's Keystone",
-                },
-            },
+            "securitySchemes": logins,
         },
     }
 
@@ -176,8 +173,6 @@ DESCRIPTIONS = {
     415: "The body has a `Content-Encoding`.",
     503: "No complete answer is possible now; the header `Retry-After` says when to ask again.",
 }
-SECURITY: list[dict[str, list[str]]] = [{}, {"basic": []}, {"bearer": []}, {"keystone": []}]
-"""Any of these; none where the settings demand no login."""
 
 
 def _operation(route: Route, path: str, number: int, schemas: "_Schemas") -> Schema:
@@ -200,7 +195,6 @@ def _operation(route: Route, path: str, number: int, schemas: "_Schemas") -> Sch
     if text:
         operation["description"] = text
     if route.role != "anyone":
-        operation["security"] = SECURITY
         operation["x-role"] = route.role
     if route.body is not None:
         content = {"application/json": {"schema": schemas.of(route.body)}}

@@ -27,7 +27,7 @@ from vimfed.model.keys import instance_key
 from vimfed.model.records import Phase
 from vimfed.model.times import utc_text
 from vimfed.settings import Settings
-from web.auth.access import CALLER, Caller
+from web.auth.caller import CALLER, Caller
 from web.http.errors import ApiError, Problem, Unavailable, UnavailableError, json_response
 from web.http.fair_share import Budget, FairShare
 from web.http.routes import Route, parse_query, vim_id_in
@@ -65,6 +65,8 @@ SLOW_AFTER = 20.0
 """Seconds without taking anything after which a client is cut off."""
 GRACE = 30.0
 """Seconds that a client which was cut off has to read why."""
+MIN_ASKED_AGAIN = 1.0
+"""Minimum seconds until the login of a client is asked whether it still holds."""
 LOGIN_ENDED = "the login has expired, or was revoked"
 
 HEADERS = {
@@ -289,11 +291,12 @@ class LiveEvents:
             client.next = found
 
     async def _end(self, client: _Client, request: web.Request) -> None:
-        """Return when the client's events end; ask now and then whether a token still holds."""
-        every = max(1.0, self._settings.web.auth.keystone.cache_seconds)
+        """Return when the client's events end; ask now and then whether its login still holds."""
+        holds = client.caller.holds
+        every = None if math.isinf(holds) else max(MIN_ASKED_AGAIN, holds)
         while not client.ended.is_set():
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(None if math.isinf(client.caller.until) else every):
+                async with asyncio.timeout(every):
                     await client.ended.wait()
             if not client.ended.is_set() and not await self._still_admits(request):
                 await self._cut_off(client, LOGIN_ENDED)

@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from streams.worker.worker import StreamWorker
-from web.auth.access import CALLER
+from web.auth.caller import CALLER
 from web.http.errors import ApiError, Problem, Unavailable, UnavailableError, json_response
 from web.http.routes import Route, body_of, parse_query, vim_id_in
 from web.queries.gather import Gather, Question

@@ -24,10 +24,12 @@ from vimfed.settings import (
     WebUser,
 )
 from web.auth import passwords
-from web.auth.access import Access, Caller, caller_of, is_loopback, refuse_open_door
+from web.auth.access import Access, is_loopback, refuse_open_door
+from web.auth.backends.keystone import caller_of
+from web.auth.backends.keystone_client import Keystone as KeystoneClient
+from web.auth.backends.keystone_client import TokenOwner
+from web.auth.caller import Caller
 from web.auth.failed_logins import FREE, MAX_ADDRESSES, MAX_PAUSE, FailedLogins
-from web.auth.keystone import Keystone as KeystoneClient
-from web.auth.keystone import TokenOwner
 from web.http.errors import UnavailableError, errors_as_json, json_response
 from web.http.routes import Route, add_routes
 

@@ -14,7 +14,7 @@ async def answer(_request: web.Request) -> web.Response:
 
 def told(role: Role) -> set[str]:
     route = Route(method="GET", paths=("/x",), handler=answer, role=role, answers={200: None})
-    return set(document([route])["paths"]["/x"]["get"]["responses"])
+    return set(document([route], {})["paths"]["/x"]["get"]["responses"])
 
 
 def test_what_needs_a_login_may_also_be_refused_for_now() -> None:

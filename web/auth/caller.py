@@ -1,0 +1,40 @@
+"""Who calls: what a login makes of a request, and what routes ask."""
+
+import fnmatch
+import math
+from collections.abc import Sequence
+
+import msgspec
+from aiohttp import web
+
+from web.http.routes import Role
+
+
+class Caller(msgspec.Struct, frozen=True, kw_only=True):
+    """Who calls."""
+
+    name: str
+    role: Role
+    clouds: tuple[str, ...] = ()
+    """Patterns of the vim_ids that it may see; empty: all."""
+    until: float = math.inf
+    """When the login ends, in seconds since 1970."""
+    holds: float = math.inf
+    """Seconds for which a login's word on it holds; then the login is asked again."""
+
+    def may_see(self, vim_id: str) -> bool:
+        """Return whether it may see a cloud, and what is in it."""
+        return not self.clouds or any(
+            fnmatch.fnmatchcase(vim_id, pattern) for pattern in self.clouds
+        )
+
+    def may_see_all(self, vim_ids: Sequence[str]) -> bool:
+        """Return whether it may see all of these clouds; none means every cloud there is."""
+        return not self.clouds or (bool(vim_ids) and all(map(self.may_see, vim_ids)))
+
+
+CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
+"""Of a request: who calls."""
+EVERYBODY = Caller(name="everybody", role="admin")
+NOBODY = Caller(name="nobody", role="anyone")
+PEER = Caller(name="peer", role="peer")
