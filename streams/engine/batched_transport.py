@@ -479,19 +479,19 @@ class BatchedConsumer(driver.Consumer):
         """Return whether a fetch that begins at ``offset`` continues what was delivered.
 
         A fetch that was begun where we are skips only what is not there any more (compaction,
-        retention). One that was begun elsewhere may be older than a seek: it is read again once,
-        and is right when it is the same again.
+        retention). One that was begun elsewhere is older than a seek, and is read again. Where
+        nobody knows where it was begun, it is right when it is the same again.
         """
         expected = self._expected.get(tp)
         if expected is None:
             return False  # a partition is read only from where a seek has put us
         if expected in (offset, begun_at):
             return True
-        if self._reread.get(tp) == (expected, offset):
+        if begun_at is None and self._reread.get(tp) == (expected, offset):
             return True
         self._reread[tp] = (expected, offset)
         LOG.info("%s-%s: expected %s, got %s: reading again", *tp, expected, offset)
-        await self._thread.seek_wait({tp: expected})
+        await self.seek_wait({tp: expected})
         return False
 
     # -- what cannot be read any more
@@ -613,31 +613,28 @@ class BatchedConsumer(driver.Consumer):
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Seek to the committed offsets, and to the beginning where nothing was committed.
 
-        Upstream leaves a partition that was never committed, or at 0, wherever the fetcher is.
-        Where we begin is committed: what comes from now on, and expires before it is read, was
-        ours to read.
+        What is in flight is forgotten: it is read again. Where we begin is committed: what comes
+        from now on, and expires before it is read, was ours to read.
+
+        Upstream leaves a partition that was never committed, or at 0, wherever the fetcher is. It
+        also fetches while aiokafka asks for the offset of one partition after the other, and moves
+        on those that have been sought already. So all are sought once more, at one time.
         """
         committed = await super().seek_to_committed()
-        self.handed_out.clear()
-        sources = {ensure_TP(tp) for tp in self.assignment() if tp.topic in self.sources}
-        positions = {ensure_TP(tp): -1 if at is None else at for tp, at in committed.items()}
-        fresh = {tp for tp in sources if positions.get(tp, -1) < 0}
-        self._expected.update({tp: positions[tp] for tp in sources - fresh})
-        begins = {tp: 0 for tp in sources - fresh if positions[tp] == 0}
-        if fresh:
-            earliest = await self.earliest_offsets(*fresh)
-            new = {ensure_TP(tp): offset or 0 for tp, offset in earliest.items()}
-            for tp, offset in new.items():
-                self._in_flight[tp].append(_without_records(offset, offset))
-            begins.update(new)
-        if begins:
-            await self.seek_wait(begins)
-        return committed
-
-    async def perform_seek(self) -> None:
-        """Forget what is in flight: it is read again from the committed offsets."""
         self._in_flight.clear()
-        await super().perform_seek()
+        positions = {ensure_TP(tp): at for tp, at in committed.items()}
+        # What was assigned after we asked is sought by who has it assigned.
+        assigned = positions.keys() & map(ensure_TP, self.assignment())
+        sources = {tp: positions[tp] for tp in assigned if tp.topic in self.sources}
+        known = {tp: at for tp, at in sources.items() if at is not None and at >= 0}
+        fresh = sources.keys() - known.keys()
+        self._expected.update(known)
+        earliest = await self.earliest_offsets(*fresh) if fresh else {}
+        begins = {ensure_TP(tp): offset or 0 for tp, offset in earliest.items()}
+        for tp, offset in begins.items():
+            self._in_flight[tp].append(_without_records(offset, offset))
+        await self.seek_wait({**known, **begins})
+        return committed
 
     async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
         """Seek, and expect what we sought."""
@@ -662,6 +659,7 @@ class BatchedConsumer(driver.Consumer):
         self._revoking = False
         self._in_flight.clear()
         self._expected.clear()
+        self._reread.clear()
         await super().on_partitions_assigned(assigned, generation_id)
 
 

@@ -187,6 +187,50 @@ async def test_what_was_fetched_before_a_seek_is_read_again_from_where_it_should
     assert await consumer._is_next(PARTITION, 100)
 
 
+async def test_what_was_fetched_while_committed_offsets_were_sought_is_read_again(
+    consumer: BatchedConsumer, sought: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = TP(SOURCE, 4)
+    monkeypatch.setattr(consumer, "assignment", lambda: {PARTITION, other})
+    message, batch = deliver(consumer, 20, 29)
+
+    async def seek_to_committed() -> dict[TP, int]:
+        # The first partition has been sought, and the second one's offset is not there yet.
+        consumer.handed_out[PARTITION] = 30
+        await consumer._is_next(PARTITION, 10, begun_at=10)
+        finish(consumer, message, batch)
+        return {PARTITION: 10, other: 5}
+
+    monkeypatch.setattr(consumer._thread, "seek_to_committed", seek_to_committed)
+    await consumer.perform_seek()
+    assert sought[-1] == {PARTITION: 10, other: 5}
+    assert consumer.undone(PARTITION) == 10
+    assert committable(consumer) == {}, "what is read again is committed when it is done again"
+
+
+async def test_a_partition_assigned_while_committed_offsets_were_asked_for_is_not_read_from_0(
+    consumer: BatchedConsumer, sought: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consumer, "assignment", lambda: {PARTITION, TP(SOURCE, 4)})
+    monkeypatch.setattr(consumer, "earliest_offsets", None)
+
+    async def seek_to_committed() -> dict[TP, int]:
+        return {PARTITION: 10}
+
+    monkeypatch.setattr(consumer._thread, "seek_to_committed", seek_to_committed)
+    await consumer.perform_seek()
+    assert sought == [{PARTITION: 10}]
+
+
+async def test_no_hole_is_real_before_where_the_fetch_was_begun(
+    consumer: BatchedConsumer, sought: list[Any]
+) -> None:
+    await consumer.seek_wait({PARTITION: 100})
+    for _again in range(2):
+        assert not await consumer._is_next(PARTITION, 120, begun_at=120)
+    assert await consumer._is_next(PARTITION, 120, begun_at=100)
+
+
 async def test_a_hole_that_is_there_again_is_real(
     consumer: BatchedConsumer, sought: list[Any]
 ) -> None:
