@@ -23,15 +23,18 @@ from vimfed.settings import SettingsError, WebSettings
 from web.auth.backends.kinds import HEADERS, LOGINS, challenges
 from web.auth.backends.login import Attempt, given_to
 from web.auth.caller import CALLER, EVERYBODY, NOBODY, Caller
-from web.auth.failed_logins import FailedLogins
+from web.auth.failed_logins import FailedLogins, network_of
 from web.http.bounded_map import BoundedMap
 from web.http.errors import ApiError, UnavailableError
 from web.http.routes import Role, route_of, vim_id_in
+from web.http.turns import Turns
 
 LOG = logging.getLogger(__name__)
 
 MAX_KNOWN = 2000
 """Logins that are remembered."""
+MAX_AT_ONCE = 10
+"""Attempts of one address that are looked at, at once; Keystone is asked about 50 in all."""
 
 _GRANTS: dict[Role, frozenset[Role]] = {
     "anyone": frozenset({"anyone"}),
@@ -88,6 +91,10 @@ class _Known(NamedTuple):
     """Seconds since 1970; then it is checked again."""
 
 
+class NotAcceptedError(ApiError):
+    """A login that is looked at, and is none, or no more."""
+
+
 class Access:
     """Finds out who calls; see :attr:`check`."""
 
@@ -96,6 +103,7 @@ class Access:
         self._own_name = _host_name(settings.canonical_url.partition("://")[2])
         self._allowed = AllowedHosts(settings.allowed_hosts)
         self._failed = FailedLogins()
+        self._turns = Turns(MAX_AT_ONCE)
         self._logins = [login(auth) for login in LOGINS]
         self._challenges = challenges(self._logins)
         self._known: BoundedMap[bytes, _Known] = BoundedMap(MAX_KNOWN)
@@ -137,9 +145,9 @@ class Access:
         """
         try:
             return await self._logged_in(request) == request[CALLER]
-        except ApiError as error:
-            return error.status != 401
-        except UnavailableError:
+        except NotAcceptedError:
+            return False
+        except (ApiError, UnavailableError):
             return True
 
     async def _admitted(self, request: web.Request, role: Role) -> Caller:
@@ -151,7 +159,11 @@ class Access:
         caller = await self._logged_in(request)
         if caller is None:
             if role != "anyone":
-                raise self._refusal("log in: this needs a user or a token")
+                raise ApiError(
+                    401,
+                    "log in: this needs a user or a token",
+                    {"WWW-Authenticate": self._challenges},
+                )
             return NOBODY
         if role not in _GRANTS[caller.role]:
             raise ApiError(403, f"{caller.name} has the role {caller.role}, this needs {role}")
@@ -186,19 +198,39 @@ class Access:
         fingerprint = hmac.new(
             self._key, f"{header} {value}".encode(errors="surrogateescape"), hashlib.sha256
         ).digest()
-        known = self._known.get(fingerprint)
-        if known is not None and time.time() < known.until:
-            return known.caller
+        caller = self._known_caller(fingerprint)
+        if caller is not None:
+            return caller
         address = request.remote or ""
-        self._check_wait(address)
-        who, caller = await self._attempt(header, value, address)
-        if caller is None:
-            self._failed.note(address, time.monotonic())
-            LOG.warning("login failed: %s from %s at %s", who, address, request.path[:100])
-            raise self._refusal("this login is not accepted")
-        until = min(time.time() + caller.holds, caller.until)
-        self._known[fingerprint] = _Known(caller, until)
-        return caller
+        if self._known.get(fingerprint) is not None:  # who was valid has a turn of its own
+            return await self._look(header, value, fingerprint, request)
+        async with self._turns.turn(network_of(address)):
+            caller = self._known_caller(fingerprint)  # by one who asked the same at once
+            return caller or await self._look(header, value, fingerprint, request)
+
+    def _known_caller(self, fingerprint: bytes) -> Caller | None:
+        known = self._known.get(fingerprint)
+        return known.caller if known is not None and time.time() < known.until else None
+
+    async def _look(
+        self, header: str, value: str, fingerprint: bytes, request: web.Request
+    ) -> Caller:
+        """Return whose login it is. Raises NotAcceptedError, ApiError (429)."""
+        address = request.remote or ""
+        who, caller, account = await self._attempt(header, value, address)
+        if caller is not None:
+            until = min(time.time() + caller.holds, caller.until)
+            self._known[fingerprint] = _Known(caller, until)
+            return caller
+        now = time.monotonic()
+        wait = math.ceil(self._failed.wait(address, now))
+        self._failed.note(address, now, account)
+        if wait:
+            raise NotAcceptedError(429, *_too_many(wait))
+        LOG.warning("login failed: %s from %s at %s", who, address, request.path[:100])
+        raise NotAcceptedError(
+            401, "this login is not accepted", {"WWW-Authenticate": self._challenges}
+        )
 
     async def _attempt(self, header: str, value: str, address: str) -> Attempt:
         """Ask each login for which a header is, until one accepts it."""
@@ -206,23 +238,22 @@ class Access:
         for login in self._logins:
             given = given_to(login, header, value)
             if given is not None:
-                attempt = await login.attempt(given, partial(self._check_wait, address))
+                attempt = await login.attempt(given, partial(self._check_guess, address))
             if attempt.caller is not None:
                 break
         return attempt
 
-    def _check_wait(self, address: str) -> None:
-        """Raise ApiError (429) while an address must wait before its next attempt."""
-        wait = math.ceil(self._failed.wait(address, time.monotonic()))
+    def _check_guess(self, address: str, account: str) -> None:
+        """Raise ApiError (429) while an address must wait before it guesses at an account."""
+        wait = math.ceil(self._failed.wait_to_guess(address, account, time.monotonic()))
         if wait:
-            raise ApiError(
-                429,
-                f"too many logins from this address have failed: try again in {wait} s",
-                {"Retry-After": str(wait)},
-            )
+            raise ApiError(429, *_too_many(wait))
 
-    def _refusal(self, error: str) -> ApiError:
-        return ApiError(401, error, {"WWW-Authenticate": self._challenges})
+
+def _too_many(wait: int) -> tuple[str, dict[str, str]]:
+    """Return what is said of too many failures, and the headers."""
+    text = f"too many logins from this address have failed: try again in {wait} s"
+    return text, {"Retry-After": str(wait)}
 
 
 def _is_of_another_site(request: web.Request, allowed: AllowedHosts) -> bool:

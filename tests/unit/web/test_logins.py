@@ -37,7 +37,7 @@ class WordLogin(Login):
     def __init__(self, auth: WebAuthSettings) -> None:
         self.challenge = "Word"
 
-    async def attempt(self, given: str, may_try: Callable[[], None]) -> Attempt:
+    async def attempt(self, given: str, may_guess: Callable[[str], None]) -> Attempt:
         self.asked.append(given)
         caller = Caller(name="w", role="reader", holds=0.1)
         return Attempt("a word", caller if given in self.words else None)

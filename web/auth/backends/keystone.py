@@ -38,7 +38,7 @@ class KeystoneLogin(Login):
         async with self._client.connected() as self._client.session:
             yield
 
-    async def attempt(self, given: str, may_try: Callable[[], None]) -> Attempt:
+    async def attempt(self, given: str, may_guess: Callable[[str], None]) -> Attempt:
         """Ask Keystone."""
         owner = await self._client.owner_of(given) if self._client and given else None
         return Attempt("a Keystone token", caller_of(owner, self._settings) if owner else None)

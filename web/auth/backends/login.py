@@ -17,6 +17,8 @@ class Attempt(NamedTuple):
     """Who tries, for the log; never what was given."""
     caller: Caller | None
     """None where the login is not accepted. It says how long it holds."""
+    account: str = ""
+    """The name at which a guess was made; empty: what was given cannot be guessed."""
 
 
 class Login(Protocol):
@@ -37,11 +39,11 @@ class Login(Protocol):
         """Return what is open while the server runs: connections to others."""
         return nullcontext()
 
-    async def attempt(self, given: str, may_try: Callable[[], None]) -> Attempt:
+    async def attempt(self, given: str, may_guess: Callable[[str], None]) -> Attempt:
         """Return whose login ``given`` is.
 
-        Where others may have failed while it waited, it calls ``may_try``, which raises ApiError
-        (429). Raises UnavailableError where that cannot be told now.
+        One whose secrets can be guessed calls ``may_guess`` with the account's name before it looks
+        at what was given: it raises ApiError (429). Raises UnavailableError where it cannot tell.
         """
         raise NotImplementedError
 

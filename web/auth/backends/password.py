@@ -32,21 +32,23 @@ class PasswordLogin(Login):
         self._waiting = 0
         self.challenge = f'Basic {REALM}, charset="UTF-8"' if self._users else ""
 
-    async def attempt(self, given: str, may_try: Callable[[], None]) -> Attempt:
+    async def attempt(self, given: str, may_guess: Callable[[str], None]) -> Attempt:
         """Compare with the password of the user that is named."""
         try:
             name, colon, password = base64.b64decode(given, validate=True).decode().partition(":")
         except ValueError:  # neither base64 nor, in it, UTF-8
             return Attempt("malformed credentials", None)
+        guess = partial(may_guess, name)
+        guess()
         user = self._users.get(name)
         # The answer to an unknown name takes as long as that to a known one.
-        matches = await self._matches(password, self._passwords[name if user else ""], may_try)
+        matches = await self._matches(password, self._passwords[name if user else ""], guess)
         if user is None:
             # An unknown name may be a password that was typed into the wrong field.
-            return Attempt("an unknown user", None)
-        return Attempt(f"user {user.name!r}", caller_for(user) if colon and matches else None)
+            return Attempt("an unknown user", None, name)
+        return Attempt(f"user {name!r}", caller_for(user) if colon and matches else None, name)
 
-    async def _matches(self, given: str, password: str, may_try: Callable[[], None]) -> bool:
+    async def _matches(self, given: str, password: str, guess: Callable[[], None]) -> bool:
         if not passwords.is_hash(password):
             return passwords.matches(given, password)
         if self._waiting >= MAX_HASHING:
@@ -54,7 +56,7 @@ class PasswordLogin(Login):
         self._waiting += 1
         try:
             async with self._hashing:
-                may_try()
+                guess()  # others may have failed while this one waited
                 check = partial(passwords.matches, given, password)
                 return await asyncio.get_running_loop().run_in_executor(None, check)
         finally:

@@ -16,7 +16,7 @@ class PeerLogin(Login):
     def __init__(self, auth: WebAuthSettings) -> None:
         self._secret = auth.peer_secret
 
-    async def attempt(self, given: str, may_try: Callable[[], None]) -> Attempt:
+    async def attempt(self, given: str, may_guess: Callable[[str], None]) -> Attempt:
         """Compare with the secret."""
         is_peer = bool(self._secret) and passwords.same(given, self._secret.reveal())
         return Attempt("a bearer token", PEER if is_peer else None)

@@ -20,7 +20,7 @@ class TokenLogin(Login):
         self._users = [user for user in auth.users if user.token]
         self.challenge = CHALLENGE if self._users else ""
 
-    async def attempt(self, given: str, may_try: Callable[[], None]) -> Attempt:
+    async def attempt(self, given: str, may_guess: Callable[[str], None]) -> Attempt:
         """Compare with each token, whichever it is: time tells nothing."""
         found = None
         for user in self._users:
