@@ -1,6 +1,5 @@
 """A stream worker with its HTTP API: what ``vimfed worker`` runs."""
 
-import resource
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -8,6 +7,7 @@ from aiohttp import web
 
 from streams.engine.apps import web_server_of
 from streams.worker.worker import StreamWorker
+from vimfed.process.connections import ConnectionRunner, allow_many_connections
 from vimfed.process.metrics import Readiness
 from vimfed.process.ports import refuse_port_in_use
 from vimfed.process.tls import tls_context
@@ -16,7 +16,6 @@ from web.auth.access import Access, refuse_open_door
 from web.auth.backends.kinds import security_schemes
 from web.auth.backends.peer import peer_headers
 from web.dashboard import Dashboard
-from web.http.connections import ConnectionRunner
 from web.http.errors import errors_as_json
 from web.http.fair_share import FairShare
 from web.http.openapi import Documentation
@@ -30,8 +29,6 @@ from web.queries.queries import Queries
 from web.queries.replica import Replica
 from web.subscriptions import Subscriptions
 from web.workers import Workers
-
-MAX_FILES = 65_536
 
 
 def run(settings: Settings) -> int:
@@ -47,14 +44,6 @@ def run(settings: Settings) -> int:
     worker = StreamWorker(settings)
     serve(worker)
     return worker.run()
-
-
-def allow_many_connections() -> None:
-    """Raise the limit of open files: the usual 1024 are fewer than the clients that we allow."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY:
-        most = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
 def serve(worker: StreamWorker) -> None:

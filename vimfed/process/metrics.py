@@ -22,6 +22,8 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from vimfed.process.connections import ConnectionRunner
+
 DELAY_BUCKETS = (
     0.01,
     0.025,
@@ -38,6 +40,8 @@ DELAY_BUCKETS = (
     3600.0,
     86400.0,
 )
+MAX_CONNECTIONS = 200
+"""Connections to a monitoring endpoint: fewer than the files that a process may open."""
 Check = Callable[[], dict[str, str]]
 """Returns what is wrong: the part's name and why; empty when all is well."""
 
@@ -126,7 +130,7 @@ class MonitoringServer:
         app.add_routes(
             [web.get("/metrics", metrics), web.get("/healthz", live), web.get("/readyz", ready)]
         )
-        self._runner = web.AppRunner(app, access_log=None)
+        self._runner = ConnectionRunner(app, MAX_CONNECTIONS)
         await self._runner.setup()
         await web.TCPSite(self._runner, host, port).start()
         bound: int = self._runner.addresses[0][1]

@@ -19,11 +19,12 @@ from typing import NamedTuple
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from vimfed.process.neighbours import network_of
 from vimfed.settings import SettingsError, WebSettings
 from web.auth.backends.kinds import HEADERS, LOGINS, challenges
 from web.auth.backends.login import Attempt, given_to
 from web.auth.caller import CALLER, EVERYBODY, NOBODY, Caller
-from web.auth.failed_logins import FailedLogins, network_of
+from web.auth.failed_logins import FailedLogins
 from web.http.bounded_map import BoundedMap
 from web.http.errors import ApiError, UnavailableError
 from web.http.routes import Role, route_of, vim_id_in

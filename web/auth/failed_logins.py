@@ -6,9 +6,9 @@ who guesses must wait: an answer would be what a guesser wants.
 """
 
 import hashlib
-import ipaddress
 from typing import NamedTuple
 
+from vimfed.process.neighbours import network_of
 from web.http.bounded_map import BoundedMap
 
 FREE = 5
@@ -78,16 +78,3 @@ class FailedLogins:
 
 def _digest(account: str) -> bytes:
     return hashlib.sha256(account.encode(errors="surrogateescape")).digest()
-
-
-def network_of(address: str) -> str:
-    """Return what one client can have to itself: an IPv4 address, or a /48 of IPv6."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv6Address):
-        if parsed.ipv4_mapped is not None:
-            return str(parsed.ipv4_mapped)
-        return str(ipaddress.ip_network((parsed, 48), strict=False))
-    return str(parsed)

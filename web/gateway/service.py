@@ -39,6 +39,7 @@ from vimfed.kafka.partitions import partition_of
 from vimfed.kafka.renewed_producer import RenewedProducer
 from vimfed.kafka.topic_checks import ensure_topic
 from vimfed.kafka.topics import TopicSpec, topic_specs
+from vimfed.process.connections import ConnectionRunner, allow_many_connections
 from vimfed.process.metrics import Readiness, health_response, metrics_response, new_registry
 from vimfed.settings import KafkaSettings, Settings
 from web.gateway.message_router import (
@@ -395,6 +396,7 @@ def gateway_cluster(settings: Settings) -> KafkaSettings:
 
 def run(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code. Raises OperatorError."""
+    allow_many_connections()
     asyncio.run(_serve(settings))
     return 0
 
@@ -409,7 +411,7 @@ async def _serve(settings: Settings) -> None:
         await gateway.start()
     except KafkaError as error:
         raise OperatorError(f"gateway: Kafka does not answer: {error}") from None
-    runner = web.AppRunner(gateway.application(), access_log=None, shutdown_timeout=5.0)
+    runner = ConnectionRunner(gateway.application(), shutdown_timeout=5.0)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import math
 import time
+from collections import Counter as Counted
 from collections.abc import Awaitable, Callable, Hashable
 from datetime import UTC, datetime
 from socket import SO_SNDBUF, SOL_SOCKET
@@ -26,8 +27,9 @@ from vimfed.kafka.partitions import partition_of
 from vimfed.model.keys import instance_key
 from vimfed.model.records import Phase
 from vimfed.model.times import utc_text
+from vimfed.process.neighbours import network_of
 from vimfed.settings import Settings
-from web.auth.caller import CALLER, Caller
+from web.auth.caller import CALLER, EVERYBODY, Caller
 from web.http.errors import ApiError, Problem, Unavailable, UnavailableError, json_response
 from web.http.fair_share import Budget, FairShare
 from web.http.routes import Route, parse_query, vim_id_in
@@ -67,6 +69,7 @@ GRACE = 30.0
 """Seconds that a client which was cut off has to read why."""
 MIN_ASKED_AGAIN = 1.0
 """Minimum seconds until the login of a client is asked whether it still holds."""
+SHARED = "others want to follow, too, and this caller has more clients than they (web.live_clients)"
 LOGIN_ENDED = "the login has expired, or was revoked"
 
 HEADERS = {
@@ -122,6 +125,7 @@ class _Client:
         transport: asyncio.Transport,
         subscription: Subscription,
         caller: Caller,
+        who: str,
     ) -> None:
         self.response = response
         self.transport = transport
@@ -129,6 +133,8 @@ class _Client:
         """Whoever has the same is told the same."""
         self._matcher = Matcher(subscription)
         self.caller = caller
+        self.who = who
+        """Whose share of the clients it is of: the caller's name; without a login, its address."""
         self.next: int | None = None
         """Number of the ring's entry that comes next; None until the client has been greeted."""
         self.sent_at = time.monotonic()
@@ -252,12 +258,12 @@ class LiveEvents:
         transport = request.transport
         if transport is None or transport.is_closing():
             return response  # the client has gone
-        if len(self._clients) >= self._most:
-            raise UnavailableError(f"{self._most} clients follow already (web.live_clients)")
+        who = network_of(request.remote or "") if caller is EVERYBODY else caller.name
+        await self._make_room(who)
         response.force_close()
         transport.set_write_buffer_limits(NEVER_PAUSE)
         transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_SNDBUF, SEND_BUFFER)
-        client = _Client(response, transport, _subscription(parameters), caller)
+        client = _Client(response, transport, _subscription(parameters), caller, who)
         self._clients[client] = None
         try:
             await response.prepare(request)
@@ -270,6 +276,26 @@ class LiveEvents:
             # Closing waits until all is read, which may be never.
             asyncio.get_running_loop().call_later(GRACE, transport.abort)
         return response
+
+    async def _make_room(self, who: str) -> None:
+        """Return when one more may follow: the newest of those who have more than ``who`` may go.
+
+        Raises UnavailableError.
+        """
+        if len(self._clients) < self._most:
+            return
+        following = [client for client in self._clients if not client.ended.is_set()]
+        if len(following) < self._most:
+            return
+        shares = Counted(client.who for client in following)
+        if shares:
+            crowd, most = shares.most_common(1)[0]
+            if most > shares[who] + 1:
+                newest = next(each for each in reversed(following) if each.who == crowd)
+                with contextlib.suppress(OSError):
+                    await self._cut_off(newest, SHARED)
+                return
+        raise UnavailableError(f"{self._most} clients follow already (web.live_clients)")
 
     async def _catch_up(self, place: str | None) -> None:
         """Return once all has been read that precedes ``place``, or that takes too long."""
@@ -430,6 +456,8 @@ class LiveEvents:
         await client.send(_told("resync", reason) + _place(ring, ring.next))
 
     async def _cut_off(self, client: _Client, reason: str) -> None:
+        if client.ended.is_set():
+            return  # its login ended while it was asked whether it holds
         LOG.info("the live events of %s end: %s", client.caller.name, reason)
         client.ended.set()
         await client.send(_told("cut", reason) + b"\n")

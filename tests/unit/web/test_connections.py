@@ -6,9 +6,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
+from prometheus_client import CollectorRegistry
 
-from web.http import connections, routes
-from web.http.connections import ConnectionRunner
+from vimfed.process import connections
+from vimfed.process.connections import ConnectionRunner
+from vimfed.process.metrics import MonitoringServer
+from web.http import routes
 from web.http.errors import Problem, errors_as_json
 from web.http.routes import Route, add_routes
 
@@ -136,3 +139,64 @@ async def test_one_connection_too_many_is_told_so(port: int) -> None:
     async with connection(port) as (reader, writer):
         writer.write(ASK)
         assert (await reader.readuntil(b"small")).startswith(b"HTTP/1.1 200")
+
+
+async def test_a_connection_on_which_nothing_comes_is_closed(port: int) -> None:
+    async with connection(port) as (reader, _writer):
+        assert await all_of(reader) == b""
+
+
+@contextlib.asynccontextmanager
+async def held(port: int, count: int, address: str = "127.0.0.1") -> AsyncIterator[None]:
+    """Hold silent connections from an address."""
+    writers = [
+        (await asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0)))[1]
+        for _ in range(count)
+    ]
+    try:
+        yield
+    finally:
+        for writer in writers:
+            writer.close()
+
+
+async def test_silent_connections_give_way_to_who_asks(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "HEAD_TIMEOUT", 60.0)
+    async with held(port, 3), held(port, 10, "127.0.0.2"):
+        for _ in range(5):
+            async with connection(port) as (reader, writer):
+                writer.write(ASK)
+                assert (await reader.readuntil(b"small")).startswith(b"HTTP/1.1 200")
+
+
+async def test_one_address_does_not_take_all_connections(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "MAX_PER_NEIGHBOUR", 2)
+    async with contextlib.AsyncExitStack() as stack:
+        answers = []
+        for _ in range(3):  # they ask, and stay
+            reader, writer = await stack.enter_async_context(connection(port))
+            writer.write(ASK)
+            answers.append((await reader.readline())[:12])
+        assert answers == [b"HTTP/1.1 200", b"HTTP/1.1 200", b"HTTP/1.1 503"]
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", port, local_addr=("127.0.0.2", 0)
+        )
+        writer.write(ASK)
+        assert (await reader.readuntil(b"small")).startswith(b"HTTP/1.1 200")
+        writer.close()
+
+
+async def test_the_ports_of_bridge_and_publisher_have_the_same_limits(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = MonitoringServer(CollectorRegistry(), live=dict, ready=dict)
+    monitored = await server.start("127.0.0.1", 0)
+    for sent in (b"", b"GET /healthz HTTP/1.1\r\nX: "):
+        async with connection(monitored) as (reader, writer):
+            writer.write(sent)
+            assert await all_of(reader) == b""
+    await server.close()

@@ -1,6 +1,7 @@
 """Live events of a worker that is slower than its clients."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from tests.support.server_sent import event_stream
 from tests.unit.web.test_event_ring import entry
-from vimfed.settings import KafkaSettings, Settings
+from vimfed.settings import KafkaSettings, Settings, WebSettings
 from web.auth.access import Access
 from web.http.errors import errors_as_json
 from web.http.fair_share import FairShare
@@ -20,6 +21,8 @@ from web.http.routes import add_routes
 from web.live import live
 from web.live.event_ring import EventRing
 from web.live.live import LiveEvents
+
+LIVE_CLIENTS = 3
 
 
 class LateTail:
@@ -49,7 +52,9 @@ async def events_url(tail: LateTail, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
         yield tail
 
     monkeypatch.setattr(live, "followed", followed)
-    settings = Settings(kafka=KafkaSettings(partitions=1))
+    settings = Settings(
+        kafka=KafkaSettings(partitions=1), web=WebSettings(live_clients=LIVE_CLIENTS)
+    )
     access = Access(settings.web)
     events = LiveEvents(
         settings, CollectorRegistry(), FairShare(lambda: False), access.still_admits
@@ -59,6 +64,28 @@ async def events_url(tail: LateTail, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
     app.on_shutdown.append(events.stop)
     async with TestClient(TestServer(app)) as client:
         yield str(client.make_url(f"{settings.web.prefix}/v1/events"))
+
+
+async def test_a_caller_with_more_clients_than_others_gives_its_newest_place_to_them(
+    tail: LateTail, events_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tail.may_follow.set()
+    connectors = [aiohttp.TCPConnector(local_addr=(f"127.0.0.{n}", 0)) for n in (1, 2)]
+    async with (
+        aiohttp.ClientSession(connector=connectors[0]) as greedy,
+        aiohttp.ClientSession(connector=connectors[1]) as other,
+        contextlib.AsyncExitStack() as stack,
+    ):
+        held = [
+            await stack.enter_async_context(event_stream(greedy, events_url))
+            for _ in range(LIVE_CLIENTS)
+        ]
+        async with greedy.get(events_url) as answer:
+            assert answer.status == 503
+        await stack.enter_async_context(event_stream(other, events_url))
+        assert (await held[-1].next()).event == "cut"
+        async with greedy.get(events_url) as answer:
+            assert answer.status == 503
 
 
 async def test_a_client_of_a_worker_that_read_faster_waits_and_misses_nothing(

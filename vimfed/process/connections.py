@@ -1,11 +1,14 @@
 """Limits of connections that aiohttp's server does not have: how many, and how slow.
 
-aiohttp 3.14 waits for the rest of a request's head, and until a client takes its answer, as long as
-they like. What is malformed below HTTP it answers as text, and logs with a traceback.
+Every HTTP server of the job runs so: the workers', the gateway's, those of bridges and publishers.
+aiohttp 3.14 waits for the first byte of a connection, for the rest of a request's head, and until a
+client takes its answer, as long as they like. What is malformed below HTTP it answers as text, and
+logs with a traceback.
 """
 
 import asyncio
 import logging
+import resource
 from typing import Any
 
 import msgspec
@@ -13,19 +16,22 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_request import BaseRequest
 
-from web.http.errors import Problem, json_response
+from vimfed.process.neighbours import network_of
 
 LOG = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 5000
+MAX_PER_NEIGHBOUR = 4000
+"""Maximum of one address, or /48 of IPv6: its neighbours have the others."""
 KEEP_ALIVE = 75.0
 """Seconds that a connection may be idle: longer than proxies in front of it keep theirs."""
 HEAD_TIMEOUT = 10.0
-"""Seconds from the first bytes of a request's head to its last."""
+"""Seconds until a connection's first byte, and from a head's first byte to its last."""
+MAX_FILES = 65_536
 SEND_TIMEOUT = 30.0
 """Seconds that a client may take for the end of an answer: a stream has limits of its own."""
 
-_TOO_MANY = msgspec.json.encode(Problem(error="too many connections; try again"))
+_TOO_MANY = msgspec.json.encode({"error": "too many connections; try again"})
 _REFUSAL = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 2\r\n"
     b"Connection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(_TOO_MANY), _TOO_MANY)
@@ -36,9 +42,21 @@ class Connection(RequestHandler):
     """One client's connection."""
 
     _head_timer: asyncio.TimerHandle | None = None
+    is_silent = True
+    """Whether nothing has come yet."""
+    neighbour = ""
+    """Whose it is (vimfed/process/neighbours.py)."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin; the first byte must come in time."""
+        super().connection_made(transport)
+        self._head_timer = self._loop.call_later(HEAD_TIMEOUT, self.force_close)
 
     def data_received(self, data: bytes) -> None:
         """Take what has arrived; a head that has begun must end in time."""
+        if self.is_silent:
+            self.is_silent = False
+            self._stop_head_timer()
         super().data_received(data)
         waits_for_head = self._waiter is not None and not self._waiter.done()
         if not waits_for_head:
@@ -62,7 +80,7 @@ class Connection(RequestHandler):
         """Send the rest of an answer; who does not take it in time is cut off."""
         if isinstance(resp, web.HTTPException):
             # Of what comes before the handlers of errors: an expectation that is not understood.
-            resp = json_response(Problem(error=resp.reason), resp.status)
+            resp = _problem(resp.reason, resp.status)
         try:
             async with asyncio.timeout(SEND_TIMEOUT):
                 return await super().finish_response(request, resp, start_time)
@@ -84,30 +102,72 @@ class Connection(RequestHandler):
             return super().handle_error(request, status, exc, message)
         LOG.debug("malformed request from %s: %r", request.remote, exc)
         text = " ".join((message or "").split()) or "malformed"
-        response = json_response(Problem(error=f"this is no HTTP request: {text}"), status)
+        response = _problem(f"this is no HTTP request: {text}", status)
         response.force_close()
         return response
 
 
+def _problem(text: str, status: int) -> web.Response:
+    body = msgspec.json.encode({"error": text})
+    return web.Response(body=body, status=status, content_type="application/json")
+
+
 class ConnectionServer(web.Server):
-    """Makes connections, as many as there may be."""
+    """Makes connections, as many as there may be, and of each neighbour no more than its share."""
+
+    def __init__(self, *arguments: Any, most: int | None, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._most = MAX_CONNECTIONS if most is None else most
+        self._share = MAX_PER_NEIGHBOUR if most is None else most * 4 // 5
+        self._neighbours: dict[str, dict[Connection, None]] = {}
+        """By address, or network, its connections, the oldest first."""
 
     def __call__(self) -> RequestHandler:
         """Return the handler of a new connection."""
         return Connection(self, loop=self._loop, **self._kwargs)
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
-        """Note a connection; one too many is told so, and closed."""
+        """Note a connection. One too many takes the place of one on which nothing has come yet.
+
+        Where there is none, it is told so, and closed.
+        """
         super().connection_made(handler, transport)
-        if len(self._connections) > MAX_CONNECTIONS:
+        if not isinstance(handler, Connection):
+            return
+        handler.neighbour = network_of(str((transport.get_extra_info("peername") or ("",))[0]))
+        own = self._neighbours.setdefault(handler.neighbour, {})
+        own[handler] = None
+        if len(own) > self._share:
+            crowd = own
+        elif sum(map(len, self._neighbours.values())) > self._most:
+            crowd = max(self._neighbours.values(), key=len)
+        else:
+            return
+        silent = next((each for each in crowd if each.is_silent and each is not handler), None)
+        if silent is None:
             transport.write(_REFUSAL)
-            handler.force_close()
+        given_up = silent or handler
+        self._forget(given_up)
+        given_up.force_close()
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        """Forget a connection."""
+        super().connection_lost(handler, exc)
+        if isinstance(handler, Connection):
+            self._forget(handler)
+
+    def _forget(self, handler: Connection) -> None:
+        own = self._neighbours.get(handler.neighbour, {})
+        own.pop(handler, None)
+        if not own:
+            self._neighbours.pop(handler.neighbour, None)
 
 
 class ConnectionRunner(web.AppRunner):
-    """Runs an application with these limits."""
+    """Runs an application with these limits; ``most`` connections where they are fewer."""
 
-    def __init__(self, app: web.Application, **options: Any) -> None:
+    def __init__(self, app: web.Application, most: int | None = None, **options: Any) -> None:
+        self._most = most
         super().__init__(
             app,
             access_log=None,
@@ -121,7 +181,16 @@ class ConnectionRunner(web.AppRunner):
         made = await super()._make_server()
         return ConnectionServer(
             made.request_handler,
+            most=self._most,
             request_factory=made.request_factory,
             loop=made._loop,
             **made._kwargs,
         )
+
+
+def allow_many_connections() -> None:
+    """Raise the limit of open files: the usual 1024 are fewer than the clients that we allow."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY:
+        most = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
