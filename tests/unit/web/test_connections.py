@@ -29,7 +29,12 @@ async def large(_request: web.Request) -> web.Response:
 
 
 @pytest.fixture
-async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
+def per_neighbour() -> int:
+    return 3
+
+
+@pytest.fixture
+async def port(monkeypatch: pytest.MonkeyPatch, per_neighbour: int) -> AsyncIterator[int]:
     for module, name in (
         (connections, "HEAD_TIMEOUT"),
         (connections, "SEND_TIMEOUT"),
@@ -37,6 +42,7 @@ async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
     ):
         monkeypatch.setattr(module, name, 0.3)
     monkeypatch.setattr(connections, "MAX_CONNECTIONS", 3)
+    monkeypatch.setattr(connections, "MAX_PER_NEIGHBOUR", per_neighbour)
     app = web.Application(middlewares=[errors_as_json])
     add_routes(
         app,
@@ -171,10 +177,8 @@ async def test_silent_connections_give_way_to_who_asks(
                 assert (await reader.readuntil(b"small")).startswith(b"HTTP/1.1 200")
 
 
-async def test_one_address_does_not_take_all_connections(
-    port: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connections, "MAX_PER_NEIGHBOUR", 2)
+@pytest.mark.parametrize("per_neighbour", [2])
+async def test_one_address_does_not_take_all_connections(port: int) -> None:
     async with contextlib.AsyncExitStack() as stack:
         answers = []
         for _ in range(3):  # they ask, and stay
