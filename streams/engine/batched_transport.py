@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, cast
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
+    IllegalStateError,
     KafkaError,
     NoError,
     TopicAuthorizationFailedError,
@@ -279,7 +280,7 @@ class BatchedConsumer(driver.Consumer):
         self._taken: dict[TP, int] = {}
         """When Kafka took the last record that was delivered, in ms since 1970."""
         self._empty: dict[TP, tuple[int, int]] = {}
-        """The ranges without a record that the last look found."""
+        """The ranges without a record that the last look found, and had read again."""
         self.expired: Counter[TP] = Counter()
         """How many records of a source retention has removed before they were read."""
         super().__init__(*args, **kwargs)
@@ -400,6 +401,9 @@ class BatchedConsumer(driver.Consumer):
         Upstream yields a message per record, and also what was fetched before a seek moved the
         position: newer records first, the older ones seconds later. Here only the next expected
         record opens a batch; anything else makes us read again from where we should be.
+
+        A fetch that was begun before a rebalance may bring partitions that were assigned in it,
+        for it looks at a set of partitions that is empty by then, and takes that for all.
         """
         try:
             fetched, active = await self._wait_next_records(timeout)
@@ -418,6 +422,7 @@ class BatchedConsumer(driver.Consumer):
             if not self.flow_active or generation != self.app.consumer_generation_id:
                 return
             if active is not None and tp not in active and tp not in self._buffered_partitions:
+                await self._seek_again([tp])
                 continue
             begun_at = self.read_from.get(tp)
             if not records or not await self._is_next(tp, records[0].offset, begun_at):
@@ -491,8 +496,19 @@ class BatchedConsumer(driver.Consumer):
             return True
         self._reread[tp] = (expected, offset)
         LOG.info("%s-%s: expected %s, got %s: reading again", *tp, expected, offset)
-        await self.seek_wait({tp: expected})
+        await self._seek_again([tp])
         return False
+
+    async def _seek_again(self, partitions: Iterable[TP]) -> None:
+        """Seek to what is expected next, so that what is not delivered comes again."""
+        expected = {tp: self._expected[tp] for tp in partitions if tp in self._expected}
+        if not expected:
+            return
+        try:
+            await self.seek_wait(expected)
+        except (IllegalStateError, TimeoutError) as error:
+            # It has been taken away, and is sought where it is assigned; or Kafka is away.
+            LOG.info("cannot read %s again now: %r", sorted(expected), error)
 
     # -- what cannot be read any more
 
@@ -503,14 +519,19 @@ class BatchedConsumer(driver.Consumer):
         self._report_expired(tp, expected, min(begin, first.offset), first.timestamp)
 
     @Service.timer(EMPTY_LOOK_EVERY)
-    async def _look_for_ranges_without_records(self) -> None:
+    async def _look_now_and_then(self) -> None:
+        await self.look_for_ranges_without_records()
+
+    async def look_for_ranges_without_records(self) -> None:
         """Report and commit what the consumer passes over while no further record comes.
 
-        Only what two looks find alike, with nothing in flight: no rebalance or seek is under way.
+        Only what was passed over once more after we have sought its beginning, with nothing in
+        flight: what was fetched and not delivered, for whatever reason, comes again.
         """
         empty = self._ranges_without_records()
         lasting = {tp: found for tp, found in empty.items() if self._empty.get(tp) == found}
         self._empty = empty
+        await self._seek_again(empty.keys() - lasting.keys())
         begins = await self._begins(list(lasting)) if lasting else {}
         for tp, begin in begins.items():
             if self._ranges_without_records().get(tp) != lasting[tp]:

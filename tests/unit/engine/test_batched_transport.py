@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import faust
 import pytest
+from aiokafka.errors import IllegalStateError
 from aiokafka.structs import ConsumerRecord
 from faust.types import TP, Message
 
@@ -139,6 +140,50 @@ async def test_what_is_passed_over_without_a_record_is_no_lag_but_what_was_fetch
     assert (consumer.undone(PARTITION), consumer.lag(PARTITION)) == (50, 0)
     consumer.handed_out[PARTITION] = 50  # fetched, and not delivered yet, or never
     assert (consumer.undone(PARTITION), consumer.lag(PARTITION)) == (20, 30)
+
+
+async def test_what_a_fetch_brings_of_a_partition_that_was_not_active_is_read_again(
+    consumer: BatchedConsumer, sought: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fetch_of_before(_timeout: float) -> tuple[dict[TP, list[ConsumerRecord]], set[TP]]:
+        consumer.handed_out[PARTITION] = 20
+        return {PARTITION: records(10, 19)}, set()
+
+    monkeypatch.setattr(consumer, "flow_active", True)
+    monkeypatch.setattr(consumer, "_wait_next_records", fetch_of_before)
+    consumer._expected[PARTITION] = 10
+    assert [tp async for tp, _message in consumer.getmany(1.0)] == []
+    assert sought == [{PARTITION: 10}]
+
+
+async def test_a_seek_in_a_partition_that_was_just_taken_away_ends_nothing(
+    consumer: BatchedConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def seek_wait(_partitions: Any) -> None:
+        raise IllegalStateError("not assigned")
+
+    monkeypatch.setattr(consumer._thread, "seek_wait", seek_wait)
+    consumer._expected[PARTITION] = 10
+    assert not await consumer._is_next(PARTITION, 20, begun_at=20)
+
+
+async def test_what_was_passed_over_is_read_again_before_it_is_committed(
+    consumer: BatchedConsumer, sought: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def begins(*partitions: TP) -> dict[TP, int]:
+        return dict.fromkeys(partitions, 0)
+
+    monkeypatch.setattr(consumer, "flow_active", True)
+    monkeypatch.setattr(consumer, "assignment", lambda: {PARTITION})
+    monkeypatch.setattr(consumer, "highwater", lambda _tp: 30)
+    monkeypatch.setattr(consumer._thread, "position_now", lambda _tp: 30)
+    monkeypatch.setattr(consumer, "earliest_offsets", begins)
+    consumer._expected[PARTITION] = 20  # the position is behind it, and nothing was delivered
+    await consumer.look_for_ranges_without_records()
+    assert (sought, committable(consumer)) == ([{PARTITION: 20}], {})
+    await consumer.look_for_ranges_without_records()
+    assert committable(consumer) == {PARTITION: 30}, "it was passed over again: nothing is there"
+    assert len(sought) == 1
 
 
 @pytest.mark.parametrize("tp", [PARTITION, TP("some-changelog", 3)])
