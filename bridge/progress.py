@@ -1,7 +1,7 @@
 """How each cloud's listener is doing: written by the listener, read by metrics and health."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -80,6 +80,16 @@ class Progress:
         since = self.waiting_since
         return 0.0 if since is None else time.monotonic() - since
 
+    @property
+    def flows(self) -> bool:
+        """Whether the listener is connected."""
+        return self.connected
+
+    @property
+    def troubles(self) -> Mapping[str, str]:
+        """Nothing: metrics tell of a cloud that is down."""
+        return {}
+
     def wrong(self, stuck_after: float) -> str:
         """Return why this listener needs a restart; empty where it does not.
 
@@ -133,7 +143,7 @@ class Counters:
 class ProgressCollector(Collector):
     """Gauges that are read from the listeners when somebody asks."""
 
-    def __init__(self, progresses: dict[str, Progress]) -> None:
+    def __init__(self, progresses: Callable[[], Iterable[Progress]]) -> None:
         self._progresses = progresses
 
     def collect(self) -> Iterable[Metric]:
@@ -156,7 +166,8 @@ class ProgressCollector(Collector):
             "vimfed_bridge_queue_depth",
             "messages that wait in the cloud's own queue, as far as it is known",
         )
-        for vim_id, progress in list(self._progresses.items()):
+        for progress in self._progresses():
+            vim_id = progress.vim_id
             if progress.queue_depth is not None:
                 depth.add_metric([vim_id], progress.queue_depth)
             in_flight.add_metric([vim_id], progress.in_flight)

@@ -9,15 +9,18 @@ import contextlib
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from functools import partial
 from urllib.parse import unquote, urlsplit
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, KafkaError
 
-from bridge.forwarding import Arrival, UnusableBodyError, forwarded
+from bridge.forwarding import Arrival
 from bridge.kafka.partition_sessions import PartitionSessions, Place
+from bridge.listening import Listener, Message, records_of
 from bridge.progress import DEPTH_EVERY, DEPTH_TIMEOUT, STOP_TIMEOUT, Progress
+from bridge.source import Make, Surroundings
 from vimfed.kafka.clients import (
     OutgoingRecord,
     new_consumer,
@@ -28,7 +31,6 @@ from vimfed.kafka.expiry import ExpiryWatch, position_of
 from vimfed.kafka.notification_writer import arrival_time
 from vimfed.kafka.rights import Need, user_of
 from vimfed.nova.oslo import PRIORITIES
-from vimfed.process.backoff import Backoff
 from vimfed.settings import KafkaSettings, Secret, VimSettings
 
 LOG = logging.getLogger(__name__)
@@ -37,22 +39,18 @@ Write = Callable[[Sequence[OutgoingRecord], Progress], Awaitable[None]]
 """Writes records; returns when Kafka has acknowledged all of them."""
 
 POLL_MS = 500
-MAX_BACKOFF = 30.0
 STEADY = 60.0
-"""Seconds after which whoever has listened begins with the first pause again."""
 CANCEL_TIMEOUT = 1.0
 
 
-class KafkaListener:
+class KafkaListener(Listener):
     """Listens until it is stopped; an error of the cloud's only leads to another attempt."""
 
     def __init__(
         self, vim: VimSettings, kafka: KafkaSettings, write: Write, progress: Progress
     ) -> None:
-        self._vim = vim
-        self._kafka = kafka
+        super().__init__(vim, kafka, progress, steady=STEADY)
         self._write = write
-        self._progress = progress
         self._done: dict[TopicPartition, int] = {}
         """Up to where each partition is done. That can be behind the committed offset: there lie a
         transaction's markers, or what has expired."""
@@ -78,37 +76,31 @@ class KafkaListener:
         return in_time
 
     async def _run(self) -> None:
-        known = {"vim_id": self._vim.vim_id}
-        backoff = Backoff(1.0, MAX_BACKOFF)
         while not self._stopping.is_set():
             begun = time.monotonic()
             try:
-                await self._listen(known)
+                await self._listen()
             except Exception as error:
-                if time.monotonic() - begun > STEADY:
-                    backoff.reset()
-                pause = backoff.pause()
-                LOG.warning(
-                    "cloud %s: cannot listen, trying again in %.0f s: %s",
-                    self._vim.vim_id,
-                    pause,
-                    refusal_of(cluster_of(self._vim), error, "Read") or error,
-                    extra=known,
-                    exc_info=not isinstance(error, KafkaError | OSError),
-                )
+                why = refusal_of(cluster_of(self._vim), error, "Read")
+                is_bug = not isinstance(error, KafkaError | OSError)
+                lasted = time.monotonic() - begun
+                pause = self._pause_after(error, lasted, why, trace=is_bug)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._stopping.wait(), pause)
 
-    async def _listen(self, known: dict[str, str]) -> None:
+    async def _listen(self) -> None:
         consumer = _consumer(self._vim)
         sessions = PartitionSessions(consumer)
         # A pattern takes up topics that nova makes later, and makes none itself.
         consumer.subscribe(pattern=_topic_pattern(self._vim), listener=sessions)
         try:
-            LOG.info("cloud %s: connecting", self._vim.vim_id, extra=known)
+            LOG.info("cloud %s: connecting", self._vim.vim_id, extra=self._known)
             await consumer.start()
             LOG.info(
-                "cloud %s: listening as group %s", self._vim.vim_id, self._vim.pool, extra=known
+                "cloud %s: listening as group %s",
+                self._vim.vim_id,
+                self._vim.pool,
+                extra=self._known,
             )
             self._done = {}
             watch = asyncio.create_task(self._watch(consumer))
@@ -117,7 +109,7 @@ class KafkaListener:
             finally:
                 watch.cancel()
         finally:
-            self._progress.connected = False
+            self.progress.connected = False
             await consumer.stop()
 
     async def _watch(self, consumer: AIOKafkaConsumer) -> None:
@@ -131,7 +123,7 @@ class KafkaListener:
             try:
                 async with asyncio.timeout(DEPTH_TIMEOUT):
                     seen = await consumer.topics()
-                    self._progress.connected = True
+                    self.progress.connected = True
                     if not (told or any(map(wanted.match, seen))):
                         told = True
                         LOG.warning(
@@ -146,29 +138,29 @@ class KafkaListener:
                     for tp, end in ends.items():
                         done = max(await consumer.committed(tp) or 0, self._done.get(tp, 0))
                         depth += max(0, end - done)
-                    self._progress.queue_depth = depth
+                    self.progress.queue_depth = depth
             except (KafkaError, OSError):
-                self._progress.connected = False
-                self._progress.queue_depth = None
+                self.progress.connected = False
+                self.progress.queue_depth = None
             await asyncio.sleep(DEPTH_EVERY)
 
     async def _consume(self, consumer: AIOKafkaConsumer, sessions: PartitionSessions) -> None:
         reader = f"cloud {self._vim.vim_id}, group {self._vim.pool}"
-        expiry = ExpiryWatch(consumer, reader, lambda lost: self._progress.expired(lost.lost))
+        expiry = ExpiryWatch(consumer, reader, lambda lost: self.progress.expired(lost.lost))
         while not self._stopping.is_set():
             fetched = await consumer.getmany(timeout_ms=POLL_MS, max_records=self._vim.prefetch)
             read = {tp: position_of(consumer, tp) for tp in consumer.assignment()}
             await expiry.look(fetched)
-            self._progress.alive_at = time.monotonic()
+            self.progress.alive_at = time.monotonic()
             if not fetched:
                 self._note_done(read)
                 continue
-            self._progress.connected = True
-            self._progress.received(sum(map(len, fetched.values())))
+            self.progress.connected = True
+            self.progress.received(sum(map(len, fetched.values())))
             places = await sessions.after(fetched)
-            records, dead = self._records(fetched, places)
+            records, dead = records_of(self._kafka, self._messages(fetched, places))
             await self._written(records)
-            self._progress.written(len(records) - dead, dead)
+            self.progress.written(len(records) - dead, dead)
             try:
                 await consumer.commit({tp: tuple(place) for tp, place in places.items()})
             except CommitFailedError:
@@ -183,40 +175,43 @@ class KafkaListener:
 
     async def _written(self, records: Sequence[OutgoingRecord]) -> None:
         """Write, and show meanwhile that this listener only waits for Kafka."""
-        write = asyncio.ensure_future(self._write(records, self._progress))
+        write = asyncio.ensure_future(self._write(records, self.progress))
         try:
             while not write.done():
                 await asyncio.wait([write], timeout=POLL_MS / 1000)
-                self._progress.alive_at = self._progress.handled_at = time.monotonic()
+                self.progress.alive_at = self.progress.handled_at = time.monotonic()
             write.result()
         finally:
             write.cancel()
 
-    def _records(
+    def _messages(
         self,
         fetched: Mapping[TopicPartition, Sequence[ConsumerRecord[bytes, bytes]]],
         places: Mapping[TopicPartition, Place],
-    ) -> tuple[list[OutgoingRecord], int]:
-        """Return the records in their order per partition, and how many are dead letters."""
+    ) -> Iterator[Message]:
+        """Return what came, in its order per partition."""
         received_at = arrival_time()
         vim_id = self._vim.vim_id
-        records = []
-        dead = 0
         for tp, batch in fetched.items():
             path = f"{vim_id}/{self._vim.pool}/{tp.topic}/{tp.partition}"
-            for message in batch:
-                body = message.value or b""
-                try:
-                    record = forwarded(
-                        self._kafka,
-                        body,
-                        Arrival(vim_id, path, message.offset, received_at, places[tp].session),
-                    )
-                except UnusableBodyError as error:
-                    dead += 1
-                    record = dead_letter_of(self._kafka, message, str(error), vim_id=vim_id)
-                records.append(record)
-        return records, dead
+            session = places[tp].session
+            for record in batch:
+                yield Message(
+                    record.value or b"",
+                    Arrival(vim_id, path, record.offset, received_at, session),
+                    partial(dead_letter_of, self._kafka, record, vim_id=vim_id),
+                )
+
+
+def kafka_listeners(surroundings: Surroundings) -> Make:
+    """Return what makes the listener to a cloud's Kafka."""
+
+    def make(vim: VimSettings, _part: str) -> KafkaListener:
+        return KafkaListener(
+            vim, surroundings.settings.kafka, surroundings.write, surroundings.new_progress(vim)
+        )
+
+    return make
 
 
 def _consumer(vim: VimSettings) -> AIOKafkaConsumer:

@@ -111,7 +111,7 @@ class Poller:
         self._kafka = kafka
         self._retention = timedelta(seconds=deleted_retention)
         self._write = write
-        self._progress = progress
+        self.progress = progress
         self._api = NovaApi(vim)
         self._path = f"{vim.vim_id}/poller/{uuid.uuid4().hex[:12]}"
         self._sequence = 0
@@ -150,7 +150,7 @@ class Poller:
                 self._failed(error, delay)
             else:
                 took = time.monotonic() - begun
-                if self._progress.succeeded(took):
+                if self.progress.succeeded(took):
                     LOG.info("cloud %s: polled in %.1f s", self._vim.vim_id, took)
                 backoff.reset()
                 pause = self._vim.seconds_between_polls
@@ -165,7 +165,7 @@ class Poller:
             self._api.close()
         is_typed = isinstance(error, CloudApiError)
         reason = error.reason if isinstance(error, CloudApiError) else "bug"
-        if self._progress.failed(reason, str(error)):
+        if self.progress.failed(reason, str(error)):
             LOG.warning(
                 "cloud %s: not polled (%s), trying again in %.0f s and so on: %s",
                 self._vim.vim_id,
@@ -190,7 +190,7 @@ class Poller:
             count += len(page.servers)
             self._heed(page, since or mark - LOOKBACK, is_first=since is None)
         self._mark = mark
-        self._progress.listed = count
+        self.progress.listed = count
         self._forget(mark - 2 * OVERLAP)
         self._compare(is_listed=since is None)
 
@@ -299,7 +299,7 @@ class Poller:
                 raise _Stopped from None
             else:
                 break
-        self._progress.wrote(len(records))
+        self.progress.wrote(len(records))
 
     def _asked(self, ask: Callable[[], T]) -> T:
         """Ask the API, unless the poller is to stop. Raises CloudApiError and _Stopped."""
@@ -308,7 +308,7 @@ class Poller:
         try:
             return ask()
         finally:
-            self._progress.asked(self._api.take_requests())
+            self.progress.asked(self._api.take_requests())
 
     def _forget(self, before: datetime) -> None:
         """Forget the servers that the next cycle is not shown again."""

@@ -1,7 +1,7 @@
 """How each cloud's poller is doing: written by the poller, read by metrics and health."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -108,8 +108,18 @@ class PollerProgress:
         self._reason, self.failing = reason, f"{reason}: {text}"
         return is_news
 
+    def wrong(self, _stuck_after: float) -> str:
+        """Return an empty string: no restart makes an API answer."""
+        return ""
+
     @property
-    def is_current(self) -> bool:
+    def troubles(self) -> Mapping[str, str]:
+        """Why the cloud's states grow old, and why it was not compared, where that is so."""
+        found = {"polling": self.trouble, "comparing": self.why_not_compared}
+        return {f"{what} {self.vim_id}": why for what, why in found.items() if why}
+
+    @property
+    def flows(self) -> bool:
         """Whether the cloud's states are as new as they are to be."""
         return self.succeeded_at is not None and not self.trouble
 
@@ -127,7 +137,7 @@ class PollerProgress:
 class PollerCollector(Collector):
     """Gauges that are read from the pollers when somebody asks."""
 
-    def __init__(self, progresses: dict[str, PollerProgress]) -> None:
+    def __init__(self, progresses: Callable[[], Iterable[PollerProgress]]) -> None:
         self._progresses = progresses
 
     def collect(self) -> Iterable[Metric]:
@@ -146,7 +156,8 @@ class PollerCollector(Collector):
             "vimfed_poller_absent", "known instances that are not listed, and still to be asked for"
         )
         interval = _gauge("vimfed_poller_interval_seconds", "seconds between two cycles")
-        for vim_id, progress in list(self._progresses.items()):
+        for progress in self._progresses():
+            vim_id = progress.vim_id
             success.add_metric([vim_id], progress.succeeded_at or 0.0)
             failing.add_metric([vim_id], bool(progress.failing))
             listed.add_metric([vim_id], progress.listed)

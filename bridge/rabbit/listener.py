@@ -15,7 +15,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import oslo_messaging
@@ -28,21 +28,21 @@ from oslo_messaging._drivers.amqpdriver import NotificationAMQPListener
 from oslo_messaging._drivers.base import PollStyleListenerAdapter
 from oslo_messaging.notify.listener import BatchNotificationServer
 
-from bridge.forwarding import Arrival, UnusableBodyError, forwarded
+from bridge.forwarding import Arrival
+from bridge.listening import Listener, Message, records_of
 from bridge.progress import DEPTH_EVERY, DEPTH_TIMEOUT, STOP_TIMEOUT, Progress
 from bridge.rabbit.queue import declared
 from bridge.rabbit.queue_order import QueueOrder
+from bridge.source import Delivery, Make, Surroundings
 from vimfed.kafka.clients import OutgoingRecord
 from vimfed.kafka.dead_letter import dead_letter_record
 from vimfed.kafka.notification_writer import arrival_time
 from vimfed.nova.oslo import PRIORITIES
-from vimfed.process.backoff import Backoff
 from vimfed.process.tls import tls_context
 from vimfed.settings import KafkaSettings, VimSettings
 
 LOG = logging.getLogger(__name__)
 
-Delivery = concurrent.futures.Future[None]
 Write = Callable[[Sequence[OutgoingRecord], Progress], Delivery]
 """Starts to write records; the future is done when Kafka has acknowledged all of them."""
 
@@ -50,7 +50,6 @@ GRACE = 4.0
 """Seconds that a batch on its way has left when the bridge is told to stop."""
 TICK = 0.5
 KNOCK_TIMEOUT = 3.0
-MAX_BACKOFF = 30.0
 STEADY = 5.0
 """Seconds after which a session that ends was none that cannot be had."""
 IDLE_WAIT = 0.1
@@ -59,17 +58,16 @@ BUSY_WAIT = 0.002
 """The same while a batch is on its way: its acknowledgement and the next batch wait as long."""
 
 
-class RabbitListener:
+class RabbitListener(Listener):
     """Listens until it is stopped; an error of the cloud's only leads to another attempt."""
 
     def __init__(
         self, vim: VimSettings, kafka: KafkaSettings, write: Write, progress: Progress
     ) -> None:
-        self._vim = vim
-        self._kafka = kafka
+        super().__init__(vim, kafka, progress, steady=STEADY)
         self._write = write
-        self._progress = progress
         self._order = QueueOrder()
+        self._rejections = RejectionFilter(vim.vim_id, progress)
         self._stop = threading.Event()
         self._left = concurrent.futures.Future[None]()
         self._listened = 0.0
@@ -82,6 +80,7 @@ class RabbitListener:
 
     def start(self) -> None:
         """Begin to connect; returns at once."""
+        self._rejections.install()
         self._thread.start()
 
     async def stop(self) -> bool:
@@ -94,33 +93,22 @@ class RabbitListener:
         return self._left.done()
 
     def _run(self) -> None:
-        backoff = Backoff(1.0, MAX_BACKOFF)
         while not self._stop.is_set():
             try:
                 self._listen()
             except Exception as error:
-                if self._listened > STEADY:
-                    backoff.reset()
-                pause = backoff.pause()
-                LOG.warning(
-                    "cloud %s: cannot listen, trying again in %.0f s: %s",
-                    self._vim.vim_id,
-                    pause,
-                    error,
-                    extra={"vim_id": self._vim.vim_id},
-                )
-                self._stop.wait(pause)
+                self._stop.wait(self._pause_after(error, self._listened))
             finally:
-                self._progress.connected = False
+                self.progress.connected = False
+        self._rejections.remove()
         self._left.set_result(None)
 
     def _listen(self) -> None:
         """Run one session, until the stop or until the listener has to be remade."""
         vim_id = self._vim.vim_id
-        known = {"vim_id": vim_id}
         self._listened = 0.0
-        LOG.info("cloud %s: connecting", vim_id, extra=known)
-        session = _Session(self._vim, self._kafka, self._write, self._progress, self._order)
+        LOG.info("cloud %s: connecting", vim_id, extra=self._known)
+        session = _Session(self._vim, self._kafka, self._write, self.progress, self._order)
         _knock(session.transport.conf, self._vim.transport_url.reveal())
         try:
             session.start(override_pool_size=1)
@@ -128,18 +116,18 @@ class RabbitListener:
             session.transport.cleanup()
             raise
         self.session = session
-        LOG.info("cloud %s: listening as pool %s", vim_id, self._vim.pool, extra=known)
+        LOG.info("cloud %s: listening as pool %s", vim_id, self._vim.pool, extra=self._known)
         begun = time.monotonic()
         remake_after = self._vim.consumer_timeout * 2 / 3
         held = False
         try:
             while not (held or self._stop.wait(min(TICK, remake_after / 10))):
                 session.check()
-                held = self._progress.waiting_seconds > remake_after
+                held = self.progress.waiting_seconds > remake_after
         finally:
             self._listened = time.monotonic() - begun
             self.session = None
-            self._progress.connected = False
+            self.progress.connected = False
             delivery = session.leave(grace=0 if held else GRACE)
         if held and delivery is not None:
             LOG.warning(
@@ -147,10 +135,10 @@ class RabbitListener:
                 "queue, before RabbitMQ's consumer timeout; waiting for Kafka",
                 vim_id,
                 remake_after,
-                extra=known,
+                extra=self._known,
             )
             while not (delivery.done() or self._stop.wait(TICK)):
-                self._progress.alive_at = time.monotonic()
+                self.progress.alive_at = time.monotonic()
 
 
 class _Arrived(NamedTuple):
@@ -420,7 +408,7 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
     def _deliver(self, incoming: list[_Arrived]) -> bool:
         """Write a batch; False where it had to be given up."""
         self._progress.received(len(incoming))
-        records, dead = self._records(incoming)
+        records, dead = records_of(self._kafka, self._messages(incoming))
         self._delivery = self._write(records, self._progress)
         while True:
             try:
@@ -441,15 +429,14 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
                 self._progress.written(len(records) - dead, dead)
                 return True
 
-    def _records(self, incoming: list[_Arrived]) -> tuple[list[OutgoingRecord], int]:
-        """Return the records of a batch in its order, and how many of them are dead letters."""
+    def _messages(self, incoming: list[_Arrived]) -> Iterator[Message]:
+        """Return a batch in its order, each message stamped with where and when it came."""
         received_at = arrival_time()
         vim_id = self._vim.vim_id
-        records = []
-        dead = 0
         for frame, _unique_id in incoming:
             body = frame.body.encode() if isinstance(frame.body, str) else bytes(frame.body)
             redelivered = bool(frame.delivery_info.get("redelivered"))
+            source = str(frame.delivery_info.get("routing_key", self._vim.pool))
             self._sequence += 1
             arrival = Arrival(
                 vim_id,
@@ -459,16 +446,24 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
                 self._session,
                 self._order.can_be_late(redelivered=redelivered),
             )
-            try:
-                record = forwarded(self._kafka, body, arrival)
-            except UnusableBodyError as error:
-                dead += 1
-                source = str(frame.delivery_info.get("routing_key", self._vim.pool))
-                record = dead_letter_record(
-                    self._kafka, body, str(error), vim_id=vim_id, source=source
-                )
-            records.append(record)
-        return records, dead
+            dead_letter = functools.partial(
+                dead_letter_record, self._kafka, body, vim_id=vim_id, source=source
+            )
+            yield Message(body, arrival, dead_letter)
+
+
+def rabbit_listeners(surroundings: Surroundings) -> Make:
+    """Return what makes the listener to a cloud's RabbitMQ."""
+
+    def make(vim: VimSettings, _part: str) -> RabbitListener:
+        return RabbitListener(
+            vim,
+            surroundings.settings.kafka,
+            surroundings.write_from_thread,
+            surroundings.new_progress(vim),
+        )
+
+    return make
 
 
 def _first_cause(error: BaseException) -> BaseException:
@@ -520,28 +515,29 @@ def transport_of(vim: VimSettings) -> Any:
 
 
 class RejectionFilter(logging.Filter):
-    """Counts, per cloud, what oslo.messaging refuses before anybody sees it, such as broken JSON.
+    """Counts what oslo.messaging refuses of a cloud before anybody sees it, such as broken JSON.
 
     RabbitMQ then drops such a message, or keeps it where a policy names a dead-letter exchange.
     oslo's only sign is a log record, written by the cloud's polling thread; its stack trace is
     replaced by one line.
     """
 
-    def __init__(self, progresses: Mapping[str, Progress]) -> None:
+    def __init__(self, thread: str, progress: Progress) -> None:
+        """``thread``: name of the polling thread, which is the cloud's vim_id."""
         super().__init__()
-        self._progresses = progresses
+        self._thread = thread
+        self._progress = progress
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Count a rejection; let every record pass."""
-        if record.msg == "Failed to process message ... skipping it.":
-            vim_id = record.threadName or ""
-            if vim_id in self._progresses:
-                self._progresses[vim_id].rejected()
+        is_ours = record.threadName == self._thread
+        if is_ours and record.msg == "Failed to process message ... skipping it.":
+            self._progress.rejected()
             reason = record.exc_info[1] if record.exc_info else None
             record.msg = "cloud %s: oslo.messaging rejects a message: %s"
-            record.args = (vim_id, type(reason).__name__)
+            record.args = (self._progress.vim_id, type(reason).__name__)
             record.exc_info = None
-            record.vim_id = vim_id
+            record.vim_id = self._progress.vim_id
         return True
 
     def install(self) -> None:

@@ -225,15 +225,15 @@ def test_the_bridge_says_which_cloud_is_not_polled_and_stops_although_its_api_ha
 
 def test_a_poller_that_neither_succeeds_nor_fails_is_stuck(monkeypatch: pytest.MonkeyPatch) -> None:
     progress = PollerProgress("a_b", 30.0, PollerCounters(CollectorRegistry()))
-    assert (progress.trouble, progress.is_current) == ("", False)
+    assert (progress.trouble, progress.flows) == ("", False)
     progress.succeeded(0.1)
-    assert (progress.trouble, progress.is_current) == ("", True)
+    assert (progress.trouble, progress.flows) == ("", True)
     later = time.time() + 211
     monkeypatch.setattr(time, "time", lambda: later)
     stuck = "stuck: no cycle has ended; last polled: 211 s ago"
-    assert (progress.trouble, progress.is_current) == (stuck, False)
+    assert (progress.trouble, progress.flows) == (stuck, False)
     progress.succeeded(0.1)
-    assert (progress.trouble, progress.is_current) == ("", True)
+    assert (progress.trouble, progress.flows) == ("", True)
 
 
 def test_check_tries_the_api_of_a_cloud_that_is_polled(capsys: pytest.CaptureFixture[str]) -> None:

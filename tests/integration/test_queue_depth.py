@@ -77,7 +77,7 @@ async def test_of_a_clouds_kafka_topics(kafka: LocalKafka, progress: Progress) -
     listener.start()
     await is_waiting(progress, 7)  # nothing is committed
     registry = CollectorRegistry()
-    registry.register(ProgressCollector({"Owner_Region": progress}))
+    registry.register(ProgressCollector(lambda: [progress]))
     assert registry.get_sample_value("vimfed_bridge_queue_depth", {"vim_id": "Owner_Region"}) == 7
     goes_on.set()
     await is_waiting(progress, 0)

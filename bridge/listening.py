@@ -1,0 +1,77 @@
+"""What listeners do alike, whichever broker they listen to."""
+
+import logging
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from bridge.forwarding import Arrival, UnusableBodyError, forwarded
+from bridge.progress import Progress
+from vimfed.kafka.clients import OutgoingRecord
+from vimfed.process.backoff import Backoff
+from vimfed.settings import KafkaSettings, VimSettings
+
+LOG = logging.getLogger(__name__)
+
+MAX_BACKOFF = 30.0
+"""Maximum seconds between two attempts."""
+
+
+class Message(NamedTuple):
+    """A message of a cloud as it came."""
+
+    body: bytes
+    arrival: Arrival
+    dead_letter: Callable[[str], OutgoingRecord]
+    """Returns the record for the dead-letter topic, for this reason."""
+
+
+class Listener:
+    """The beginning of every listener: a cloud, how it does, and the pauses between attempts."""
+
+    def __init__(
+        self, vim: VimSettings, kafka: KafkaSettings, progress: Progress, *, steady: float
+    ) -> None:
+        """``steady``: seconds after which one that has listened begins with the first pause."""
+        self.progress = progress
+        self._vim = vim
+        self._kafka = kafka
+        self._known = {"vim_id": vim.vim_id}
+        """What log records of this listener carry."""
+        self._backoff = Backoff(1.0, MAX_BACKOFF)
+        self._steady = steady
+
+    def _pause_after(
+        self, error: Exception, listened: float, why: object = "", *, trace: bool = False
+    ) -> float:
+        """Return the seconds until the next attempt, and tell why this one ended.
+
+        ``listened``: seconds that it lasted; ``why``: words in place of the error's own.
+        """
+        if listened > self._steady:
+            self._backoff.reset()
+        pause = self._backoff.pause()
+        LOG.warning(
+            "cloud %s: cannot listen, trying again in %.0f s: %s",
+            self._vim.vim_id,
+            pause,
+            why or error,
+            extra=self._known,
+            exc_info=error if trace else None,
+        )
+        return pause
+
+
+def records_of(
+    kafka: KafkaSettings, messages: Iterable[Message]
+) -> tuple[list[OutgoingRecord], int]:
+    """Return the records of messages in their order, and how many of them are dead letters."""
+    records = []
+    dead = 0
+    for message in messages:
+        try:
+            record = forwarded(kafka, message.body, message.arrival)
+        except UnusableBodyError as error:
+            dead += 1
+            record = message.dead_letter(str(error))
+        records.append(record)
+    return records, dead

@@ -1,0 +1,93 @@
+"""Which sources the settings of clouds ask for, and what the bridge needs of one to run it."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from bridge import kinds, service
+from bridge.kinds import wanted
+from bridge.progress import Progress
+from bridge.source import Make, SourceKey, SourceKind, Surroundings
+from vimfed.settings import BridgeSettings, KafkaSettings, Secret, Settings, VimSettings
+
+
+def cloud(name: str, url: str = "", **options: Any) -> VimSettings:
+    return VimSettings(
+        cloud_owner="Owner", cloud_region_id=name, transport_url=Secret(url), **options
+    )
+
+
+def test_each_way_of_access_to_a_cloud_is_a_source_of_its_own() -> None:
+    rabbit = cloud("R", url="rabbit://host/")
+    both = cloud("B", url="KAFKA://host:9092", auth_url="http://keystone/v3")
+    assert wanted([rabbit, both, cloud("none")]) == {
+        SourceKey("Owner_R", "rabbit"): rabbit,
+        SourceKey("Owner_B", "kafka"): both,
+        SourceKey("Owner_B", "poller"): both,
+    }
+
+
+class Toy:
+    """A source that needs no cloud: the least that the bridge asks of one."""
+
+    def __init__(self, progress: Progress, part: str, log: list[str], runs: asyncio.Event) -> None:
+        self.progress = progress
+        self._part = part
+        self._log = log
+        self._runs = runs
+
+    def start(self) -> None:
+        self._log.append(f"{self._part} starts")
+        self.progress.connected = True
+        self.progress.received(2)
+        if self._part == "second":
+            self.progress.alive_at -= 100
+            self._runs.set()
+
+    async def stop(self) -> bool:
+        self._log.append(f"{self._part} stops")
+        return True
+
+
+async def answer(port: int, path: str) -> tuple[int, str]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
+    head, _, body = (await reader.read()).decode().partition("\r\n\r\n")
+    writer.close()
+    return int(head.split()[1]), body
+
+
+async def test_a_cloud_has_several_sources_of_a_kind_that_the_bridge_has_never_seen(
+    monkeypatch: pytest.MonkeyPatch, unused_tcp_port: int
+) -> None:
+    log: list[str] = []
+    both_run = asyncio.Event()
+
+    def toys(surroundings: Surroundings) -> Make:
+        return lambda vim, part: Toy(surroundings.new_progress(vim), part, log, both_run)
+
+    def parts(_vim: VimSettings) -> Sequence[str]:
+        return ["first", "second"]
+
+    monkeypatch.setattr(kinds, "KINDS", {"toy": SourceKind(parts, toys)})
+    settings = Settings(
+        kafka=KafkaSettings(bootstrap="127.0.0.1:1"),
+        bridge=BridgeSettings(port=unused_tcp_port),
+        vims=[cloud("R")],
+    )
+    bridge = service._Bridge(settings, None)
+    running = asyncio.create_task(bridge.run())
+    async with asyncio.timeout(10):
+        await both_run.wait()
+        status, body = await answer(unused_tcp_port, "/healthz")
+        assert (status, list(json.loads(body)["wrong"])) == (503, ["Owner_R"])
+        _status, metrics = await answer(unused_tcp_port, "/metrics")
+        assert 'vimfed_bridge_received_total{vim_id="Owner_R"} 4.0' in metrics
+        bridge._stop.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+    assert log == ["first starts", "second starts", "first stops", "second stops"]
