@@ -6,7 +6,7 @@ from vimfed.kafka.clients import OutgoingRecord
 from vimfed.kafka.partitions import partition_of
 from vimfed.kafka.topics import TopicNames
 from vimfed.model.records import MAX_RECORD_BYTES
-from vimfed.nova.oslo import without_context
+from vimfed.nova.oslo import MAX_BODY_BYTES, without_context
 from vimfed.settings import KafkaSettings
 
 MAX_VALUE_BYTES = MAX_RECORD_BYTES - 100_000
@@ -42,6 +42,7 @@ def dead_letter_record(
     absent.
     """
     kept = without_context(value)
+    size = len(value) if len(value) > MAX_BODY_BYTES else len(kept)
     kept_key = None if key is None else key[:MAX_KEY_BYTES]
     room = MAX_VALUE_BYTES - len(kept_key or b"")
     headers = {
@@ -51,7 +52,7 @@ def dead_letter_record(
         "error": error,
         "vim_id": vim_id or None,
         ONLY_OUTPUT: output or None,
-        "size": len(kept) if len(kept) > room else None,
+        "size": size if size > room else None,
     }
     return OutgoingRecord(
         topic=TopicNames(kafka.topic_prefix).dead_letter,

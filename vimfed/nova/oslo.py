@@ -33,10 +33,17 @@ _SECRET = frozenset({"auth_token", "service_token", "service_catalog", "ctxt", "
 """Keys of a serialised request context, and of calls that carry one."""
 _MARKS = (b"_context", *(f'"{key}'.encode() for key in sorted(_SECRET)))
 _MARKS_ESCAPED = (b"_context", *(key.encode() for key in sorted(_SECRET)))
-_SECRET_TEXT = re.compile(
-    rb'((?:_context\w*|auth_token|service_token|admin_password)\\*"\s*:\s*)(\\*")(?:(?!\2).)*',
-    re.DOTALL,
-)
+_WORD = re.compile(rb'\w++(?:\\*+"\s*+:\s*+(\\*+"))?')
+"""A word, and, where it is a key with a text as its value, what opens that text.
+
+It matches at every word and gives nothing back, so that a search reads each byte once.
+"""
+_SECRET_WORDS = (b"auth_token", b"service_token", b"admin_password")
+MAX_BODY_BYTES = 8 * 1024 * 1024
+"""Maximum size of a body that is read.
+
+What is larger cannot become a record of 1 MB, however much of it is context and escapes.
+"""
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What the JSON decoder raises; RecursionError, as _scrub does, where the nesting is too deep."""
 
@@ -111,6 +118,8 @@ _encode = msgspec.json.Encoder().encode
 
 def decode(body: bytes) -> OsloNotification:
     """Read one body in any envelope. Raises NotANotificationError."""
+    if len(body) > MAX_BODY_BYTES:
+        raise NotANotificationError(f"too large: {len(body)} bytes")
     try:
         message = _decode_message(body)
         if message.enveloped is not None:
@@ -201,17 +210,50 @@ def without_context(body: bytes) -> bytes:
     """Return a body, notification or not, without its context's secrets, for the dead-letter topic.
 
     Bytes without any come back as they are. In bytes that are no JSON the values of the known keys
-    are blackened.
+    are blackened; so they are in what is larger than MAX_BODY_BYTES, which is cut there.
     """
+    is_cut = len(body) > MAX_BODY_BYTES
+    body = body[:MAX_BODY_BYTES]
     if not any(mark in body for mark in _MARKS_ESCAPED):
         return body
+    if is_cut:
+        return _blackened(body)
     try:
         tree = _decode_tree(body)
         if isinstance(tree, dict) and isinstance(tree.get("oslo.message"), str):
             tree["oslo.message"] = _encode(_scrub(_decode_tree(tree["oslo.message"]))).decode()
         return _encode(_scrub(tree))
     except _UNREADABLE:
-        return _SECRET_TEXT.sub(rb"\1\2***", body)
+        return _blackened(body)
+
+
+def _blackened(text: bytes) -> bytes:
+    """Return any bytes with the texts of the known keys blackened, in one pass."""
+    kept: list[bytes] = []
+    done = at = 0
+    while (found := _WORD.search(text, at)) is not None:
+        at = found.end()
+        opening = found[1]
+        if opening is None:
+            continue
+        word = text[found.start() : text.index(b'"', found.start())].rstrip(b"\\")
+        if b"_context" in word or word.endswith(_SECRET_WORDS):
+            kept += text[done:at], b"***"
+            done = at = _end_of_text(text, at, len(opening) - 1)
+    return b"".join([*kept, text[done:]])
+
+
+def _end_of_text(text: bytes, at: int, escapes: int) -> int:
+    """Return where a text ends that begins at ``at``, after a quote with so many backslashes.
+
+    A quote with more of them belongs to the text.
+    """
+    while (quote := text.find(b'"', at)) >= 0:
+        run = len(text[at:quote]) - len(text[at:quote].rstrip(b"\\"))
+        if run <= escapes:
+            return quote - run
+        at = quote + 1
+    return len(text)
 
 
 def _scrub_payload(payload: bytes) -> bytes:
