@@ -35,7 +35,7 @@ from vimfed.nova.bare_state import (
 )
 from vimfed.nova.states import TASK_STATES, VM_STATES
 from vimfed.settings import Settings
-from web.auth.caller import CALLER, EVERYBODY
+from web.auth.caller import CALLER, CLIENT, EVERYBODY
 from web.group_commit import GroupCommit
 from web.http.bounded_map import BoundedMap
 from web.http.errors import ApiError, Problem, Unavailable, json_response
@@ -214,7 +214,7 @@ class Ingest:
         vim_id = vim_id_in(request)
         if vim_id not in self._vims:
             raise ApiError(404, f"unknown VIM {vim_id}: it must be configured in [[vims]]")
-        caller = request[CALLER].name if request[CALLER] is not EVERYBODY else request.remote or ""
+        caller = request[CALLER].name if request[CALLER] is not EVERYBODY else request[CLIENT]
         self._check_rate(caller)
         entries = _entries(await body_of(request))
         self._check_rate(caller)

@@ -53,7 +53,7 @@ def serve(worker: StreamWorker) -> None:
     limit of the body's size, and no errors as JSON.
     """
     server = web_server_of(worker.app)
-    server._runner = ConnectionRunner(server.web_app)
+    server._runner = ConnectionRunner(server.web_app, proxies=worker.settings.web.trusted_proxies)
     replica = Replica(worker)
     gather = Gather(replica)
     worker.registry.register(Readiness(replica.not_ready))

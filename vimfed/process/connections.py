@@ -9,6 +9,8 @@ logs with a traceback.
 import asyncio
 import logging
 import resource
+from collections.abc import Sequence
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import msgspec
@@ -115,8 +117,11 @@ def _problem(text: str, status: int) -> web.Response:
 class ConnectionServer(web.Server):
     """Makes connections, as many as there may be, and of each neighbour no more than its share."""
 
-    def __init__(self, *arguments: Any, most: int | None, **options: Any) -> None:
+    def __init__(
+        self, *arguments: Any, most: int | None, proxies: Sequence[str], **options: Any
+    ) -> None:
         super().__init__(*arguments, **options)
+        self._proxies = [ip_network(each, strict=False) for each in proxies]
         self._most = MAX_CONNECTIONS if most is None else most
         self._share = MAX_PER_NEIGHBOUR if most is None else most * 4 // 5
         self._neighbours: dict[str, dict[Connection, None]] = {}
@@ -134,10 +139,11 @@ class ConnectionServer(web.Server):
         super().connection_made(handler, transport)
         if not isinstance(handler, Connection):
             return
-        handler.neighbour = network_of(str((transport.get_extra_info("peername") or ("",))[0]))
+        address = str((transport.get_extra_info("peername") or ("",))[0])
+        handler.neighbour = network_of(address)
         own = self._neighbours.setdefault(handler.neighbour, {})
         own[handler] = None
-        if len(own) > self._share:
+        if len(own) > self._share and not self._is_proxy(address):
             crowd = own
         elif sum(map(len, self._neighbours.values())) > self._most:
             crowd = max(self._neighbours.values(), key=len)
@@ -156,6 +162,13 @@ class ConnectionServer(web.Server):
         if isinstance(handler, Connection):
             self._forget(handler)
 
+    def _is_proxy(self, address: str) -> bool:
+        try:
+            parsed = ip_address(address)
+        except ValueError:
+            return False
+        return any(parsed in network for network in self._proxies)
+
     def _forget(self, handler: Connection) -> None:
         own = self._neighbours.get(handler.neighbour, {})
         own.pop(handler, None)
@@ -164,10 +177,20 @@ class ConnectionServer(web.Server):
 
 
 class ConnectionRunner(web.AppRunner):
-    """Runs an application with these limits; ``most`` connections where they are fewer."""
+    """Runs an application with these limits: ``most`` connections where they are fewer.
 
-    def __init__(self, app: web.Application, most: int | None = None, **options: Any) -> None:
+    ``proxies`` are addresses or networks that may hold all of them.
+    """
+
+    def __init__(
+        self,
+        app: web.Application,
+        most: int | None = None,
+        proxies: Sequence[str] = (),
+        **options: Any,
+    ) -> None:
         self._most = most
+        self._proxies = proxies
         super().__init__(
             app,
             access_log=None,
@@ -182,6 +205,7 @@ class ConnectionRunner(web.AppRunner):
         return ConnectionServer(
             made.request_handler,
             most=self._most,
+            proxies=self._proxies,
             request_factory=made.request_factory,
             loop=made._loop,
             **made._kwargs,

@@ -1,7 +1,7 @@
 """What the types of the settings do not say: keys that go together, and the forms of addresses."""
 
 import re
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, ip_network
 from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
@@ -177,6 +177,11 @@ def check_web(settings: Settings) -> None:
     auth = settings.web.auth
     if settings.web.canonical_url:
         _split_url("web: canonical_url", settings.web.canonical_url)
+    for proxy in settings.web.trusted_proxies:
+        try:
+            ip_network(proxy, strict=False)
+        except ValueError:
+            raise SettingsError(f"web: trusted_proxies: {proxy} is no address or network") from None
     if settings.web.key_file and not settings.web.cert_file:
         raise SettingsError("web: key_file needs cert_file")
     seen: set[str] = set()

@@ -528,9 +528,17 @@ class WebSettings(_Section, frozen=True, kw_only=True):
     allowed_hosts: Annotated[
         list[Annotated[str, Meta(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]*]+)(:\d+)?$")]],
         Meta(
-            description="names, each with or without a port, by which browsers reach the API "
-            "through a proxy that passes on another Host; without a login they are answered as "
-            "127.0.0.1 is"
+            description="names, each with or without a port, by which workers and gateway are "
+            "reached, through a proxy or without; where nobody has to log in, no others are "
+            "answered but loopback's and canonical_url's, and with allow_anonymous IP addresses"
+        ),
+    ] = []
+    trusted_proxies: Annotated[
+        list[Annotated[str, Meta(pattern=r"^[0-9A-Fa-f:.]+(/\d{1,3})?$")]],
+        Meta(
+            description="addresses or networks (10.0.0.0/24) of proxies in front of workers and "
+            "gateway: X-Forwarded-For of theirs tells who asks, for failed logins and shares, and "
+            "they may hold all connections"
         ),
     ] = []
     live_clients: Annotated[

@@ -6,12 +6,11 @@ worker listens on loopback alone unless it is told otherwise.
 
 import hashlib
 import hmac
-import ipaddress
 import logging
 import math
 import os
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import NamedTuple
@@ -23,9 +22,10 @@ from vimfed.process.neighbours import network_of
 from vimfed.settings import SettingsError, WebSettings
 from web.auth.backends.kinds import HEADERS, LOGINS, challenges
 from web.auth.backends.login import Attempt, given_to
-from web.auth.caller import CALLER, EVERYBODY, NOBODY, Caller
+from web.auth.caller import CALLER, CLIENT, EVERYBODY, NOBODY, Caller
 from web.auth.failed_logins import FailedLogins
 from web.http.bounded_map import BoundedMap
+from web.http.door import Door, is_loopback
 from web.http.errors import ApiError, UnavailableError
 from web.http.routes import Role, route_of, vim_id_in
 from web.http.turns import Turns
@@ -59,33 +59,6 @@ def refuse_open_door(settings: WebSettings) -> None:
     )
 
 
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine reaches what listens there."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _host_name(authority: str) -> str:
-    """Return the name of ``name:port``, or the address."""
-    name, _, port = authority.partition("/")[0].rpartition(":")
-    return (name if name and port.isdecimal() else authority.partition("/")[0]).strip("[]").lower()
-
-
-class AllowedHosts:
-    """The names of ``web.allowed_hosts``, by which browsers reach the API through a proxy."""
-
-    def __init__(self, hosts: Sequence[str]) -> None:
-        self._hosts = frozenset(host.lower() for host in hosts)
-
-    def __contains__(self, authority: str) -> bool:
-        """Return whether ``name:port`` is one of them; one without a port stands for every port."""
-        whole = authority.lower()
-        name, _, port = whole.rpartition(":")
-        return whole in self._hosts or (port.isdecimal() and name in self._hosts)
-
-
 class _Known(NamedTuple):
     caller: Caller
     until: float
@@ -101,8 +74,12 @@ class Access:
 
     def __init__(self, settings: WebSettings) -> None:
         auth = self._auth = settings.auth
-        self._own_name = _host_name(settings.canonical_url.partition("://")[2])
-        self._allowed = AllowedHosts(settings.allowed_hosts)
+        self._door = Door(
+            settings.allowed_hosts,
+            settings.trusted_proxies,
+            own_url=settings.canonical_url,
+            by_address=auth.allow_anonymous,
+        )
         self._failed = FailedLogins()
         self._turns = Turns(MAX_AT_ONCE)
         self._logins = [login(auth) for login in LOGINS]
@@ -127,12 +104,9 @@ class Access:
 
         @web.middleware
         async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-            if _is_of_another_site(request, self._allowed):
-                raise ApiError(
-                    403,
-                    "a page of another site may not change anything here; where it is ours, behind "
-                    "a proxy, name the host in its URL in web.allowed_hosts",
-                )
+            changes = request.method not in ("GET", "HEAD", "OPTIONS")
+            self._door.refuse_foreign_page(request, changes=changes)
+            request[CLIENT] = self._door.client_address(request)
             route = route_of(request)
             request[CALLER] = await self._admitted(request, route.role if route else "reader")
             return await handler(request)
@@ -155,7 +129,7 @@ class Access:
         """Return who calls. Raises ApiError unless they may call routes of ``role``."""
         if not self._auth.is_on and not (role == "peer" and self._auth.peer_secret):
             if role != "anyone":
-                self._refuse_borrowed_name(request)
+                self._door.refuse_borrowed_name(request)
             return EVERYBODY
         caller = await self._logged_in(request)
         if caller is None:
@@ -174,22 +148,6 @@ class Access:
                 raise ApiError(403, f"{caller.name} may not see the cloud {vim_id}")
         return caller
 
-    def _refuse_borrowed_name(self, request: web.Request) -> None:
-        """Raise ApiError (403) where loopback is reached by a name that is not its own.
-
-        A page of any site reaches it so, once its site's name leads to 127.0.0.1, and a browser
-        takes what it reads and writes for the page's own.
-        """
-        host = request.headers.get("Host", "localhost")  # browsers always send it
-        name = _host_name(host)
-        own = is_loopback(name) or name == self._own_name or host in self._allowed
-        if not (self._auth.allow_anonymous or own):
-            raise ApiError(
-                403,
-                f"who need not log in asks 127.0.0.1 or localhost, not {name}: behind a proxy that "
-                "keeps strangers out name it in web.allowed_hosts",
-            )
-
     async def _logged_in(self, request: web.Request) -> Caller | None:
         """Return who has logged in; None where nobody tries. Raises ApiError (401, 429)."""
         header = next((each for each in HEADERS if each in request.headers), None)
@@ -202,7 +160,7 @@ class Access:
         caller = self._known_caller(fingerprint)
         if caller is not None:
             return caller
-        address = request.remote or ""
+        address = request[CLIENT]
         if self._known.get(fingerprint) is not None:  # who was valid has a turn of its own
             return await self._look(header, value, fingerprint, request)
         async with self._turns.turn(network_of(address)):
@@ -217,7 +175,7 @@ class Access:
         self, header: str, value: str, fingerprint: bytes, request: web.Request
     ) -> Caller:
         """Return whose login it is. Raises NotAcceptedError, ApiError (429)."""
-        address = request.remote or ""
+        address = request[CLIENT]
         who, caller, account = await self._attempt(header, value, address)
         if caller is not None:
             until = min(time.time() + caller.holds, caller.until)
@@ -255,20 +213,3 @@ def _too_many(wait: int) -> tuple[str, dict[str, str]]:
     """Return what is said of too many failures, and the headers."""
     text = f"too many logins from this address have failed: try again in {wait} s"
     return text, {"Retry-After": str(wait)}
-
-
-def _is_of_another_site(request: web.Request, allowed: AllowedHosts) -> bool:
-    """Return whether a browser sends it for a page that is not ours, with what it knows of us.
-
-    What it knows is a login that it remembers, or the way to a loopback that nobody else reaches.
-    A page of an allowed host is ours: a proxy may pass on the browser's Origin, and its own Host.
-    """
-    if request.method in ("GET", "HEAD", "OPTIONS"):
-        return False
-    site = request.headers.get("Sec-Fetch-Site")
-    if site is not None:
-        return site not in ("same-origin", "none")
-    # Browsers leave it out where our URL is neither HTTPS nor of their own machine.
-    origin = request.headers.get("Origin")
-    page = None if origin is None else origin.partition("://")[2]
-    return page is not None and page != request.host and page not in allowed

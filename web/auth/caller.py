@@ -35,6 +35,8 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
 
 CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)
 """Of a request: who calls."""
+CLIENT: web.RequestKey[str] = web.RequestKey("client", str)
+"""Of a request: the address from which it comes, before proxies that are trusted."""
 EVERYBODY = Caller(name="everybody", role="admin")
 NOBODY = Caller(name="nobody", role="anyone")
 PEER = Caller(name="peer", role="peer")

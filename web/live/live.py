@@ -29,7 +29,7 @@ from vimfed.model.records import Phase
 from vimfed.model.times import utc_text
 from vimfed.process.neighbours import network_of
 from vimfed.settings import Settings
-from web.auth.caller import CALLER, EVERYBODY, Caller
+from web.auth.caller import CALLER, CLIENT, EVERYBODY, Caller
 from web.http.errors import ApiError, Problem, Unavailable, UnavailableError, json_response
 from web.http.fair_share import Budget, FairShare
 from web.http.routes import Route, parse_query, vim_id_in
@@ -258,7 +258,7 @@ class LiveEvents:
         transport = request.transport
         if transport is None or transport.is_closing():
             return response  # the client has gone
-        who = network_of(request.remote or "") if caller is EVERYBODY else caller.name
+        who = network_of(request[CLIENT]) if caller is EVERYBODY else caller.name
         await self._make_room(who)
         response.force_close()
         transport.set_write_buffer_limits(NEVER_PAUSE)

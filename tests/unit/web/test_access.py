@@ -24,12 +24,13 @@ from vimfed.settings import (
     WebUser,
 )
 from web.auth import passwords
-from web.auth.access import Access, is_loopback, refuse_open_door
+from web.auth.access import Access, refuse_open_door
 from web.auth.backends.keystone import caller_of
 from web.auth.backends.keystone_client import Keystone as KeystoneClient
 from web.auth.backends.keystone_client import TokenOwner
 from web.auth.caller import Caller
 from web.auth.failed_logins import FREE, MAX_ADDRESSES, MAX_PAUSE, FailedLogins
+from web.http.door import is_loopback
 from web.http.errors import UnavailableError, errors_as_json, json_response
 from web.http.routes import Route, add_routes
 
@@ -237,7 +238,7 @@ async def test_guesses_at_a_hashed_password_that_come_at_once_wait_as_well() -> 
 async def test_a_page_of_another_site_changes_nothing_also_where_a_browser_tells_its_origin_alone(
     headers: dict[str, str], status: int
 ) -> None:
-    auth = WebAuthSettings(allow_anonymous=True)
+    auth = WebSettings(allowed_hosts=["worker:6066"], auth=WebAuthSettings(allow_anonymous=True))
     assert await statuses(auth, "POST", headers) == [status]
     assert await statuses(auth, "GET", headers) == [200]
 
@@ -260,7 +261,7 @@ async def test_a_page_behind_a_proxy_that_rewrites_host_is_ours_where_the_settin
     host: str, origin: str, status: int
 ) -> None:
     web_settings = WebSettings(
-        allowed_hosts=["portal.example", "only.example:8443", "[2001:db8::1]"],
+        allowed_hosts=["portal.example", "only.example:8443", "[2001:db8::1]", "worker:6066"],
         auth=WebAuthSettings(allow_anonymous=True),
     )
     assert await statuses(web_settings, "POST", {"Host": host, "Origin": origin}) == [status]
@@ -282,7 +283,7 @@ async def test_who_need_not_log_in_must_ask_loopback_by_a_name_of_its_own() -> N
     own = ("127.0.0.1:6066", "127.0.0.1", "localhost:6066", "[::1]:6066", "[::1]", "worker-1:6066")
     for host in own:
         assert await statuses(WebAuthSettings(), "GET", {"Host": host}) == [200], host
-    for host in (
+    foreign = (
         "site.example:6066",
         "127.0.0.1.site.example",
         "192.0.2.1:6066",
@@ -290,8 +291,11 @@ async def test_who_need_not_log_in_must_ask_loopback_by_a_name_of_its_own() -> N
         "é",
         ":",
         "",
-    ):
+    )
+    for host in foreign:
         assert await statuses(WebAuthSettings(), "GET", {"Host": host}) == [403], host
+        # No site's own name is an address.
         allowed = WebAuthSettings(allow_anonymous=True)
-        assert await statuses(allowed, "GET", {"Host": host}) == [200]
+        status = 200 if host == "192.0.2.1:6066" else 403
+        assert await statuses(allowed, "GET", {"Host": host}) == [status], host
         assert await statuses(WebAuthSettings(users=[USER]), "GET", {"Host": host}) == [401]

@@ -4,6 +4,7 @@ import asyncio
 from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
 
+import msgspec
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
@@ -25,14 +26,15 @@ Client = TestClient[web.Request, web.Application]
 class Asked:
     """A server with a route for readers that tells whether the caller is still admitted."""
 
-    def __init__(self, keystone: str = "") -> None:
+    def __init__(self, keystone: str = "", settings: WebSettings | None = None) -> None:
         users = [
             WebUser(name="alice", password=Secret("correct")),
             WebUser(name="bob", password=Secret(passwords.hash_password("staple"))),
             WebUser(name="robot", token=Secret(TOKEN)),
         ]
         told = KeystoneSettings(url=keystone, reader_roles=("member",), cache_seconds=0.0)
-        self.access = Access(WebSettings(auth=WebAuthSettings(users=users, keystone=told)))
+        usual = WebSettings(auth=WebAuthSettings(users=users, keystone=told))
+        self.access = Access(settings or usual)
         self.held = asyncio.Event()
 
     async def answer(self, request: web.Request) -> web.Response:
@@ -164,3 +166,20 @@ def test_one_48_of_ipv6_is_one_guesser_and_so_is_everybody_at_one_account() -> N
         failed.note(f"2001:db8:{number + 10:x}::1", 0.0, "alice")
     assert failed.wait_to_guess("192.0.2.1", "alice", 0.0) == 1.0
     assert failed.wait_to_guess("192.0.2.1", "bob", 0.0) == 0.0
+
+
+async def test_behind_a_trusted_proxy_each_client_has_an_address_of_its_own() -> None:
+    users = [WebUser(name="alice", password=Secret("correct"))]
+    told = WebSettings(auth=WebAuthSettings(users=users), trusted_proxies=["127.0.0.0/8"])
+    untold = msgspec.structs.replace(told, trusted_proxies=[])
+    for settings, status_of_others in ((told, 200), (untold, 429)):
+        app = Asked(settings=settings).application()
+        async with TestClient(TestServer(app)) as client:
+            # What a client itself sends before the proxy's own word is not believed.
+            for number in range(FREE):
+                forged = {"X-Forwarded-For": f"192.0.2.{number}, 198.51.100.1"}
+                assert await status(client, basic("alice", "wrong") | forged) == 401
+            forged = {"X-Forwarded-For": "198.51.100.2, 198.51.100.1"}
+            assert await status(client, basic("alice", "correct") | forged) == 429
+            other = {"X-Forwarded-For": "198.51.100.1, 198.51.100.2"}
+            assert await status(client, basic("alice", "correct") | other) == status_of_others
