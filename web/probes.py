@@ -8,7 +8,7 @@ from vimfed.process.metrics import health_response, metrics_response
 from web.auth.caller import CALLER
 from web.http.errors import json_response
 from web.http.routes import Route
-from web.queries.replica import Replica
+from web.queries.own_partitions import OwnPartitions
 
 
 class Healthy(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,9 +36,9 @@ class Failing(msgspec.Struct, frozen=True, kw_only=True):
 class Probes:
     """The handlers of ``/healthz``, ``/readyz`` and ``/metrics``."""
 
-    def __init__(self, worker: StreamWorker, replica: Replica) -> None:
+    def __init__(self, worker: StreamWorker, own: OwnPartitions) -> None:
         self._worker = worker
-        self._replica = replica
+        self._own = own
 
     def routes(self) -> list[Route]:
         """Return all routes."""
@@ -80,10 +80,10 @@ class Probes:
 
         Who has logged in, where that is asked for, is told which workers own what.
         """
-        wrong = self._replica.not_ready()
+        wrong = self._own.not_ready()
         if wrong:
             return health_response(lambda: wrong)
         if request[CALLER].role == "anyone":
             return json_response(Ready())
-        owners = self._replica.owners()
+        owners = self._own.owners()
         return json_response(Ready(owners={url: sorted(own) for url, own in owners.items()}))

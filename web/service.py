@@ -25,8 +25,8 @@ from web.ingest import Ingest
 from web.live.live import LiveEvents
 from web.probes import Probes
 from web.queries.gather import Gather
+from web.queries.own_partitions import OwnPartitions
 from web.queries.queries import Queries
-from web.queries.replica import Replica
 from web.subscriptions import Subscriptions
 from web.workers import Workers
 
@@ -54,9 +54,9 @@ def serve(worker: StreamWorker) -> None:
     """
     server = web_server_of(worker.app)
     server._runner = ConnectionRunner(server.web_app, proxies=worker.settings.web.trusted_proxies)
-    replica = Replica(worker)
-    gather = Gather(replica)
-    worker.registry.register(Readiness(replica.not_ready))
+    own = OwnPartitions(worker)
+    gather = Gather(own)
+    worker.registry.register(Readiness(own.not_ready))
 
     access = Access(worker.settings.web)
 
@@ -84,12 +84,12 @@ def serve(worker: StreamWorker) -> None:
     live = LiveEvents(worker.settings, worker.registry, fair, access.still_admits)
     server.web_app.on_shutdown.append(live.stop)
     groups = (
-        Queries(worker, replica, gather),
-        Probes(worker, replica),
+        Queries(worker, own, gather),
+        Probes(worker, own),
         subscriptions,
         ingest,
         live,
-        Workers(worker, replica, gather),
+        Workers(worker, own, gather),
         Dashboard(worker.settings.web.prefix),
         documentation := Documentation(worker.settings.web.prefix),
     )

@@ -14,7 +14,7 @@ from streams.worker.worker import StreamWorker
 from web.http.errors import json_response
 from web.http.routes import Route
 from web.queries.gather import DEADLINE, PEER_PATH, Gather
-from web.queries.replica import Replica
+from web.queries.own_partitions import OwnPartitions
 
 REPORT_PATH = PEER_PATH + "worker"
 
@@ -64,9 +64,9 @@ _decode_report = msgspec.json.Decoder(WorkerReport).decode
 class Workers:
     """The handlers of ``{prefix}/v1/workers`` and of the workers' own question."""
 
-    def __init__(self, worker: StreamWorker, replica: Replica, gather: Gather) -> None:
+    def __init__(self, worker: StreamWorker, own: OwnPartitions, gather: Gather) -> None:
         self._worker = worker
-        self._replica = replica
+        self._own = own
         self._gather = gather
 
     def routes(self) -> list[Route]:
@@ -90,13 +90,13 @@ class Workers:
 
     async def list_all(self, _request: web.Request) -> web.Response:
         """Tell how all workers are: health, partitions, lag. A silent one does not fail it."""
-        owners = self._replica.known_owners()
-        others = owners.keys() - {self._replica.url}
+        owners = self._own.known_owners()
+        others = owners.keys() - {self._own.url}
         reports = await asyncio.gather(*(self._ask(url, sorted(owners[url])) for url in others))
         answer = WorkerList(
-            asked=self._replica.url,
+            asked=self._own.url,
             workers=sorted([self._own_report(), *reports], key=lambda report: report.url),
-            unowned=self._replica.unowned(),
+            unowned=self._own.unowned(),
         )
         return json_response(answer)
 
@@ -105,7 +105,7 @@ class Workers:
         return json_response(self._own_report())
 
     def _own_report(self) -> WorkerReport:
-        worker, partitions = self._worker, self._replica.partitions()
+        worker, partitions = self._worker, self._own.partitions()
         age = worker.membership_age
         figures = WorkerFigures(
             lag={partition: worker.lag(partition) for partition in partitions},
@@ -115,8 +115,8 @@ class Workers:
             recovery_seconds=worker.recovery_seconds,
         )
         return WorkerReport(
-            url=self._replica.url,
-            wrong=self._replica.not_ready(),
+            url=self._own.url,
+            wrong=self._own.not_ready(),
             partitions=partitions,
             figures=figures,
         )

@@ -28,7 +28,7 @@ BEHIND_SECONDS, BEHIND_RECORDS = 0.5, 1000
 
 
 class StreamWorker:
-    """One replica: the Faust app with its table, and what its HTTP views need to answer."""
+    """The Faust app with its table, and what its HTTP views need to answer."""
 
     def __init__(self, settings: Settings) -> None:
         names = TopicNames(settings.kafka.topic_prefix)

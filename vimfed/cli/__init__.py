@@ -22,7 +22,7 @@ from vimfed.process.project_files import project_file
 from vimfed.settings import DmaapOutput, Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
-    from vimfed.kafka.dead_letters import Wanted
+    from vimfed.kafka.settling_dead_letters import Wanted
 
 
 class _OneLineErrors(click.Group):
@@ -387,7 +387,7 @@ def _choosing(command: Any) -> Any:
 
 
 def _wanted(since: datetime | None, until: datetime | None, error: str, vim: str) -> "Wanted":
-    from vimfed.kafka.dead_letters import Wanted
+    from vimfed.kafka.settling_dead_letters import Wanted
 
     return Wanted(
         since and since.replace(tzinfo=UTC), until and until.replace(tzinfo=UTC), error, vim

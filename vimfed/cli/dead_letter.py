@@ -8,9 +8,16 @@ import click
 from bridge.forwarding import Arrival, UnusableBodyError, forwarded
 from vimfed.kafka.clients import OutgoingRecord
 from vimfed.kafka.dead_letter import ONLY_OUTPUT
-from vimfed.kafka.dead_letters import DeadLetter, DeadLetterError, Wanted, find, settle, unsettled
 from vimfed.kafka.notification_writer import arrival_time
 from vimfed.kafka.partitions import partition_of
+from vimfed.kafka.settling_dead_letters import (
+    DeadLetter,
+    DeadLetterError,
+    Wanted,
+    find,
+    settle,
+    unsettled,
+)
 from vimfed.kafka.topics import TopicNames
 from vimfed.model.times import utc_text
 from vimfed.settings import KafkaSettings, Settings

@@ -16,7 +16,7 @@ from aiohttp import web
 
 from web.http.errors import ApiError, Problem, Unavailable, UnavailableError, json_response
 from web.http.routes import Route
-from web.queries.replica import Replica
+from web.queries.own_partitions import OwnPartitions
 
 LOG = logging.getLogger(__name__)
 
@@ -58,8 +58,8 @@ class Gather:
     session: aiohttp.ClientSession
     """Set while the server runs."""
 
-    def __init__(self, replica: Replica) -> None:
-        self._replica = replica
+    def __init__(self, own: OwnPartitions) -> None:
+        self._own = own
 
     async def ask(
         self, question: Question[Q, F], query: Q, partition: int | None = None
@@ -102,11 +102,11 @@ class Gather:
         return answer_peer
 
     async def _ask(self, question: Question[Q, F], query: Q, partition: int | None) -> list[F]:
-        self._replica.check_ready()
-        generation = self._replica.generation
+        self._own.check_ready()
+        generation = self._own.generation
         owners = {
             url: partitions
-            for url, partitions in self._replica.owners().items()
+            for url, partitions in self._own.owners().items()
             if partition is None or partition in partitions
         }
         parts = await asyncio.gather(
@@ -123,7 +123,7 @@ class Gather:
     async def _part_of(
         self, url: str, partitions: set[int], question: Question[Q, F], query: Q
     ) -> Part[F]:
-        if url == self._replica.url:
+        if url == self._own.url:
             return await self._own_part(question, query)
         answer = await self._post(url + PEER_PATH + question.name, _encode(query), partitions)
         try:
@@ -135,15 +135,15 @@ class Gather:
 
     async def _own_part(self, question: Question[Q, F], query: Q) -> Part[F]:
         """Find our part; nothing may have moved while we were at it."""
-        self._replica.check_ready()
-        generation, partitions = self._replica.generation, self._replica.partitions()
+        self._own.check_ready()
+        generation, partitions = self._own.generation, self._own.partitions()
         try:
             async with asyncio.timeout(DEADLINE):
                 found = await question.find(query)
         except TimeoutError:
             raise UnavailableError("the worker is too busy", partitions) from None
-        self._replica.check_ready()
-        if (generation, partitions) != (self._replica.generation, self._replica.partitions()):
+        self._own.check_ready()
+        if (generation, partitions) != (self._own.generation, self._own.partitions()):
             raise UnavailableError("partitions are being assigned")
         return Part(generation=generation, partitions=partitions, found=found)
 

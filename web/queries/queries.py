@@ -15,7 +15,7 @@ from web.queries.instance_search import (
     combine,
     parse_search,
 )
-from web.queries.replica import FoundRow, Replica, RowQuery
+from web.queries.own_partitions import FoundRow, OwnPartitions, RowQuery
 from web.queries.single_instance import InstanceAnswer, InstanceParameters, instance_answer
 from web.queries.status_query import StatusAnswer, StatusRequest, parse_request, status_answer
 from web.queries.vims import FoundVims, VimList, VimsQuery
@@ -25,14 +25,14 @@ from web.queries.vims import combine as combine_vims
 class Queries:
     """The handlers; each takes a request and returns a response or raises an ApiError."""
 
-    def __init__(self, worker: StreamWorker, replica: Replica, gather: Gather) -> None:
+    def __init__(self, worker: StreamWorker, own: OwnPartitions, gather: Gather) -> None:
         self._prefix = worker.settings.web.prefix
         self._configured = frozenset(vim.vim_id for vim in worker.settings.vims)
-        self._replica = replica
+        self._own = own
         self._gather = gather
-        self._search = Question("instances", InstanceSearch, FoundInstances, replica.find_instances)
-        self._row = Question("instance", RowQuery, FoundRow, replica.find_row)
-        self._vims = Question("vims", VimsQuery, FoundVims, replica.find_vims)
+        self._search = Question("instances", InstanceSearch, FoundInstances, own.find_instances)
+        self._row = Question("instance", RowQuery, FoundRow, own.find_row)
+        self._vims = Question("vims", VimsQuery, FoundVims, own.find_vims)
 
     def routes(self) -> list[Route]:
         """Return all routes."""
@@ -113,10 +113,10 @@ class Queries:
         vim_id, instance_id = vim_id_in(request), request.match_info["instance_id"]
         stale_is_ok = parse_query(request, InstanceParameters).stale == "ok"
         try:
-            partition = self._replica.partition_of(vim_id, instance_id)
+            partition = self._own.partition_of(vim_id, instance_id)
             (found,) = await self._gather.ask(self._row, RowQuery(vim_id, instance_id), partition)
         except UnavailableError:
-            held = self._replica.read_stale(vim_id, instance_id) if stale_is_ok else None
+            held = self._own.read_stale(vim_id, instance_id) if stale_is_ok else None
             if held is None:
                 raise
             return json_response(instance_answer(*held))

@@ -9,8 +9,8 @@ from aiohttp.test_utils import TestServer
 from web.http.errors import UnavailableError, errors_as_json
 from web.http.routes import add_routes
 from web.queries.gather import PEER_PATH, Gather, Question
+from web.queries.own_partitions import OwnPartitions
 from web.queries.peer_query import PeerQuery
-from web.queries.replica import Replica
 
 
 class Query(msgspec.Struct):
@@ -23,7 +23,7 @@ class Found(msgspec.Struct):
     count: int
 
 
-class OwnsNothing(Replica):
+class OwnsNothing(OwnPartitions):
     """A worker that is ready, and knows who owns all partitions."""
 
     generation = 1

@@ -39,7 +39,7 @@ class StaleRow(NamedTuple):
     """Seconds since which the copy may have missed changes."""
 
 
-class Replica:
+class OwnPartitions:
     """Answers from the partitions that this worker owns, and from no others."""
 
     def __init__(self, worker: StreamWorker) -> None:
