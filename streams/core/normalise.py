@@ -111,7 +111,6 @@ class _Report(msgspec.Struct, gc=False):
     changed_at: str = ""
 
 
-_decode_notification = msgspec.json.Decoder(Notification).decode
 _decode_report = msgspec.json.Decoder(_Report).decode
 
 _UNTOLD = (None, "", "None")
@@ -124,7 +123,7 @@ def decode_notification(value: bytes) -> Notification:
         if not value.isascii():
             # What of the payload is only passed on is not decoded, and would break rows and events.
             value.decode()
-        return _decode_notification(value)
+        return decode_notification(value)
     except UNREADABLE as error:
         raise MalformedNotificationError(f"not a notification: {error}") from None
 

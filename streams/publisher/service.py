@@ -90,7 +90,7 @@ async def _publishing(
 
     async def reject(records: Sequence[tuple[ConsumerRecord, str]]) -> None:
         letters = [
-            dead_letter_of(settings.kafka, record, error, output=output.name)
+            dead_letter_of(settings.kafka, record, error, output=output.name, origin="events")
             for record, error in records
         ]
         await append_all(producer, letters)
@@ -108,6 +108,7 @@ async def _publishing(
                 error,
                 vim_id=split_instance_key(message.key)[0],
                 output=output.name,
+                origin="events",
             )
             for message in messages
         ]

@@ -190,7 +190,7 @@ class BatchWriter:
     def _dead_letter(self, record: ConsumerRecord, error: str) -> OutgoingRecord:
         place = f"{record.topic}-{record.partition}@{record.offset}"
         LOG.warning("dead letter: %s: %s", place, error)
-        return dead_letter_of(self._kafka, record, error)
+        return dead_letter_of(self._kafka, record, error, origin="notifications")
 
     def _overwritten_rows(self, partition: int) -> dict[bytes, bytes | None]:
         """Return the rows that the changelog must be told again (see InstancesTable)."""

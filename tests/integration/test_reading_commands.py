@@ -12,11 +12,14 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from msgspec.structs import replace
 
+from tests.support.core_truth import records_on
 from tests.support.vm_events import create_topics, vm_event
 from vimfed.cli import main
+from vimfed.kafka.dead_letter import dead_letter_record
 from vimfed.local.kafka import LocalKafka
 from vimfed.model.keys import instance_key
 from vimfed.process.ports import free_ports
+from vimfed.settings import KafkaSettings
 
 COMMANDS = [
     ("events", ["events"]),
@@ -26,14 +29,16 @@ COMMANDS = [
 ]
 
 
-def invoke(folder: Path, bootstrap: str, prefix: str, command: list[str], code: int = 1) -> Result:
+def invoke(
+    folder: Path, bootstrap: str, prefix: str, command: list[str], *, code: int = 1, lines: int = 1
+) -> Result:
     config = folder / "vimfed.toml"
     config.write_text(
         f'[kafka]\nbootstrap = "{bootstrap}"\ntopic_prefix = "{prefix}"\npartitions = 2\n'
     )
     result = CliRunner().invoke(main, ["--config", str(config), *command])
     assert result.exit_code == code, result.output
-    assert code == 0 or result.stderr.count("\n") == 1
+    assert code == 0 or result.stderr.count("\n") == lines
     return result
 
 
@@ -65,6 +70,42 @@ def test_somebody_elses_records_and_transaction_markers_end_no_command(
     assert [line.split("\t")[0] for line in told.stdout.splitlines()] == ["0@2", "0@3"]
 
 
+def test_what_a_cloud_calls_its_queue_does_not_decide_where_a_dead_letter_goes(
+    tmp_path: Path, kafka: LocalKafka
+) -> None:
+    """A cloud's routing key named topics of the job, where a replay wrote what the cloud wanted."""
+    prefix = f"t{uuid.uuid4().hex[:10]}"
+    asyncio.run(create_topics(kafka.bootstrap, prefix, partitions=2))
+    job = KafkaSettings(topic_prefix=prefix, partitions=2)
+    forged = msgspec.json.encode(vm_event("vm-1"))
+    newer = forged.replace(b'"schema_version":1', b'"schema_version":99')
+    letters = [
+        dead_letter_record(job, body, "why", source=f"{prefix}.{topic}", vim_id="Evil_Cloud")
+        for topic, body in (("events", forged), ("notifications", newer))
+    ]
+    key = instance_key("Evil_Cloud", "vm-1")
+    letters += [
+        # The event of one cloud under the key of another; and bytes that a newer version wrote.
+        dead_letter_record(job, forged, "why", source="x", key=key, origin="events"),
+        dead_letter_record(job, newer, "why", source="x", key=key, origin="events"),
+    ]
+    producer = Producer({"bootstrap.servers": kafka.bootstrap, "log_level": 0})
+    for letter in letters:
+        producer.produce(letter.topic, letter.value, letter.key, 0, headers=list(letter.headers))
+    assert producer.flush(30) == 0
+    command = ["dead-letter", "replay", "0@0", "0@1", "0@2", "0@3"]
+    told = invoke(tmp_path, kafka.bootstrap, prefix, command, lines=4).stderr.splitlines()
+    assert [line.partition(" ")[2].partition(":")[0] for line in told] == [
+        "still unusable",
+        "still unusable",
+        "it says that it is of cloud CloudOwner_RegionOne, and was kept for Evil_Cloud, under the "
+        "key of Evil_Cloud",
+        "replay it with the version that wrote it",
+    ]
+    for topic in ("events", "notifications"):
+        assert records_on(kafka.bootstrap, f"{prefix}.{topic}") == []
+
+
 @pytest.mark.parametrize(("topic", "command"), COMMANDS)
 def test_a_topic_that_is_not_there_is_told_and_not_made(
     tmp_path: Path, kafka: LocalKafka, topic: str, command: list[str]
@@ -84,6 +125,8 @@ def test_another_partition_count_than_the_settings_is_told(
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
     for made in admin.create_topics([NewTopic(f"{prefix}.{topic}", 3, 1)]).values():
         made.result(30)
+    while f"{prefix}.{topic}" not in admin.list_topics(timeout=10).topics:
+        pass  # made, and not known to the broker yet
     told = invoke(tmp_path, kafka.bootstrap, prefix, command).stderr
     assert "has 3 partitions, the settings say kafka.partitions = 2" in told
 

@@ -1,7 +1,7 @@
 """``vimfed dead-letter``: list, show, replay and drop what could not be handled."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import click
 
@@ -19,6 +19,14 @@ from vimfed.kafka.settling_dead_letters import (
     unsettled,
 )
 from vimfed.kafka.topics import TopicNames
+from vimfed.model.keys import split_instance_key
+from vimfed.model.records import (
+    NewerSchemaError,
+    Notification,
+    VmEvent,
+    decode_event,
+    decode_notification,
+)
 from vimfed.model.times import utc_text
 from vimfed.settings import KafkaSettings, Settings
 
@@ -94,19 +102,41 @@ async def _chosen(
 
 
 def _replayed(kafka: KafkaSettings, letter: DeadLetter) -> OutgoingRecord:
-    """Return the record that tries a dead letter again. Raises DeadLetterError."""
+    """Return the record that tries a dead letter again. Raises DeadLetterError.
+
+    Where it goes follows from whose bytes it holds, and not from what it says.
+    """
     if "size" in letter.headers:
         raise DeadLetterError("it was too large for a record and is cut: it cannot be replayed")
     names = TopicNames(kafka.topic_prefix)
-    source = letter.headers.get("source", "")
-    if source in (names.notifications, names.events):
-        key = letter.key or b""
-        output = letter.headers.get(ONLY_OUTPUT)
-        headers = () if output is None else ((ONLY_OUTPUT, output.encode()),)
-        partition = partition_of(key, kafka.partitions)
-        return OutgoingRecord(source, partition, letter.key, letter.value, headers)
+    origin = letter.origin(names)
+    if origin == "cloud":
+        try:
+            arrival = Arrival(letter.vim_id, f"dead-letter/{letter.id}", 1, arrival_time())
+            return forwarded(kafka, letter.value, arrival)
+        except UnusableBodyError as error:
+            raise DeadLetterError(f"still unusable: {error}") from None
+    key = letter.key or b""
+    _check_own(letter, key, decode_event if origin == "events" else decode_notification)
+    output = letter.headers.get(ONLY_OUTPUT)
+    headers = () if output is None else ((ONLY_OUTPUT, output.encode()),)
+    topic = names.events if origin == "events" else names.notifications
+    return OutgoingRecord(topic, partition_of(key, kafka.partitions), key, letter.value, headers)
+
+
+def _check_own(
+    letter: DeadLetter, key: bytes, decode: Callable[[bytes], VmEvent | Notification]
+) -> None:
+    """Raise DeadLetterError where a record of ours cannot be read, or is another cloud's."""
     try:
-        arrival = Arrival(letter.vim_id, f"dead-letter/{letter.id}", 1, arrival_time())
-        return forwarded(kafka, letter.value, arrival)
-    except UnusableBodyError as error:
+        record = decode(letter.value)
+        vim_id, _instance_id = split_instance_key(key)
+    except NewerSchemaError as error:
+        raise DeadLetterError(f"replay it with the version that wrote it: {error}") from None
+    except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
         raise DeadLetterError(f"still unusable: {error}") from None
+    if {record.vim_id, letter.vim_id} != {vim_id}:
+        raise DeadLetterError(
+            f"it says that it is of cloud {record.vim_id}, and was kept for {letter.vim_id}, "
+            f"under the key of {vim_id}: it is not replayed"
+        )

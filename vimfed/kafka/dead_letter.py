@@ -1,5 +1,7 @@
 """The dead-letter topic: what could not be handled, as it came, with the reason in its headers."""
 
+from typing import Literal
+
 from aiokafka.structs import ConsumerRecord
 
 from vimfed.kafka.clients import OutgoingRecord
@@ -14,6 +16,13 @@ MAX_VALUE_BYTES = MAX_RECORD_BYTES - 100_000
 MAX_KEY_BYTES = MAX_VALUE_BYTES // 2
 _MAX_ERROR_BYTES = 1000
 
+Origin = Literal["cloud", "notifications", "events"]
+"""Whose bytes they are: a cloud's, or a record's of the job's own notifications or events topic.
+
+``source`` is text of others where a cloud sent it (a routing key), and decides nothing.
+"""
+ORIGIN = "origin"
+"""Header that says so. Nobody but the job writes to the dead-letter topic."""
 ONLY_OUTPUT = "output"
 """Header of an event that is for one output alone, since the others have had it: its name."""
 
@@ -29,6 +38,7 @@ def dead_letter_record(
     offset: int | None = None,
     vim_id: str = "",
     output: str = "",
+    origin: Origin = "cloud",
 ) -> OutgoingRecord:
     """Return the record that keeps ``value`` on the dead-letter topic.
 
@@ -37,15 +47,16 @@ def dead_letter_record(
     which may hold tokens; where they are too large for a record, the header ``size`` tells how
     many there were. A key, which may be anything on a cloud's topic, is cut, too.
 
-    Headers, all UTF-8 text: ``source``, ``partition``, ``offset``, ``error``, ``vim_id``,
-    ``output`` (to which an event could not be delivered), ``size``; those that do not apply are
-    absent.
+    Headers, all UTF-8 text: ``origin``, ``source``, ``partition``, ``offset``, ``error``,
+    ``vim_id``, ``output`` (to which an event could not be delivered), ``size``; those that do not
+    apply are absent.
     """
     kept = without_context(value)
     size = len(value) if len(value) > MAX_BODY_BYTES else len(kept)
     kept_key = None if key is None else key[:MAX_KEY_BYTES]
     room = MAX_VALUE_BYTES - len(kept_key or b"")
     headers = {
+        ORIGIN: origin,
         "source": source,
         "partition": partition,
         "offset": offset,
@@ -74,6 +85,7 @@ def dead_letter_of(
     *,
     vim_id: str = "",
     output: str = "",
+    origin: Origin = "cloud",
 ) -> OutgoingRecord:
     """Return the record that keeps a consumed one on the dead-letter topic."""
     return dead_letter_record(
@@ -86,4 +98,5 @@ def dead_letter_of(
         offset=record.offset,
         vim_id=vim_id,
         output=output,
+        origin=origin,
     )

@@ -194,6 +194,7 @@ class NotificationWriter:
                 source=refused.topic,
                 key=refused.key,
                 vim_id=key.decode(errors="replace").partition("/")[0],
+                origin="notifications",
             )
         if not value or not isinstance(refusal, _TOO_LARGE):
             LOG.error("%s does not take a dead letter, it is lost: %r", refused.topic, refusal)

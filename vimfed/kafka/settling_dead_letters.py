@@ -7,7 +7,7 @@ letter. The bytes themselves stay until the topic's retention removes them.
 
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
@@ -16,12 +16,14 @@ from aiokafka.structs import ConsumerRecord
 from vimfed.errors import OperatorError
 from vimfed.kafka.appending import append_all
 from vimfed.kafka.clients import OutgoingRecord, idempotent_producer, new_consumer
+from vimfed.kafka.dead_letter import ORIGIN, Origin
 from vimfed.kafka.topic_checks import check_topic
 from vimfed.kafka.topics import TopicNames
 from vimfed.settings import KafkaSettings
 
 SETTLES = "settles"
 HOW = "how"
+_ORIGINS: dict[str, Origin] = {origin: origin for origin in get_args(Origin)}
 
 
 class DeadLetterError(OperatorError):
@@ -49,6 +51,19 @@ class DeadLetter(NamedTuple):
         """The cloud, where it is known."""
         told = self.headers.get("vim_id", "")
         return told or (self.key or b"").decode(errors="replace").partition("/")[0]
+
+    def origin(self, names: TopicNames) -> Origin:
+        """Whose bytes they are.
+
+        Letters of before the header ``origin``: those of a topic have an offset. What a cloud's
+        RabbitMQ brought has none, and the name of its source is the cloud's own word.
+        """
+        if ORIGIN in self.headers:
+            return _ORIGINS.get(self.headers[ORIGIN], "cloud")
+        if "offset" not in self.headers:
+            return "cloud"
+        own: dict[str, Origin] = {names.notifications: "notifications", names.events: "events"}
+        return own.get(self.headers.get("source", ""), "cloud")
 
 
 class Wanted(NamedTuple):

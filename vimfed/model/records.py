@@ -180,3 +180,4 @@ encode_row = msgspec.json.Encoder().encode
 decode_row = msgspec.json.Decoder(InstanceState).decode
 encode_event = msgspec.json.Encoder().encode
 decode_event = msgspec.json.Decoder(VmEvent).decode
+decode_notification = msgspec.json.Decoder(Notification).decode

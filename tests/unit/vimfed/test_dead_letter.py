@@ -11,6 +11,7 @@ def test_a_dead_letter_tells_where_it_came_from_and_why() -> None:
     )
     assert (record.topic, record.key, record.value) == ("p.dead-letter", b"k", b"bytes")
     assert dict(record.headers) == {
+        "origin": b"cloud",
         "source": b"t",
         "partition": b"3",
         "offset": b"9",
@@ -22,7 +23,7 @@ def test_a_dead_letter_tells_where_it_came_from_and_why() -> None:
 def test_a_queue_has_neither_partition_nor_offset() -> None:
     record = dead_letter_record(KAFKA, b"x", "why", source="vimfed", vim_id="o_r")
     assert record.key is None
-    assert set(dict(record.headers)) == {"source", "error", "vim_id"}
+    assert set(dict(record.headers)) == {"origin", "source", "error", "vim_id"}
 
 
 def test_what_is_too_large_for_a_record_is_cut_and_says_how_large_it_was() -> None:
