@@ -37,6 +37,7 @@ from tests.support.bridge_process import BridgeProcess, eventually
 from tests.support.brokers import RabbitMQ, new_kafka
 from tests.support.notifications import rabbit_sender
 from tests.support.paths import DATA
+from tests.support.sections import rabbit_cloud
 from tests.support.topics import count_records, read_topic
 from tests.support.traces import PLAIN
 from vimfed.local.kafka import LocalKafka
@@ -131,14 +132,7 @@ class Bench:
             BridgeProcess(
                 self._folder / f"{prefix}-{number}",
                 kafka={"bootstrap": self._kafka.bootstrap, "topic_prefix": prefix},
-                vims=[
-                    {
-                        "cloud_owner": "Owner",
-                        "cloud_region_id": "Region",
-                        "transport_url": self._rabbitmq.url,
-                        "pool": POOL,
-                    }
-                ],
+                vims=[rabbit_cloud(self._rabbitmq.url, pool=POOL)],
             )
             for number in range(processes)
         ]

@@ -32,6 +32,7 @@ from benchmarks.jobs.listeners import POOL
 from tests.e2e.stack import Stack, eventually
 from tests.support.brokers import RabbitMQ, new_kafka
 from tests.support.notifications import rabbit_sender
+from tests.support.sections import rabbit_cloud
 from tests.support.topics import count_records, read_topic
 from vimfed.local.kafka import LocalKafka
 
@@ -42,11 +43,7 @@ PARTITIONS = 8
 
 def cloud(rabbitmq: RabbitMQ) -> dict[str, Any]:
     """Return the settings of the one cloud."""
-    return {
-        "cloud_owner": "CloudOwner",
-        "cloud_region_id": "RegionOne",
-        "transport_url": rabbitmq.url,
-    }
+    return rabbit_cloud(rabbitmq.url, cloud_owner="CloudOwner", cloud_region_id="RegionOne")
 
 
 def create_dmaap_topic(stack: Stack) -> None:

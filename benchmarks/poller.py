@@ -57,7 +57,11 @@ def main() -> None:
     child.start()
     login = StubNova.login_at(ours.recv())
     vim = vim_of(
-        {"cloud_owner": "benchmark", "cloud_region_id": "cloud", "compare_interval": 0, **login}
+        {
+            "cloud_owner": "benchmark",
+            "cloud_region_id": "cloud",
+            "poll": {"compare_interval": 0, **login},
+        }
     )
     findings = 0
 

@@ -4,8 +4,7 @@ A further kind is a package beside this module, a line here, and its keys in
 vimfed/settings/sections.py.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from urllib.parse import urlsplit
+from collections.abc import Mapping, Sequence
 
 from bridge.kafka.listener import kafka_listeners
 from bridge.poller.source import pollers
@@ -13,22 +12,10 @@ from bridge.rabbit.listener import rabbit_listeners
 from bridge.source import Make, SourceKey, SourceKind, Surroundings
 from vimfed.settings import VimSettings
 
-
-def _notifies_over(scheme: str) -> Callable[[VimSettings], Sequence[str]]:
-    def parts(vim: VimSettings) -> Sequence[str]:
-        return [""] if urlsplit(vim.transport_url.reveal()).scheme == scheme else []
-
-    return parts
-
-
-def _is_polled(vim: VimSettings) -> Sequence[str]:
-    return [""] if vim.auth_url else []
-
-
 KINDS: Mapping[str, SourceKind] = {
-    "rabbit": SourceKind(_notifies_over("rabbit"), rabbit_listeners),
-    "kafka": SourceKind(_notifies_over("kafka"), kafka_listeners),
-    "poller": SourceKind(_is_polled, pollers),
+    "rabbit": SourceKind(lambda vim: list(vim.rabbit.buses), rabbit_listeners),
+    "kafka": SourceKind(lambda vim: [""] if vim.kafka.is_used else [], kafka_listeners),
+    "poller": SourceKind(lambda vim: [""] if vim.poll.is_used else [], pollers),
 }
 """By the name that logs and ``SourceKey`` give them."""
 

@@ -8,7 +8,7 @@ from bridge.forwarding import Arrival, UnusableBodyError, forwarded
 from bridge.progress import Progress
 from vimfed.kafka.clients import OutgoingRecord
 from vimfed.process.backoff import Backoff
-from vimfed.settings import KafkaSettings, VimSettings
+from vimfed.settings import KafkaSettings
 
 LOG = logging.getLogger(__name__)
 
@@ -29,13 +29,15 @@ class Listener:
     """The beginning of every listener: a cloud, how it does, and the pauses between attempts."""
 
     def __init__(
-        self, vim: VimSettings, kafka: KafkaSettings, progress: Progress, *, steady: float
+        self, vim_id: str, label: str, kafka: KafkaSettings, progress: Progress, *, steady: float
     ) -> None:
-        """``steady``: seconds after which one that has listened begins with the first pause."""
+        """``label`` names the listener in the log.
+
+        ``steady``: seconds after which one that has listened begins with the first pause."""
         self.progress = progress
-        self._vim = vim
+        self._label = label
         self._kafka = kafka
-        self._known = {"vim_id": vim.vim_id}
+        self._known = {"vim_id": vim_id}
         """What log records of this listener carry."""
         self._backoff = Backoff(1.0, MAX_BACKOFF)
         self._steady = steady
@@ -50,9 +52,10 @@ class Listener:
         if listened > self._steady:
             self._backoff.reset()
         pause = self._backoff.pause()
+        self.progress.away = str(why or error)
         LOG.warning(
             "cloud %s: cannot listen, trying again in %.0f s: %s",
-            self._vim.vim_id,
+            self._label,
             pause,
             why or error,
             extra=self._known,

@@ -7,6 +7,8 @@ from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+LABELS = ("vim_id", "bus")
+"""Of every metric here."""
 DEPTH_EVERY = 10.0
 """Seconds between two looks how much waits in a cloud's queue."""
 DEPTH_TIMEOUT = 3.0
@@ -21,9 +23,13 @@ class Progress:
     Times are of the monotonic clock, in seconds.
     """
 
-    def __init__(self, vim_id: str, counters: "Counters") -> None:
+    def __init__(self, vim_id: str, counters: "Counters", bus: str = "") -> None:
         self.vim_id = vim_id
+        self.bus = bus
+        """Which of the cloud's message buses; empty where it can have but one."""
         self.connected = False
+        self.away = ""
+        """Why the last attempt to listen ended; empty before there was one."""
         self.alive_at = time.monotonic()
         """When the listener last showed that it looks for messages."""
         self.handled_at = 0.0
@@ -44,13 +50,13 @@ class Progress:
         now = time.monotonic()
         self.alive_at = self.handled_at = self.message_at = self.waiting_since = now
         self.in_flight = count
-        self._counters.received.labels(self.vim_id).inc(count)
+        self._counters.received.labels(self.vim_id, self.bus).inc(count)
 
     def written(self, forwarded: int, dead_lettered: int) -> None:
         """Note that Kafka has acknowledged them; those that it refused are dead letters, too."""
         refused, self._refused = self._refused, 0
-        self._counters.forwarded.labels(self.vim_id).inc(forwarded - refused)
-        self._counters.dead_letters.labels(self.vim_id).inc(dead_lettered + refused)
+        self._counters.forwarded.labels(self.vim_id, self.bus).inc(forwarded - refused)
+        self._counters.dead_letters.labels(self.vim_id, self.bus).inc(dead_lettered + refused)
         self.settled()
 
     def settled(self) -> None:
@@ -64,15 +70,15 @@ class Progress:
 
     def expired(self, count: int) -> None:
         """Note records that a cloud's Kafka has removed before they were read."""
-        self._counters.expired.labels(self.vim_id).inc(count)
+        self._counters.expired.labels(self.vim_id, self.bus).inc(count)
 
     def rejected(self) -> None:
         """Note a message that oslo.messaging itself refused."""
-        self._counters.rejected.labels(self.vim_id).inc()
+        self._counters.rejected.labels(self.vim_id, self.bus).inc()
 
     def retried(self) -> None:
         """Note that the write in progress has to be tried again."""
-        self._counters.retries.labels(self.vim_id).inc()
+        self._counters.retries.labels(self.vim_id, self.bus).inc()
 
     @property
     def waiting_seconds(self) -> float:
@@ -87,8 +93,11 @@ class Progress:
 
     @property
     def troubles(self) -> Mapping[str, str]:
-        """Nothing: metrics tell of a cloud that is down."""
-        return {}
+        """Why the listener is not connected; nothing where it is."""
+        if self.connected:
+            return {}
+        name = f"listening {self.vim_id}" + (f", bus {self.bus}" if self.bus else "")
+        return {name: self.away or "not connected yet"}
 
     def wrong(self, stuck_after: float) -> str:
         """Return why this listener needs a restart; empty where it does not.
@@ -105,11 +114,11 @@ class Progress:
 
 
 class Counters:
-    """The bridge's counters, per cloud."""
+    """The bridge's counters, per cloud and message bus."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         def counter(name: str, text: str) -> Counter:
-            return Counter(name, text, ["vim_id"], registry=registry)
+            return Counter(name, text, LABELS, registry=registry)
 
         self.received = counter("vimfed_bridge_received", "messages received from the cloud")
         self.forwarded = counter(
@@ -127,8 +136,8 @@ class Counters:
             "records that a cloud's Kafka removed before they were read: lost",
         )
 
-    def show(self, vim_id: str) -> None:
-        """Make a cloud's counters visible from the beginning, at zero."""
+    def show(self, vim_id: str, bus: str = "") -> None:
+        """Make a source's counters visible from the beginning, at zero."""
         for counter in (
             self.received,
             self.forwarded,
@@ -137,7 +146,7 @@ class Counters:
             self.retries,
             self.expired,
         ):
-            counter.labels(vim_id)
+            counter.labels(vim_id, bus)
 
 
 class ProgressCollector(Collector):
@@ -167,15 +176,15 @@ class ProgressCollector(Collector):
             "messages that wait in the cloud's own queue, as far as it is known",
         )
         for progress in self._progresses():
-            vim_id = progress.vim_id
+            labels = [progress.vim_id, progress.bus]
             if progress.queue_depth is not None:
-                depth.add_metric([vim_id], progress.queue_depth)
-            in_flight.add_metric([vim_id], progress.in_flight)
-            oldest.add_metric([vim_id], progress.waiting_seconds)
-            silence.add_metric([vim_id], now - progress.message_at)
-            connected.add_metric([vim_id], progress.connected)
+                depth.add_metric(labels, progress.queue_depth)
+            in_flight.add_metric(labels, progress.in_flight)
+            oldest.add_metric(labels, progress.waiting_seconds)
+            silence.add_metric(labels, now - progress.message_at)
+            connected.add_metric(labels, progress.connected)
         return [in_flight, oldest, silence, connected, depth]
 
 
 def _gauge(name: str, text: str) -> GaugeMetricFamily:
-    return GaugeMetricFamily(name, text, labels=["vim_id"])
+    return GaugeMetricFamily(name, text, labels=LABELS)

@@ -88,7 +88,9 @@ class _Bridge:
     async def _make_topics_ready(self) -> None:
         """Create or check the job's topics before the first write: it could make wrong ones."""
         kafka = self._settings.kafka
-        compares = any(vim.auth_url and vim.compare_interval for vim in self._settings.vims)
+        compares = any(
+            vim.poll.is_used and vim.poll.compare_interval for vim in self._settings.vims
+        )
         needs = bridge_needs(kafka, compares=compares)
         backoff = Backoff(0.5, 5.0)
         while True:
@@ -148,7 +150,7 @@ class _Bridge:
     def _stuck(self) -> dict[str, str]:
         stuck_after = self._settings.bridge.stuck_after
         return {
-            key.vim_id: why
+            ": ".join(filter(None, [key.vim_id, key.part])): why
             for key, (_vim, source) in self._running.items()
             if (why := source.progress.wrong(stuck_after))
         }
@@ -165,7 +167,7 @@ class _Bridge:
         return waiting
 
     def _troubles(self) -> dict[str, str]:
-        """Return which clouds' states grow old, and why."""
+        """Return which sources bring nothing, so that what is known grows old, and why."""
         troubles: dict[str, str] = {}
         for _vim, source in self._running.values():
             troubles |= source.progress.troubles

@@ -107,10 +107,13 @@ class Surroundings:
             if isinstance(each.source.progress, progress):
                 yield each.source.progress
 
-    def new_progress(self, vim: VimSettings) -> Progress:
-        """Return the progress of a listener to a cloud; its counters begin to show."""
-        self._counters.show(vim.vim_id)
-        return Progress(vim.vim_id, self._counters)
+    def new_progress(self, vim: VimSettings, bus: str = "") -> Progress:
+        """Return the progress of a listener to a cloud's message bus; its counters begin to show.
+
+        ``bus``: which one, where a cloud can have several.
+        """
+        self._counters.show(vim.vim_id, bus)
+        return Progress(vim.vim_id, self._counters, bus)
 
     async def write(
         self, records: Sequence[OutgoingRecord], progress: Progress | None = None

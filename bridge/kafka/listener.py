@@ -11,7 +11,6 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
-from urllib.parse import unquote, urlsplit
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, KafkaError
@@ -31,7 +30,7 @@ from vimfed.kafka.expiry import ExpiryWatch, position_of
 from vimfed.kafka.notification_writer import arrival_time
 from vimfed.kafka.rights import Need, user_of
 from vimfed.nova.oslo import PRIORITIES
-from vimfed.settings import KafkaSettings, Secret, VimSettings
+from vimfed.settings import CloudKafkaSettings, KafkaSettings, VimSettings
 
 LOG = logging.getLogger(__name__)
 
@@ -49,7 +48,9 @@ class KafkaListener(Listener):
     def __init__(
         self, vim: VimSettings, kafka: KafkaSettings, write: Write, progress: Progress
     ) -> None:
-        super().__init__(vim, kafka, progress, steady=STEADY)
+        self._vim_id = vim.vim_id
+        self._cloud = vim.kafka
+        super().__init__(vim.vim_id, vim.vim_id, kafka, progress, steady=STEADY)
         self._write = write
         self._done: dict[TopicPartition, int] = {}
         """Up to where each partition is done. That can be behind the committed offset: there lie a
@@ -59,7 +60,7 @@ class KafkaListener(Listener):
 
     def start(self) -> None:
         """Begin to connect; returns at once. Needs a running event loop."""
-        self._task = asyncio.create_task(self._run(), name=self._vim.vim_id)
+        self._task = asyncio.create_task(self._run(), name=self._vim_id)
 
     async def stop(self) -> bool:
         """Finish the batch that is on its way, if Kafka takes it, and leave the group.
@@ -81,7 +82,7 @@ class KafkaListener(Listener):
             try:
                 await self._listen()
             except Exception as error:
-                why = refusal_of(cluster_of(self._vim), error, "Read")
+                why = refusal_of(self._cloud, error, "Read")
                 is_bug = not isinstance(error, KafkaError | OSError)
                 lasted = time.monotonic() - begun
                 pause = self._pause_after(error, lasted, why, trace=is_bug)
@@ -89,17 +90,17 @@ class KafkaListener(Listener):
                     await asyncio.wait_for(self._stopping.wait(), pause)
 
     async def _listen(self) -> None:
-        consumer = _consumer(self._vim)
+        consumer = _consumer(self._cloud)
         sessions = PartitionSessions(consumer)
         # A pattern takes up topics that nova makes later, and makes none itself.
-        consumer.subscribe(pattern=_topic_pattern(self._vim), listener=sessions)
+        consumer.subscribe(pattern=_topic_pattern(self._cloud), listener=sessions)
         try:
-            LOG.info("cloud %s: connecting", self._vim.vim_id, extra=self._known)
+            LOG.info("cloud %s: connecting", self._vim_id, extra=self._known)
             await consumer.start()
             LOG.info(
                 "cloud %s: listening as group %s",
-                self._vim.vim_id,
-                self._vim.pool,
+                self._vim_id,
+                self._cloud.group,
                 extra=self._known,
             )
             self._done = {}
@@ -117,7 +118,7 @@ class KafkaListener(Listener):
 
         Whoever only fetches does not notice that they are gone: it looks as if nothing came.
         """
-        wanted = re.compile(_topic_pattern(self._vim))
+        wanted = re.compile(_topic_pattern(self._cloud))
         told = False
         while True:
             try:
@@ -129,9 +130,9 @@ class KafkaListener(Listener):
                         LOG.warning(
                             "cloud %s: sees none of the topics %s: nova has made none yet, or %s "
                             "lacks the right Read on them",
-                            self._vim.vim_id,
+                            self._vim_id,
                             wanted.pattern,
-                            user_of(cluster_of(self._vim)),
+                            user_of(self._cloud),
                         )
                     depth = 0
                     ends = await consumer.end_offsets(list(consumer.assignment()))
@@ -145,10 +146,12 @@ class KafkaListener(Listener):
             await asyncio.sleep(DEPTH_EVERY)
 
     async def _consume(self, consumer: AIOKafkaConsumer, sessions: PartitionSessions) -> None:
-        reader = f"cloud {self._vim.vim_id}, group {self._vim.pool}"
+        reader = f"cloud {self._vim_id}, group {self._cloud.group}"
         expiry = ExpiryWatch(consumer, reader, lambda lost: self.progress.expired(lost.lost))
         while not self._stopping.is_set():
-            fetched = await consumer.getmany(timeout_ms=POLL_MS, max_records=self._vim.prefetch)
+            fetched = await consumer.getmany(
+                timeout_ms=POLL_MS, max_records=self._cloud.poll_records
+            )
             read = {tp: position_of(consumer, tp) for tp in consumer.assignment()}
             await expiry.look(fetched)
             self.progress.alive_at = time.monotonic()
@@ -165,7 +168,7 @@ class KafkaListener(Listener):
                 await consumer.commit({tp: tuple(place) for tp, place in places.items()})
             except CommitFailedError:
                 # The group gave the partitions to somebody else, who gets the records once more.
-                LOG.warning("cloud %s: lost its partitions meanwhile", self._vim.vim_id)
+                LOG.warning("cloud %s: lost its partitions meanwhile", self._vim_id)
             else:
                 self._note_done(read)
 
@@ -191,9 +194,9 @@ class KafkaListener(Listener):
     ) -> Iterator[Message]:
         """Return what came, in its order per partition."""
         received_at = arrival_time()
-        vim_id = self._vim.vim_id
+        vim_id = self._vim_id
         for tp, batch in fetched.items():
-            path = f"{vim_id}/{self._vim.pool}/{tp.topic}/{tp.partition}"
+            path = f"{vim_id}/{self._cloud.group}/{tp.topic}/{tp.partition}"
             session = places[tp].session
             for record in batch:
                 yield Message(
@@ -214,11 +217,11 @@ def kafka_listeners(surroundings: Surroundings) -> Make:
     return make
 
 
-def _consumer(vim: VimSettings) -> AIOKafkaConsumer:
+def _consumer(cloud: CloudKafkaSettings) -> AIOKafkaConsumer:
     return new_consumer(
-        cluster_of(vim),
-        group_id=vim.pool,
-        max_poll_interval_ms=int(vim.consumer_timeout * 1000),
+        cloud,
+        group_id=cloud.group,
+        max_poll_interval_ms=int(cloud.max_poll_interval * 1000),
         retry_backoff_ms=1000,
         metadata_max_age_ms=5_000,  # how soon a new topic is seen
         fetch_max_bytes=8 * 1024 * 1024,
@@ -226,44 +229,29 @@ def _consumer(vim: VimSettings) -> AIOKafkaConsumer:
     )
 
 
-def _topic_pattern(vim: VimSettings) -> str:
+def _topic_pattern(cloud: CloudKafkaSettings) -> str:
     """Return the pattern of the topics that oslo's Kafka driver writes: topic.priority[.vhost]."""
-    topics = "|".join(map(re.escape, vim.topics))
-    vhost = urlsplit(vim.transport_url.reveal()).path.strip("/")
-    suffix = re.escape(f".{vhost}") if vhost else ""
+    topics = "|".join(map(re.escape, cloud.topics))
+    suffix = re.escape(_suffix(cloud))
     return f"^(?:{topics})\\.(?:{'|'.join(PRIORITIES)}){suffix}$"
 
 
-def cloud_needs(vim: VimSettings) -> Sequence[Need]:
+def cloud_needs(cloud: CloudKafkaSettings) -> Sequence[Need]:
     """Return what a bridge needs on the Kafka of a cloud."""
-    vhost = urlsplit(vim.transport_url.reveal()).path.strip("/")
-    suffix = f".{vhost}" if vhost else ""
     return (
         *(
-            Need("topic", f"{topic}.{priority}{suffix}", ("Read",), "reads nova's notifications")
-            for topic in vim.topics
+            Need(
+                "topic",
+                f"{topic}.{priority}{_suffix(cloud)}",
+                ("Read",),
+                "reads nova's notifications",
+            )
+            for topic in cloud.topics
             for priority in PRIORITIES
         ),
-        Need("group", vim.pool, ("Read",), "shares their partitions, keeps its progress"),
+        Need("group", cloud.group, ("Read",), "shares their partitions, keeps its progress"),
     )
 
 
-def cluster_of(vim: VimSettings) -> KafkaSettings:
-    """Return the cloud's Kafka as settings: hosts and credentials stand in the transport URL."""
-    hosts, users = [], []
-    for part in urlsplit(vim.transport_url.reveal()).netloc.split(","):
-        user, _, host = part.rpartition("@")
-        hosts.append(host)
-        users.append(user)
-    username, _, password = users[0].partition(":")
-    transport = "SSL" if vim.tls else "PLAINTEXT"
-    return KafkaSettings(
-        bootstrap=",".join(hosts),
-        security_protocol=f"SASL_{transport}" if username else transport,  # type: ignore[arg-type]
-        ca_file=vim.ca_file,
-        cert_file=vim.cert_file,
-        key_file=vim.key_file,
-        sasl_mechanism=vim.sasl_mechanism,
-        username=unquote(username),
-        password=Secret(unquote(password)),
-    )
+def _suffix(cloud: CloudKafkaSettings) -> str:
+    return f".{cloud.virtual_host}" if cloud.virtual_host else ""

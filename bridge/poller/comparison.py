@@ -83,7 +83,7 @@ class Comparison:
         self._api = api
         self._take = take
         self._progress = progress
-        self._due_at = time.monotonic() if vim.compare_interval else math.inf
+        self._due_at = time.monotonic() if vim.poll.compare_interval else math.inf
         self._absent: Known = {}
         """Known instances that the cloud has not shown since."""
         self._count = 0
@@ -110,8 +110,8 @@ class Comparison:
             self._due_at = time.monotonic() + RETRY
             self._give_up(str(error))
             return
-        self._due_at = time.monotonic() + self._vim.compare_interval
-        if not self._vim.all_projects:
+        self._due_at = time.monotonic() + self._vim.poll.compare_interval
+        if not self._vim.poll.all_projects:
             known = {key: each for key, each in known.items() if each == self._own_project}
         self._absent, self._count = known, len(known)
         self._outcomes.clear()
@@ -141,7 +141,8 @@ class Comparison:
             self._give_up(
                 f"none of the {self._count} instances that are known is listed: are auth_url, "
                 "region_name and the user's project this cloud's? If that is still so at the next "
-                f"comparison, in {self._vim.compare_interval:.0f} s, they are taken for deleted"
+                f"comparison, in {self._vim.poll.compare_interval:.0f} s, they are taken for "
+                "deleted"
             )
             return
         self._is_doubted = False

@@ -24,7 +24,7 @@ from openstack.connection import Connection
 
 from bridge.poller.findings import ActionEvent, Server, ServerAction
 from vimfed.process.retry_after import retry_after
-from vimfed.settings import VimSettings
+from vimfed.settings import PollSettings
 
 PAGE = 500
 """Servers per page; nova gives fewer where its ``max_limit`` is lower."""
@@ -108,8 +108,8 @@ _decode_action = msgspec.json.Decoder(_OneAction).decode
 class NovaApi:
     """One cloud's compute API; it connects at the first call, and anew after a failure."""
 
-    def __init__(self, vim: VimSettings) -> None:
-        self._vim = vim
+    def __init__(self, poll: PollSettings) -> None:
+        self._poll = poll
         self._connection: Connection | None = None
         self._microversion: tuple[int, int] | None = None
         self._requests = 0
@@ -122,7 +122,7 @@ class NovaApi:
         ``deleted`` asks for these alone, which only an admin is given. Raises CloudApiError.
         """
         query: dict[str, str] = {"limit": str(PAGE)}
-        if self._vim.all_projects:
+        if self._poll.all_projects:
             query["all_tenants"] = "1"
             if deleted:
                 query["deleted"] = "true"
@@ -157,7 +157,7 @@ class NovaApi:
 
     def project_id(self) -> str:
         """Return the project to which we have logged in; log in first. Raises CloudApiError."""
-        with _typed_failures(self._vim):
+        with _typed_failures(self._poll):
             return self._compute().get_project_id() or ""
 
     def actions(self, server_id: str, since: datetime) -> Sequence[ServerAction]:
@@ -185,7 +185,7 @@ class NovaApi:
     def check(self) -> None:
         """Log in and list one server. Raises CloudApiError."""
         query = {"limit": "1"}
-        if self._vim.all_projects:
+        if self._poll.all_projects:
             query["all_tenants"] = "1"
         body, _asked_at = self._get("/servers/detail", query)
         servers = _decoded(_decode_servers, body).servers
@@ -210,7 +210,7 @@ class NovaApi:
 
     def _respond(self, path: str, query: dict[str, str]) -> tuple[requests.Response, datetime]:
         """Return (answer, asked at); its status is 200 or 404."""
-        with _typed_failures(self._vim):
+        with _typed_failures(self._poll):
             compute = self._compute()
             begun = time.monotonic()
             self._requests += 1
@@ -226,7 +226,7 @@ class NovaApi:
 
     def _compute(self) -> Any:
         if self._connection is None:
-            connection = _connect(self._vim)
+            connection = _connect(self._poll)
             try:
                 # What is wrong shows here, where openstacksdk itself would only warn. An endpoint
                 # with a project in its URL has nothing there.
@@ -241,33 +241,33 @@ class NovaApi:
         return self._connection.compute
 
 
-def _connect(vim: VimSettings) -> Connection:
+def _connect(poll: PollSettings) -> Connection:
     # Keystone's v3 by name: its discovery would hide what fails behind an error of its own.
-    auth_url = vim.auth_url.rstrip("/").removesuffix("/v3") + "/v3"
+    auth_url = poll.auth_url.rstrip("/").removesuffix("/v3") + "/v3"
     auth: BaseAuthPlugin
-    if vim.application_credential_id:
+    if poll.application_credential_id:
         auth = v3.ApplicationCredential(
             auth_url=auth_url,
-            application_credential_id=vim.application_credential_id,
-            application_credential_secret=vim.application_credential_secret.reveal(),
+            application_credential_id=poll.application_credential_id,
+            application_credential_secret=poll.application_credential_secret.reveal(),
         )
     else:
         auth = v3.Password(
             auth_url=auth_url,
-            username=vim.username,
-            password=vim.password.reveal(),
-            project_name=vim.project_name,
-            user_domain_name=vim.user_domain_name,
-            project_domain_name=vim.project_domain_name,
+            username=poll.username,
+            password=poll.password.reveal(),
+            project_name=poll.project_name,
+            user_domain_name=poll.user_domain_name,
+            project_domain_name=poll.project_domain_name,
         )
     session = Session(
         auth=auth,
-        verify=vim.api_ca_file or True,
-        timeout=vim.poll_timeout,
+        verify=poll.ca_file or True,
+        timeout=poll.timeout,
         app_name="vim-event-federation",
     )
     region = cloud_region.from_session(
-        session, region_name=vim.region_name or None, interface=vim.interface
+        session, region_name=poll.region_name or None, interface=poll.interface
     )
     return Connection(config=region)
 
@@ -277,11 +277,11 @@ _STUMBLES = (ValueError, KeyError, TypeError, AttributeError)
 
 
 @contextlib.contextmanager
-def _typed_failures(vim: VimSettings) -> Iterator[None]:
+def _typed_failures(poll: PollSettings) -> Iterator[None]:
     try:
         yield
     except (ksa.ConnectTimeout, requests.Timeout) as error:
-        raise CloudApiError("slow", f"no answer within {vim.poll_timeout:g} s") from error
+        raise CloudApiError("slow", f"no answer within {poll.timeout:g} s") from error
     except ksa.Unauthorized as error:
         raise CloudApiError("unauthorised", f"Keystone refuses the login: {error}") from error
     except ksa.HttpError as error:

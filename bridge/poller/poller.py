@@ -112,7 +112,7 @@ class Poller:
         self._retention = timedelta(seconds=deleted_retention)
         self._write = write
         self.progress = progress
-        self._api = NovaApi(vim)
+        self._api = NovaApi(vim.poll)
         self._path = f"{vim.vim_id}/poller/{uuid.uuid4().hex[:12]}"
         self._sequence = 0
         self._mark: datetime | None = None
@@ -225,7 +225,7 @@ class Poller:
             if not server.is_known:  # it lies in a cell that is down
                 continue
             updated = as_utc_text(server.updated)
-            if self._vim.transport_url and updated > utc_text(page.asked_at - HEAD_START):
+            if self._vim.notifies and updated > utc_text(page.asked_at - HEAD_START):
                 continue  # the next cycle is shown it again
             before = self._seen.get(server.id)
             if before is not None and before.is_settled and _same(before.server, server):

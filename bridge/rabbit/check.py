@@ -4,9 +4,10 @@ from typing import NamedTuple
 
 from oslo_messaging._drivers.common import PURPOSE_LISTEN
 
+from bridge.rabbit.bus import Bus
 from bridge.rabbit.listener import transport_of
 from bridge.rabbit.queue import Found, find_exchange, find_queue, mismatch, queue_arguments
-from vimfed.settings import VimSettings
+from vimfed.settings import RabbitSettings
 
 
 class Finding(NamedTuple):
@@ -17,23 +18,23 @@ class Finding(NamedTuple):
     """Whether the bridge cannot work so; else it is a warning."""
 
 
-def look_at_cloud(vim: VimSettings) -> list[Finding]:
-    """Connect to a cloud's RabbitMQ and look at its exchange and at our queue; changes nothing.
+def look_at_bus(bus: Bus) -> list[Finding]:
+    """Connect to a message bus and look at its exchange and at our queue; changes nothing.
 
     Raises MessagingException, KombuError, AMQPError or OSError where that cannot be done.
     """
-    transport = transport_of(vim)
+    transport = transport_of(bus)
     # The driver's own connections will not do: those for listening are tried for ever, and of the
     # others a thread reads the heartbeats, and our answers with them.
     connection = None
     try:
         connection = transport._driver._connection_pool.create(PURPOSE_LISTEN, retry=1)
         channel = connection.connection.channel()
-        exchange = find_exchange(channel, vim.exchange)
-        queue = find_queue(channel, vim.pool, queue_arguments(connection))
+        exchange = find_exchange(channel, bus.settings.exchange)
+        queue = find_queue(channel, bus.settings.pool, queue_arguments(connection))
         return [
-            *exchange_findings(vim, exchange),
-            *queue_findings(vim, queue, wants_durable=bool(connection.durable)),
+            *exchange_findings(bus.settings, exchange),
+            *queue_findings(bus.settings, queue, wants_durable=bool(connection.durable)),
         ]
     finally:
         if connection is not None:
@@ -41,11 +42,11 @@ def look_at_cloud(vim: VimSettings) -> list[Finding]:
         transport.cleanup()
 
 
-def exchange_findings(vim: VimSettings, found: Found) -> list[Finding]:
+def exchange_findings(rabbit: RabbitSettings, found: Found) -> list[Finding]:
     """Return what an operator has to know of the exchange."""
-    name = vim.exchange
+    name = rabbit.exchange
     if not found.exists:
-        kind = "durable" if vim.durable_exchange else "transient"
+        kind = "durable" if rabbit.durable_exchange else "transient"
         return [
             Finding(
                 f"exchange {name} does not exist (yet): is `exchange` nova's control_exchange? "
@@ -60,7 +61,7 @@ def exchange_findings(vim: VimSettings, found: Found) -> list[Finding]:
                 f"({found.refused or found.inequivalent})"
             )
         ]
-    if found.durable != vim.durable_exchange:
+    if found.durable != rabbit.durable_exchange:
         kind, value = ("durable", "true") if found.durable else ("transient", "false")
         return [
             Finding(
@@ -71,9 +72,9 @@ def exchange_findings(vim: VimSettings, found: Found) -> list[Finding]:
     return []
 
 
-def queue_findings(vim: VimSettings, found: Found, *, wants_durable: bool) -> list[Finding]:
+def queue_findings(rabbit: RabbitSettings, found: Found, *, wants_durable: bool) -> list[Finding]:
     """Return what an operator has to know of our queue."""
-    name = vim.pool
+    name = rabbit.pool
     if not found.exists:
         return [
             Finding(
@@ -99,5 +100,5 @@ def queue_findings(vim: VimSettings, found: Found, *, wants_durable: bool) -> li
             )
         ]
     if found.durable != wants_durable:
-        return [Finding(mismatch(vim, is_durable=found.durable))]
+        return [Finding(mismatch(rabbit, is_durable=found.durable))]
     return []

@@ -31,6 +31,7 @@ from oslo_messaging.notify.listener import BatchNotificationServer
 from bridge.forwarding import Arrival
 from bridge.listening import Listener, Message, records_of
 from bridge.progress import DEPTH_EVERY, DEPTH_TIMEOUT, STOP_TIMEOUT, Progress
+from bridge.rabbit.bus import Bus, buses_of
 from bridge.rabbit.queue import declared
 from bridge.rabbit.queue_order import QueueOrder
 from bridge.source import Delivery, Make, Surroundings
@@ -61,13 +62,12 @@ BUSY_WAIT = 0.002
 class RabbitListener(Listener):
     """Listens until it is stopped; an error of the cloud's only leads to another attempt."""
 
-    def __init__(
-        self, vim: VimSettings, kafka: KafkaSettings, write: Write, progress: Progress
-    ) -> None:
-        super().__init__(vim, kafka, progress, steady=STEADY)
+    def __init__(self, bus: Bus, kafka: KafkaSettings, write: Write, progress: Progress) -> None:
+        self._bus = bus
+        super().__init__(bus.vim_id, bus.label, kafka, progress, steady=STEADY)
         self._write = write
         self._order = QueueOrder()
-        self._rejections = RejectionFilter(vim.vim_id, progress)
+        self._rejections = RejectionFilter(bus.label, progress)
         self._stop = threading.Event()
         self._left = concurrent.futures.Future[None]()
         self._listened = 0.0
@@ -75,7 +75,7 @@ class RabbitListener(Listener):
         self.session: _Session | None = None
         # A daemon: a connection attempt inside oslo.messaging cannot be interrupted.
         self._thread = threading.Thread(
-            target=self._run, name=f"{vim.vim_id} supervisor", daemon=True
+            target=self._run, name=f"{bus.label} supervisor", daemon=True
         )
 
     def start(self) -> None:
@@ -105,20 +105,24 @@ class RabbitListener(Listener):
 
     def _listen(self) -> None:
         """Run one session, until the stop or until the listener has to be remade."""
-        vim_id = self._vim.vim_id
         self._listened = 0.0
-        LOG.info("cloud %s: connecting", vim_id, extra=self._known)
-        session = _Session(self._vim, self._kafka, self._write, self.progress, self._order)
-        _knock(session.transport.conf, self._vim.transport_url.reveal())
+        LOG.info("cloud %s: connecting", self._bus.label, extra=self._known)
+        session = _Session(self._bus, self._kafka, self._write, self.progress, self._order)
+        _knock(session.transport.conf, self._bus.url.reveal())
         try:
             session.start(override_pool_size=1)
         except BaseException:
             session.transport.cleanup()
             raise
         self.session = session
-        LOG.info("cloud %s: listening as pool %s", vim_id, self._vim.pool, extra=self._known)
+        LOG.info(
+            "cloud %s: listening as pool %s",
+            self._bus.label,
+            self._bus.settings.pool,
+            extra=self._known,
+        )
         begun = time.monotonic()
-        remake_after = self._vim.consumer_timeout * 2 / 3
+        remake_after = self._bus.settings.consumer_timeout * 2 / 3
         held = False
         try:
             while not (held or self._stop.wait(min(TICK, remake_after / 10))):
@@ -133,7 +137,7 @@ class RabbitListener(Listener):
             LOG.warning(
                 "cloud %s: Kafka did not take a batch for %.0f s: its messages are back in the "
                 "queue, before RabbitMQ's consumer timeout; waiting for Kafka",
-                vim_id,
+                self._bus.label,
                 remake_after,
                 extra=self._known,
             )
@@ -171,13 +175,14 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
 
     def __init__(
         self,
-        vim: VimSettings,
+        bus: Bus,
         kafka: KafkaSettings,
         write: Write,
         progress: Progress,
         order: QueueOrder,
     ) -> None:
-        self._vim = vim
+        self._bus = bus
+        self._rabbit = bus.settings
         self._kafka = kafka
         self._write = write
         self._progress = progress
@@ -190,18 +195,21 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
         self._give_up_at = 0.0
         self._failure: Exception | None = None
         self._delivery: Delivery | None = None
-        self._path = f"{vim.vim_id}/{vim.pool}"
+        self._path = bus.path
         self._sequence = 0
         self._session = ""
         """When the session began, as records carry it."""
         self._depth_at = 0.0
         super().__init__(
-            transport_of(vim),
-            [oslo_messaging.Target(topic=topic, exchange=vim.exchange) for topic in vim.topics],
+            transport_of(bus),
+            [
+                oslo_messaging.Target(topic=topic, exchange=self._rabbit.exchange)
+                for topic in self._rabbit.topics
+            ],
             _EveryPriority(),
-            pool=vim.pool,
-            batch_size=vim.prefetch // 2,
-            batch_timeout=vim.batch_timeout,
+            pool=self._rabbit.pool,
+            batch_size=self._rabbit.prefetch // 2,
+            batch_timeout=self._rabbit.batch_timeout,
         )
 
     def check(self) -> None:
@@ -241,7 +249,7 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
         connection = poller.conn.connection
         # A second channel, for looks at the queue: what the server refuses there costs no consumer.
         self._looks = connection.connection.channel()
-        is_durable = declared(self._looks, connection, self._vim)
+        is_durable = declared(self._looks, connection, self._bus)
         self._declare_consumers(poller, connection, is_durable=is_durable)
         self._channel = connection.channel
         for channel in (self._channel, self._looks):
@@ -249,7 +257,7 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
         connection.ensure = functools.partial(connection.ensure, retry=0)
         poller.poll = functools.partial(self._poll, poller)
         listener = PollStyleListenerAdapter(poller, self._batch_size, self._batch_timeout)
-        listener._listen_thread.name = self._vim.vim_id  # tells whose message oslo rejected
+        listener._listen_thread.name = self._bus.label  # tells whose message oslo rejected
         # oslo begins to consume at the first poll: the queue's other consumers are all there are,
         # and what is delivered comes after this moment.
         self._order.begin(self._asked_queue().consumer_count)
@@ -267,10 +275,10 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
         def arrived(message: Any) -> None:
             poller.incoming.append(_Arrived(message._raw_message))
 
-        for topic, priority in itertools.product(self._vim.topics, PRIORITIES):
+        for topic, priority in itertools.product(self._rabbit.topics, PRIORITIES):
             consumer = impl_rabbit.Consumer(
-                exchange_name=self._vim.exchange,
-                queue_name=self._vim.pool,
+                exchange_name=self._rabbit.exchange,
+                queue_name=self._rabbit.pool,
                 routing_key=f"{topic}.{priority}",
                 type="topic",
                 durable=is_durable,
@@ -353,7 +361,7 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
         except AMQPError as error:
             self._end(f"the session is over: {error}")
         except OSError as error:
-            LOG.debug("cloud %s: RabbitMQ does not tell the queue: %s", self._vim.vim_id, error)
+            LOG.debug("cloud %s: RabbitMQ does not tell the queue: %s", self._bus.label, error)
         finally:
             connection.set_transport_socket_timeout()
         self._progress.queue_depth = depth
@@ -361,7 +369,7 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
 
     def _asked_queue(self) -> Any:
         """Return what RabbitMQ says of the queue: message_count and consumer_count."""
-        return self._looks.queue_declare(self._vim.pool, passive=True)
+        return self._looks.queue_declare(self._rabbit.pool, passive=True)
 
     def _process_incoming(self, incoming: list[_Arrived]) -> None:
         """Take a batch from oslo's poller; acknowledge it if Kafka did, else leave it alone."""
@@ -370,8 +378,8 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
                 self._acknowledge(incoming)
         except Exception as error:
             # Whoever lets a later batch pass this one breaks the order: the session is over.
-            vim_id = self._vim.vim_id
-            LOG.exception("cloud %s: cannot handle a batch", vim_id, extra={"vim_id": vim_id})
+            known = {"vim_id": self._bus.vim_id}
+            LOG.exception("cloud %s: cannot handle a batch", self._bus.label, extra=known)
             self._failure = error
             self._leaving.set()
         finally:
@@ -400,9 +408,9 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
         # The broker gives the messages out once more: duplicates, which the core recognises.
         LOG.warning(
             "cloud %s: the connection was lost before a batch could be acknowledged: %s",
-            self._vim.vim_id,
+            self._bus.label,
             why,
-            extra={"vim_id": self._vim.vim_id},
+            extra={"vim_id": self._bus.vim_id},
         )
 
     def _deliver(self, incoming: list[_Arrived]) -> bool:
@@ -432,11 +440,11 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
     def _messages(self, incoming: list[_Arrived]) -> Iterator[Message]:
         """Return a batch in its order, each message stamped with where and when it came."""
         received_at = arrival_time()
-        vim_id = self._vim.vim_id
+        vim_id = self._bus.vim_id
         for frame, _unique_id in incoming:
             body = frame.body.encode() if isinstance(frame.body, str) else bytes(frame.body)
             redelivered = bool(frame.delivery_info.get("redelivered"))
-            source = str(frame.delivery_info.get("routing_key", self._vim.pool))
+            source = str(frame.delivery_info.get("routing_key", self._rabbit.pool))
             self._sequence += 1
             arrival = Arrival(
                 vim_id,
@@ -455,12 +463,12 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
 def rabbit_listeners(surroundings: Surroundings) -> Make:
     """Return what makes the listener to a cloud's RabbitMQ."""
 
-    def make(vim: VimSettings, _part: str) -> RabbitListener:
+    def make(vim: VimSettings, part: str) -> RabbitListener:
         return RabbitListener(
-            vim,
+            buses_of(vim)[part],
             surroundings.settings.kafka,
             surroundings.write_from_thread,
-            surroundings.new_progress(vim),
+            surroundings.new_progress(vim, part),
         )
 
     return make
@@ -487,31 +495,34 @@ def _knock(conf: cfg.ConfigOpts, url: str) -> None:
     raise ConnectionError("; ".join(refusals))
 
 
-def transport_of(vim: VimSettings) -> Any:
+def transport_of(bus: Bus) -> Any:
     """Return the oslo transport; options in the URL's query go before those of the settings.
 
     Raises CertificateError.
     """
-    if vim.tls:
-        tls_context(vim.ca_file, vim.cert_file, vim.key_file)  # oslo would not name the file
+    rabbit = bus.settings
+    if rabbit.tls:
+        tls_context(
+            rabbit.ca_file, rabbit.cert_file, rabbit.key_file
+        )  # oslo would not name the file
     conf = cfg.ConfigOpts()
     conf([], project="vimfed", default_config_files=[], default_config_dirs=[])
     for group, options in oslo_messaging.opts.list_opts():
         conf.register_opts(options, group=group)
     chosen = {
-        "rabbit_qos_prefetch_count": vim.prefetch,
-        "heartbeat_timeout_threshold": vim.heartbeat,
-        "amqp_durable_queues": vim.durable_queues,
-        "rabbit_quorum_queue": vim.quorum_queues,
+        "rabbit_qos_prefetch_count": rabbit.prefetch,
+        "heartbeat_timeout_threshold": rabbit.heartbeat,
+        "amqp_durable_queues": rabbit.durable_queues,
+        "rabbit_quorum_queue": rabbit.quorum_queues,
         "rabbit_interval_max": 10,
-        "ssl": vim.tls,
-        "ssl_ca_file": vim.ca_file,
-        "ssl_cert_file": vim.cert_file,
-        "ssl_key_file": vim.key_file,
+        "ssl": rabbit.tls,
+        "ssl_ca_file": rabbit.ca_file,
+        "ssl_cert_file": rabbit.cert_file,
+        "ssl_key_file": rabbit.key_file,
     }
     for name, value in chosen.items():
         conf.set_override(name, value, group="oslo_messaging_rabbit")
-    return oslo_messaging.get_notification_transport(conf, url=vim.transport_url.reveal())
+    return oslo_messaging.get_notification_transport(conf, url=bus.url.reveal())
 
 
 class RejectionFilter(logging.Filter):
@@ -523,7 +534,7 @@ class RejectionFilter(logging.Filter):
     """
 
     def __init__(self, thread: str, progress: Progress) -> None:
-        """``thread``: name of the polling thread, which is the cloud's vim_id."""
+        """``thread``: name of the polling thread, which is the bus's label."""
         super().__init__()
         self._thread = thread
         self._progress = progress
@@ -535,7 +546,7 @@ class RejectionFilter(logging.Filter):
             self._progress.rejected()
             reason = record.exc_info[1] if record.exc_info else None
             record.msg = "cloud %s: oslo.messaging rejects a message: %s"
-            record.args = (self._progress.vim_id, type(reason).__name__)
+            record.args = (self._thread, type(reason).__name__)
             record.exc_info = None
             record.vim_id = self._progress.vim_id
         return True

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from amqp import AccessRefused, NotFound, PreconditionFailed
 from oslo_messaging._drivers import impl_rabbit
 
-from vimfed.settings import VimSettings
+from bridge.rabbit.bus import Bus
+from vimfed.settings import RabbitSettings
 
 LOG = logging.getLogger(__name__)
 
@@ -84,37 +85,38 @@ def find_queue(channel: Any, name: str, arguments: dict[str, Any]) -> Found:
     return Found(True, None, inequivalent)
 
 
-def declared(channel: Any, connection: Any, vim: VimSettings) -> bool:
+def declared(channel: Any, connection: Any, bus: Bus) -> bool:
     """Declare what is missing; return whether our queue is durable.
 
     ``connection`` is oslo's, for the arguments. Raises AMQPError and OSError.
     """
-    if not exchange_exists(channel, vim.exchange):
-        durable = vim.durable_exchange
-        channel.exchange_declare(vim.exchange, "topic", durable=durable, auto_delete=False)
+    rabbit = bus.settings
+    if not exchange_exists(channel, rabbit.exchange):
+        durable = rabbit.durable_exchange
+        channel.exchange_declare(rabbit.exchange, "topic", durable=durable, auto_delete=False)
         kind = "durable" if durable else "transient"
-        LOG.info("cloud %s: made the %s exchange %s before nova", vim.vim_id, kind, vim.exchange)
+        LOG.info("cloud %s: made the %s exchange %s before nova", bus.vim_id, kind, rabbit.exchange)
     arguments = queue_arguments(connection)
     wanted = bool(connection.durable)
-    found = find_queue(channel, vim.pool, arguments)
+    found = find_queue(channel, rabbit.pool, arguments)
     if not found.exists:
-        channel.queue_declare(vim.pool, durable=wanted, auto_delete=False, arguments=arguments)
+        channel.queue_declare(rabbit.pool, durable=wanted, auto_delete=False, arguments=arguments)
     if found.durable is None:
         return wanted  # what else is wrong with it, the consumers' declaration says
     if found.durable != wanted:
-        LOG.warning("cloud %s: %s", vim.vim_id, mismatch(vim, is_durable=found.durable))
+        LOG.warning("cloud %s: %s", bus.vim_id, mismatch(rabbit, is_durable=found.durable))
     return found.durable
 
 
-def mismatch(vim: VimSettings, *, is_durable: bool) -> str:
+def mismatch(rabbit: RabbitSettings, *, is_durable: bool) -> str:
     """Return the words for a queue that is not as durable as the settings say, and the remedy."""
     if is_durable:
         return (
-            f"queue {vim.pool} is durable, the settings say durable_queues = false; it is used as "
-            "it is"
+            f"queue {rabbit.pool} is durable, the settings say durable_queues = false; it is used "
+            "as it is"
         )
     return (
-        f"queue {vim.pool} is transient, although durable_queues is set: a restart of RabbitMQ "
+        f"queue {rabbit.pool} is transient, although durable_queues is set: a restart of RabbitMQ "
         f"loses what waits in it. Once it is empty, stop the bridge, rabbitmqctl delete_queue "
-        f"{vim.pool}, and start it: it makes a durable one"
+        f"{rabbit.pool}, and start it: it makes a durable one"
     )

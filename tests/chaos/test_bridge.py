@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import psutil
@@ -23,6 +23,7 @@ from tests.support.brokers import RabbitMQ, new_kafka
 from tests.support.core_truth import core_truth
 from tests.support.notifications import RabbitSender
 from tests.support.paths import DATA
+from tests.support.sections import kafka_cloud, rabbit_cloud
 from tests.support.slow_link import SlowLink
 from tests.support.topics import count_records, read_topic
 from tests.support.traces import PLAIN, truth
@@ -66,17 +67,15 @@ class Scene:
         self.bridges: list[BridgeProcess] = []
         self.topic = f"{self.name}.notifications"
 
-    def cloud(self, **settings: object) -> dict[str, object]:
-        return {
-            "cloud_owner": "Owner",
-            "cloud_region_id": "Region",
-            "transport_url": self.rabbitmq.url,
+    def cloud(self, url: str = "", **settings: Any) -> dict[str, object]:
+        wanted = {
             "exchange": self.name,
             "pool": self.name,
             "durable_exchange": True,
             "heartbeat": 4,
             **settings,
         }
+        return rabbit_cloud(url or self.rabbitmq.url, **wanted)
 
     def bridge(self, *vims: dict[str, object]) -> BridgeProcess:
         made = BridgeProcess(
@@ -137,8 +136,8 @@ def test_nothing_is_lost_when_the_bridge_is_killed_again_and_again(
         admin = AdminClient({"bootstrap.servers": scene.kafka.bootstrap})
         for made in admin.create_topics([NewTopic(f"{topic}.info", 1, 1)]).values():
             made.result(30)
-        url = f"kafka://{scene.kafka.bootstrap}"
-        bridge = scene.bridge(scene.cloud(transport_url=url, topics=[topic]))
+        cloud = kafka_cloud(scene.kafka.bootstrap, topics=[topic], group=scene.name)
+        bridge = scene.bridge(cloud)
         sender = KafkaSender(scene.kafka.bootstrap, f"{topic}.info")
     dice = random.Random(7)
     bridge.start([CLOUD])
@@ -241,13 +240,11 @@ def test_of_twenty_clouds_a_dead_and_a_slow_one_do_not_touch_the_others(scene: S
         ports = {"Region0": nowhere, "Region1": link.port}
         clouds = [
             scene.cloud(
+                f"rabbit://guest:guest@127.0.0.1:{ports.get(region, scene.rabbitmq.port)}/",
                 cloud_region_id=region,
                 pool=f"{scene.name}-{region}",
                 topics=[region],
                 heartbeat=60,
-                transport_url=(
-                    f"rabbit://guest:guest@127.0.0.1:{ports.get(region, scene.rabbitmq.port)}/"
-                ),
             )
             for region in regions
         ]

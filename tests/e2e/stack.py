@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import io
-import json
 import os
 import sys
 import time
@@ -15,6 +14,7 @@ from typing import Any, Self, TypeVar
 import aiohttp
 
 from tests.support.described import Described
+from tests.support.sections import table_lines
 from vimfed.kafka.topics import TopicNames
 from vimfed.local.child import Child
 from vimfed.process.ports import free_ports
@@ -78,8 +78,7 @@ class Stack:
             sections,
         ]
         for cloud in clouds:
-            lines.append("[[vims]]")
-            lines.extend(f"{key} = {json.dumps(value)}" for key, value in cloud.items())
+            lines.extend(table_lines("[[vims]]", cloud))
         return "\n".join(lines) + "\n"
 
     async def __aenter__(self) -> Self:

@@ -47,16 +47,17 @@ async def stack(
     cloud = {
         "cloud_owner": "CloudOwner",
         "cloud_region_id": "RegionOne",
-        "transport_url": f"kafka://{kafka.bootstrap}",
-        "pool": f"pool-{port}",
+        "kafka": {"bootstrap": kafka.bootstrap, "group": f"pool-{port}"},
     }
     away = {
         "cloud_owner": "CloudOwner",
         "cloud_region_id": "Polled",
-        "auth_url": "http://127.0.0.1:1/v3",
-        "username": "vimfed",
-        "password": "secret",
-        "project_name": "admin",
+        "poll": {
+            "auth_url": "http://127.0.0.1:1/v3",
+            "username": "vimfed",
+            "password": "secret",
+            "project_name": "admin",
+        },
     }
     folder = tmp_path_factory.mktemp("operations")
     async with Stack(folder, kafka.bootstrap, [cloud, away], f"[gateway]\nport = {port}") as stack:

@@ -11,8 +11,12 @@ from tests.support.stub_nova import StubNova
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
-CLOUD = {"cloud_owner": "Owner", "cloud_region_id": "polled", "poll_interval": 0.5}
+CLOUD = {"cloud_owner": "Owner", "cloud_region_id": "polled"}
 STATUS = "/api/multicloud/v1/Owner/polled/check_vim_status"
+
+
+def poll_of(nova: StubNova) -> dict[str, object]:
+    return {"interval": 0.5, **nova.login()}
 
 
 def bridge_of(served: Stack, folder: Path, cloud: dict[str, object]) -> BridgeProcess:
@@ -26,7 +30,7 @@ async def test_check_vim_status_tells_of_a_polled_cloud_as_of_any_other(
     with StubNova() as nova:
         long_stopped = nova.add("stopped", age=timedelta(days=7))
         server = nova.add("active")
-        bridge = bridge_of(served, tmp_path, {**CLOUD, **nova.login()})
+        bridge = bridge_of(served, tmp_path, {**CLOUD, "poll": poll_of(nova)})
         bridge.start()
         try:
 
@@ -58,9 +62,9 @@ async def test_what_went_while_the_bridge_was_away_is_deleted_and_nothing_else_i
     route = f"/api/multicloud/v1/Owner/{region}"
     with StubNova() as nova:
         there, soft_deleted, deleted, purged = (nova.add("stopped") for _ in range(4))
-        cloud = {**CLOUD, "cloud_region_id": region, **nova.login()}
+        cloud: dict[str, object] = {**CLOUD, "cloud_region_id": region, "poll": poll_of(nova)}
         if how == "reconciled":
-            cloud["transport_url"] = "kafka://127.0.0.1:9"  # nothing is heard of it
+            cloud["kafka"] = {"bootstrap": "127.0.0.1:9"}  # nothing is heard of it
         bridge = bridge_of(served, tmp_path, cloud)
 
         async def states() -> dict[str, str]:

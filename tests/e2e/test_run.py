@@ -36,7 +36,7 @@ class Vimfed:
             "VIMFED_WEB__PORT": str(self.web_port),
             "VIMFED_BRIDGE__PORT": str(self.bridge_port),
             "VIMFED_DMAAP__PORT": str(self.publisher_port),
-            "VIMFED_VIMS__CLOUDOWNER_REGIONONE__TRANSPORT_URL": f"kafka://{self.bootstrap}",
+            "VIMFED_VIMS__CLOUDOWNER_REGIONONE__KAFKA__BOOTSTRAP": self.bootstrap,
         }
         self.started: list[subprocess.Popen[str]] = []
 
@@ -214,7 +214,7 @@ def test_check_tells_each_connection(vimfed: Vimfed) -> None:
     )
     assert cloud == "cloud CloudOwner_RegionOne: ok"
     (nobody,) = free_ports(1)
-    cloud = "VIMFED_VIMS__CLOUDOWNER_REGIONONE__TRANSPORT_URL"
+    cloud = "VIMFED_VIMS__CLOUDOWNER_REGIONONE__RABBIT__TRANSPORT_URLS"
     vimfed.environment[cloud] = f"rabbit://guest:secret@127.0.0.1:{nobody}/"
     bad = vimfed.run("check")
     assert bad.returncode == 1

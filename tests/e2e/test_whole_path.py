@@ -16,6 +16,7 @@ from tests.support.brokers import RabbitMQ
 from tests.support.core_truth import Record, core_truth, records_on
 from tests.support.nova_messages import spec_example
 from tests.support.paths import DATA
+from tests.support.sections import kafka_cloud, rabbit_cloud
 from vimfed.cli.replay import RecordedMessage, read_trace, replay
 from vimfed.local.kafka import LocalKafka
 
@@ -37,14 +38,14 @@ class Cloud:
         self._topic = f"{name}-"
 
     def settings(self) -> dict[str, Any]:
-        return {
-            "cloud_owner": "CloudOwner",
-            "cloud_region_id": "RegionOne",
-            "transport_url": self.url,
-            "exchange": self.exchange,
-            "topics": [f"{self._topic}notifications", f"{self._topic}versioned_notifications"],
-            "pool": self.exchange,
-        }
+        names = {"cloud_owner": "CloudOwner", "cloud_region_id": "RegionOne"}
+        topics = [f"{self._topic}notifications", f"{self._topic}versioned_notifications"]
+        if self.url.startswith("kafka://"):
+            bootstrap = self.url.removeprefix("kafka://")
+            return kafka_cloud(bootstrap, **names, topics=topics, group=self.exchange)
+        return rabbit_cloud(
+            self.url, **names, exchange=self.exchange, topics=topics, pool=self.exchange
+        )
 
     async def send(self, messages: Iterator[RecordedMessage], rate: float | None = None) -> None:
         renamed = (

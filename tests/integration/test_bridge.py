@@ -13,6 +13,7 @@ from confluent_kafka import OFFSET_END, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from tests.support import sections
 from tests.support.bridge_process import BridgeProcess, eventually
 from tests.support.brokers import RabbitMQ
 from tests.support.notifications import (
@@ -46,25 +47,14 @@ class Setup:
     def kafka_settings(self) -> dict[str, object]:
         return {"bootstrap": self.kafka.bootstrap, "topic_prefix": self.name, "partitions": 4}
 
-    def rabbit_cloud(self, **settings: object) -> dict[str, object]:
-        return {
-            "cloud_owner": "Owner",
-            "cloud_region_id": "Region",
-            "transport_url": self.rabbitmq.url,
-            "exchange": self.name,
-            "pool": self.name,
-            **settings,
-        }
+    def rabbit_cloud(self, *urls: str, **settings: Any) -> dict[str, object]:
+        wanted = {"exchange": self.name, "pool": self.name, **settings}
+        return sections.rabbit_cloud(*(urls or [self.rabbitmq.url]), **wanted)
 
-    def kafka_cloud(self, **settings: object) -> dict[str, object]:
-        return {
-            "cloud_owner": "Owner",
-            "cloud_region_id": "Region",
-            "transport_url": f"kafka://{self.kafka.bootstrap}",
-            "topics": [f"{self.name}.{topic}" for topic in TOPICS],
-            "pool": self.name,
-            **settings,
-        }
+    def kafka_cloud(self, bootstrap: str = "", **settings: Any) -> dict[str, object]:
+        topics = [f"{self.name}.{topic}" for topic in TOPICS]
+        wanted = {"topics": topics, "group": self.name, **settings}
+        return sections.kafka_cloud(bootstrap or self.kafka.bootstrap, **wanted)
 
     def start(self, *vims: dict[str, object], connected: tuple[str, ...] = (CLOUD,)) -> None:
         self.bridge.write_settings(vims)
@@ -349,7 +339,7 @@ def test_a_stop_under_load_is_quick_and_neither_loses_nor_repeats(
     else:
         setup.make_topics()
         setup.send_to_kafka(list(contents))
-        cloud = setup.kafka_cloud(prefetch=500)
+        cloud = setup.kafka_cloud(poll_records=500)
     setup.start(cloud)
     eventually(lambda: (setup.bridge.metric("forwarded_total", CLOUD) or 0) > 1000, "it flows")
     assert setup.bridge.stop() < 10
@@ -387,12 +377,8 @@ def test_sighup_adds_removes_and_changes_clouds(setup: Setup) -> None:
 
 def test_a_cloud_that_is_down_holds_up_neither_the_others_nor_the_stop(setup: Setup) -> None:
     [port] = free_ports(1)
-    down = setup.rabbit_cloud(
-        cloud_region_id="Down", transport_url=f"rabbit://guest:guest@127.0.0.1:{port}/"
-    )
-    down_too = setup.kafka_cloud(
-        cloud_region_id="DownToo", transport_url=f"kafka://127.0.0.1:{port}"
-    )
+    down = setup.rabbit_cloud(f"rabbit://guest:guest@127.0.0.1:{port}/", cloud_region_id="Down")
+    down_too = setup.kafka_cloud(f"127.0.0.1:{port}", cloud_region_id="DownToo")
     setup.start(down, down_too, setup.rabbit_cloud())
     with rabbit_sender(setup.rabbitmq.url, exchange=setup.name) as sender:
         sender.send(body())
@@ -405,7 +391,7 @@ def test_a_cloud_that_is_down_holds_up_neither_the_others_nor_the_stop(setup: Se
 def test_of_several_rabbitmq_hosts_in_one_url_one_that_works_is_found(setup: Setup) -> None:
     [port] = free_ports(1)
     url = f"rabbit://guest:guest@127.0.0.1:{port},guest:guest@127.0.0.1:{setup.rabbitmq.port}/"
-    setup.start(setup.rabbit_cloud(transport_url=url))
+    setup.start(setup.rabbit_cloud(url))
     with rabbit_sender(setup.rabbitmq.url, exchange=setup.name) as sender:
         sender.send(body(message_id="m"))
     assert [record["message_id"] for record in setup.notifications(1)] == ["m"]
@@ -457,7 +443,7 @@ def test_a_queue_that_is_there_and_transient_is_used_and_said(setup: Setup) -> N
 
 def test_wrong_credentials_are_told_without_the_password(setup: Setup) -> None:
     url = f"rabbit://guest:{SECRET}@127.0.0.1:{setup.rabbitmq.port}/"
-    setup.start(setup.rabbit_cloud(transport_url=url), connected=())
+    setup.start(setup.rabbit_cloud(url), connected=())
     eventually(lambda: "cannot listen, trying again" in setup.bridge.log_text(), "a warning")
     assert SECRET not in setup.bridge.log_text()
     assert setup.bridge.health("/readyz")[0] == 503
@@ -534,3 +520,66 @@ def test_the_metrics_tell_how_each_cloud_is_doing(setup: Setup) -> None:
         lambda: (setup.bridge.metric("last_message_seconds", CLOUD) or 0) > silence, "it grows"
     )
     assert values(setup.kafka.bootstrap, f"{setup.name}.notifications")
+
+
+def test_of_two_message_buses_of_a_cloud_one_that_is_away_holds_up_nothing_and_loses_nothing(
+    setup: Setup,
+) -> None:
+    cell = setup.name
+    ctl = setup.rabbitmq.ctl
+    ctl("add_vhost", cell)
+    ctl("set_permissions", "-p", cell, "guest", ".*", ".*", ".*")
+    ctl("add_user", cell, "secret")
+    ctl("set_permissions", "-p", cell, cell, ".*", ".*", ".*")
+    host = f"127.0.0.1:{setup.rabbitmq.port}"
+    first, second = f"{host}/", f"{host}/{cell}"
+    both = setup.rabbit_cloud(setup.rabbitmq.url, f"rabbit://{cell}:secret@{second}")
+    of_second = f"rabbit://guest:guest@{second}"
+    setup.start(both)
+    for bus in (first, second):
+        eventually(lambda bus=bus: connected(setup, bus) == 1, f"connected to {bus}")  # type: ignore[misc]
+    eventually(lambda: setup.bridge.health("/readyz") == (200, {"status": "ok"}), "both are well")
+    with (
+        rabbit_sender(setup.rabbitmq.url, exchange=setup.name) as one,
+        rabbit_sender(of_second, exchange=setup.name) as two,
+    ):
+        one.send(body(message_id="one"))
+        two.send(body(message_id="two"))
+        paths = {record["message_id"]: record["path"] for record in setup.notifications(2)}
+        alone = f"{CLOUD}/{setup.name}"
+        assert paths == {"one": alone, "two": f"{alone}/{second}"}
+
+        ctl("clear_permissions", "-p", cell, cell)
+        ctl("close_all_user_connections", cell, "by a test")
+        eventually(lambda: connected(setup, second) == 0, "the second is away")
+        name = f"listening {CLOUD}, bus {second}"
+        eventually(lambda: name in told_of(setup), "/readyz names it")
+        assert list(told_of(setup)) == [name]
+        assert connected(setup, first) == 1
+        assert setup.bridge.health() == (200, {"status": "ok"})
+        one.send(body(message_id="meanwhile"))
+        two.send(body(message_id="kept"))
+        assert "meanwhile" in {record["message_id"] for record in setup.notifications(3)}
+
+        ctl("set_permissions", "-p", cell, cell, ".*", ".*", ".*")
+        arrived = [record["message_id"] for record in setup.notifications(4)]
+        assert sorted(arrived) == ["kept", "meanwhile", "one", "two"]
+        eventually(lambda: told_of(setup) == {}, "all is well again")
+
+    setup.bridge.write_settings([setup.rabbit_cloud()])
+    setup.bridge.hang_up()
+    eventually(lambda: connected(setup, second) is None, "the second is gone")
+    eventually(lambda: connected(setup, first) == 1, "the first goes on")
+    assert "secret" not in setup.bridge.log_text()
+
+
+def connected(setup: Setup, bus: str) -> float | None:
+    return setup.bridge.metric("connected", CLOUD, bus)
+
+
+def told_of(setup: Setup) -> dict[str, str]:
+    """Return what /readyz says of sources that do not keep the bridge from its work."""
+    status, answer = setup.bridge.health("/readyz")
+    assert status == 200
+    found: dict[str, str] = answer.get("degraded", {})
+    return found

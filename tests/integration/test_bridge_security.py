@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from tests.support import sections
 from tests.support.bridge_process import BridgeProcess, eventually
 from tests.support.brokers import RabbitMQ, new_kafka
 from tests.support.notifications import body, rabbit_sender, send_to_kafka
@@ -96,17 +97,10 @@ def bridges(tmp_path: Path) -> Iterator[list[BridgeProcess]]:
         bridge.child.kill()
 
 
-def rabbit_cloud(secured: Secured, name: str, **settings: object) -> dict[str, object]:
-    return {
-        "cloud_owner": "Owner",
-        "cloud_region_id": "Region",
-        "transport_url": f"rabbit://guest:guest@localhost:{secured.rabbit_port}/",
-        "exchange": name,
-        "pool": name,
-        "tls": True,
-        **secured.files,
-        **settings,
-    }
+def rabbit_cloud(secured: Secured, name: str, **settings: Any) -> dict[str, object]:
+    url = f"rabbit://guest:guest@localhost:{secured.rabbit_port}/"
+    wanted = {"exchange": name, "pool": name, "tls": True, **secured.files, **settings}
+    return sections.rabbit_cloud(url, **wanted)
 
 
 def arrived(secured: Secured, name: str) -> list[Any]:
@@ -143,15 +137,15 @@ def test_kafka_with_scram_over_tls_as_the_cloud_and_as_our_own(
         "ca_file": secured.files["ca_file"],
         "topic_prefix": "scram",
     }
-    cloud = {
-        "cloud_owner": "Owner",
-        "cloud_region_id": "Region",
-        "transport_url": f"kafka://bridge:{PASSWORD}@localhost:{secured.sasl_port}",
-        "tls": True,
-        "ca_file": secured.files["ca_file"],
-        "topics": ["scram-cloud"],
-        "pool": "scram",
-    }
+    cloud = sections.kafka_cloud(
+        f"localhost:{secured.sasl_port}",
+        security_protocol="SASL_SSL",
+        username="bridge",
+        password=PASSWORD,
+        ca_file=secured.files["ca_file"],
+        topics=["scram-cloud"],
+        group="scram",
+    )
     send_to_kafka(secured.kafka.bootstrap, "scram-cloud.info", [body(message_id="m")])
     bridge = BridgeProcess(tmp_path, kafka=kafka, vims=[cloud])
     bridges.append(bridge)

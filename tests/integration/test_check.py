@@ -164,8 +164,12 @@ async def test_it_says_which_right_a_bridge_lacks_on_a_clouds_kafka(
 [[vims]]
 cloud_owner = "Owner"
 cloud_region_id = "Region"
-transport_url = "kafka://{kafka.username}:{kafka.password.reveal()}@{kafka.bootstrap}"
-pool = "{pool}"
+[vims.kafka]
+bootstrap = "{kafka.bootstrap}"
+security_protocol = "{kafka.security_protocol}"
+username = "{kafka.username}"
+password = "{kafka.password.reveal()}"
+group = "{pool}"
 topics = ["{kafka.topic_prefix}"]
 """
     _code, printed = check(tmp_path, kafka, "--process", "bridge", more=cloud)

@@ -16,6 +16,7 @@ from bridge.progress import Counters, Progress
 from tests.e2e.notifications_topic import PARTITIONS, NotificationsTopic
 from tests.e2e.stack import Stack, eventually
 from tests.support.notifications import body
+from tests.support.sections import kafka_cloud, vim_of
 from tests.support.topics import read_topic
 from vimfed.kafka.clients import OutgoingRecord
 from vimfed.kafka.notification_writer import NotificationWriter
@@ -23,7 +24,7 @@ from vimfed.kafka.topic_checks import ensure_topics
 from vimfed.kafka.topics import topic_specs
 from vimfed.local.kafka import LocalKafka
 from vimfed.process.metrics import new_registry
-from vimfed.settings import KafkaSettings, Secret, VimSettings
+from vimfed.settings import KafkaSettings
 
 CODECS = ("gzip", "snappy", "lz4", "zstd")
 CLOUD = {"cloud_owner": "Owner", "cloud_region_id": "Region"}
@@ -41,13 +42,7 @@ def send(bootstrap: str, topic: str, codec: str, values: Iterable[bytes]) -> Non
 
 async def test_a_cloud_whose_driver_compresses_is_read(kafka: LocalKafka) -> None:
     name = f"t{uuid.uuid4().hex[:8]}"
-    vim = VimSettings(
-        cloud_owner="Owner",
-        cloud_region_id="Region",
-        transport_url=Secret(f"kafka://{kafka.bootstrap}"),
-        pool=name,
-        topics=(name,),
-    )
+    vim = vim_of(kafka_cloud(kafka.bootstrap, group=name, topics=[name]))
     for codec in CODECS:
         messages = [body(message_id=f"{codec}-{number}") for number in range(20)]
         await asyncio.to_thread(send, kafka.bootstrap, f"{name}.info", codec, messages)

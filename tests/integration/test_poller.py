@@ -116,7 +116,7 @@ class Polled:
 
 
 def polled_cloud(nova_or_url: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {**CLOUD, **nova_or_url, "poll_interval": 1.0, **more}
+    return {**CLOUD, "poll": {**nova_or_url, "interval": 1.0}, **more}
 
 
 def told(events: Sequence[VmEvent]) -> Counter[tuple[str, str, str]]:
@@ -155,7 +155,10 @@ def test_a_cloud_without_notifications_is_told_like_one_that_notifies(
 def test_what_senders_lose_is_repaired_and_nothing_is_told_twice(
     nova: RealNova, kafka: LocalKafka, rabbitmq: RabbitMQ, tmp_path: Path
 ) -> None:
-    cloud = polled_cloud(nova.login, transport_url=rabbitmq.url, pool="reconciled")
+    cloud = {
+        **polled_cloud(nova.login),
+        "rabbit": {"transport_urls": [rabbitmq.url], "pool": "reconciled"},
+    }
     with Polled(tmp_path, kafka, cloud) as polled:
         polled.bridge.wait_until_connected(VIM)
         nova.control(drop_every=10)

@@ -139,7 +139,7 @@ def test_where_one_project_is_polled_the_other_projects_instances_are_left_alone
 def test_a_cycle_asks_for_few_and_the_next_ones_go_on(nova: StubNova) -> None:
     there = nova.add()
     absent = [str(uuid.uuid4()) for _ in range(9)]
-    with Polled(nova.login(), known=[there, *absent], poll_interval=1.5) as polled:
+    with Polled(nova.login(), known=[there, *absent], interval=1.5) as polled:
         polled.wait_for_cycles(1)
         assert polled.progress.absent == 9
         polled.wait_for_cycles(1)
@@ -165,9 +165,7 @@ def test_a_question_comes_again_when_kafka_has_not_taken_what_followed(nova: Stu
 
 def test_what_is_deleted_while_all_are_listed_is_told_by_its_own_action(nova: StubNova) -> None:
     there, deleted = nova.add(), nova.add()
-    with Polled(
-        nova.login(), known=[there, deleted], compare_interval=0.5, poll_interval=0.5
-    ) as polled:
+    with Polled(nova.login(), known=[there, deleted], compare_interval=0.5, interval=0.5) as polled:
         wait_for_comparison(polled)
         nova.act(deleted, "delete", "compute_terminate_instance", "deleted")
         eventually(lambda: polled.knows(deleted, "deleted", ""), 20)

@@ -182,7 +182,7 @@ def test_no_cloud_is_left_alone_for_ever(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_clouds_own_notifications_have_a_head_start() -> None:
     with StubNova() as nova:
         older, newer = nova.add(), nova.add()
-        with Polled(nova.login(), transport_url="kafka://127.0.0.1:9") as polled:
+        with Polled(nova.login(), cloud={"kafka": {"bootstrap": "127.0.0.1:9"}}) as polled:
             polled.wait_for_cycles(1)
             nova.change(newer, "error")
             nova.change(older, "error", age=HEAD_START + timedelta(seconds=2))
@@ -194,8 +194,9 @@ def test_the_bridge_says_which_cloud_is_not_polled_and_stops_although_its_api_ha
     kafka: LocalKafka, tmp_path: Path
 ) -> None:
     with StubNova() as nova, FaultProxy(nova.url) as proxy:
-        well = {"cloud_owner": "openstack", "cloud_region_id": "well", **nova.login()}
-        ill = {**well, "cloud_region_id": "ill", **nova.login(proxy.url), "poll_timeout": 1.0}
+        well = {"cloud_owner": "openstack", "cloud_region_id": "well", "poll": nova.login()}
+        poll = {**nova.login(proxy.url), "timeout": 1.0, "interval": 1.0}
+        ill = {**well, "cloud_region_id": "ill", "poll": poll}
         bridge = BridgeProcess(
             tmp_path,
             kafka={"bootstrap": kafka.bootstrap, "topic_prefix": f"p{uuid.uuid4().hex[:8]}"},
@@ -205,7 +206,7 @@ def test_the_bridge_says_which_cloud_is_not_polled_and_stops_although_its_api_ha
         try:
             eventually(lambda: bridge.health("/readyz") == (200, {"status": "ok"}), 30)
             proxy.fail("slow")
-            bridge.write_settings([well, {**ill, "poll_interval": 1.0}])
+            bridge.write_settings([well, ill])
             bridge.hang_up()
             eventually(lambda: "degraded" in (bridge.health("/readyz")[1] or {}), 30)
             status, health = bridge.health("/readyz")
@@ -239,9 +240,17 @@ def test_a_poller_that_neither_succeeds_nor_fails_is_stuck(monkeypatch: pytest.M
 def test_check_tries_the_api_of_a_cloud_that_is_polled(capsys: pytest.CaptureFixture[str]) -> None:
     with StubNova() as nova:
         nova.add()
-        cloud = {"cloud_owner": "openstack", "cloud_region_id": "polled", **nova.login()}
-        wrong = {**cloud, "cloud_region_id": "wrong", "password": "guessed"}
-        nowhere = {**cloud, "cloud_region_id": "nowhere", "auth_url": "http://127.0.0.1:9/v3"}
+        cloud = {"cloud_owner": "openstack", "cloud_region_id": "polled", "poll": nova.login()}
+        wrong = {
+            **cloud,
+            "cloud_region_id": "wrong",
+            "poll": {**nova.login(), "password": "guessed"},
+        }
+        nowhere = {
+            **cloud,
+            "cloud_region_id": "nowhere",
+            "poll": {**nova.login(), "auth_url": "http://127.0.0.1:9/v3"},
+        }
         settings = Settings(
             kafka=KafkaSettings(bootstrap="127.0.0.1:9"),
             vims=[vim_of(each) for each in (cloud, wrong, nowhere)],

@@ -13,13 +13,15 @@ import bridge.kafka.listener
 import bridge.rabbit.listener
 from bridge.kafka.listener import KafkaListener
 from bridge.progress import Counters, Progress, ProgressCollector
+from bridge.rabbit.bus import buses_of
 from bridge.rabbit.listener import RabbitListener
 from tests.e2e.stack import eventually
 from tests.support.brokers import RabbitMQ
 from tests.support.notifications import body, rabbit_sender, send_to_kafka
+from tests.support.sections import kafka_cloud, rabbit_cloud, vim_of
 from vimfed.kafka.clients import OutgoingRecord
 from vimfed.local.kafka import LocalKafka
-from vimfed.settings import KafkaSettings, Secret, VimSettings
+from vimfed.settings import KafkaSettings, VimSettings
 
 
 @pytest.fixture
@@ -29,16 +31,8 @@ def progress(monkeypatch: pytest.MonkeyPatch) -> Progress:
     return Progress("Owner_Region", Counters(CollectorRegistry()))
 
 
-def cloud(url: str, name: str) -> VimSettings:
-    return VimSettings(
-        cloud_owner="Owner",
-        cloud_region_id="Region",
-        transport_url=Secret(url),
-        topics=(name,),
-        exchange=name,
-        pool=name,
-        prefetch=2,
-    )
+def kafka_vim(kafka: LocalKafka, name: str) -> VimSettings:
+    return vim_of(kafka_cloud(kafka.bootstrap, topics=[name], group=name, poll_records=2))
 
 
 async def is_waiting(progress: Progress, count: int) -> None:
@@ -51,8 +45,10 @@ async def is_waiting(progress: Progress, count: int) -> None:
 async def test_of_a_rabbitmq_queue(rabbitmq: RabbitMQ, progress: Progress) -> None:
     name = f"t{uuid.uuid4().hex[:10]}"
     written = concurrent.futures.Future[None]()
-    vim = cloud(rabbitmq.url, name)
-    listener = RabbitListener(vim, KafkaSettings(), lambda *_: written, progress)
+    (bus,) = buses_of(
+        vim_of(rabbit_cloud(rabbitmq.url, topics=[name], exchange=name, pool=name, prefetch=2))
+    ).values()
+    listener = RabbitListener(bus, KafkaSettings(), lambda *_: written, progress)
     listener.start()
     await is_waiting(progress, 0)
     with rabbit_sender(rabbitmq.url, exchange=name) as sender:
@@ -66,7 +62,7 @@ async def test_of_a_rabbitmq_queue(rabbitmq: RabbitMQ, progress: Progress) -> No
 
 async def test_of_a_clouds_kafka_topics(kafka: LocalKafka, progress: Progress) -> None:
     name = f"t{uuid.uuid4().hex[:10]}"
-    vim = cloud(f"kafka://{kafka.bootstrap}", name)
+    vim = kafka_vim(kafka, name)
     goes_on = asyncio.Event()
 
     async def write(_records: Sequence[OutgoingRecord], _progress: Progress) -> None:
@@ -78,7 +74,12 @@ async def test_of_a_clouds_kafka_topics(kafka: LocalKafka, progress: Progress) -
     await is_waiting(progress, 7)  # nothing is committed
     registry = CollectorRegistry()
     registry.register(ProgressCollector(lambda: [progress]))
-    assert registry.get_sample_value("vimfed_bridge_queue_depth", {"vim_id": "Owner_Region"}) == 7
+    assert (
+        registry.get_sample_value(
+            "vimfed_bridge_queue_depth", {"vim_id": "Owner_Region", "bus": ""}
+        )
+        == 7
+    )
     goes_on.set()
     await is_waiting(progress, 0)
     await listener.stop()
@@ -98,9 +99,7 @@ async def test_a_transactions_marker_does_not_wait(kafka: LocalKafka, progress: 
     async def write(_records: Sequence[OutgoingRecord], _progress: Progress) -> None:
         written.set()
 
-    listener = KafkaListener(
-        cloud(f"kafka://{kafka.bootstrap}", name), KafkaSettings(), write, progress
-    )
+    listener = KafkaListener(kafka_vim(kafka, name), KafkaSettings(), write, progress)
     listener.start()
     await asyncio.wait_for(written.wait(), 20)
     await is_waiting(progress, 0)
@@ -122,9 +121,7 @@ async def test_brokers_that_are_gone_show(
     async def gone() -> bool:
         return not progress.connected and progress.queue_depth is None
 
-    listener = KafkaListener(
-        cloud(f"kafka://{kafka.bootstrap}", name), KafkaSettings(), write, progress
-    )
+    listener = KafkaListener(kafka_vim(kafka, name), KafkaSettings(), write, progress)
     listener.start()
     await eventually(connected, within=20)
     kafka.freeze()

@@ -2,14 +2,16 @@
 
 import uuid
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 import amqp
 import pytest
 
-from bridge.rabbit.check import look_at_cloud
+from bridge.rabbit.bus import Bus, buses_of
+from bridge.rabbit.check import look_at_bus
 from tests.support.brokers import RabbitMQ
-from vimfed.settings import Secret, VimSettings
+from tests.support.sections import rabbit_cloud, vim_of
 
 
 class Cloud:
@@ -28,17 +30,17 @@ class Cloud:
         self.channel.queue_declare(self.name, durable=durable, auto_delete=False, arguments=wanted)
 
     def found(self, **settings: bool) -> list[tuple[bool, str]]:
-        vim = VimSettings(
-            cloud_owner="Owner",
-            cloud_region_id="Region",
-            transport_url=Secret(self.rabbitmq.url),
-            exchange=self.name,
-            pool=self.name,
-            **settings,  # type: ignore[arg-type]
-        )
-        findings = look_at_cloud(vim)
-        assert look_at_cloud(vim) == findings, "it changes nothing"
+        bus = bus_of(self.rabbitmq.url, self.name, **settings)
+        findings = look_at_bus(bus)
+        assert look_at_bus(bus) == findings, "it changes nothing"
         return [(finding.is_failure, finding.text) for finding in findings]
+
+
+def bus_of(url: str, name: str, **settings: Any) -> Bus:
+    """Return the only message bus of a cloud with these settings."""
+    vim = vim_of(rabbit_cloud(url, exchange=name, pool=name, **settings))
+    (bus,) = buses_of(vim).values()
+    return bus
 
 
 @pytest.fixture
@@ -104,14 +106,8 @@ def test_without_the_right_to_compare_the_exchange_it_says_so(cloud: Cloud) -> N
     user = cloud.name
     cloud.rabbitmq.ctl("add_user", user, "secret")
     cloud.rabbitmq.ctl("set_permissions", user, f"^{user}-none$", ".*", ".*")
-    vim = VimSettings(
-        cloud_owner="Owner",
-        cloud_region_id="Region",
-        transport_url=Secret(cloud.rabbitmq.url.replace("guest:guest", f"{user}:secret")),
-        exchange=cloud.name,
-        pool=cloud.name,
-    )
-    exchange, queue = look_at_cloud(vim)
+    url = cloud.rabbitmq.url.replace("guest:guest", f"{user}:secret")
+    exchange, queue = look_at_bus(bus_of(url, cloud.name))
     assert exchange.text.startswith(f"exchange {cloud.name}: it cannot be told whether it is durab")
     assert queue.is_failure
     assert "needs configure, write and read on it" in queue.text

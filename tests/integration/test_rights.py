@@ -23,6 +23,7 @@ from bridge.progress import Counters, Progress
 from tests.e2e.stack import eventually
 from tests.support.brokers import GuardedKafka
 from tests.support.nova_messages import spec_example
+from tests.support.sections import kafka_cloud, vim_of
 from tests.support.vm_events import vm_event, write_events
 from vimfed.kafka.clients import AccessDeniedError, OutgoingRecord
 from vimfed.kafka.notification_writer import NotificationWriter, notification_record
@@ -33,7 +34,7 @@ from vimfed.local.child import Child
 from vimfed.model.records import Notification
 from vimfed.process.metrics import new_registry
 from vimfed.process.ports import free_ports
-from vimfed.settings import KafkaSettings, Secret, VimSettings
+from vimfed.settings import KafkaSettings
 
 USERS = [f"user-{number}" for number in range(20)]
 
@@ -322,15 +323,16 @@ async def test_a_bridge_says_which_right_it_lacks_on_a_clouds_kafka(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The group first; then the topics, which it does not even see."""
-    host = kafka.bootstrap
     pool = f"{kafka.topic_prefix}-pool"
-    vim = VimSettings(
-        cloud_owner="Owner",
-        cloud_region_id="Region",
-        transport_url=Secret(f"kafka://{kafka.username}:{kafka.password.reveal()}@{host}"),
-        pool=pool,
-        topics=(kafka.topic_prefix,),
+    cloud = kafka_cloud(
+        kafka.bootstrap,
+        security_protocol=kafka.security_protocol,
+        username=kafka.username,
+        password=kafka.password.reveal(),
+        group=pool,
+        topics=[kafka.topic_prefix],
     )
+    vim = vim_of(cloud)
 
     async def write(_records: Sequence[OutgoingRecord], _progress: Progress) -> None:
         raise AssertionError("nothing comes")

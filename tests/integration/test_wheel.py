@@ -85,7 +85,7 @@ def test_it_runs_outside_the_checkout(vimfed: str, tmp_path: Path, kafka: LocalK
         "check",
         cwd=tmp_path,
         VIMFED_KAFKA__BOOTSTRAP=kafka.bootstrap,
-        VIMFED_VIMS__CLOUDOWNER_REGIONONE__TRANSPORT_URL=f"kafka://{kafka.bootstrap}",
+        VIMFED_VIMS__CLOUDOWNER_REGIONONE__KAFKA__BOOTSTRAP=kafka.bootstrap,
     )
     assert checked.startswith(
         "kafka: ok\nstate_dir: ok\noutput dmaap: ok\ncloud CloudOwner_RegionOne: "

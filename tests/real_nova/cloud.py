@@ -70,7 +70,7 @@ class RealNova:
 
     @property
     def login(self) -> dict[str, Any]:
-        """The keys of ``[[vims]]`` by which the poller logs in."""
+        """The keys of ``[vims.poll]`` by which the poller logs in."""
         return {
             "auth_url": f"{self.url}/identity/v3",
             "username": "admin",

@@ -33,6 +33,7 @@ from tests.soak.verdict import Verdict
 from tests.support.brokers import RabbitMQ, new_kafka
 from tests.support.message_router import MessageRouter
 from tests.support.notifications import RabbitSender
+from tests.support.sections import kafka_cloud, rabbit_cloud
 from vimfed.local.kafka import LocalKafka
 from vimfed.process.ports import free_ports
 
@@ -50,24 +51,25 @@ def settings_of(router: MessageRouter) -> str:
 
 def clouds_of(rabbitmq: RabbitMQ, kafka: LocalKafka, prefix: str) -> list[dict[str, Any]]:
     """Return the settings of the three clouds."""
-    rabbit = {"transport_url": rabbitmq.url, "durable_exchange": True, "heartbeat": 10}
     return [
-        {
-            "cloud_owner": OWNER,
-            "cloud_region_id": f"Rabbit{number}",
-            "exchange": f"{prefix}-{number}",
-            "pool": f"{prefix}-{number}",
-            **rabbit,
-        }
+        rabbit_cloud(
+            rabbitmq.url,
+            cloud_owner=OWNER,
+            cloud_region_id=f"Rabbit{number}",
+            exchange=f"{prefix}-{number}",
+            pool=f"{prefix}-{number}",
+            durable_exchange=True,
+            heartbeat=10,
+        )
         for number in (1, 2)
     ] + [
-        {
-            "cloud_owner": OWNER,
-            "cloud_region_id": "Kafka",
-            "transport_url": f"kafka://{kafka.bootstrap}",
-            "topics": [f"{prefix}.cloud"],
-            "pool": prefix,
-        }
+        kafka_cloud(
+            kafka.bootstrap,
+            cloud_owner=OWNER,
+            cloud_region_id="Kafka",
+            topics=[f"{prefix}.cloud"],
+            group=prefix,
+        )
     ]
 
 

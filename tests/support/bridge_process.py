@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.support.sections import table_lines
 from vimfed.local.child import Child
 
 
@@ -49,8 +50,8 @@ class BridgeProcess:
 
     def write_settings(self, vims: Sequence[Mapping[str, object]]) -> None:
         """Write the settings file with these clouds."""
-        lines = _table("kafka", self._kafka) + _table("bridge", self._bridge)
-        lines += [line for vim in vims for line in _table("[vims]", vim)]
+        lines = [*table_lines("[kafka]", self._kafka), *table_lines("[bridge]", self._bridge)]
+        lines += [line for vim in vims for line in table_lines("[[vims]]", vim)]
         self.settings_file.write_text("\n".join(lines))
 
     def start(self, connected: Sequence[str] | None = None, timeout: float = 30.0) -> None:
@@ -104,20 +105,15 @@ class BridgeProcess:
         status, text = self.get(path)
         return status, json.loads(text) if text else None
 
-    def metric(self, name: str, vim_id: str) -> float | None:
-        """Return a cloud's figure; None where it is not shown."""
+    def metric(self, name: str, vim_id: str, bus: str = "") -> float | None:
+        """Return a cloud's figure, of one of its buses or the first; None where it is not shown."""
         _status, text = self.get("/metrics")
-        found = re.search(
-            rf'^vimfed_bridge_{name}\{{vim_id="{re.escape(vim_id)}"\}} (\S+)$', text, re.MULTILINE
-        )
+        wanted = re.escape(bus) if bus else '[^"]*'
+        labels = rf'bus="{wanted}",vim_id="{re.escape(vim_id)}"'
+        found = re.search(rf"^vimfed_bridge_{name}\{{{labels}\}} (\S+)$", text, re.MULTILINE)
         return float(found[1]) if found else None
 
     def _log_of_this_life(self) -> str:
         with self.log.open("rb") as log:
             log.seek(self._log_from)
             return log.read().decode(errors="replace")
-
-
-def _table(name: str, values: Mapping[str, object]) -> list[str]:
-    # JSON's strings, numbers, booleans and arrays of them are TOML's, too.
-    return [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]

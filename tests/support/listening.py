@@ -10,12 +10,14 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 from bridge.progress import Counters, Progress
+from bridge.rabbit.bus import buses_of
 from bridge.rabbit.listener import RabbitListener
 from tests.support.bridge_process import eventually
 from tests.support.notifications import body, rabbit_sender
+from tests.support.sections import rabbit_cloud, vim_of
 from vimfed.kafka.clients import OutgoingRecord
 from vimfed.model.records import Notification
-from vimfed.settings import KafkaSettings, Secret, VimSettings
+from vimfed.settings import KafkaSettings
 
 
 class Listening:
@@ -32,15 +34,9 @@ class Listening:
         """How many records each write had."""
         self.records: list[Notification] = []
         """What was to be written, in its order."""
-        self.vim = VimSettings(
-            cloud_owner="Owner",
-            cloud_region_id="Region",
-            transport_url=Secret(url),
-            exchange=self.name,
-            pool=self.name,
-            **options,
-        )
-        self.listener = RabbitListener(self.vim, KafkaSettings(), self._write, self.progress)
+        self.vim = vim_of(rabbit_cloud(url, exchange=self.name, pool=self.name, **options))
+        (bus,) = buses_of(self.vim).values()
+        self.listener = RabbitListener(bus, KafkaSettings(), self._write, self.progress)
         self.url = url
 
     def _write(

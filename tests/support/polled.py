@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Self, cast
 
 import msgspec
@@ -29,16 +30,15 @@ class Polled:
         login: dict[str, Any],
         region: str = "polled",
         known: Sequence[str] | Mapping[str, str] = (),
+        cloud: Mapping[str, Any] = MappingProxyType({}),
         **more: Any,
     ) -> None:
         vim = vim_of(
             {
                 "cloud_owner": "openstack",
                 "cloud_region_id": region,
-                "poll_interval": 0.2,
-                "poll_timeout": 1.0,
-                **login,
-                **more,
+                "poll": {"interval": 0.2, "timeout": 1.0, **login, **more},
+                **cloud,
             }
         )
         self.registry = CollectorRegistry()

@@ -1,11 +1,34 @@
-"""Sections of the settings from tables, as the settings file has them."""
+"""Sections of the settings, as tables of the settings file and as values."""
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
 from vimfed.settings import VimSettings
+
+
+def rabbit_cloud(
+    *urls: str, cloud_owner: str = "Owner", cloud_region_id: str = "Region", **rabbit: object
+) -> dict[str, Any]:
+    """Return an entry of ``[[vims]]`` with these message buses and keys of ``[vims.rabbit]``."""
+    return {
+        "cloud_owner": cloud_owner,
+        "cloud_region_id": cloud_region_id,
+        "rabbit": {"transport_urls": list(urls), **rabbit},
+    }
+
+
+def kafka_cloud(
+    bootstrap: str, *, cloud_owner: str = "Owner", cloud_region_id: str = "Region", **kafka: object
+) -> dict[str, Any]:
+    """Return an entry of ``[[vims]]`` with this Kafka and keys of ``[vims.kafka]``."""
+    return {
+        "cloud_owner": cloud_owner,
+        "cloud_region_id": cloud_region_id,
+        "kafka": {"bootstrap": bootstrap, **kafka},
+    }
 
 
 def vim_of(table: Mapping[str, Any]) -> VimSettings:
@@ -15,3 +38,15 @@ def vim_of(table: Mapping[str, Any]) -> VimSettings:
         return kind(value)
 
     return msgspec.convert(dict(table), VimSettings, dec_hook=decode)
+
+
+def table_lines(header: str, table: Mapping[str, object]) -> Iterator[str]:
+    """Yield the lines of a table such as ``[kafka]`` or ``[[vims]]``, and of the tables in it."""
+    yield header
+    # JSON's strings, numbers, booleans and arrays of them are TOML's, too.
+    for key, value in table.items():
+        if not isinstance(value, Mapping):
+            yield f"{key} = {json.dumps(value)}"
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from table_lines(f"[{header.strip('[]')}.{key}]", value)

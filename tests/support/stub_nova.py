@@ -38,7 +38,7 @@ class StubNova(ThreadedServer):
         super().__init__()
 
     def login(self, url: str = "") -> dict[str, Any]:
-        """Return the keys of ``[[vims]]`` by which the poller logs in, there or by another URL."""
+        """Return the keys of ``[vims.poll]`` by which the poller logs in, by another URL too."""
         return self.login_at(url or self.url)
 
     @staticmethod

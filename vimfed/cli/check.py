@@ -14,16 +14,24 @@ from aiokafka.errors import KafkaError
 from amqp import AMQPError
 from kombu.exceptions import KombuError
 
-from bridge.kafka.listener import cloud_needs, cluster_of
+from bridge.kafka.listener import cloud_needs
 from bridge.poller.nova_api import CloudApiError, NovaApi
-from bridge.rabbit.check import look_at_cloud
+from bridge.rabbit.bus import Bus, buses_of
+from bridge.rabbit.check import look_at_bus
 from streams.publisher.outputs.kinds import kind_of
 from streams.publisher.service import refuse_unknown_kinds
 from vimfed.kafka.cluster_check import cluster_findings, disk_finding, source_findings
 from vimfed.kafka.rights import merged, needs_by_process
 from vimfed.kafka.topic_checks import specs_of
 from vimfed.kafka.topic_settings import Finding
-from vimfed.settings import DmaapOutput, KeystoneSettings, Settings, VimSettings
+from vimfed.settings import (
+    CloudKafkaSettings,
+    DmaapOutput,
+    KeystoneSettings,
+    PollSettings,
+    Settings,
+    VimSettings,
+)
 from web.auth.access import refuse_open_door
 from web.auth.backends.keystone_client import Keystone
 from web.http.errors import UnavailableError
@@ -90,10 +98,22 @@ def _checks(settings: Settings, wanted: Collection[str]) -> dict[str, Find]:
     if settings.web.auth.keystone.url and "worker" in wanted:
         checks["keystone"] = partial(_try_keystone, settings.web.auth.keystone)
     for vim in settings.vims if "bridge" in wanted else ():
-        if vim.transport_url:
-            checks[f"cloud {vim.vim_id}"] = partial(_cloud_findings, vim)
-        if vim.auth_url:
-            checks[f"cloud {vim.vim_id}: API"] = partial(_try_api, vim)
+        checks |= _cloud_checks(vim)
+    return checks
+
+
+def _cloud_checks(vim: VimSettings) -> dict[str, Find]:
+    cloud = f"cloud {vim.vim_id}"
+    checks: dict[str, Find] = {}
+    buses = buses_of(vim)
+    is_one = len(buses) + vim.kafka.is_used == 1
+    for bus in buses.values():
+        name = cloud if is_one else f"{cloud}: bus {bus.name}"
+        checks[name] = partial(_bus_findings, name, bus)
+    if vim.kafka.is_used:
+        checks[cloud if is_one else f"{cloud}: Kafka"] = partial(_kafka_findings, vim.kafka)
+    if vim.poll.is_used:
+        checks[f"{cloud}: API"] = partial(_try_api, vim.poll)
     return checks
 
 
@@ -143,15 +163,16 @@ def _output_findings(settings: Settings, output: DmaapOutput) -> list[Finding]:
     return asyncio.run(probe())
 
 
-def _cloud_findings(vim: VimSettings) -> list[Finding]:
-    if vim.transport_url.reveal().startswith("kafka"):
-        return asyncio.run(source_findings(cluster_of(vim), cloud_needs(vim)))
-    subject = f"cloud {vim.vim_id}"
-    return [Finding(subject, each.text, refused=each.is_failure) for each in look_at_cloud(vim)]
+def _bus_findings(subject: str, bus: Bus) -> list[Finding]:
+    return [Finding(subject, each.text, refused=each.is_failure) for each in look_at_bus(bus)]
 
 
-def _try_api(vim: VimSettings) -> None:
-    api = NovaApi(vim)
+def _kafka_findings(kafka: CloudKafkaSettings) -> list[Finding]:
+    return asyncio.run(source_findings(kafka, cloud_needs(kafka)))
+
+
+def _try_api(poll: PollSettings) -> None:
+    api = NovaApi(poll)
     try:
         api.check()
     finally:

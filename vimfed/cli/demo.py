@@ -35,7 +35,7 @@ from vimfed.local.supervisor import (
 )
 from vimfed.process.ports import own_url
 from vimfed.process.project_files import project_file
-from vimfed.settings import Settings, SettingsError
+from vimfed.settings import Settings, SettingsError, VimSettings
 
 TRACE = project_file("tests/data/nova-34-trace.jsonl.gz")
 TRUTH = project_file("tests/data/nova-34-truth.json")
@@ -74,9 +74,10 @@ class _Event(msgspec.Struct, frozen=True):
 
 def run(settings: Settings, config: Path) -> int:
     """Run the demo until SIGTERM or SIGINT; return the exit code. Raises OperatorError."""
-    if not settings.vims or not settings.vims[0].transport_url:
+    if not settings.vims or not settings.vims[0].notifies:
         raise SettingsError(
-            "the demo needs a cloud: keep a [[vims]] section with a transport_url, the first one"
+            "the demo needs a cloud: keep a [[vims]] section with [vims.kafka] or [vims.rabbit], "
+            "the first one"
         )
     refuse_taken_ports(settings, workers=1)
     logs = settings.state_dir / "logs"
@@ -128,10 +129,9 @@ class _Story:
 
         The bridge would find later ones too, but not at once.
         """
-        url = urlsplit(self._vim.transport_url.reveal())
-        if url.scheme == "kafka":
+        if self._vim.kafka.is_used:
             names = {message.routing_key for message in read_trace(TRACE)}
-            client = AdminClient({"bootstrap.servers": url.netloc, "log_level": 0})
+            client = AdminClient({"bootstrap.servers": self._vim.kafka.bootstrap, "log_level": 0})
             missing = names - set(client.list_topics(timeout=10).topics)
             if missing:
                 for made in client.create_topics(
@@ -195,7 +195,7 @@ class _Story:
         messages = islice(read_trace(TRACE), before, None)
         with (
             Progress(console=self._console) as progress,
-            Sender(self._vim.transport_url.reveal()) as sender,
+            Sender(_transport_url(self._vim)) as sender,
         ):
             bar = progress.add_task("Replaying nova's notifications", total=total)
             for position, recorded in enumerate(messages, start=before + 1):
@@ -280,6 +280,13 @@ class _Story:
 
 class _Stopped(Exception):  # noqa: N818 - not an error
     """A signal to stop has come."""
+
+
+def _transport_url(vim: VimSettings) -> str:
+    """Return the transport URL with which the cloud's nova would send."""
+    if vim.rabbit.is_used:
+        return vim.rabbit.transport_urls[0].reveal()
+    return f"kafka://{vim.kafka.bootstrap}/{vim.kafka.virtual_host}"
 
 
 def _truth() -> dict[str, Server]:

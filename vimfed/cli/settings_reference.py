@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from vimfed.settings import Secret, Settings, section_type
+from vimfed.settings.moved import MOVED
 
 HEAD = """\
 # Configuration
@@ -19,13 +20,24 @@ prints one with every option explained, `vimfed check` says what of it would kee
 work. A key that is not known is an error that names the nearest one.
 
 Every key can be set by environment too, which goes before the file: `VIMFED_KAFKA__BOOTSTRAP` is
-`bootstrap` in `[kafka]`, `VIMFED_VIMS__CLOUDOWNER_REGIONONE__TRANSPORT_URL` is `transport_url` of
-that cloud, `VIMFED_DMAAP__OUTPUTS__ONAP__PASSWORD` is `password` of the output `onap`; other
-characters than letters and digits become `_`. A key that ends in `_file` names a file that holds
-the value without the suffix: for secrets. A secret of the environment goes before a file that the
-settings file names.
+`bootstrap` in `[kafka]`, `VIMFED_VIMS__CLOUDOWNER_REGIONONE__RABBIT__TRANSPORT_URLS` is
+`transport_urls` in `[vims.rabbit]` of that cloud, `VIMFED_DMAAP__OUTPUTS__ONAP__PASSWORD` is
+`password` of the output `onap`; other characters than letters and digits become `_`, and a list has
+spaces between its entries. A key that ends in `_file` names a file that holds the value without the
+suffix: for secrets. A secret of the environment goes before a file that the settings file names.
 
 `SIGHUP` lets a bridge read `[[vims]]` again; everything else needs a restart.
+"""
+MOVED_HEAD = """
+## What moved
+
+A cloud's keys stand in a table for each way of access, so that none is without effect. A file of
+release 0.1.0 is refused with the new place of each of its old keys. `transport_url = "kafka://…"`
+is now `bootstrap`, `username`, `password` and `virtual_host`; with a user `security_protocol` is
+`SASL_PLAINTEXT`, with `tls = true` it is `SSL`, with both `SASL_SSL`.
+
+| in `[[vims]]` of 0.1.0 | now |
+|---|---|
 """
 FOOT = """
 This page is made from the settings' types: `vimfed settings-reference > docs/configuration.md`.
@@ -34,7 +46,12 @@ This page is made from the settings' types: `vimfed settings-reference > docs/co
 
 def reference() -> str:
     """Return the page."""
-    return HEAD + "".join(_section(Settings, "", is_list=False)) + FOOT
+    return HEAD + "".join(_section(Settings, "", is_list=False)) + _moved() + FOOT
+
+
+def _moved() -> str:
+    """Return the section that tells where the keys of an earlier release are."""
+    return MOVED_HEAD + "".join(f"| `{old}` | {new} |\n" for old, new in MOVED.items())
 
 
 def _section(section: type[msgspec.Struct], name: str, *, is_list: bool) -> Iterator[str]:

@@ -5,7 +5,7 @@ import contextlib
 import re
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import aiohttp
@@ -224,11 +224,15 @@ async def _ask_bridge(
     url = own_url(settings.bridge.host, settings.bridge.port)
     process, samples = await _ask_process(session, "bridge", url)
 
-    def of(name: str) -> dict[str, float]:
-        return {labels["vim_id"]: value for labels, value in samples.get(name, ())}
+    def of(name: str, together: Callable[[list[float]], float] = min) -> dict[str, float]:
+        """Return a figure of each cloud: that of its message buses together."""
+        figures: dict[str, list[float]] = {}
+        for labels, value in samples.get(name, ()):
+            figures.setdefault(labels["vim_id"], []).append(value)
+        return {vim_id: together(values) for vim_id, values in figures.items()}
 
     connected, silence = of("vimfed_bridge_connected"), of("vimfed_bridge_last_message_seconds")
-    depth = of("vimfed_bridge_queue_depth")
+    depth = of("vimfed_bridge_queue_depth", sum)
     fails, polled = of("vimfed_poller_failing"), of("vimfed_poller_last_success_timestamp_seconds")
     compared, absent = (
         of("vimfed_poller_last_comparison_timestamp_seconds"),

@@ -6,15 +6,14 @@ import shlex
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 import yaml
 
-from bridge.kafka.listener import cloud_needs, cluster_of
+from bridge.kafka.listener import cloud_needs
 from vimfed.kafka.outputs import dmaap_cluster, kafka_outputs, output_topic
 from vimfed.kafka.rights import Need, needs_by_process, output_needs
 from vimfed.kafka.topics import TopicSpec, topic_specs
-from vimfed.settings import KafkaSettings, Settings
+from vimfed.settings import KafkaConnection, Settings
 
 DEFAULT_USER = "vimfed"
 STRIMZI_API = "kafka.strimzi.io/v1beta2"
@@ -27,7 +26,7 @@ Grant = tuple[str, str, str]
 class Plan:
     """What must exist on one cluster."""
 
-    kafka: KafkaSettings
+    kafka: KafkaConnection
     """How the job connects to it."""
     topics: list[TopicSpec] = field(default_factory=list)
     grants: dict[str, set[Grant]] = field(default_factory=dict)
@@ -49,10 +48,10 @@ def plans_of(settings: Settings, processes: Collection[str] = (), user: str = ""
     """
     plans: dict[str, Plan] = {}
 
-    def plan_of(kafka: KafkaSettings) -> Plan:
+    def plan_of(kafka: KafkaConnection) -> Plan:
         return plans.setdefault(kafka.bootstrap, Plan(kafka))
 
-    def user_on(kafka: KafkaSettings) -> str:
+    def user_on(kafka: KafkaConnection) -> str:
         return user or (kafka.username if kafka.security_protocol.startswith("SASL") else "")
 
     outputs = [output.name for output in settings.outputs()]
@@ -70,11 +69,9 @@ def plans_of(settings: Settings, processes: Collection[str] = (), user: str = ""
                 user_on(cluster) or DEFAULT_USER, output_needs(output.topic), settings_too=False
             )
     for vim in settings.vims:
-        is_kafka = urlsplit(vim.transport_url.reveal()).scheme.startswith("kafka")
-        if is_kafka and _is_meant("bridge", processes):
-            cluster = cluster_of(vim)
-            plan_of(cluster).grant(
-                user_on(cluster) or DEFAULT_USER, cloud_needs(vim), settings_too=False
+        if vim.kafka.is_used and _is_meant("bridge", processes):
+            plan_of(vim.kafka).grant(
+                user_on(vim.kafka) or DEFAULT_USER, cloud_needs(vim.kafka), settings_too=False
             )
     return list(plans.values())
 

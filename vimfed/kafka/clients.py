@@ -17,7 +17,7 @@ from vimfed.errors import OperatorError
 from vimfed.kafka.rights import refusal, user_of
 from vimfed.model.records import MAX_RECORD_BYTES
 from vimfed.process.tls import tls_context
-from vimfed.settings import KafkaSettings
+from vimfed.settings import KafkaConnection, KafkaSettings
 
 CLOSE_TIMEOUT = 2.0
 """Seconds that closing a connection may take."""
@@ -46,7 +46,7 @@ class AccessDeniedError(TopicMismatchError):
     """We may not do with a topic or group what we have to; the text names it and the right."""
 
 
-def client_options(kafka: KafkaSettings) -> dict[str, Any]:
+def client_options(kafka: KafkaConnection) -> dict[str, Any]:
     """Return the keyword arguments that every aiokafka client of this cluster takes."""
     options: dict[str, Any] = {
         "bootstrap_servers": kafka.bootstrap,
@@ -61,7 +61,7 @@ def client_options(kafka: KafkaSettings) -> dict[str, Any]:
     return options
 
 
-def no_broker(kafka: KafkaSettings) -> str:
+def no_broker(kafka: KafkaConnection) -> str:
     """Return the words for a cluster to which aiokafka found no way; it does not tell why."""
     words = f"no broker answers at {kafka.bootstrap}"
     if kafka.security_protocol == "PLAINTEXT":
@@ -69,12 +69,12 @@ def no_broker(kafka: KafkaSettings) -> str:
     return f"{words} over {kafka.security_protocol}, or it refuses certificate, user or password"
 
 
-def ssl_context(kafka: KafkaSettings) -> ssl.SSLContext:
+def ssl_context(kafka: KafkaConnection) -> ssl.SSLContext:
     """Return the TLS context for the brokers of ``kafka``."""
     return tls_context(kafka.ca_file, kafka.cert_file, kafka.key_file)
 
 
-def new_consumer(kafka: KafkaSettings, *topics: str, **options: Any) -> AIOKafkaConsumer:
+def new_consumer(kafka: KafkaConnection, *topics: str, **options: Any) -> AIOKafkaConsumer:
     """Return an unstarted consumer that commits only when it is told to.
 
     It begins at the oldest record that is left, also where retention was faster than it. The
@@ -86,7 +86,7 @@ def new_consumer(kafka: KafkaSettings, *topics: str, **options: Any) -> AIOKafka
     return consumer
 
 
-def idempotent_producer(kafka: KafkaSettings, **options: Any) -> AIOKafkaProducer:
+def idempotent_producer(kafka: KafkaConnection, **options: Any) -> AIOKafkaProducer:
     """Return an unstarted producer that loses and repeats nothing while it lives.
 
     ``linger_ms`` stays 0: who awaits each batch would wait the linger out.
@@ -138,7 +138,7 @@ async def close_undelivered(producer: AIOKafkaProducer) -> None:
     await producer.stop()
 
 
-def refusal_of(kafka: KafkaSettings, error: BaseException, operation: str) -> str | None:
+def refusal_of(kafka: KafkaConnection, error: BaseException, operation: str) -> str | None:
     """Return one line for an error by which Kafka refuses ``operation``; None: it is another."""
     if isinstance(error, TopicAuthorizationFailedError):
         topics = error.args[0] if error.args else "?"

@@ -13,7 +13,7 @@ from vimfed.kafka.rights import Need, refusal, user_of
 from vimfed.kafka.topic_checks import creation_error, right_findings, topic_findings
 from vimfed.kafka.topic_settings import Finding
 from vimfed.kafka.topics import TopicSpec
-from vimfed.settings import KafkaSettings
+from vimfed.settings import KafkaConnection, KafkaSettings
 
 MIN_FREE_BYTES = 2 * 1024**3
 MIN_FREE_SHARE = 0.05
@@ -48,7 +48,7 @@ async def cluster_findings(
     return found
 
 
-async def source_findings(kafka: KafkaSettings, needs: Sequence[Need]) -> list[Finding]:
+async def source_findings(kafka: KafkaConnection, needs: Sequence[Need]) -> list[Finding]:
     """Return what is wrong for one who only reads some topics, of which not each must be there.
 
     Raises KafkaError, and ConnectionError where no broker answers.
@@ -69,7 +69,7 @@ async def source_findings(kafka: KafkaSettings, needs: Sequence[Need]) -> list[F
 
 
 @asynccontextmanager
-async def _connected(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
+async def _connected(kafka: KafkaConnection) -> AsyncIterator[AIOKafkaAdminClient]:
     admin = AIOKafkaAdminClient(**client_options(kafka))
     try:
         try:
@@ -83,7 +83,7 @@ async def _connected(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]
 
 async def _missing(
     admin: AIOKafkaAdminClient,
-    kafka: KafkaSettings,
+    kafka: KafkaConnection,
     spec: TopicSpec,
     needs: Sequence[Need],
     *,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from vimfed.kafka.topics import TopicNames
-from vimfed.settings import KafkaSettings
+from vimfed.settings import KafkaConnection, KafkaSettings
 
 Operation = Literal["Read", "Write"]
 """Operations of Kafka's ACLs. Each implies Describe."""
@@ -101,7 +101,7 @@ def merged(needs: Iterable[Need]) -> list[Need]:
     return list(together.values())
 
 
-def user_of(kafka: KafkaSettings) -> str:
+def user_of(kafka: KafkaConnection) -> str:
     """Return the words for whom Kafka takes us."""
     if kafka.security_protocol.startswith("SASL"):
         return f"user {kafka.username}"
@@ -110,7 +110,7 @@ def user_of(kafka: KafkaSettings) -> str:
     return "an anonymous user"
 
 
-def refusal(kafka: KafkaSettings, kind: str, name: str, operation: str) -> str:
+def refusal(kafka: KafkaConnection, kind: str, name: str, operation: str) -> str:
     """Return one line: what is not allowed, and which right mends it."""
     return (
         f"{user_of(kafka)} lacks the right {operation} on {kind} {name}: grant it; vimfed topics "

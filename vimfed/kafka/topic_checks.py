@@ -35,7 +35,7 @@ from vimfed.kafka.topic_settings import (
     settings_findings,
 )
 from vimfed.kafka.topics import TopicSpec, topic_specs
-from vimfed.settings import KafkaSettings
+from vimfed.settings import KafkaConnection, KafkaSettings
 
 LOG = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ async def ensure_topics(kafka: KafkaSettings, needs: Sequence[Need] | None = Non
     return created
 
 
-async def ensure_topic(kafka: KafkaSettings, spec: TopicSpec) -> bool:
+async def ensure_topic(kafka: KafkaConnection, spec: TopicSpec) -> bool:
     """Create one topic where it is missing; return whether it was. It may be like anything.
 
     Raises AccessDeniedError where it is missing and we may not create it.
@@ -97,7 +97,7 @@ async def ensure_topic(kafka: KafkaSettings, spec: TopicSpec) -> bool:
 
 async def _is_created(
     admin: AIOKafkaAdminClient,
-    kafka: KafkaSettings,
+    kafka: KafkaConnection,
     spec: TopicSpec,
     states: Mapping[str, TopicState],
     rights: str,
@@ -118,7 +118,7 @@ async def _is_created(
 
 
 def creation_error(
-    kafka: KafkaSettings, spec: TopicSpec, response: Any, rights: str, *, is_missing: bool
+    kafka: KafkaConnection, spec: TopicSpec, response: Any, rights: str, *, is_missing: bool
 ) -> TopicMismatchError | None:
     """Return what the answer to a request to make one topic says is wrong; None: nothing.
 
@@ -138,7 +138,7 @@ def creation_error(
 
 
 async def _known(
-    admin: AIOKafkaAdminClient, kafka: KafkaSettings, name: str, states: dict[str, TopicState]
+    admin: AIOKafkaAdminClient, kafka: KafkaConnection, name: str, states: dict[str, TopicState]
 ) -> TopicState:
     """Return a topic's state as soon as the broker knows it: it learns of a new one a bit later.
 
@@ -162,7 +162,7 @@ def specs_of(kafka: KafkaSettings, needs: Sequence[Need] | None) -> list[TopicSp
 
 async def right_findings(
     admin: AIOKafkaAdminClient,
-    kafka: KafkaSettings,
+    kafka: KafkaConnection,
     needs: Sequence[Need],
     states: Mapping[str, TopicState],
 ) -> list[Finding]:

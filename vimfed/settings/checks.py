@@ -1,6 +1,7 @@
 """What the types of the settings do not say: keys that go together, and the forms of addresses."""
 
 import re
+from collections.abc import Sequence
 from ipaddress import IPv6Address, ip_network
 from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
@@ -11,6 +12,7 @@ from vimfed.settings.sections import (
     Settings,
     SettingsError,
     VimSettings,
+    bus_name,
 )
 
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.%]+)\]|[^\s:/@\[\]]+)(?::(\d{1,5}))?")
@@ -70,6 +72,7 @@ def check_vims(settings: Settings) -> None:
     """Raise SettingsError where a cloud cannot be listened to or polled, or two are the same."""
     seen: set[str] = set()
     queues: dict[tuple[str, str], str] = {}
+    groups: dict[tuple[str, str], str] = {}
     for vim in settings.vims:
         if "_" in vim.cloud_owner:
             raise SettingsError(
@@ -80,28 +83,65 @@ def check_vims(settings: Settings) -> None:
         if vim.vim_id in seen:
             raise SettingsError(f"vims: {vim.vim_id} stands there twice")
         seen.add(vim.vim_id)
-        if vim.transport_url:
-            url = vim.transport_url.reveal()
-            check_transport_url(f"vims: {vim.vim_id}: transport_url", url)
-            other = queues.setdefault((url, vim.pool), vim.vim_id)
-            if other != vim.vim_id:
-                raise SettingsError(
-                    f"vims: {other} and {vim.vim_id} have the same transport_url and the same "
-                    "pool: each would take the other's notifications; give one another pool"
-                )
-        if vim.auth_url:
+        where = f"vims: {vim.vim_id}"
+        for name, section, key in (
+            ("rabbit", vim.rabbit, "transport_urls"),
+            ("kafka", vim.kafka, "bootstrap"),
+            ("poll", vim.poll, "auth_url"),
+        ):
+            if not section.is_used and section != type(section)():
+                raise SettingsError(f"{where}: [vims.{name}] has no effect without {key}")
+        _check_rabbit(vim, queues)
+        if vim.kafka.is_used:
+            _check_cloud_kafka(vim, groups)
+        if vim.poll.is_used:
             _check_poller(vim)
 
 
-def check_transport_url(where: str, text: str) -> None:
+def _check_rabbit(vim: VimSettings, queues: dict[tuple[str, str], str]) -> None:
+    """Raise SettingsError where a bus cannot be listened to, or stands in ``queues`` already."""
+    names = set()
+    for url in vim.rabbit.transport_urls:
+        check_transport_url(f"vims: {vim.vim_id}: transport_urls", url.reveal(), ("rabbit",))
+        name = bus_name(url)
+        if name in names:
+            raise SettingsError(f"vims: {vim.vim_id}: transport_urls: {name} stands there twice")
+        names.add(name)
+        other = queues.setdefault((name, vim.rabbit.pool), vim.vim_id)
+        if other != vim.vim_id:
+            raise SettingsError(
+                f"vims: {other} and {vim.vim_id} have the same message bus {name} and the same "
+                "pool: each would take the other's notifications; give one another pool"
+            )
+
+
+def _check_cloud_kafka(vim: VimSettings, groups: dict[tuple[str, str], str]) -> None:
+    kafka = vim.kafka
+    if not _are_hosts(kafka.bootstrap):
+        raise SettingsError(
+            f"vims: {vim.vim_id}: kafka: bootstrap must look like host:port,host:port"
+        )
+    place = f"{kafka.bootstrap}/{kafka.virtual_host}"
+    other = groups.setdefault((place, kafka.group), vim.vim_id)
+    if other != vim.vim_id:
+        raise SettingsError(
+            f"vims: {other} and {vim.vim_id} have the same Kafka {place} and the same group: each "
+            "would take the other's notifications; give one another group"
+        )
+
+
+def check_transport_url(
+    where: str, text: str, schemes: Sequence[str] = ("rabbit", "kafka")
+) -> None:
     """Check the URL of a cloud's broker that ``where`` names.
 
     Raises SettingsError, which quotes neither user nor password.
     """
     scheme = text.partition("://")[0].lower()
-    if scheme not in ("rabbit", "kafka"):
+    if scheme not in schemes:
         scheme = re.sub(r"[^a-z0-9+.-].*", "...", scheme)
-        raise SettingsError(f"{where} must begin with rabbit:// or kafka://, not {scheme}://")
+        wanted = " or ".join(f"{each}://" for each in schemes)
+        raise SettingsError(f"{where} must begin with {wanted}, not {scheme}://")
     try:
         url = urlsplit(text)
     except ValueError:
@@ -117,8 +157,9 @@ def check_transport_url(where: str, text: str) -> None:
 
 def _check_poller(vim: VimSettings) -> None:
     where = f"vims: {vim.vim_id}"
-    _split_url(f"{where}: auth_url", vim.auth_url)
-    if not (vim.username and vim.project_name) and not vim.application_credential_id:
+    poll = vim.poll
+    _split_url(f"{where}: auth_url", poll.auth_url)
+    if not (poll.username and poll.project_name) and not poll.application_credential_id:
         raise SettingsError(
             f"{where}: auth_url needs username and project_name, or application_credential_id"
         )

@@ -1,10 +1,10 @@
-"""Settings from one TOML file, each scalar also by environment; unknown keys are refused by name.
+"""Settings from one TOML file, each key also by environment; unknown keys are refused by name.
 
 ``VIMFED_KAFKA__BOOTSTRAP`` overrides ``bootstrap`` in ``[kafka]``;
-``VIMFED_VIMS__<VIM_ID>__TRANSPORT_URL`` overrides ``transport_url`` of that cloud (its vim_id in
-capitals, every other character than a letter or a digit written as ``_``), and
-``VIMFED_DMAAP__OUTPUTS__<NAME>__PASSWORD`` that of an output. A key whose name ends in
-``_file`` names a file that holds the secret.
+``VIMFED_VIMS__<VIM_ID>__RABBIT__TRANSPORT_URLS`` overrides ``transport_urls`` in that cloud's
+``[vims.rabbit]`` (its vim_id in capitals, every other character than a letter or a digit written as
+``_``), and ``VIMFED_DMAAP__OUTPUTS__<NAME>__PASSWORD`` that of an output. A list has spaces between
+its entries. A key whose name ends in ``_file`` names a file that holds the secret.
 """
 
 import difflib
@@ -20,6 +20,7 @@ import msgspec
 
 from vimfed.model.identity import vim_id_of
 from vimfed.settings.checks import check_kafka, check_outputs, check_vims, check_web
+from vimfed.settings.moved import MOVED, moved_keys
 from vimfed.settings.sections import (
     DmaapOutput,
     GatewayUser,
@@ -81,6 +82,8 @@ def _refuse_unknown_keys(tree: Any, section: type[_Section], where: str) -> None
     if not isinstance(tree, dict):
         return  # msgspec says what was expected here
     hints = typing.get_type_hints(section, include_extras=True)
+    if section is VimSettings and (moved := moved_keys(tree)):
+        raise SettingsError(f"vims: {_LISTS['VIMS'].name_of(tree)}: {moved}")
     for key, value in tree.items():
         if key not in hints:
             near = difflib.get_close_matches(key, hints, n=1, cutoff=0)
@@ -139,8 +142,20 @@ def _apply_environment(tree: dict[str, Any], environ: Mapping[str, str]) -> bool
     return bool(names)
 
 
-def _override(table: dict[str, Any], key: str, value: str) -> None:
-    table[key] = value
+def _override(
+    tree: dict[str, Any], section: type[_Section], path: Sequence[str], value: str
+) -> None:
+    """Write the value of a variable into the table of ``section``; its key is known."""
+    table: Any = tree
+    for key in path[:-1]:
+        inner = section_type(typing.get_type_hints(section, include_extras=True)[key])
+        table = table.setdefault(key, {})
+        if not isinstance(table, dict) or inner is None:
+            return  # msgspec says what was expected here
+        section = inner
+    key = path[-1]
+    is_list = typing.get_origin(typing.get_type_hints(section)[key]) in (list, tuple)
+    table[key] = value.split() if is_list else value
     # The environment goes before the file, also where that names a file for the same secret.
     table.pop(f"{key}_file", None)
 
@@ -150,27 +165,41 @@ def _apply_to_section(tree: dict[str, Any], keys: Sequence[str], value: str) -> 
     for key in reversed(keys):
         override = {key: override}
     _refuse_unknown_keys(override, Settings, "")
-    table: Any = tree
-    for key in keys[:-1]:
-        table = table.setdefault(key, {})
-        if not isinstance(table, dict):
-            return  # msgspec says what was expected here
-    _override(table, keys[-1], value)
+    _override(tree, Settings, keys, value)
 
 
 def _apply_to_entry(tree: dict[str, Any], head: str, rest: str, value: str) -> None:
     entries, keys = _LISTS[head], head.lower().split("__")
-    entry_name, _, key = rest.rpartition("__")
-    if key.lower() not in entries.section.__struct_fields__:
-        raise SettingsError(f"no such key of [[{'.'.join(keys)}]]: {key.lower()}")
     found: Any = tree
     for each in keys:
         found = found.get(each) if isinstance(found, dict) else None
-    for entry in found if isinstance(found, list) else []:
-        if isinstance(entry, dict) and _environment_name(entries.name_of(entry)) == entry_name:
-            _override(entry, key.lower(), value)
-            return
-    raise SettingsError(entries.unknown)
+    named = {
+        f"{_environment_name(entries.name_of(entry))}__": entry
+        for entry in (found if isinstance(found, list) else [])
+        if isinstance(entry, dict)
+    }
+    fitting = [name for name in named if rest.startswith(name)]
+    if not fitting:
+        raise SettingsError(entries.unknown)
+    entry_name = max(fitting, key=len)
+    path = rest.removeprefix(entry_name).lower().split("__")
+    if entries.section is VimSettings and path[0] in MOVED:
+        raise SettingsError(f"{path[0]} is now {MOVED[path[0]]}")
+    if not _is_key(entries.section, path):
+        raise SettingsError(f"no such key of [[{'.'.join(keys)}]]: {'.'.join(path)}")
+    _override(named[entry_name], entries.section, path, value)
+
+
+def _is_key(section: type[_Section], path: Sequence[str]) -> bool:
+    """Return whether ``path`` leads from a section, over those in it, to a key."""
+    for number, key in enumerate(path, start=1):
+        if key not in section.__struct_fields__:
+            return False
+        inner = section_type(typing.get_type_hints(section, include_extras=True)[key])
+        if (inner is None) != (number == len(path)):
+            return False
+        section = inner or section
+    return True
 
 
 def _resolve_secret_files(section: S) -> S:
@@ -180,7 +209,9 @@ def _resolve_secret_files(section: S) -> S:
         value = getattr(section, name)
         secret = name.removesuffix("_file")
         if value and secret != name and secret in section.__struct_fields__:
-            resolved[secret] = Secret(_read_secret(value))
+            text = _read_secret(value)
+            is_list = isinstance(getattr(section, secret), tuple)
+            resolved[secret] = tuple(map(Secret, text.split())) if is_list else Secret(text)
         elif isinstance(value, _Section):
             resolved[name] = _resolve_secret_files(value)
         elif isinstance(value, list):

@@ -1,5 +1,6 @@
 """The sections of the settings: types, defaults, limits, and a text for each key."""
 
+import re
 import types
 import typing
 from pathlib import Path
@@ -34,7 +35,41 @@ class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 S = TypeVar("S", bound=_Section)
 
 
-class KafkaSettings(_Section, frozen=True, kw_only=True):
+class Tls(_Section, frozen=True, kw_only=True):
+    """How a client speaks TLS."""
+
+    ca_file: Annotated[
+        str,
+        Meta(
+            description="PEM file of the authority that signed the servers' certificates; empty: "
+            "the system's authorities"
+        ),
+    ] = ""
+    cert_file: Annotated[str, Meta(description="PEM file of the client's certificate")] = ""
+    key_file: Annotated[
+        str, Meta(description="PEM file of the client's key; empty: in cert_file")
+    ] = ""
+
+
+class KafkaConnection(Tls, frozen=True, kw_only=True):
+    """How to connect to a Kafka."""
+
+    bootstrap: Annotated[str, Meta(description="host:port of brokers, comma-separated")] = ""
+    security_protocol: Annotated[
+        Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"],
+        Meta(description="how to connect"),
+    ] = "PLAINTEXT"
+    sasl_mechanism: Annotated[
+        Literal["SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN"], Meta(description="SASL mechanism")
+    ] = "SCRAM-SHA-512"
+    username: Annotated[str, Meta(description="SASL user")] = ""
+    password: Annotated[Secret, Meta(description="SASL password (better: password_file)")] = (
+        Secret()
+    )
+    password_file: Annotated[str, Meta(description="file that holds the SASL password")] = ""
+
+
+class KafkaSettings(KafkaConnection, frozen=True, kw_only=True):
     """``[kafka]``: the cluster that carries the job's own topics."""
 
     bootstrap: Annotated[str, Meta(description="host:port of brokers, comma-separated")] = (
@@ -47,23 +82,6 @@ class KafkaSettings(_Section, frozen=True, kw_only=True):
             "127.0.0.1; its controller takes the next port, its data lie in state_dir/kafka"
         ),
     ] = False
-    security_protocol: Annotated[
-        Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"],
-        Meta(description="how to connect"),
-    ] = "PLAINTEXT"
-    ca_file: Annotated[
-        str, Meta(description="PEM file of the authority that signed the brokers' certificates")
-    ] = ""
-    cert_file: Annotated[str, Meta(description="PEM file of the client's certificate")] = ""
-    key_file: Annotated[str, Meta(description="PEM file of the client's key")] = ""
-    sasl_mechanism: Annotated[
-        Literal["SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN"], Meta(description="SASL mechanism")
-    ] = "SCRAM-SHA-512"
-    username: Annotated[str, Meta(description="SASL user")] = ""
-    password: Annotated[Secret, Meta(description="SASL password (better: password_file)")] = (
-        Secret()
-    )
-    password_file: Annotated[str, Meta(description="file that holds the SASL password")] = ""
     topic_prefix: Annotated[
         str, Meta(description="first word of the names of all topics", pattern=r"^[A-Za-z0-9._-]+$")
     ] = "vimfed"
@@ -91,7 +109,7 @@ class KafkaSettings(_Section, frozen=True, kw_only=True):
     ] = "zstd"
 
 
-class DmaapOutput(_Section, frozen=True, kw_only=True):
+class DmaapOutput(Tls, frozen=True, kw_only=True):
     """``[[dmaap.outputs]]``: one place where events are published."""
 
     name: Annotated[
@@ -129,11 +147,6 @@ class DmaapOutput(_Section, frozen=True, kw_only=True):
             "and credentials"
         ),
     ] = ""
-    ca_file: Annotated[
-        str, Meta(description="PEM file of the authority that signed the servers' certificates")
-    ] = ""
-    cert_file: Annotated[str, Meta(description="PEM file of the client's certificate")] = ""
-    key_file: Annotated[str, Meta(description="PEM file of the client's key")] = ""
     sasl_mechanism: Annotated[
         Literal["SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN"], Meta(description="SASL mechanism")
     ] = "SCRAM-SHA-512"
@@ -184,23 +197,18 @@ class DmaapSettings(_Section, frozen=True, kw_only=True):
     ] = []
 
 
-class VimSettings(_Section, frozen=True, kw_only=True):
-    """``[[vims]]``: one cloud."""
+class RabbitSettings(Tls, frozen=True, kw_only=True):
+    """``[vims.rabbit]``: a cloud that notifies over RabbitMQ."""
 
-    cloud_owner: Annotated[
-        str, Meta(description="ONAP's cloud_owner, without _ and /", min_length=1)
-    ]
-    cloud_region_id: Annotated[
-        str, Meta(description="ONAP's cloud_region_id, without /", min_length=1)
-    ]
-    transport_url: Annotated[
-        Secret,
+    transport_urls: Annotated[
+        tuple[Secret, ...],
         Meta(
-            description="oslo.messaging transport URL of the cloud's notifications: "
-            "rabbit://user:password@host:5672/vhost (several hosts comma-separated) or kafka://host:9092"
+            description="oslo.messaging transport URL of each message bus, such as those of nova's "
+            "cells: rabbit://user:password@host:5672/vhost (several hosts of one cluster "
+            "comma-separated); add further ones behind the first (better: transport_urls_file)"
         ),
-    ] = Secret()
-    transport_url_file: Annotated[str, Meta(description="file that holds transport_url")] = ""
+    ] = ()
+    transport_urls_file: Annotated[str, Meta(description="file that holds them, one a line")] = ""
     topics: Annotated[
         tuple[str, ...], Meta(description="nova's notification topics", min_length=1)
     ] = ("notifications", "versioned_notifications")
@@ -210,8 +218,8 @@ class VimSettings(_Section, frozen=True, kw_only=True):
     pool: Annotated[
         str,
         Meta(
-            description="name of our own queue (RabbitMQ) or consumer group (Kafka), so that other "
-            "consumers, such as ceilometer, lose nothing to us",
+            description="name of our own queue, so that other consumers, such as ceilometer, lose "
+            "nothing to us",
             min_length=1,
         ),
     ] = "vimfed"
@@ -261,16 +269,58 @@ class VimSettings(_Section, frozen=True, kw_only=True):
             gt=0,
         ),
     ] = 1800.0
-    tls: Annotated[bool, Meta(description="connect to RabbitMQ or Kafka over TLS")] = False
-    ca_file: Annotated[
-        str, Meta(description="PEM file of the authority that signed the broker's certificate")
+    tls: Annotated[bool, Meta(description="connect over TLS")] = False
+
+    @property
+    def is_used(self) -> bool:
+        """Whether the cloud is listened to so."""
+        return bool(self.transport_urls)
+
+    @property
+    def buses(self) -> dict[str, Secret]:
+        """URL of each message bus, by the bus's name."""
+        return {bus_name(url): url for url in self.transport_urls}
+
+
+class CloudKafkaSettings(KafkaConnection, frozen=True, kw_only=True):
+    """``[vims.kafka]``: a cloud that notifies over Kafka."""
+
+    virtual_host: Annotated[
+        str,
+        Meta(description="what stands behind the hosts in nova's transport_url, if anything does"),
     ] = ""
-    cert_file: Annotated[str, Meta(description="PEM file of the client's certificate")] = ""
-    key_file: Annotated[str, Meta(description="PEM file of the client's key")] = ""
-    sasl_mechanism: Annotated[
-        Literal["SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN"],
-        Meta(description="SASL mechanism of a kafka:// URL that names a user"),
-    ] = "SCRAM-SHA-512"
+    topics: Annotated[
+        tuple[str, ...], Meta(description="nova's notification topics", min_length=1)
+    ] = ("notifications", "versioned_notifications")
+    group: Annotated[
+        str,
+        Meta(
+            description="our consumer group, so that other consumers, such as ceilometer, lose "
+            "nothing to us",
+            min_length=1,
+        ),
+    ] = "vimfed"
+    poll_records: Annotated[
+        int, Meta(description="maximum records of one batch", ge=1, le=10000)
+    ] = 1000
+    max_poll_interval: Annotated[
+        float,
+        Meta(
+            description="seconds that a batch may take until Kafka gives the partitions to another "
+            "member of the group",
+            gt=0,
+        ),
+    ] = 1800.0
+
+    @property
+    def is_used(self) -> bool:
+        """Whether the cloud is listened to so."""
+        return bool(self.bootstrap)
+
+
+class PollSettings(_Section, frozen=True, kw_only=True):
+    """``[vims.poll]``: a cloud whose API is polled, alone or beside its notifications."""
+
     auth_url: Annotated[
         str,
         Meta(
@@ -299,7 +349,7 @@ class VimSettings(_Section, frozen=True, kw_only=True):
     interface: Annotated[
         Literal["public", "internal", "admin"], Meta(description="which of its endpoints to use")
     ] = "public"
-    api_ca_file: Annotated[
+    ca_file: Annotated[
         str,
         Meta(
             description="PEM file of the authority that signed Keystone's and nova's certificates; "
@@ -310,11 +360,11 @@ class VimSettings(_Section, frozen=True, kw_only=True):
         bool,
         Meta(description="poll the servers of all projects, which takes an admin; false: its own"),
     ] = True
-    poll_interval: Annotated[
+    interval: Annotated[
         float,
         Meta(
-            description="seconds between two polls; 0: 30 without a transport_url, 600 with one, "
-            "where polling only finds what nova's senders lost",
+            description="seconds between two polls; 0: 30 where the cloud is not listened to, "
+            "else 600, where polling only finds what nova's senders lost",
             ge=0,
             le=86400,
         ),
@@ -327,14 +377,38 @@ class VimSettings(_Section, frozen=True, kw_only=True):
             ge=0,
         ),
     ] = 86400.0
-    poll_timeout: Annotated[
+    timeout: Annotated[
         float, Meta(description="seconds that the API has for an answer", gt=0, le=600)
     ] = 30.0
 
     @property
+    def is_used(self) -> bool:
+        """Whether the cloud is polled."""
+        return bool(self.auth_url)
+
+
+class VimSettings(_Section, frozen=True, kw_only=True):
+    """``[[vims]]``: one cloud, and in a table for each the ways in which it is heard."""
+
+    cloud_owner: Annotated[
+        str, Meta(description="ONAP's cloud_owner, without _ and /", min_length=1)
+    ]
+    cloud_region_id: Annotated[
+        str, Meta(description="ONAP's cloud_region_id, without /", min_length=1)
+    ]
+    rabbit: RabbitSettings = RabbitSettings()
+    kafka: CloudKafkaSettings = CloudKafkaSettings()
+    poll: PollSettings = PollSettings()
+
+    @property
+    def notifies(self) -> bool:
+        """Whether the cloud is listened to."""
+        return self.rabbit.is_used or self.kafka.is_used
+
+    @property
     def seconds_between_polls(self) -> float:
-        """``poll_interval``, or what it is by default."""
-        return self.poll_interval or (600.0 if self.transport_url else 30.0)
+        """``poll.interval``, or what it is by default."""
+        return self.poll.interval or (600.0 if self.notifies else 30.0)
 
     @property
     def vim_id(self) -> str:
@@ -645,6 +719,17 @@ class Settings(_Section, frozen=True, kw_only=True):
         """
         names = [each.name for each in self.outputs()]
         return self.dmaap.port and self.dmaap.port + names.index(output.name)
+
+
+def bus_name(url: Secret) -> str:
+    """Return the name of a message bus: the first host of its URL, its port and virtual host.
+
+    It is that of no other bus, and holds neither user nor password.
+    """
+    parts = urlsplit(url.reveal())
+    host = parts.netloc.split(",")[0].rpartition("@")[2].lower()
+    has_port = re.search(r"(^[^:]*|\]):\d+$", host)
+    return f"{host if has_port else f'{host}:5672'}/{parts.path.strip('/')}"
 
 
 def section_type(annotation: Any) -> type[_Section] | None:

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Sequence
-from typing import Any
 
 import pytest
 
@@ -12,20 +11,22 @@ from bridge import kinds, service
 from bridge.kinds import wanted
 from bridge.progress import Progress
 from bridge.source import Make, SourceKey, SourceKind, Surroundings
-from vimfed.settings import BridgeSettings, KafkaSettings, Secret, Settings, VimSettings
+from tests.support.sections import vim_of
+from vimfed.settings import BridgeSettings, KafkaSettings, Settings, VimSettings
 
 
-def cloud(name: str, url: str = "", **options: Any) -> VimSettings:
-    return VimSettings(
-        cloud_owner="Owner", cloud_region_id=name, transport_url=Secret(url), **options
-    )
+def cloud(name: str, **sections: dict[str, object]) -> VimSettings:
+    return vim_of({"cloud_owner": "Owner", "cloud_region_id": name, **sections})
 
 
 def test_each_way_of_access_to_a_cloud_is_a_source_of_its_own() -> None:
-    rabbit = cloud("R", url="rabbit://host/")
-    both = cloud("B", url="KAFKA://host:9092", auth_url="http://keystone/v3")
+    urls = ["rabbit://u:p@Host,u:p@other/", "rabbit://host:5673/", "RABBIT://[::1]/cell"]
+    rabbit = cloud("R", rabbit={"transport_urls": urls})
+    both = cloud("B", kafka={"bootstrap": "host:9092"}, poll={"auth_url": "http://keystone/v3"})
     assert wanted([rabbit, both, cloud("none")]) == {
-        SourceKey("Owner_R", "rabbit"): rabbit,
+        SourceKey("Owner_R", "rabbit", "host:5672/"): rabbit,
+        SourceKey("Owner_R", "rabbit", "host:5673/"): rabbit,
+        SourceKey("Owner_R", "rabbit", "[::1]:5672/cell"): rabbit,
         SourceKey("Owner_B", "kafka"): both,
         SourceKey("Owner_B", "poller"): both,
     }
@@ -84,9 +85,9 @@ async def test_a_cloud_has_several_sources_of_a_kind_that_the_bridge_has_never_s
     async with asyncio.timeout(10):
         await both_run.wait()
         status, body = await answer(unused_tcp_port, "/healthz")
-        assert (status, list(json.loads(body)["wrong"])) == (503, ["Owner_R"])
+        assert (status, list(json.loads(body)["wrong"])) == (503, ["Owner_R: second"])
         _status, metrics = await answer(unused_tcp_port, "/metrics")
-        assert 'vimfed_bridge_received_total{vim_id="Owner_R"} 4.0' in metrics
+        assert 'vimfed_bridge_received_total{bus="",vim_id="Owner_R"} 4.0' in metrics
         bridge._stop.set()
         with contextlib.suppress(asyncio.CancelledError):
             await running

@@ -44,8 +44,8 @@ def test_the_containers_run_exactly_what_the_supervisor_runs() -> None:
 def test_every_process_finds_its_brokers_and_is_found_by_the_others(name: str) -> None:
     settings = settings_of(name)
     assert settings.kafka.bootstrap == "kafka:9092"
-    assert [vim.transport_url.reveal() for vim in settings.vims] == [
-        "rabbit://guest:guest@rabbitmq:5672/"
+    assert [[url.reveal() for url in vim.rabbit.transport_urls] for vim in settings.vims] == [
+        ["rabbit://guest:guest@rabbitmq:5672/"]
     ]
     hosts = settings.web.host, settings.bridge.host, settings.dmaap.host, settings.gateway.host
     assert set(hosts) == {"0.0.0.0"}

@@ -119,7 +119,7 @@ def test_every_process_can_use_its_settings_and_is_asked_where_it_listens(
     secret = tmp_path / "secret"
     secret.write_text("rabbit://host/")
     text = config["data"]["vimfed.toml"]
-    file.write_text(text.replace("/etc/vimfed/secrets/region-one/transport_url", str(secret)))
+    file.write_text(text.replace("/etc/vimfed/secrets/region-one/transport_urls", str(secret)))
     components = dict(pods(values))
     assert {"bridge", "worker"} <= components.keys()
     for template in components.values():

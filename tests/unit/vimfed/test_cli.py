@@ -149,7 +149,8 @@ cert_file = "/none/router.pem"
 [[vims]]
 cloud_owner = "Owner"
 cloud_region_id = "Rabbit"
-transport_url = "rabbit://vimfed:secret@127.0.0.1:1/"
+[vims.rabbit]
+transport_urls = ["rabbit://vimfed:secret@127.0.0.1:1/"]
 tls = true
 ca_file = "/none/rabbit.pem"
 [[vims]]
@@ -158,7 +159,11 @@ cloud_region_id = "Pushed"
 [[vims]]
 cloud_owner = "Owner"
 cloud_region_id = "Kafka"
-transport_url = "kafka://vimfed:secret@127.0.0.1:1"
+[vims.kafka]
+bootstrap = "127.0.0.1:1"
+security_protocol = "SASL_PLAINTEXT"
+username = "vimfed"
+password = "secret"
 """
 
 
@@ -210,7 +215,7 @@ def test_a_process_says_where_it_cannot_write(config: Path, tmp_path: Path, comm
     config.write_text(
         f'state_dir = "{state_dir}"\n[bridge]\nport = {bridge}\n[web]\nport = {web}\n'
         f'[dmaap]\nport = {dmaap}\n[[vims]]\ncloud_owner = "a"\ncloud_region_id = "b"\n'
-        'transport_url = "kafka://127.0.0.1:1"\n'
+        '[vims.kafka]\nbootstrap = "127.0.0.1:1"\n'
     )
     result = invoke(config, command)
     assert result.exit_code == 2
@@ -224,7 +229,7 @@ def test_the_demo_shows_no_events_of_another_format(
 ) -> None:
     config.write_text(
         f'[[dmaap.outputs]]\nurl = "kafka://127.0.0.1:1/topic"\nformat = "{shape}"\n[[vims]]\n'
-        'cloud_owner = "a"\ncloud_region_id = "b"\ntransport_url = "kafka://127.0.0.1:1"\n'
+        'cloud_owner = "a"\ncloud_region_id = "b"\n[vims.kafka]\nbootstrap = "127.0.0.1:1"\n'
     )
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     shown = io.StringIO()

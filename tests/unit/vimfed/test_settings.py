@@ -14,7 +14,17 @@ import pytest
 from tests.support.paths import PROJECT
 from vimfed import settings as settings_module
 from vimfed.cli.settings_reference import reference
-from vimfed.settings import Secret, Settings, SettingsError, VimSettings, load_settings
+from vimfed.settings import (
+    CloudKafkaSettings,
+    PollSettings,
+    RabbitSettings,
+    Secret,
+    Settings,
+    SettingsError,
+    VimSettings,
+    load_settings,
+)
+from vimfed.settings.moved import MOVED
 
 SAMPLE = PROJECT / "vimfed.toml"
 
@@ -22,7 +32,29 @@ CLOUD = """
 [[vims]]
 cloud_owner = "CloudOwner"
 cloud_region_id = "RegionOne"
-transport_url = "rabbit://nova:secret@mq/"
+[vims.rabbit]
+transport_urls = ["rabbit://nova:secret@mq/"]
+"""
+
+POLLED = """
+[[vims]]
+cloud_owner = "CloudOwner"
+cloud_region_id = "RegionOne"
+[vims.poll]
+"""
+
+KAFKA_CLOUD = """
+[[vims]]
+cloud_owner = "CloudOwner"
+cloud_region_id = "RegionOne"
+[vims.kafka]
+bootstrap = "mq:9092"
+"""
+
+OLD_CLOUD = """
+[[vims]]
+cloud_owner = "CloudOwner"
+cloud_region_id = "RegionOne"
 """
 
 OUTPUT = """
@@ -59,7 +91,9 @@ def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
         VIMFED_WEB__PORT="7000",
         VIMFED_KAFKA__LOCAL="true",
         VIMFED_STATE_DIR="/var/lib/vimfed",
-        VIMFED_VIMS__CLOUDOWNER_REGIONONE__TRANSPORT_URL="kafka://c:3",
+        VIMFED_VIMS__CLOUDOWNER_REGIONONE__RABBIT__TRANSPORT_URLS="rabbit://c:3 rabbit://d/v",
+        VIMFED_VIMS__CLOUDOWNER_REGIONONE__KAFKA__GROUP="mine",
+        VIMFED_VIMS__CLOUDOWNER_REGIONONE__KAFKA__BOOTSTRAP="e:4",
         VIMFED_CONFIG="not a setting",
         PATH="not ours",
     )
@@ -67,25 +101,29 @@ def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
     assert settings.kafka.local
     assert settings.web.port == 7000
     assert settings.state_dir == Path("/var/lib/vimfed")
-    assert settings.vims[0].transport_url.reveal() == "kafka://c:3"
+    assert list(settings.vims[0].rabbit.buses) == ["c:3/", "d:5672/v"]
+    assert (settings.vims[0].kafka.group, settings.vims[0].kafka.bootstrap) == ("mine", "e:4")
 
 
 def test_a_cloud_whose_name_has_other_characters_is_reached_by_environment(tmp_path: Path) -> None:
     text = CLOUD.replace("RegionOne", "region-1.a")
-    name = "VIMFED_VIMS__CLOUDOWNER_REGION_1_A__POOL"
-    assert load(tmp_path, text, **{name: "mine"}).vims[0].pool == "mine"
+    name = "VIMFED_VIMS__CLOUDOWNER_REGION_1_A__RABBIT__POOL"
+    assert load(tmp_path, text, **{name: "mine"}).vims[0].rabbit.pool == "mine"
 
 
 def test_secrets_come_from_files(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("one\n")
-    (tmp_path / "url").write_text("rabbit://nova:two@mq/\n")
+    (tmp_path / "urls").write_text("rabbit://nova:two@mq/\nrabbit://nova:three@mq/v\n")
     settings = load(
         tmp_path,
         f'[kafka]\npassword_file = "{tmp_path}/password"\n{CLOUD}'
-        f'transport_url_file = "{tmp_path}/url"\n',
+        f'transport_urls_file = "{tmp_path}/urls"\n',
     )
     assert settings.kafka.password.reveal() == "one"
-    assert settings.vims[0].transport_url.reveal() == "rabbit://nova:two@mq/"
+    assert [url.reveal() for url in settings.vims[0].rabbit.transport_urls] == [
+        "rabbit://nova:two@mq/",
+        "rabbit://nova:three@mq/v",
+    ]
 
 
 def test_an_outputs_password_comes_by_environment_or_from_a_file(tmp_path: Path) -> None:
@@ -101,7 +139,7 @@ def test_an_outputs_password_comes_by_environment_or_from_a_file(tmp_path: Path)
     [
         ("[kafka]\nbootstap = 'x'\n", "unknown key kafka.bootstap: did you mean kafka.bootstrap?"),
         ("[kafak]\n", "unknown key kafak: did you mean kafka?"),
-        (CLOUD + "pol = 'x'\n", "unknown key vims.pol: did you mean vims.pool?"),
+        (CLOUD + "pol = 'x'\n", "unknown key vims.rabbit.pol: did you mean vims.rabbit.pool?"),
         ("[kafka\n", "vimfed.toml is not valid TOML: "),
         ("[kafka]\npartitions = 0\n", "Expected `int` >= 1 - at `$.kafka.partitions`"),
         ("[kafka]\nsecurity_protocol = 'TLS'\n", "at `$.kafka.security_protocol`"),
@@ -111,7 +149,10 @@ def test_an_outputs_password_comes_by_environment_or_from_a_file(tmp_path: Path)
         (CLOUD.replace("CloudOwner", "Cloud_Owner"), "cloud_owner 'Cloud_Owner' contains '_'"),
         (CLOUD.replace("RegionOne", "Region/One"), "'CloudOwner_Region/One' contains '/'"),
         (CLOUD + CLOUD, "CloudOwner_RegionOne stands there twice"),
-        (CLOUD.replace("rabbit:", "http:"), "must begin with rabbit:// or kafka://, not http://"),
+        (
+            CLOUD.replace("rabbit:", "http:"),
+            "transport_urls must begin with rabbit://, not http://",
+        ),
         (CLOUD.replace('"CloudOwner"', '""'), "at `$.vims[0].cloud_owner`"),
         (OUTPUT + OUTPUT, "dmaap.outputs: onap stands there twice"),
         (OUTPUT.replace("kafka:", "ftp:"), "must begin with kafka://, http:// or https://"),
@@ -121,17 +162,34 @@ def test_an_outputs_password_comes_by_environment_or_from_a_file(tmp_path: Path)
             "look like http://host:port/events/topic",
         ),
         ("[filter]\noutput = 'x'\n", "filter.output: there is no output 'x'"),
-        (CLOUD + "auth_url = 'keystone:5000'\n", "auth_url must begin with http:// or https://"),
-        (CLOUD + "auth_url = 'http://k:5000'\n", "auth_url needs username and project_name, or"),
-        (CLOUD + "auth_url = 'http://k:five'\n", "auth_url is no URL"),
-        (CLOUD + "auth_url = 'http:///v3'\n", "auth_url names no host"),
-        (CLOUD.replace("rabbit:", "rabbitmq:"), "rabbit:// or kafka://, not rabbitmq://"),
-        (CLOUD.replace("mq/", "mq:five/"), "transport_url must look like rabbit://user:password@"),
-        (CLOUD.replace("nova:secret@mq", ""), "transport_url must look like rabbit://"),
+        (POLLED + "auth_url = 'keystone:5000'\n", "auth_url must begin with http:// or https://"),
+        (POLLED + "auth_url = 'http://k:5000'\n", "auth_url needs username and project_name, or"),
+        (POLLED + "auth_url = 'http://k:five'\n", "auth_url is no URL"),
+        (POLLED + "auth_url = 'http:///v3'\n", "auth_url names no host"),
+        (CLOUD.replace("rabbit:", "rabbitmq:"), "must begin with rabbit://, not rabbitmq://"),
+        (CLOUD.replace("mq/", "mq:five/"), "transport_urls must look like rabbit://user:password@"),
+        (CLOUD.replace("nova:secret@mq", ""), "transport_urls must look like rabbit://"),
         (CLOUD.replace("nova:secret@", "nova:5/secret@"), "written otherwise: / as %2F"),
         (CLOUD.replace("nova:secret@", "nova:[secret@"), "written otherwise"),
-        (CLOUD.replace("rabbit://", "nova:secret@"), "rabbit:// or kafka://, not nova...://"),
+        (CLOUD.replace("rabbit://", "nova:secret@"), "must begin with rabbit://, not nova...://"),
         (CLOUD + CLOUD.replace("One", "Two"), "CloudOwner_RegionOne and CloudOwner_RegionTwo have"),
+        (
+            CLOUD.replace('mq/"', 'mq/", "rabbit://other@MQ:5672"'),
+            "CloudOwner_RegionOne: transport_urls: mq:5672/ stands there twice",
+        ),
+        (
+            KAFKA_CLOUD + KAFKA_CLOUD.replace("One", "Two"),
+            "have the same Kafka mq:9092/ and the same group",
+        ),
+        (
+            CLOUD.replace('["rabbit://nova:secret@mq/"]', "[]") + "pool = 'x'\n",
+            "[vims.rabbit] has no",
+        ),
+        (POLLED + "interval = 5\n", "[vims.poll] has no effect without auth_url"),
+        (KAFKA_CLOUD.replace("bootstrap", "group"), "[vims.kafka] has no effect without bootstrap"),
+        (KAFKA_CLOUD + "heartbeat = 60\n", "unknown key vims.kafka.heartbeat"),
+        (KAFKA_CLOUD.replace("mq:9092", "mq:x"), "kafka: bootstrap must look like host:port"),
+        (POLLED + "pool = 'x'\n", "unknown key vims.poll.pool"),
         ("[kafka]\nbootstrap = 'a:b:c'\n", "must look like host:port,host:port, unlike 'a:b:c'"),
         ("[kafka]\nbootstrap = 'a:65536'\n", "must look like host:port,host:port"),
         ("[kafka]\nbootstrap = '[1:2]:9092'\n", "must look like host:port,host:port"),
@@ -162,7 +220,14 @@ def test_what_cannot_be_used_is_refused_with_its_key(
         ("VIMFED_KAFKA__BOOTSTAP", "did you mean kafka.bootstrap?"),
         ("VIMFED_KAFAK__BOOTSTRAP", "did you mean kafka?"),
         ("VIMFED_VIMS__CLOUDOWNER_REGIONONE__URL", "no such key of [[vims]]: url"),
-        ("VIMFED_VIMS__OTHER_CLOUD__POOL", "no cloud in [[vims]] has that vim_id"),
+        ("VIMFED_VIMS__CLOUDOWNER_REGIONONE__RABBIT", "no such key of [[vims]]: rabbit"),
+        ("VIMFED_VIMS__CLOUDOWNER_REGIONONE__RABBIT__URL", "no such key of [[vims]]: rabbit.url"),
+        ("VIMFED_VIMS__CLOUDOWNER_REGIONONE__POLL_INTERVAL", "is now interval in [vims.poll]"),
+        (
+            "VIMFED_VIMS__CLOUDOWNER_REGIONONE__TRANSPORT_URL",
+            "transport_url is now transport_urls in [vims.rabbit] or bootstrap, username, password",
+        ),
+        ("VIMFED_VIMS__OTHER_CLOUD__RABBIT__POOL", "no cloud in [[vims]] has that vim_id"),
     ],
 )
 def test_a_variable_that_names_nothing_is_refused(
@@ -178,7 +243,7 @@ def test_a_variable_that_names_nothing_is_refused(
     [
         ("kafka = 3\n", "VIMFED_KAFKA__BOOTSTRAP", "Expected `object`, got `int` - at `$.kafka`"),
         ("vims = 3\n", "VIMFED_VIMS__A_B__POOL", "no cloud in [[vims]] has that vim_id"),
-        ("[vims]\npool = 'x'\n", "VIMFED_VIMS__A_B__POOL", "no cloud in [[vims]]"),
+        ("[vims]\nrabbit.pool = 'x'\n", "VIMFED_VIMS__A_B__POOL", "no cloud in [[vims]]"),
         ("dmaap = 3\n", "VIMFED_DMAAP__OUTPUTS__A__PASSWORD", "no output has that name"),
         ("", "VIMFED_KAFKA__PARTITIONS", "vimfed.toml and environment: Expected `int`, got `str`"),
     ],
@@ -215,7 +280,7 @@ def secret_fields(section: type[msgspec.Struct]) -> Iterator[tuple[type[msgspec.
         inner = settings_module.section_type(hint)
         if inner is not None:
             yield from secret_fields(inner)
-        elif hint is Secret:
+        elif hint in (Secret, tuple[Secret, ...]):
             yield section, key
 
 
@@ -233,7 +298,7 @@ def test_every_key_that_a_file_can_hold_is_a_secret() -> None:
                 yield section, key.removesuffix("_file")
 
     assert set(files(Settings)) == set(SECRET_FIELDS)
-    assert len(SECRET_FIELDS) == 10
+    assert len(SECRET_FIELDS) == 11
 
 
 @pytest.mark.parametrize(("section", "key"), SECRET_FIELDS)
@@ -241,12 +306,14 @@ def test_no_secret_is_shown_by_accident(
     section: type[msgspec.Struct], key: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     needed = {field.name: "x" for field in msgspec.structs.fields(section) if field.required}
-    holder = section(**needed, **{key: Secret("t0psecret")})
+    secret = Secret("t0psecret")
+    is_list = typing.get_type_hints(section)[key] is not Secret
+    holder = section(**needed, **{key: (secret,) if is_list else secret})
     logging.getLogger(__name__).warning("%s %r", holder, getattr(holder, key))
     value = getattr(holder, key)
-    shown = [repr(holder), str(holder), repr(value), str(value), f"{value}", f"{value:>30}"]
+    shown = [repr(holder), str(holder), repr(value), str(value), f"{value}", f"{secret:>30}"]
     assert "t0psecret" not in caplog.text + "".join(shown)
-    assert value.reveal() == "t0psecret"
+    assert secret.reveal() == "t0psecret"
 
 
 def test_a_secret_that_is_no_text_is_refused(tmp_path: Path) -> None:
@@ -262,7 +329,7 @@ def test_hosts_come_in_every_form(tmp_path: Path, hosts: str) -> None:
     assert load(tmp_path, f'[kafka]\nbootstrap = "{hosts}"\n').kafka.bootstrap == hosts
     url = f"rabbit://u:p%2F@{hosts.replace(', ', ',u:p@')}/v"
     text = CLOUD.replace("rabbit://nova:secret@mq/", url)
-    assert load(tmp_path, text).vims[0].transport_url.reveal() == url
+    assert load(tmp_path, text).vims[0].rabbit.transport_urls == (Secret(url),)
 
 
 def test_a_file_with_a_byte_order_mark_is_read(tmp_path: Path) -> None:
@@ -280,7 +347,7 @@ def test_the_sample_is_the_demos_settings() -> None:
     settings = load_settings(SAMPLE, {})
     assert settings.kafka.local
     assert [vim.vim_id for vim in settings.vims] == ["CloudOwner_RegionOne"]
-    assert settings.vims[0].transport_url.reveal() == f"kafka://{settings.kafka.bootstrap}"
+    assert settings.vims[0].kafka.bootstrap == settings.kafka.bootstrap
     assert settings.web.port == 6066
 
 
@@ -338,7 +405,55 @@ def test_the_page_of_all_settings_is_up_to_date() -> None:
 
 def test_a_cloud_that_notifies_is_polled_seldom_unless_told_otherwise() -> None:
     silent = VimSettings(cloud_owner="a", cloud_region_id="b")
-    notifying = msgspec.structs.replace(silent, transport_url=Secret("rabbit://host"))
+    rabbit = RabbitSettings(transport_urls=(Secret("rabbit://host"),))
+    notifying = msgspec.structs.replace(silent, rabbit=rabbit)
     assert silent.seconds_between_polls == 30
     assert notifying.seconds_between_polls == 600
-    assert msgspec.structs.replace(notifying, poll_interval=5.0).seconds_between_polls == 5
+    often = msgspec.structs.replace(notifying, poll=PollSettings(interval=5.0))
+    assert often.seconds_between_polls == 5
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        (
+            "transport_url = 'rabbit://u:secret@mq/'\npool = 'x'\npoll_interval = 5.0\n",
+            "transport_url is now transport_urls in [vims.rabbit]; "
+            "pool is now pool in [vims.rabbit]; poll_interval is now interval in [vims.poll]",
+        ),
+        (
+            "transport_url = 'kafka://u:secret@mq/'\npool = 'x'\nheartbeat = 5\n",
+            "transport_url is now bootstrap, username, password and virtual_host in [vims.kafka]; "
+            "pool is now group in [vims.kafka]; "
+            "heartbeat has no effect with kafka://, remove it",
+        ),
+        (
+            "transport_url_file = '/x'\nsasl_mechanism = 'PLAIN'\n",
+            "transport_url_file is now transport_urls_file in [vims.rabbit] or bootstrap, username "
+            "and password_file in [vims.kafka]; "
+            "sasl_mechanism is now sasl_mechanism in [vims.kafka]",
+        ),
+    ],
+)
+def test_a_file_of_an_earlier_release_is_told_where_its_keys_went(
+    tmp_path: Path, lines: str, told: str
+) -> None:
+    assert refusal(tmp_path, OLD_CLOUD + lines) == (
+        f"vims: CloudOwner_RegionOne: {told} (docs/configuration.md, What moved)"
+    )
+
+
+def test_every_key_that_moved_is_now_where_it_is_said_to_be() -> None:
+    sections = {"rabbit": RabbitSettings, "kafka": CloudKafkaSettings, "poll": PollSettings}
+    for old, words in MOVED.items():
+        for keys, section in re.findall(r"([a-z_, ]+?) in \[vims\.(\w+)\]", words):
+            for key in re.split(r", | and ", keys.removeprefix(" or ")):
+                assert key in sections[section].__struct_fields__, old
+    assert not set(MOVED) & set(VimSettings.__struct_fields__)
+
+
+def test_no_variable_of_a_cloud_reaches_another_whose_name_begins_alike(tmp_path: Path) -> None:
+    longer = CLOUD.replace("RegionOne", "RegionOne__RABBIT").replace("mq/", "other/")
+    name = "VIMFED_VIMS__CLOUDOWNER_REGIONONE__RABBIT__RABBIT__POOL"
+    settings = load(tmp_path, CLOUD + longer, **{name: "mine"})
+    assert [vim.rabbit.pool for vim in settings.vims] == ["vimfed", "mine"]

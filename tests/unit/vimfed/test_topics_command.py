@@ -13,12 +13,26 @@ from vimfed.kafka.rights import Need, needs_by_process, output_needs
 from vimfed.kafka.topic_settings import _RULES
 from vimfed.kafka.topics import topic_specs
 from vimfed.nova.oslo import PRIORITIES
-from vimfed.settings import DmaapOutput, DmaapSettings, KafkaSettings, Secret, Settings, VimSettings
+from vimfed.settings import (
+    CloudKafkaSettings,
+    DmaapOutput,
+    DmaapSettings,
+    KafkaSettings,
+    Secret,
+    Settings,
+    VimSettings,
+)
 
 CLOUD = VimSettings(
     cloud_owner="Owner",
     cloud_region_id="Region",
-    transport_url=Secret("kafka://nova:pw@cloud:9092/v"),
+    kafka=CloudKafkaSettings(
+        bootstrap="cloud:9092",
+        security_protocol="SASL_PLAINTEXT",
+        username="nova",
+        password=Secret("pw"),
+        virtual_host="v",
+    ),
 )
 SETTINGS = Settings(
     kafka=KafkaSettings(
@@ -47,7 +61,7 @@ def test_the_table_of_rights_is_that_of_the_code() -> None:
     needs = {
         process: list(each) for process, each in needs_by_process(settings.kafka, ["dmaap"]).items()
     }
-    of_cloud = cloud_needs(CLOUD)
+    of_cloud = cloud_needs(CLOUD.kafka)
     needs["bridge"] += [Need("topic", "TOPIC.PRIORITY", of_cloud[0].operations, ""), of_cloud[-1]]
     needs["publisher dmaap"] += output_needs(settings.outputs()[0].topic)
     assert sorted(rows()) == sorted(
