@@ -56,6 +56,11 @@ class Tellings(NamedTuple):
 _ONCE = (1 << 56 | _COUNTS, 1 << 48 | _COUNTS, _OTHERS | _COUNTS)
 """By teller: what stands above the time in the entry of what that teller alone told, once."""
 
+_ONCE_EACH = 1 << 56 | 1 << 48 | _COUNTS
+"""What stands above the time where both formats told a thing once."""
+_COUNTERS = ((1 << 56, 0xFF << 56), (1 << 48, 0xFF << 48), (_OTHERS, _OTHERS))
+"""By teller: what one telling adds to an entry, and the bits that hold its tellings."""
+
 
 def hash_of(text: str) -> bytes:
     """Return a 64-bit hash of ``text``, the same in every process."""
@@ -101,12 +106,13 @@ def tellings_of(entry: bytes) -> Tellings:
 
 def told_again(entry: bytes, teller: Teller, at_ms: int) -> bytes:
     """Return the entry of a thing that ``teller`` has told once more; 255 times are the most."""
-    counts = [*tellings_of(entry)]
-    counts[teller] = min(counts[teller] + 1, 1 if teller is Teller.OTHER else 0xFF)
-    legacy, versioned, others = counts
-    last = max(told_at(entry), min(at_ms, MAX_TOLD_MS))
-    stamp = legacy << 56 | versioned << 48 | _COUNTS | others << 44 | last
-    return entry[:HASH] + stamp.to_bytes(8, "big")
+    stamp = int.from_bytes(entry[HASH:], "big")
+    last = stamp & MAX_TOLD_MS
+    counts = stamp - last if stamp & _COUNTS else _ONCE_EACH
+    lowest, most = _COUNTERS[teller]
+    if counts & most != most:
+        counts += lowest
+    return entry[:HASH] + (counts | max(last, min(at_ms, MAX_TOLD_MS))).to_bytes(8, "big")
 
 
 def find(memory: bytes, key: bytes) -> int:

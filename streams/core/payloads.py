@@ -216,10 +216,9 @@ def encode_flat(payload: Payload) -> Raw:
 def encode_with_state(payload: FlatPayload | VersionedData, vm_state: str, task_state: str) -> Raw:
     """Return the payload as the specification's, in JSON text, with this state."""
     flat = flatten(payload) if isinstance(payload, VersionedData) else payload
-    encoded = Raw(_encode(flat))
-    if (flat.state or "") == vm_state and (flat.state_description or "") == task_state:
-        return encoded
-    return with_state(encoded, vm_state, task_state)
+    if (flat.state or "") != vm_state or (flat.state_description or "") != task_state:
+        flat = msgspec.structs.replace(flat, state=vm_state, state_description=task_state)
+    return Raw(_encode(flat))
 
 
 def with_state(payload: Raw, vm_state: str, task_state: str) -> Raw:

@@ -3,7 +3,7 @@
 import msgspec
 
 from vimfed.model.records import Recorded
-from vimfed.model.times import read_time
+from vimfed.model.times import milliseconds
 
 TOMBSTONE_HEADER = "revision"
 """Header of a tombstone: the revision of the row that it deletes, as decimal text."""
@@ -26,10 +26,10 @@ def next_revision(known: int, received_at: str) -> int:
     can, it is the time at which the notification was received (ms since 1970): the row of an
     instance that was swept, and is heard of again, has a higher one than those before.
     """
-    received = read_time(received_at)
+    received = milliseconds(received_at)
     if received is None:  # no bridge has stamped the notification
         return known + 1
-    return max(known + 1, received[1])
+    return max(known + 1, received)
 
 
 def revision_of(row: bytes) -> int:

@@ -28,6 +28,8 @@ _DELETED = ("DELETE", "end")
 
 _EVENT_NAMESPACE = bytes.fromhex("6f0f5f3e8a1d5c0c9a3b2f64b7a1c9d2")
 """UUID namespace of the event ids."""
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+"""What becomes of the digit of a hash of which a UUID's variant takes two bits."""
 _NAMESPACE_SHA1 = hashlib.sha1(_EVENT_NAMESPACE, usedforsecurity=False)
 
 
@@ -53,11 +55,9 @@ class Telling(msgspec.Struct, frozen=True, gc=False):
     @property
     def event_id(self) -> str:
         """The UUIDv5 of the event's identity (RFC 4122, 4.3)."""
-        octets = bytearray(self.digest[:16])
-        octets[6] = octets[6] & 0x0F | 0x50
-        octets[8] = octets[8] & 0x3F | 0x80
-        text = octets.hex()
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+        text = self.digest.hex()
+        variant = _VARIANT[text[16]]
+        return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{variant}{text[17:20]}-{text[20:32]}"
 
 
 def as_told(row: InstanceState, news: InstanceNews, *, in_order: bool) -> InstanceNews | None:
@@ -114,14 +114,28 @@ def tell(row: InstanceState, news: InstanceNews, *, is_fresh: bool) -> Telling:
             return known
     if news.timestamp_ms <= row.told_forgotten:
         return Telling(row.told, row.told_forgotten, digest, is_too_late=True)
-    return tell_first(row, news)
+    return _told_first(row, news, name, digest)
 
 
 def tell_first(row: InstanceState, news: InstanceNews) -> Telling:
     """Return what ``news`` tells, as something that was never told before."""
     name = _name(news)
-    digest = _digest(name + news.apart + _change(news))
-    keys = [digest[:HASH]]
+    return _told_first(row, news, name, _digest(name + news.apart + _change(news)))
+
+
+def _told_first(row: InstanceState, news: InstanceNews, name: str, digest: bytes) -> Telling:
+    told, forgotten = _remember(row, row.told, news, digest[:HASH])
+    for key in _other_keys(row, news, name):
+        if find(told, key) >= 0:
+            continue
+        told, lost = _remember(row, told, news, key)
+        forgotten = max(forgotten, lost)
+    return Telling(told, forgotten, digest)
+
+
+def _other_keys(row: InstanceState, news: InstanceNews, name: str) -> list[bytes]:
+    """Return the further keys by which what ``news`` tells is known, if others tell it."""
+    keys = []
     if news.apart:
         # Whoever finds out about it later does not name what tells it apart.
         keys.append(_key(name))
@@ -130,13 +144,7 @@ def tell_first(row: InstanceState, news: InstanceNews) -> Telling:
         keys.append(_key(_name(msgspec.structs.replace(news, operation=""))))
     if news.phase == "error" and news.vm_state == "error" and news.tells_state:
         keys.append(_error_key(row, news))
-    told, forgotten = row.told, row.told_forgotten
-    for number, key in enumerate(keys):
-        if number and find(told, key) >= 0:
-            continue
-        told, lost = _remember(row, told, news, key)
-        forgotten = max(forgotten, lost)
-    return Telling(told, forgotten, digest)
+    return keys
 
 
 def _told_again(

@@ -24,6 +24,7 @@ import math
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from streams.core.inference import (
     found_state,
@@ -39,7 +40,7 @@ from streams.core.payloads import encode_flat, encode_with_state, merged, with_s
 from streams.core.revision import next_revision
 from streams.core.telling import Telling, as_told, forgotten_at, tell, tell_first
 from streams.core.versions import arrived_later, is_newer, version_of
-from vimfed.model.records import InstanceState, Version, VmEvent
+from vimfed.model.records import SCHEMA_VERSION, InstanceState, Version, VmEvent
 from vimfed.model.times import seconds_between
 from vimfed.nova.states import DELETED
 
@@ -136,7 +137,7 @@ def _telling(row: InstanceState, news: InstanceNews, place: _Place) -> tuple[Ins
         return news, Telling(row.told, row.told_forgotten)
     telling = tell(row, subject, is_fresh=place.is_fresh)  # rule 2
     if news.is_update and place.in_order and news.vm_state == row.vm_state:
-        telling = msgspec.structs.replace(telling, is_known=True)  # the change is known already
+        telling = replace(telling, is_known=True)  # the change is known already
     return subject, telling
 
 
@@ -208,35 +209,51 @@ def _outcome(
     result = _result(row, news, place, tells=tells, is_known=telling.is_known)
     if not (place.is_fresh or applies or is_new):  # rule 1, as far as anybody can know
         return Outcome(result)
-    vm_state, task_state, power_state = _states(row, news, applies=applies)
     messages, messages_forgotten = row.messages, row.messages_forgotten
     if place.is_fresh:  # else its clock tells again that it may be a redelivery
         messages, messages_forgotten = _with_message(row, news, message, place.clock)
-    moves = changes or (acts and (applies or not news.tells_state))
-    next_row = InstanceState(
-        vim_id=row.vim_id,
-        instance_id=row.instance_id,
-        vm_state=vm_state,
-        task_state=task_state,
-        power_state=power_state,
-        kind=subject.kind if acts else row.kind,
-        phase=subject.phase if acts else row.phase,
-        changed_at=news.changed_at if moves else row.changed_at,
-        source=news.source if applies else row.source,
-        payload=payload if applies else row.payload,
-        state_version=place.version if applies else row.state_version,
-        operation=news.operation if changes else row.operation,
-        action_version=place.version if acts else row.action_version,
-        told=telling.told,
-        told_forgotten=telling.forgotten,
-        inferences=inferences_after(row, subject, inference) if is_new else row.inferences,
-        messages=messages,
-        messages_forgotten=messages_forgotten,
-        received_at=news.received_at,
-        source_offset=offset,
-        revision=next_revision(row.revision, news.received_at),
-    )
-    return Outcome(result, next_row, events)
+    fields: dict[str, object] = {
+        "schema_version": SCHEMA_VERSION,
+        "told": telling.told,
+        "told_forgotten": telling.forgotten,
+        "messages": messages,
+        "messages_forgotten": messages_forgotten,
+        "received_at": news.received_at,
+        "source_offset": offset,
+        "revision": next_revision(row.revision, news.received_at),
+    }
+    if is_new:
+        fields["inferences"] = inferences_after(row, subject, inference)
+    if applies:
+        fields |= _state(row, news, place, payload)
+    elif row.vm_state == "" and not news.tells_state:  # rule 4: better than nothing
+        fields |= {"vm_state": news.vm_state, "task_state": "", "power_state": news.power_state}
+    if acts:
+        fields |= {
+            "kind": subject.kind,
+            "phase": subject.phase,
+            "action_version": place.version,
+        }
+    if changes or (acts and (applies or not news.tells_state)):
+        fields["changed_at"] = news.changed_at
+    return Outcome(result, replace(row, **fields), events)
+
+
+def _state(
+    row: InstanceState, news: InstanceNews, place: _Place, payload: msgspec.Raw
+) -> dict[str, object]:
+    """Return what the row says of the state that ``news`` tells."""
+    # A power_state that was told with another vm_state is no longer known.
+    known = row.power_state if news.vm_state == row.vm_state else ""
+    return {
+        "vm_state": news.vm_state,
+        "task_state": news.task_state,
+        "power_state": news.power_state or known,
+        "source": news.source,
+        "payload": payload,
+        "state_version": place.version,
+        "operation": news.operation if place.changes else row.operation,
+    }
 
 
 def _is_last_action(row: InstanceState, subject: InstanceNews, place: _Place) -> bool:
@@ -248,17 +265,6 @@ def _is_last_action(row: InstanceState, subject: InstanceNews, place: _Place) ->
         is_fresh=place.is_fresh,
         wins_tie=(subject.kind, subject.phase) >= (row.kind, row.phase),
     )
-
-
-def _states(row: InstanceState, news: InstanceNews, *, applies: bool) -> tuple[str, str, str]:
-    """Return (vm_state, task_state, power_state) after ``news``."""
-    if applies:
-        # A power_state that was told with another vm_state is no longer known.
-        known = row.power_state if news.vm_state == row.vm_state else ""
-        return news.vm_state, news.task_state, news.power_state or known
-    if row.vm_state == "" and not news.tells_state:  # rule 4: better than nothing
-        return news.vm_state, "", news.power_state
-    return row.vm_state, row.task_state, row.power_state
 
 
 def has_outlived(row: InstanceState, arrival: str, deleted_retention: float) -> bool:

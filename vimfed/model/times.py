@@ -42,6 +42,18 @@ def read_time(time: str) -> tuple[str, int] | None:
     return _read(time, "microseconds")
 
 
+def milliseconds(time: str) -> int | None:
+    """Return a time as ms since 1970, as ``read_time`` reads it; None where it is no time."""
+    fraction = time[20:26]
+    if len(time) == 27 and time[19] == "." and time[26] == "Z" and fraction.isdecimal():
+        # As we write it: nothing is made of it that nobody asked for.
+        second = _second(time[:19])
+        if second is not None and fraction.isascii():
+            return second[1] + int(fraction[:3])
+    read = read_time(time)
+    return None if read is None else read[1]
+
+
 @lru_cache(maxsize=4096)
 def _second(time: str) -> tuple[str, int] | None:
     read = _read(time, "seconds")
