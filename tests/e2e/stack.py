@@ -54,6 +54,8 @@ class Stack:
         self.dmaap_topic = f"{self.prefix}.dmaap"
         self.children: dict[str, Child] = {}
         self.ports: dict[str, int] = {}
+        self.environment: dict[str, str] = {}
+        """Variables of the processes that are started from now on, beside our own."""
         self._workers: set[str] = set()
         self._described: Described | None = None
         config = folder / "vimfed.toml"
@@ -111,7 +113,7 @@ class Stack:
         if child is None:
             child = self.children[name] = Child(
                 [*self._vimfed, command or name, *options],
-                env=dict(os.environ),
+                env={**os.environ, **self.environment},
                 log=self.folder / f"{name}.log",
             )
         child.spawn()

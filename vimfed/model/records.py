@@ -10,7 +10,9 @@ import msgspec
 
 from vimfed.errors import OperatorError
 
-Source = Literal["oslo", "poller", "ingest"]
+Source = str
+"""Who told: ``oslo``, ``poller`` or ``ingest``. Open: what a later version writes is carried along
+(docs/decisions/0015-versions-side-by-side.md)."""
 Phase = Literal["start", "end", "error"]
 
 SCHEMA_VERSION = 1
