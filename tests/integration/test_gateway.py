@@ -93,7 +93,7 @@ class Client:
         assert (await self.post("/topics/create", body, "application/json", **headers))[0] == 200
 
         async def created() -> bool:
-            return topic in (await self.get("/topics"))[1]["topics"]
+            return topic in (await self.get("/topics", headers=headers))[1]["topics"]
 
         await eventually(created, within=10)
 
@@ -111,7 +111,9 @@ def signed_by_bob(date: str = "") -> dict[str, str]:
 async def client(tmp_path: Path, kafka: LocalKafka) -> AsyncIterator[Client]:
     (port,) = free_ports(1)
     bob = 'name = "bob"\npassword = "secret"\npublish = ["secret.*"]\nsubscribe = ["secret.*"]\n'
-    sections = f"[gateway]\nport = {port}\n[[gateway.users]]\n{bob}"
+    topics = 'topics = ["unauthenticated.*", "secret.*"]\nopen_publish = ["unauthenticated.*"]\n'
+    hosts = '[web]\nallowed_hosts = ["mr"]\n'
+    sections = f"{hosts}[gateway]\nport = {port}\n{topics}[[gateway.users]]\n{bob}"
     async with (
         Stack(tmp_path, kafka.bootstrap, [], sections) as stack,
         aiohttp.ClientSession() as session,

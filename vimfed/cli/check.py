@@ -34,6 +34,7 @@ from vimfed.settings import (
 )
 from web.auth.access import refuse_open_door
 from web.auth.backends.keystone_client import Keystone
+from web.gateway.access import refuse_open_gateway
 from web.http.errors import UnavailableError
 
 _ERRORS = (
@@ -76,6 +77,8 @@ def run(settings: Settings, processes: Collection[str] = (), *, as_json: bool = 
     Raises SettingsError where a worker or a publisher would not start.
     """
     refuse_open_door(settings.web)
+    if settings.gateway.enabled:
+        refuse_open_gateway(settings)
     for output in settings.outputs():
         refuse_unknown_kinds(settings, output)
     wanted = frozenset(processes) or ALL_PROCESSES

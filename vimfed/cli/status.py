@@ -171,7 +171,7 @@ async def _ask(
         outputs = settings.outputs()
         others = [await _ask_publisher(session, settings, output) for output in outputs]
         if settings.gateway.enabled:
-            gateway = own_url(settings.gateway.host, settings.gateway.port)
+            gateway = own_url(settings.gateway.host, settings.gateway.port, settings.gateway.scheme)
             others.append((await _ask_process(session, "gateway", gateway))[0])
     status = Status(vims=[], workers=[], unowned=[], processes=[bridge, *others])
     if vims[0] == 503:

@@ -88,7 +88,7 @@ def services_of(settings: Settings, workers: int = 1) -> list[Service]:
         services.append(Service(name, arguments, health_url=url if dmaap.port else None))
     gateway = settings.gateway
     if gateway.enabled:
-        url = own_url(gateway.host, gateway.port) + HEALTH
+        url = own_url(gateway.host, gateway.port, gateway.scheme) + HEALTH
         services.append(Service("gateway", ("gateway",), health_url=url))
     return services
 

@@ -215,6 +215,9 @@ def check_outputs(settings: Settings) -> None:
 
 def check_web(settings: Settings) -> None:
     """Raise SettingsError where the HTTP servers would not be reached, or nobody could log in."""
+    for each in settings.gateway.users:
+        if not each.password:
+            raise SettingsError(f"gateway.users: {each.name} needs password, or password_file")
     auth = settings.web.auth
     if settings.web.canonical_url:
         _split_url("web: canonical_url", settings.web.canonical_url)

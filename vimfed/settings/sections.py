@@ -673,10 +673,36 @@ class GatewaySettings(_Section, frozen=True, kw_only=True):
         str,
         Meta(description="name of the output whose cluster is served; empty: the first Kafka one"),
     ] = ""
+    cert_file: Annotated[
+        str, Meta(description="PEM file of the server's certificate; with it, HTTPS is served")
+    ] = ""
+    key_file: Annotated[str, Meta(description="PEM file of its key; empty: in cert_file")] = ""
+    topics: Annotated[
+        tuple[str, ...],
+        Meta(description="the only topics that are served, made and listed; * matches anything"),
+    ] = ("unauthenticated.*",)
+    allow_anonymous: Annotated[
+        bool,
+        Meta(
+            description="without users: let everybody who reaches it publish and read, although it "
+            "listens on more than loopback: where the network keeps strangers out"
+        ),
+    ] = False
+    open_publish: Annotated[
+        tuple[str, ...], Meta(description="with users: topics to which everybody may publish")
+    ] = ()
+    open_subscribe: Annotated[
+        tuple[str, ...], Meta(description="with users: topics that everybody may read")
+    ] = ("unauthenticated.*",)
     users: Annotated[
         list[GatewayUser],
-        Meta(description="without users every topic is open; unauthenticated.* always are"),
+        Meta(description="who may publish and read; without users everybody may"),
     ] = []
+
+    @property
+    def scheme(self) -> str:
+        """Of its URLs: http or https."""
+        return "https" if self.cert_file else "http"
 
 
 class LogSettings(_Section, frozen=True, kw_only=True):

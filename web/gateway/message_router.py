@@ -9,11 +9,13 @@ import fnmatch
 import gzip
 import hashlib
 import hmac
+import re
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from io import BytesIO
+from itertools import islice
 from typing import Any, NamedTuple
 
 import msgspec
@@ -26,15 +28,19 @@ MAX_BODY = 64_000_000
 """Bytes of a POST, also of what it is unpacked to."""
 DATE_TOLERANCE = 600.0
 """Seconds that a signed request's date may be off."""
-OPEN_TOPICS = "unauthenticated.*"
+MAX_MESSAGES = 20_000
+"""Messages of a POST: a few kilobytes could unpack to millions that are empty."""
 
 
 class MessageRouterError(Exception):
     """An error as the Message Router tells it."""
 
-    def __init__(self, status: int, code: int, message: str) -> None:
+    def __init__(
+        self, status: int, code: int, message: str, headers: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(message)
         self.status = status
+        self.headers = dict(headers or {})
         self.body = {
             "mrstatus": code,
             "helpURL": "http://onap.readthedocs.io",
@@ -57,6 +63,9 @@ def parse_body(content_type: str, body: bytes, partition_key: str | None) -> lis
     parse = _PARSERS.get(media_type, _raw)
     try:
         messages = parse(body, default)
+    except _TooManyMessagesError:
+        text = f"a body has at most {MAX_MESSAGES} messages"
+        raise MessageRouterError(413, 5004, text) from None
     except (
         ValueError,
         msgspec.DecodeError,
@@ -74,13 +83,20 @@ def parse_body(content_type: str, body: bytes, partition_key: str | None) -> lis
     return messages
 
 
+class _TooManyMessagesError(Exception):
+    """A body with more messages than one may have."""
+
+
+_space = re.compile(rb"\s*").match
+_line = re.compile(rb"[^\r\n]+")
+
+
 def _cambria(body: bytes, default: bytes | None) -> list[Posted]:
-    messages = []
-    at = 0
+    messages: list[Posted] = []
+    at = _end_of_space(body, 0)
     while at < len(body):
-        if body[at : at + 1].isspace():
-            at += 1
-            continue
+        if len(messages) == MAX_MESSAGES:
+            raise _TooManyMessagesError
         first = body.index(b".", at)
         second = body.index(b".", first + 1)
         key_end = second + 1 + int(body[at:first])
@@ -88,8 +104,13 @@ def _cambria(body: bytes, default: bytes | None) -> list[Posted]:
         if not second < key_end <= end <= len(body):
             raise ValueError("a length points beyond the end")
         messages.append(Posted(body[second + 1 : key_end] or default, body[key_end:end]))
-        at = end
+        at = _end_of_space(body, end)
     return messages
+
+
+def _end_of_space(body: bytes, at: int) -> int:
+    found = _space(body, at)
+    return at if found is None else found.end()
 
 
 def _cambria_zip(body: bytes, default: bytes | None) -> list[Posted]:
@@ -103,6 +124,8 @@ def _cambria_zip(body: bytes, default: bytes | None) -> list[Posted]:
 def _json(body: bytes, default: bytes | None) -> list[Posted]:
     value = msgspec.json.decode(body.removeprefix(codecs.BOM_UTF8))
     values = value if isinstance(value, list) else [value]
+    if len(values) > MAX_MESSAGES:
+        raise _TooManyMessagesError
     messages = []
     for each in values:
         told = each.get("cambria.partition") if isinstance(each, dict) else None
@@ -112,7 +135,10 @@ def _json(body: bytes, default: bytes | None) -> list[Posted]:
 
 
 def _lines(body: bytes, default: bytes | None) -> list[Posted]:
-    return [Posted(default, line) for line in body.splitlines() if line]
+    lines = [found.group() for found in islice(_line.finditer(body), MAX_MESSAGES + 1)]
+    if len(lines) > MAX_MESSAGES:
+        raise _TooManyMessagesError
+    return [Posted(default, line) for line in lines]
 
 
 def _raw(body: bytes, default: bytes | None) -> list[Posted]:
@@ -128,22 +154,44 @@ _PARSERS: dict[str, Callable[[bytes, bytes | None], list[Posted]]] = {
 
 
 def authorize(
-    users: Sequence[GatewayUser], topic: str, headers: Mapping[str, str], *, publish: bool
+    users: Sequence[GatewayUser],
+    topic: str,
+    headers: Mapping[str, str],
+    *,
+    publish: bool,
+    open_topics: Sequence[str] = (),
 ) -> None:
     """Raise MessageRouterError unless the request may publish to, or subscribe, ``topic``.
 
-    Without users everything is open, and so are ONAP's ``unauthenticated.`` topics always.
+    Without users everything is open, and with them what ``open_topics`` names.
     """
-    if not users or fnmatch.fnmatchcase(topic, OPEN_TOPICS):
+    if not users or is_listed(topic, open_topics):
         return
-    user = _authenticated(users, headers)
+    user = authenticated(users, headers)
     topics = () if user is None else user.publish if publish else user.subscribe
-    if not any(fnmatch.fnmatchcase(topic, pattern) for pattern in topics):
+    if not is_listed(topic, topics):
         what, code = ("publish", 5009) if publish else ("subscribe", 5008)
         raise MessageRouterError(401, code, f"{what} on {topic} is denied")
 
 
-def _authenticated(users: Sequence[GatewayUser], headers: Mapping[str, str]) -> GatewayUser | None:
+def is_listed(topic: str, patterns: Sequence[str]) -> bool:
+    """Return whether one of the patterns names a topic."""
+    return any(fnmatch.fnmatchcase(topic, pattern) for pattern in patterns)
+
+
+def claimed_name(headers: Mapping[str, str]) -> str | None:
+    """Return the name in a request's login; None: it has none, or one that is too old to be one."""
+    scheme, _, encoded = headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "basic":
+        try:
+            return base64.b64decode(encoded, validate=True).decode().partition(":")[0]
+        except ValueError:
+            return ""
+    name, colon, _ = headers.get("X-CambriaAuth", "").partition(":")
+    return name if colon and _is_fresh(headers.get("X-CambriaDate", "")) else None
+
+
+def authenticated(users: Sequence[GatewayUser], headers: Mapping[str, str]) -> GatewayUser | None:
     """Return who signed the request: Basic, or X-CambriaAuth with its X-CambriaDate."""
     scheme, _, encoded = headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "basic":
@@ -152,11 +200,15 @@ def _authenticated(users: Sequence[GatewayUser], headers: Mapping[str, str]) -> 
         except ValueError:  # neither base64 nor, in it, UTF-8
             return None
         user = next((user for user in users if user.name == name), None)
-        return user if user and passwords.same(given, user.password.reveal()) else None
+        return (
+            user
+            if user and user.password and passwords.same(given, user.password.reveal())
+            else None
+        )
     name, _, given = headers.get("X-CambriaAuth", "").partition(":")
     date = headers.get("X-CambriaDate", "")
     user = next((user for user in users if user.name == name), None)
-    if user is None or not _is_fresh(date):
+    if user is None or not user.password or not _is_fresh(date):
         return None
     # The protocol's own choice; as an HMAC, SHA-1 still holds.
     signed = date.encode(errors="surrogateescape")

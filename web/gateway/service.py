@@ -4,10 +4,12 @@ Unlike the original it publishes durably, and commits only what a consumer has b
 """
 
 import asyncio
+import codecs
 import fcntl
 import logging
 import random
 import signal
+import ssl
 import struct
 import termios
 import time
@@ -41,22 +43,28 @@ from vimfed.kafka.topic_checks import ensure_topic
 from vimfed.kafka.topics import TopicSpec, topic_specs
 from vimfed.process.connections import ConnectionRunner, allow_many_connections
 from vimfed.process.metrics import Readiness, health_response, metrics_response, new_registry
+from vimfed.process.neighbours import network_of
 from vimfed.settings import KafkaSettings, Settings
+from web.gateway.access import GatewayAccess, refuse_open_gateway
 from web.gateway.message_router import (
     MAX_BODY,
     MessageRouterError,
-    authorize,
     parse_body,
     parse_filter,
 )
+from web.http.errors import ApiError
 from web.http.request_metrics import RequestMetrics
-from web.http.routes import body_of
+from web.http.turns import Turns
 
 LOG = logging.getLogger(__name__)
 
 TIMEOUT = 20.0
 READY_TIMEOUT, LOOK_EVERY = 4.0, 5.0
 """Seconds that Kafka has to answer, and between two looks whether it does."""
+BODY_TIMEOUT = 60.0
+"""Seconds that a request's body may take."""
+MAX_POSTS = 4
+"""Bodies of one address that are taken at once; the others wait in line."""
 IDLE = 300.0
 """Seconds after which a consumer that nobody asks for leaves its group."""
 MAX_CONSUMERS = 1000
@@ -135,7 +143,8 @@ class Gateway:
     """The handlers, and the connections behind them."""
 
     def __init__(self, settings: Settings) -> None:
-        self._users = settings.gateway.users
+        self._access = GatewayAccess(settings)
+        self._turns = Turns(MAX_POSTS)
         self._kafka = gateway_cluster(settings)
         self._own_topics = {spec.name for spec in topic_specs(settings.kafka)}
         self._producers = RenewedProducer(self._kafka, TIMEOUT)
@@ -155,7 +164,9 @@ class Gateway:
     def application(self) -> web.Application:
         """Return the aiohttp application."""
         observe = RequestMetrics(self._registry, "vimfed_gateway_request_seconds").observe
-        app = web.Application(client_max_size=MAX_BODY, middlewares=[observe, _errors])
+        app = web.Application(
+            client_max_size=MAX_BODY, middlewares=[observe, _errors, self._access.check]
+        )
         app.add_routes(
             [
                 web.post("/events/{topic}", self.publish),
@@ -192,11 +203,16 @@ class Gateway:
     async def publish(self, request: web.Request) -> web.Response:
         """Publish the body's messages; answered once Kafka has acknowledged all of them."""
         topic = request.match_info["topic"]
-        authorize(self._users, topic, request.headers, publish=True)
+        self._access.authorize(request, topic, publish=True)
         await self._known(topic)
+        # Bodies take memory: of one address only so many are held at once.
+        async with self._turns.turn(network_of(self._access.door.client_address(request))):
+            return await self._publish(request, topic)
+
+    async def _publish(self, request: web.Request, topic: str) -> web.Response:
         messages = parse_body(
             request.headers.get("Content-Type", ""),
-            await request.read(),
+            await _body(request),
             request.query.get("partitionKey"),
         )
         producer: AIOKafkaProducer | None = None
@@ -222,7 +238,7 @@ class Gateway:
     async def consume(self, request: web.Request) -> web.StreamResponse:
         """Answer with messages, and commit them once the answer has left."""
         topic, group, member = (request.match_info[name] for name in ("topic", "group", "id"))
-        authorize(self._users, topic, request.headers, publish=False)
+        self._access.authorize(request, topic, publish=False)
         await self._known(topic)
         key = (topic, group, member)
         if key not in self._consumers:
@@ -276,31 +292,34 @@ class Gateway:
         """Say what is missing."""
         raise MessageRouterError(404, 5008, "name a topic, a consumer group and a consumer id")
 
-    async def topics(self, _request: web.Request) -> web.Response:
-        """List the topics' names."""
-        return _json({"topics": await self._names()})
+    async def topics(self, request: web.Request) -> web.Response:
+        """List the names of the topics that who asks may use."""
+        return _json({"topics": await self._names(request)})
 
-    async def list_all(self, _request: web.Request) -> web.Response:
+    async def list_all(self, request: web.Request) -> web.Response:
         """List the topics with the original's further fields."""
         topics = [
-            {"topicName": name, "owner": "", "txenabled": False} for name in await self._names()
+            {"topicName": name, "owner": "", "txenabled": False}
+            for name in await self._names(request)
         ]
         return _json({"topics": topics})
 
     async def topic(self, request: web.Request) -> web.Response:
         """Tell one topic."""
         name = request.match_info["topic"]
-        if not await self._is_there(name):
+        self._access.look_at_login(request)
+        if not self._access.may_see(request, name) or not await self._is_there(name):
             raise MessageRouterError(404, 6002, f"there is no topic {name}")
         return _json({"name": name, "owner": "", "description": "", "txenabled": False})
 
     async def create_topic(self, request: web.Request) -> web.Response:
         """Create a topic."""
         try:
-            new = msgspec.json.decode(await body_of(request), type=_NewTopic)
+            body = (await _body(request)).removeprefix(codecs.BOM_UTF8)
+            new = msgspec.json.decode(body, type=_NewTopic)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise MessageRouterError(400, 5007, f"not a topic: {error}") from None
-        authorize(self._users, new.topic_name, request.headers, publish=True)
+        self._access.authorize(request, new.topic_name, publish=True)
         if self._is_hidden(new.topic_name):
             raise MessageRouterError(401, 5009, f"{new.topic_name} is reserved")
         spec = TopicSpec(new.topic_name, new.partition_count, new.replication_count)
@@ -332,11 +351,18 @@ class Gateway:
         return metrics_response(self._registry)
 
     def _is_hidden(self, topic: str) -> bool:
-        """Return whether a topic is the job's own, Kafka's or Faust's."""
-        return topic in self._own_topics or "__" in topic
+        """Return whether a topic is the job's own, Kafka's or Faust's, or not to be served."""
+        return topic in self._own_topics or "__" in topic or not self._access.is_served(topic)
 
-    async def _names(self) -> list[str]:
-        return sorted(name for name in await self._admin.list_topics() if not self._is_hidden(name))
+    async def _names(self, request: web.Request) -> list[str]:
+        """Return the topics that the request may use."""
+        self._access.look_at_login(request)
+        names = sorted(await self._admin.list_topics())
+        return [
+            each
+            for each in names
+            if not self._is_hidden(each) and self._access.may_see(request, each)
+        ]
 
     async def _known(self, topic: str) -> None:
         if not await self._is_there(topic):
@@ -396,6 +422,7 @@ def gateway_cluster(settings: Settings) -> KafkaSettings:
 
 def run(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT; return the exit code. Raises OperatorError."""
+    refuse_open_gateway(settings)
     allow_many_connections()
     asyncio.run(_serve(settings))
     return 0
@@ -411,11 +438,13 @@ async def _serve(settings: Settings) -> None:
         await gateway.start()
     except KafkaError as error:
         raise OperatorError(f"gateway: Kafka does not answer: {error}") from None
-    runner = ConnectionRunner(gateway.application(), shutdown_timeout=5.0)
+    runner = ConnectionRunner(
+        gateway.application(), proxies=settings.web.trusted_proxies, shutdown_timeout=5.0
+    )
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port).start()
-        LOG.info("Message Router API: http://%s:%d", host, port)
+        await web.TCPSite(runner, host, port, ssl_context=_server_tls(settings)).start()
+        LOG.info("Message Router API: %s://%s:%d", settings.gateway.scheme, host, port)
         await stop.wait()
     except OSError as error:
         raise OperatorError(
@@ -504,10 +533,41 @@ def _number(request: web.Request, name: str, default: int) -> int:
     return int(value) if value.isdecimal() and len(value) < 10 else default
 
 
-def _json(value: Any, status: int = 200) -> web.Response:
+def _json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
     return web.Response(
-        body=msgspec.json.encode(value), status=status, content_type="application/json"
+        body=msgspec.json.encode(value),
+        status=status,
+        content_type="application/json",
+        headers=headers,
     )
+
+
+async def _body(request: web.Request) -> bytes:
+    """Return a request's body, as it is. Raises MessageRouterError (408, 415)."""
+    if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+        raise MessageRouterError(
+            415, 5007, "a body is taken as it is: send application/cambria-zip"
+        )
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT):
+            return await request.read()
+    except TimeoutError:
+        text = f"the body has not come within {BODY_TIMEOUT:.0f} s"
+        raise MessageRouterError(408, 5007, text) from None
+
+
+def _server_tls(settings: Settings) -> ssl.SSLContext | None:
+    """Return the TLS context of the server; None: it speaks HTTP. Raises OperatorError."""
+    gateway = settings.gateway
+    if not gateway.cert_file:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(gateway.cert_file, gateway.key_file or None)
+    except OSError as error:
+        text = f"gateway: cannot use cert_file {gateway.cert_file}: {error.strerror}"
+        raise OperatorError(text) from None
+    return context
 
 
 @web.middleware
@@ -517,7 +577,9 @@ async def _errors(
     try:
         return await handler(request)
     except MessageRouterError as error:
-        return _json(error.body, error.status)
+        return _json(error.body, error.status, error.headers)
+    except ApiError as error:
+        return _json(MessageRouterError(error.status, 5008, str(error)).body, error.status)
     except TopicMismatchError as error:
         return _json(MessageRouterError(400, 5007, str(error)).body, 400)
     except web.HTTPRequestEntityTooLarge:
@@ -525,3 +587,11 @@ async def _errors(
     except (KafkaError, TimeoutError, AssertionError) as error:
         LOG.warning("%s %s: %r", request.method, request.path, error)
         return _json(MessageRouterError(503, 3002, f"Kafka is unavailable: {error!r}").body, 503)
+    except web.HTTPException as error:
+        headers = {name: error.headers[name] for name in ("Allow",) if name in error.headers}
+        return _json(
+            MessageRouterError(error.status, 3000, error.reason).body, error.status, headers
+        )
+    except Exception:
+        LOG.exception("%s %s failed", request.method, request.path)
+        return _json(MessageRouterError(500, 3000, "an error of ours; the log says more").body, 500)

@@ -31,6 +31,7 @@ settings:
       - {name: mr.two, url: "http://mr:3904/events/t", format: ves}
   vims: [{cloud_owner: CloudOwner, cloud_region_id: RegionOne}]
   web: {cert_file: /etc/vimfed/secrets/region-one/tls.crt, auth: {allow_anonymous: true}}
+  gateway: {allow_anonymous: true}
 secretEnv:
   VIMFED_KAFKA__PASSWORD: {name: vimfed-kafka, key: password}
 secretFiles: {region-one: nova-region-one}

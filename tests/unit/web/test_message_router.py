@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import time
 import tracemalloc
 from email.utils import formatdate
 
@@ -107,3 +108,27 @@ def test_a_message_is_as_large_as_a_record_may_be_its_key_included() -> None:
     assert len(posted(500_000, MAX_RECORD_BYTES - 500_000)) == 1
     with pytest.raises(MessageRouterError, match="more than 1000000 bytes"):
         posted(500_001, MAX_RECORD_BYTES - 500_000)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("application/cambria-zip", gzip.compress(b"0.0." * (MAX_BODY // 4), compresslevel=1)),
+        ("application/cambria", b"0.0." * (MAX_BODY // 4)),
+        ("application/json", b"[" + b"0," * (MAX_BODY // 8) + b"0]"),
+        ("text/plain", b"x\n" * (MAX_BODY // 2)),
+    ],
+    ids=["zip", "frames", "json", "lines"],
+)
+def test_a_body_of_millions_of_messages_is_refused_at_once(content_type: str, body: bytes) -> None:
+    began = time.thread_time()
+    with pytest.raises(MessageRouterError, match="at most") as refusal:
+        parse_body(content_type, body, None)
+    assert refusal.value.status == 413
+    assert time.thread_time() - began < 3
+
+
+def test_a_body_of_nothing_but_spaces_is_read_at_once() -> None:
+    began = time.thread_time()
+    assert parse_body("application/cambria", b" " * MAX_BODY, None) == []
+    assert time.thread_time() - began < 2
