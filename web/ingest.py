@@ -25,6 +25,7 @@ from vimfed.kafka.notification_writer import (
     arrival_time,
     notification_record,
 )
+from vimfed.model.decoding import UNREADABLE
 from vimfed.model.records import Notification
 from vimfed.nova import oslo
 from vimfed.nova.bare_state import (
@@ -264,7 +265,7 @@ def _entries(body: bytes) -> list[Raw]:
     try:
         body.decode()  # what is only passed on is not decoded by anybody else here
         entries = _decode_all(body) if body.lstrip()[:1] == b"[" else [_decode_one(body)]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise ApiError(400, Refusal(error=f"the body is not JSON: {error}")) from None
     if len(entries) > MAX_ENTRIES:
         raise ApiError(413, f"{len(entries)} entries: send at most {MAX_ENTRIES} at a time")
@@ -282,7 +283,7 @@ def read_entry(
     """
     try:
         kind = _decode_kind(entry)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise EntryError(f"neither a notification nor a bare state: {error}") from None
     if kind.vim_id not in (None, vim_id):
         raise EntryError(f"it names the VIM {kind.vim_id}, but was sent to {vim_id}")

@@ -20,6 +20,7 @@ from streams.subscriptions.filters import (
     default_subscription,
 )
 from streams.subscriptions.log import SubscriptionLog
+from vimfed.model.decoding import UnreadableError, decoded
 from vimfed.model.times import utc_text
 from vimfed.settings import Settings
 from web.auth.caller import CALLER
@@ -194,8 +195,8 @@ class Subscriptions:
         if len(body) > MAX_SUBSCRIPTION_BYTES:
             raise ApiError(400, f"a subscription takes at most {MAX_SUBSCRIPTION_BYTES} bytes")
         try:
-            subscription = _decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            subscription = decoded(_decode, body)
+        except UnreadableError as error:
             raise ApiError(400, f"not a subscription: {error}") from None
         for what, given, accepted in (
             ("kinds", subscription.kinds, KINDS.keys()),

@@ -11,6 +11,7 @@ import msgspec
 from aiohttp import web
 
 from streams.worker.worker import StreamWorker
+from vimfed.model.decoding import UnreadableError, decoded
 from web.http.errors import json_response
 from web.http.routes import Route
 from web.queries.gather import DEADLINE, PEER_PATH, Gather
@@ -127,8 +128,8 @@ class Workers:
         try:
             async with self._gather.session.get(url + REPORT_PATH, timeout=timeout) as response:
                 if response.status == 200:
-                    return _decode_report(await response.read())
+                    return decoded(_decode_report, await response.read())
                 wrong = f"answered {response.status}"
-        except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError) as error:
+        except (aiohttp.ClientError, TimeoutError, UnreadableError) as error:
             wrong = f"does not answer: {type(error).__name__}"
         return WorkerReport(url=url, wrong={"worker": wrong}, partitions=partitions)

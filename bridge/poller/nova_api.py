@@ -23,6 +23,7 @@ from openstack.config import cloud_region
 from openstack.connection import Connection
 
 from bridge.poller.findings import ActionEvent, Server, ServerAction
+from vimfed.model.decoding import UNREADABLE
 from vimfed.process.retry_after import retry_after
 from vimfed.settings import PollSettings
 
@@ -323,5 +324,5 @@ def _asked_at(response: requests.Response, took: float) -> datetime:
 def _decoded(decode: Any, body: bytes) -> Any:
     try:
         return decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise CloudApiError("garbage", f"not what nova answers: {error}") from None

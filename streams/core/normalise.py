@@ -28,13 +28,11 @@ from streams.core.payloads import (
     flatten_versioned_task,
     known_fields,
 )
+from vimfed.model.decoding import UNREADABLE
 from vimfed.model.flat_payload import FlatPayload
 from vimfed.model.records import Notification, Phase, Source
 from vimfed.model.times import read_time
 from vimfed.nova.states import DELETED
-
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What the JSON decoder raises; RecursionError where values are nested too deeply."""
 
 PassReason = Literal[
     "not_instance", "audit", "failure", "unknown_action", "unknown_version", "malformed_payload"

@@ -16,6 +16,7 @@ import click
 import msgspec
 
 from vimfed.errors import OperatorError
+from vimfed.process.escaping import echo
 from vimfed.process.log import configure_logging
 from vimfed.process.ports import free_ports
 from vimfed.process.project_files import project_file
@@ -32,7 +33,7 @@ class _OneLineErrors(click.Group):
         try:
             return super().invoke(ctx)
         except OperatorError as error:
-            click.echo(f"vimfed: {error}", err=True)
+            echo(f"vimfed: {error}", err=True)
             sys.exit(error.exit_code)
 
 

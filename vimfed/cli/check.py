@@ -24,6 +24,7 @@ from vimfed.kafka.cluster_check import cluster_findings, disk_finding, source_fi
 from vimfed.kafka.rights import merged, needs_by_process
 from vimfed.kafka.topic_checks import specs_of
 from vimfed.kafka.topic_settings import Finding
+from vimfed.process.escaping import echo
 from vimfed.settings import (
     CloudKafkaSettings,
     DmaapOutput,
@@ -86,7 +87,8 @@ def run(settings: Settings, processes: Collection[str] = (), *, as_json: bool = 
     for name, find in _checks(settings, wanted).items():
         checked.append(_checked(name, find))
         if not as_json:
-            click.echo("\n".join(checked[-1].lines()))
+            for line in checked[-1].lines():
+                echo(line)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(checked)).decode())
     return int(not all(each.ok for each in checked))

@@ -28,6 +28,7 @@ from vimfed.model.records import (
     decode_notification,
 )
 from vimfed.model.times import utc_text
+from vimfed.process.escaping import echo, echo_bytes
 from vimfed.settings import KafkaSettings, Settings
 
 
@@ -39,7 +40,7 @@ def list_all(settings: Settings, wanted: Wanted) -> None:
             at = utc_text(letter.at, "seconds")
             source, error = (letter.headers.get(name, "-") for name in ("source", "error"))
             size = letter.headers.get("size", str(len(letter.value)))
-            click.echo(f"{letter.id}\t{at}\t{letter.vim_id or '-'}\t{source}\t{size}\t{error}")
+            echo(letter.id, at, letter.vim_id or "-", source, size, error)
 
     asyncio.run(work())
 
@@ -48,10 +49,10 @@ def show(settings: Settings, letter_id: str) -> None:
     """Print one: its headers, its key and its bytes. Raises DeadLetterError."""
     letter = asyncio.run(find(settings.kafka, letter_id))
     for name, value in letter.headers.items():
-        click.echo(f"{name}: {value}")
-    click.echo(f"key: {(letter.key or b'').decode(errors='replace')}")
+        echo(f"{name}: {value}")
+    echo(f"key: {(letter.key or b'').decode(errors='replace')}")
     click.echo("")
-    click.echo(letter.value)
+    echo_bytes(letter.value)
 
 
 def replay(settings: Settings, wanted: Wanted, letter_ids: tuple[str, ...]) -> int:
@@ -64,11 +65,11 @@ def replay(settings: Settings, wanted: Wanted, letter_ids: tuple[str, ...]) -> i
             try:
                 record = _replayed(kafka, letter)
             except DeadLetterError as error:
-                click.echo(f"{letter.id}: {error}", err=True)
+                echo(f"{letter.id}: {error}", err=True)
                 failures = 1
             else:
                 await settle(kafka, letter, "replayed", record)
-                click.echo(f"{letter.id}: replayed to {record.topic}")
+                echo(f"{letter.id}: replayed to {record.topic}")
         return failures
 
     return asyncio.run(work())
@@ -80,7 +81,7 @@ def drop(settings: Settings, wanted: Wanted, letter_ids: tuple[str, ...]) -> Non
     async def work() -> None:
         async for letter in _chosen(settings.kafka, wanted, letter_ids):
             await settle(settings.kafka, letter, "dropped")
-            click.echo(f"{letter.id}: dropped")
+            echo(f"{letter.id}: dropped")
 
     asyncio.run(work())
 

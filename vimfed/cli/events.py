@@ -19,6 +19,7 @@ from vimfed.kafka.topic_checks import check_topic
 from vimfed.kafka.topics import TopicNames
 from vimfed.model.keys import instance_key, split_instance_key
 from vimfed.model.records import VmEvent
+from vimfed.process.escaping import echo, echo_bytes, escaped
 from vimfed.settings import KafkaSettings, Settings
 
 POLL_MS = 200
@@ -86,7 +87,7 @@ def run(
             except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
                 # Somebody else's record: the worker writes none that cannot be read.
                 place = f"{record.topic}-{record.partition}@{record.offset}"
-                click.echo(f"{place} is no event: {error}", err=True)
+                echo(f"{place} is no event: {error}", err=True)
                 continue
             if not wanted.kinds or event.kind in wanted.kinds:
                 show(record.value, event, payload)
@@ -131,7 +132,7 @@ async def _records(
 
 
 def _show_json(value: bytes, _event: VmEvent, _payload: _Payload) -> None:
-    click.echo(value)
+    echo_bytes(value)
     sys.stdout.flush()
 
 
@@ -141,7 +142,7 @@ def _show_line(_value: bytes, event: VmEvent, payload: _Payload) -> None:
     words = [
         event.changed_at.replace("T", " ")[:23],
         event.vim_id,
-        click.style(f"{event.kind:<12} {event.phase:<5}", fg=COLOURS[event.phase]),
+        f"{event.kind:<12} {event.phase:<5}",
         f"{payload.display_name or '-'} {event.instance_id}",
         new if old == new else f"{old} -> {new}",
     ]
@@ -149,6 +150,8 @@ def _show_line(_value: bytes, event: VmEvent, payload: _Payload) -> None:
         words.append(f"on {payload.host}")
     if event.late:
         words.append("(late)")
+    words = [escaped(word) for word in words]
+    words[2] = click.style(words[2], fg=COLOURS[event.phase])
     click.echo("  ".join(words))
     sys.stdout.flush()
 

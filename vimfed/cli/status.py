@@ -6,6 +6,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 import aiohttp
@@ -21,6 +22,8 @@ from rich.table import Column, Table
 from vimfed.cli.own_login import client_context, login_headers
 from vimfed.errors import OperatorError, UsageError
 from vimfed.local.stop_signals import StopSignals
+from vimfed.model.decoding import UnreadableError, decoded
+from vimfed.process.escaping import escaped
 from vimfed.process.ports import own_url
 from vimfed.settings import DmaapOutput, Settings
 
@@ -207,15 +210,16 @@ def _decoded(answer: tuple[int, bytes], kind: type[T]) -> T:
     if status in (401, 403):
         raise StatusError(f"the worker refuses us ({status}): --url http://USER:PASSWORD@HOST:PORT")
     if status != 200:
-        with contextlib.suppress(msgspec.DecodeError):
-            told = msgspec.json.decode(body, type=_Problem).error
+        with contextlib.suppress(UnreadableError):
+            told = decoded(partial(msgspec.json.decode, type=_Problem), body).error
             raise StatusError(f"the worker answers {status}: {told}")
     try:
-        return msgspec.json.decode(body, type=kind)
-    except msgspec.DecodeError as error:
+        answered: T = decoded(partial(msgspec.json.decode, type=kind), body)
+    except UnreadableError as error:
         raise StatusError(
             f"not a worker's answer ({status}): {error}; is web.prefix right?"
         ) from None
+    return answered
 
 
 async def _ask_bridge(
@@ -270,16 +274,19 @@ async def _ask_publisher(
     return process
 
 
+_decode_health = msgspec.json.Decoder(_Health).decode
+
+
 async def _ask_process(
     session: aiohttp.ClientSession, name: str, url: str
 ) -> tuple[Process, dict[str, Sequence[Sample]]]:
     """Return what a process says of itself, and its metrics by family; none where it is silent."""
     try:
         async with session.get(f"{url}/readyz") as response:
-            wrong = msgspec.json.decode(await response.read(), type=_Health).wrong
+            wrong = decoded(_decode_health, await response.read()).wrong
         async with session.get(f"{url}/metrics") as response:
             text = await response.text()
-    except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError):
+    except (aiohttp.ClientError, TimeoutError, UnreadableError):
         return Process(name=name, url=url, wrong={"process": "does not answer"}), {}
     families = text_string_to_metric_families(text)
     return Process(name=name, url=url, wrong=wrong), {
@@ -297,7 +304,7 @@ def _clouds(status: Status) -> Table:
     known = ("last message", "queue", "polled", "compared")
     table = Table(Column("cloud", overflow="fold"), "instances", *states, *known, box=SIMPLE_HEAD)
     if status.unavailable:
-        table.caption = f"[red]not known now: {escape(status.unavailable)}"
+        table.caption = f"[red]not known now: {escape(escaped(status.unavailable))}"
     for vim in status.vims:
         counts = [str(vim.states.get(state, "")) for state in states]
         bridge = vim.bridge or BridgeCloud()
@@ -353,7 +360,7 @@ def _processes(status: Status) -> Table:
 
 def _health(wrong: Mapping[str, str]) -> str:
     said = "; ".join(f"{part}: {why}" for part, why in wrong.items())
-    return f"[red]{escape(said)}" if said else "[green]ready"
+    return f"[red]{escape(escaped(said))}" if said else "[green]ready"
 
 
 def _age(seconds: float | None) -> str:

@@ -16,6 +16,7 @@ import uuid
 import msgspec
 from msgspec import Raw
 
+from vimfed.model.decoding import UNREADABLE
 from vimfed.model.flat_payload import FlatPayload
 from vimfed.model.records import Notification, Phase, Source
 from vimfed.model.times import as_utc_text
@@ -84,7 +85,7 @@ def read_bare_state(text: bytes | Raw) -> BareState:
     try:
         entry = _decode_entry(text)
         fields = _decode_fields(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise BareStateError(str(error)) from None
     instance_id = entry.instance_id
     if not (0 < len(instance_id) <= MAX_ID and instance_id.isprintable()):

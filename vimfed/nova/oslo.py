@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct, field
 
+from vimfed.model.decoding import UNREADABLE
 from vimfed.model.records import Notification, Source
 
 PRIORITIES = ("audit", "debug", "info", "warn", "error", "critical", "sample")
@@ -44,8 +45,6 @@ MAX_BODY_BYTES = 8 * 1024 * 1024
 
 What is larger cannot become a record of 1 MB, however much of it is context and escapes.
 """
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What the JSON decoder raises; RecursionError, as _scrub does, where the nesting is too deep."""
 
 
 class NotANotificationError(Exception):
@@ -126,7 +125,7 @@ def decode(body: bytes) -> OsloNotification:
             message = _decode_message(message.enveloped)
     except msgspec.ValidationError as error:
         raise NotANotificationError(f"not a notification: {error}") from None
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise NotANotificationError(f"malformed JSON: {error}") from None
     if not message.event_type:
         raise NotANotificationError("no event_type")
@@ -162,7 +161,7 @@ def instance_id_of(payload: bytes | Raw) -> str:
     """
     try:
         found = _decode_payload(payload)
-    except _UNREADABLE:
+    except UNREADABLE:
         return ""
     instance_id = found.instance_id
     if found.object_data is not None:
@@ -223,7 +222,7 @@ def without_context(body: bytes) -> bytes:
         if isinstance(tree, dict) and isinstance(tree.get("oslo.message"), str):
             tree["oslo.message"] = _encode(_scrub(_decode_tree(tree["oslo.message"]))).decode()
         return _encode(_scrub(tree))
-    except _UNREADABLE:
+    except UNREADABLE:
         return _blackened(body)
 
 
@@ -264,7 +263,7 @@ def _scrub_payload(payload: bytes) -> bytes:
             if instance_id:
                 tree.setdefault("instance_id", instance_id)
         return _encode(_scrub(tree))
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise NotANotificationError(f"malformed JSON: {error}") from None
 
 

@@ -1,10 +1,13 @@
 """Log records on standard error: a line each, for people or as JSON for programs."""
 
 import logging
+import textwrap
 import warnings
+from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter
 
+from vimfed.process.escaping import escaped
 from vimfed.settings import LogSettings
 
 _NOISY = (
@@ -20,6 +23,29 @@ _NOISY = (
 """Libraries that log every poll below WARNING; producing those records costs more than our work."""
 
 
+class LineFormatter(logging.Formatter):
+    """A line for each record: what others chose neither begins a line nor commands a terminal.
+
+    The lines of a traceback are indented: none of them looks like a record.
+    """
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """Return the record's line."""
+        return escaped(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        """Return the traceback."""
+        return _indented(super().formatException(ei))
+
+    def formatStack(self, stack_info: str) -> str:  # noqa: N802 - logging's name
+        """Return the stack."""
+        return _indented(super().formatStack(stack_info))
+
+
+def _indented(text: str) -> str:
+    return textwrap.indent(escaped(text, lines=True), "  ")
+
+
 def configure_logging(log: LogSettings, process: str) -> None:
     """Send log records to standard error as ``log`` says; ``process`` names this one in each."""
     handler = logging.StreamHandler()
@@ -31,7 +57,7 @@ def configure_logging(log: LogSettings, process: str) -> None:
             static_fields={"process": process},
         )
     else:
-        formatter = logging.Formatter(f"%(asctime)s {process} %(levelname)s %(name)s: %(message)s")
+        formatter = LineFormatter(f"%(asctime)s {process} %(levelname)s %(name)s: %(message)s")
     handler.setFormatter(formatter)
     logging.basicConfig(level=log.level, handlers=[handler], force=True)
     for name in _NOISY:

@@ -20,12 +20,15 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from vimfed.model.decoding import UNREADABLE
 from vimfed.model.records import MAX_RECORD_BYTES
 from vimfed.settings import GatewayUser
 from web.auth import passwords
 
 MAX_BODY = 64_000_000
 """Bytes of a POST, also of what it is unpacked to."""
+MAX_FILTER_DEPTH = 50
+"""Filters within filters."""
 DATE_TOLERANCE = 600.0
 """Seconds that a signed request's date may be off."""
 MAX_MESSAGES = 20_000
@@ -241,13 +244,15 @@ def parse_filter(text: str | None) -> Callable[[bytes], bool]:
     def passes(message: bytes) -> bool:
         try:
             return test(msgspec.json.decode(message))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             return False
 
     return passes
 
 
-def _test(spec: Any) -> Callable[[Any], bool]:
+def _test(spec: Any, depth: int = 0) -> Callable[[Any], bool]:
+    if depth > MAX_FILTER_DEPTH:
+        raise ValueError("nested too deeply")
     match spec["class"]:
         case "Equals":
             path, value = spec["field"].split("."), spec["value"]
@@ -256,13 +261,13 @@ def _test(spec: Any) -> Callable[[Any], bool]:
             path, values = spec["field"].split("."), list(spec["values"])
             return lambda message: _field(message, path) in values
         case "And":
-            tests = [_test(each) for each in spec["filters"]]
+            tests = [_test(each, depth + 1) for each in spec["filters"]]
             return lambda message: all(test(message) for test in tests)
         case "Or":
-            tests = [_test(each) for each in spec["filters"]]
+            tests = [_test(each, depth + 1) for each in spec["filters"]]
             return lambda message: any(test(message) for test in tests)
         case "Not":
-            inner = _test(spec["filter"])
+            inner = _test(spec["filter"], depth + 1)
             return lambda message: not inner(message)
     raise KeyError(spec["class"])
 

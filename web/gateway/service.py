@@ -41,6 +41,7 @@ from vimfed.kafka.partitions import partition_of
 from vimfed.kafka.renewed_producer import RenewedProducer
 from vimfed.kafka.topic_checks import ensure_topic
 from vimfed.kafka.topics import TopicSpec, topic_specs
+from vimfed.model.decoding import UNREADABLE
 from vimfed.process.connections import ConnectionRunner, allow_many_connections
 from vimfed.process.metrics import Readiness, health_response, metrics_response, new_registry
 from vimfed.process.neighbours import network_of
@@ -317,7 +318,7 @@ class Gateway:
         try:
             body = (await _body(request)).removeprefix(codecs.BOM_UTF8)
             new = msgspec.json.decode(body, type=_NewTopic)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise MessageRouterError(400, 5007, f"not a topic: {error}") from None
         self._access.authorize(request, new.topic_name, publish=True)
         if self._is_hidden(new.topic_name):

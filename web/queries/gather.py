@@ -8,12 +8,14 @@ is a question: what is asked, what is found, and how to find it among our own.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import aiohttp
 import msgspec
 from aiohttp import web
 
+from vimfed.model.decoding import UnreadableError, decoded
 from web.http.errors import ApiError, Problem, Unavailable, UnavailableError, json_response
 from web.http.routes import Route
 from web.queries.own_partitions import OwnPartitions
@@ -92,8 +94,8 @@ class Gather:
         async def answer_peer(request: web.Request) -> web.Response:
             """Answer another worker for the partitions that we own."""
             try:
-                query = decode(await request.read())
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                query = decoded(decode, await request.read())
+            except UnreadableError as error:
                 raise ApiError(
                     400, f"not a query of a worker of this version or an earlier one: {error}"
                 ) from None
@@ -127,8 +129,9 @@ class Gather:
             return await self._own_part(question, query)
         answer = await self._post(url + PEER_PATH + question.name, _encode(query), partitions)
         try:
-            part: Part[F] = msgspec.json.decode(answer, type=cast(Any, Part)[question.found])
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            decode = partial(msgspec.json.decode, type=cast(Any, Part)[question.found])
+            part: Part[F] = decoded(decode, answer)
+        except UnreadableError as error:
             LOG.warning("%s answers as no worker of this version does: %s", url, error)
             raise UnavailableError("the owner is not understood", sorted(partitions)) from None
         return part

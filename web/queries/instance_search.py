@@ -3,7 +3,6 @@
 Decides, and does nothing. check_vim_status and the list of instances both ask this way.
 """
 
-import binascii
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Collection, Sequence
 from heapq import merge
@@ -15,6 +14,7 @@ from msgspec import Meta
 
 from streams.core.kinds import KINDS
 from streams.worker.instance_index import IndexEntry, Position, Selection, SortField, StateGroup
+from vimfed.model.decoding import decoded
 from vimfed.model.records import InstanceState, Phase
 from vimfed.model.times import as_utc_text
 from vimfed.nova.states import DELETED
@@ -193,8 +193,8 @@ def parse_marker(marker: str | None, sort: SortField, order: Order) -> Position 
     if marker is None:
         return None
     try:
-        read = _decode_marker(urlsafe_b64decode(marker))
-    except (binascii.Error, ValueError, msgspec.DecodeError):
+        read = decoded(_decode_marker, urlsafe_b64decode(marker))
+    except ValueError:
         raise ApiError(400, "marker must be the next_marker of an earlier answer") from None
     if (read.sort, read.order) != (sort, order):
         raise ApiError(400, f"marker is of a list by {read.sort} {read.order}: ask for the same")

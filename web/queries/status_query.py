@@ -9,6 +9,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from vimfed.model.decoding import UNREADABLE
 from web.http.errors import ApiError
 from web.queries.instance_search import (
     InstancePage,
@@ -58,7 +59,7 @@ def parse_request(vim_id: str, body: bytes, tenant_id: str | None) -> InstanceSe
         request = _decode_request(body)
     except msgspec.ValidationError as error:
         raise ApiError(400, f"{error}; {_EXAMPLE}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise ApiError(400, f"the body is not JSON: {error}; {_EXAMPLE}") from None
     return InstanceSearch(
         vim_id=vim_id,

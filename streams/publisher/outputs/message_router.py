@@ -7,6 +7,7 @@ Only ``application/cambria`` carries a key with each message; content types are 
 import asyncio
 import gzip
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import urljoin
 
@@ -15,6 +16,7 @@ import msgspec
 
 from streams.publisher.delivery import DeliveryError, Message, RefusedError
 from vimfed.kafka.topic_settings import Finding
+from vimfed.model.decoding import UnreadableError, decoded
 from vimfed.process.retry_after import retry_after
 from vimfed.process.tls import tls_context
 from vimfed.settings import DmaapOutput, Settings
@@ -83,8 +85,8 @@ class MessageRouterOutput:
                 else None,
             )
         try:
-            count = msgspec.json.decode(body, type=_Answer).count
-        except msgspec.DecodeError as error:
+            count = decoded(partial(msgspec.json.decode, type=_Answer), body).count
+        except UnreadableError as error:
             raise DeliveryError(f"{told}: {error}") from error
         if count != sent:
             short = f"{told}: {count} of {sent} messages taken"

@@ -43,7 +43,10 @@ async def find(_query: Query) -> Found:
     return Found(count=1)
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"\xff", b"{}", b'{"generation": 1}'])
+DEEP = b'{"x": ' + b"[" * 100_000
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"\xff", b"{}", b'{"generation": 1}', DEEP])
 async def test_an_owner_that_answers_as_no_worker_does_makes_no_part_of_an_answer(
     body: bytes,
 ) -> None:
@@ -97,3 +100,12 @@ async def test_an_old_worker_answers_what_it_knows_and_refuses_the_rest() -> Non
     assert await answered_by_an_old_worker(NewQuery(host="compute01")) == [Found(count=1)]
     with pytest.raises(UnavailableError, match="the owner answered 400"):
         await answered_by_an_old_worker(NewQuery(flavor="m1.tiny"))
+
+
+async def test_a_question_that_is_nested_too_deeply_is_refused() -> None:
+    app = web.Application(middlewares=[errors_as_json])
+    add_routes(app, Gather(OwnsNothing("")).routes(Question("question", Query, Found, find)))
+    async with TestServer(app) as server, aiohttp.ClientSession() as session:
+        url = server.make_url(PEER_PATH + "question")
+        async with session.post(url, data=DEEP) as answer:
+            assert answer.status == 400

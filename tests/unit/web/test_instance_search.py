@@ -1,5 +1,7 @@
 """Which instances a query string asks for."""
 
+from base64 import urlsafe_b64encode
+
 import pytest
 
 from streams.worker.instance_index import IndexEntry, StateGroup
@@ -102,3 +104,9 @@ def test_the_states_of_a_vim_are_added_up_and_its_deleted_instances_apart() -> N
         Vim(vim_id="b", configured=True, instances=3, states={"active": 3, "deleted": 1}),
         Vim(vim_id="c", configured=False, instances=1, states={"error": 1}),
     ]
+
+
+def test_a_marker_that_is_nested_too_deeply_is_refused() -> None:
+    deep = urlsafe_b64encode(b'["changed_at","desc",["1","a"],' + b"[" * 100_000).decode()
+    with pytest.raises(ApiError, match="marker must be the next_marker"):
+        parse_search("v", InstancesParameters(marker=deep), None)

@@ -132,3 +132,14 @@ def test_a_body_of_nothing_but_spaces_is_read_at_once() -> None:
     began = time.thread_time()
     assert parse_body("application/cambria", b" " * MAX_BODY, None) == []
     assert time.thread_time() - began < 2
+
+
+def test_a_filter_that_is_nested_too_deeply_is_refused_and_holds_nothing_back() -> None:
+    def nested(depth: int) -> str:
+        inner = '{"class": "Equals", "field": "a", "value": 1}'
+        return '{"class": "Not", "filter": ' * depth + inner + "}" * depth
+
+    assert parse_filter(nested(50))(b'{"a": 1}')
+    for depth in (51, 400, 100_000):
+        with pytest.raises(MessageRouterError, match="filter is not understood"):
+            parse_filter(nested(depth))

@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from vimfed.model.decoding import decoded
 from vimfed.process.tls import tls_context
 from vimfed.settings import KeystoneSettings
 from web.http.errors import UnavailableError
@@ -149,9 +150,9 @@ def _login(settings: KeystoneSettings) -> dict[str, Any]:
 
 def _owner(body: bytes) -> TokenOwner | None:
     try:
-        token = _decode(body).token
+        token = decoded(_decode, body).token
         until = datetime.fromisoformat(token.expires_at).timestamp()
-    except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
+    except ValueError as error:
         LOG.error("Keystone's answer is not understood: %s", error)  # noqa: TRY400 - it says all
         raise UnavailableError("Keystone's answer is not understood") from None
     if until <= time.time():
