@@ -31,6 +31,7 @@ from streams.core.payloads import (
 from vimfed.model.decoding import UNREADABLE
 from vimfed.model.flat_payload import FlatPayload
 from vimfed.model.records import Notification, Phase, Source
+from vimfed.model.records import decode_notification as decode_record
 from vimfed.model.times import read_time
 from vimfed.nova.states import DELETED
 
@@ -121,7 +122,7 @@ def decode_notification(value: bytes) -> Notification:
         if not value.isascii():
             # What of the payload is only passed on is not decoded, and would break rows and events.
             value.decode()
-        return decode_notification(value)
+        return decode_record(value)
     except UNREADABLE as error:
         raise MalformedNotificationError(f"not a notification: {error}") from None
 
