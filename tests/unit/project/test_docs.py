@@ -116,3 +116,15 @@ def test_every_target_of_make_that_is_told_of_exists() -> None:
     for page in PAGES:
         for target in re.findall(r"`make ([a-z]+)`", page.read_text()):
             assert target in targets, f"{page.name}: make {target}"
+
+
+def test_every_test_that_security_names_exists() -> None:
+    text = (PROJECT / "docs" / "security.md").read_text()
+    named = set(re.findall(r"`(test_\w+)`", text))
+    there = {
+        name
+        for file in (PROJECT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^(?:async )?def (test_\w+)", file.read_text(), re.MULTILINE)
+    }
+    assert len(named) > 10
+    assert named <= there
