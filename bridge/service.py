@@ -5,12 +5,11 @@ import logging
 import signal
 from collections.abc import Callable, Sequence
 
-from aiokafka.errors import KafkaError
-
 from bridge.kinds import makers, wanted
 from bridge.progress import Progress
 from bridge.source import Running, SourceKey, Surroundings
 from vimfed.errors import OperatorError
+from vimfed.kafka.aio import KafkaError
 from vimfed.kafka.clients import OutgoingRecord, TopicMismatchError
 from vimfed.kafka.notification_writer import NotificationWriter
 from vimfed.kafka.rights import bridge_needs

@@ -8,7 +8,6 @@ from time import monotonic
 
 import msgspec
 from aiohttp import web
-from aiokafka.errors import KafkaError
 
 from streams.core.kinds import KINDS
 from streams.subscriptions.filters import (
@@ -20,6 +19,7 @@ from streams.subscriptions.filters import (
     default_subscription,
 )
 from streams.subscriptions.log import SubscriptionLog
+from vimfed.kafka.aio import KafkaError
 from vimfed.model.decoding import UnreadableError, decoded
 from vimfed.model.times import utc_text
 from vimfed.settings import Settings

@@ -12,14 +12,18 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import CommitFailedError, KafkaError
-
 from bridge.forwarding import Arrival
 from bridge.kafka.partition_sessions import PartitionSessions, Place
 from bridge.listening import Listener, Message, records_of
 from bridge.progress import DEPTH_EVERY, DEPTH_TIMEOUT, STOP_TIMEOUT, Progress
 from bridge.source import Make, Surroundings
+from vimfed.kafka.aio import (
+    AIOKafkaConsumer,
+    CommitFailedError,
+    ConsumerRecord,
+    KafkaError,
+    TopicPartition,
+)
 from vimfed.kafka.clients import (
     OutgoingRecord,
     new_consumer,

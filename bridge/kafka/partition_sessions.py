@@ -15,9 +15,12 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.structs import ConsumerRecord
-
+from vimfed.kafka.aio import (
+    AIOKafkaConsumer,
+    ConsumerRebalanceListener,
+    ConsumerRecord,
+    TopicPartition,
+)
 from vimfed.kafka.expiry import committed_of
 from vimfed.kafka.notification_writer import arrival_time
 

@@ -13,11 +13,14 @@ from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Seque
 from typing import Any
 
 import msgspec
-from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
-from aiokafka.structs import ConsumerRecord
 
 from vimfed.errors import OperatorError
+from vimfed.kafka.aio import (
+    ConsumerRecord,
+    KafkaError,
+    TopicAuthorizationFailedError,
+    TopicPartition,
+)
 from vimfed.kafka.clients import new_consumer
 from vimfed.kafka.rights import refusal
 from vimfed.kafka.topic_checks import check_topic

@@ -2,9 +2,7 @@
 
 import logging
 
-from aiokafka.admin import AIOKafkaAdminClient
-
-from vimfed.kafka.clients import client_options
+from vimfed.kafka.clients import new_admin
 from vimfed.kafka.cluster_state import topic_configs
 from vimfed.settings import KafkaSettings
 
@@ -18,7 +16,7 @@ async def tombstones_kept(kafka: KafkaSettings, changelog: str) -> float:
 
     0 where we may not know: no database can be gone on from then. Raises KafkaError.
     """
-    admin = AIOKafkaAdminClient(**client_options(kafka))
+    admin = new_admin(kafka)
     await admin.start()
     try:
         configs = (await topic_configs(admin, [changelog])).get(changelog, {})

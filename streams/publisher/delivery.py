@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 import msgspec
-from aiokafka.structs import ConsumerRecord
 
+from vimfed.kafka.aio import ConsumerRecord
 from vimfed.kafka.appending import halves
 from vimfed.process.backoff import Backoff
 

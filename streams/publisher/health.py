@@ -4,8 +4,6 @@ import asyncio
 import time
 from collections.abc import Iterable, Mapping
 
-from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
 from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -14,6 +12,7 @@ from streams.engine.batched_transport import TP, BatchedConsumer
 from streams.engine.standstill import Place, StandstillWatch
 from streams.publisher.delivery import Delivery
 from streams.subscriptions.log import SubscriptionLog
+from vimfed.kafka.aio import KafkaError, TopicPartition
 from vimfed.process.metrics import delay_histogram
 from vimfed.settings import WorkerSettings
 

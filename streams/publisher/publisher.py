@@ -7,8 +7,6 @@ from datetime import datetime
 from typing import NamedTuple
 
 import msgspec
-from aiokafka import AIOKafkaProducer
-from aiokafka.structs import ConsumerRecord
 
 from streams.engine.apps import App
 from streams.engine.batched_transport import BatchedConsumer, RecordBatch
@@ -17,6 +15,7 @@ from streams.publisher.formats import FORMATS
 from streams.publisher.health import PublisherCounters
 from streams.subscriptions.filters import HOLDS_AFTER
 from streams.subscriptions.log import SubscriptionLog
+from vimfed.kafka.aio import AIOKafkaProducer, ConsumerRecord
 from vimfed.kafka.dead_letter import ONLY_OUTPUT
 from vimfed.model.keys import instance_key
 from vimfed.model.records import VmEvent

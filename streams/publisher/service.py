@@ -6,9 +6,6 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from typing import cast
 
-from aiokafka import AIOKafkaProducer
-from aiokafka.structs import ConsumerRecord
-
 from streams.core.kinds import KINDS
 from streams.engine.apps import App, consume, consumer_of, new_app, run_app
 from streams.engine.lanes import BatchHandler
@@ -18,6 +15,7 @@ from streams.publisher.outputs.kinds import kind_of
 from streams.publisher.publisher import Publisher
 from streams.subscriptions.filters import SubscriptionHistory, default_subscription
 from streams.subscriptions.log import SubscriptionLog
+from vimfed.kafka.aio import AIOKafkaProducer, ConsumerRecord
 from vimfed.kafka.appending import append_all
 from vimfed.kafka.dead_letter import dead_letter_of
 from vimfed.kafka.rights import publisher_needs

@@ -7,11 +7,9 @@ import time
 from collections.abc import AsyncIterator, Sequence
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
-from aiokafka.structs import ConsumerRecord
 
 from streams.subscriptions.filters import Subscription, SubscriptionHistory
+from vimfed.kafka.aio import AIOKafkaConsumer, ConsumerRecord, KafkaError, TopicPartition
 from vimfed.kafka.clients import new_consumer
 from vimfed.kafka.renewed_producer import RenewedProducer
 from vimfed.kafka.topics import TopicNames

@@ -11,9 +11,6 @@ from collections import defaultdict
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.structs import ConsumerRecord
-
 from streams.core.fold import FoldedBatch, fold
 from streams.core.revision import TOMBSTONE_HEADER, revision_of
 from streams.core.transition import has_outlived
@@ -21,6 +18,7 @@ from streams.engine.batched_transport import BatchedConsumer, RecordBatch
 from streams.engine.changelog_reader import read_range
 from streams.engine.instances_table import InstancesTable
 from streams.worker.instance_index import InstanceIndex
+from vimfed.kafka.aio import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from vimfed.kafka.appending import Appended, append_all
 from vimfed.kafka.clients import OutgoingRecord, new_consumer
 from vimfed.kafka.dead_letter import dead_letter_of

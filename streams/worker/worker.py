@@ -6,8 +6,6 @@ import ssl
 import time
 from collections.abc import Set
 
-from aiokafka import AIOKafkaProducer
-
 from streams.engine.apps import consume, consumer_of, new_app, recovery_seconds, run_app
 from streams.engine.batched_transport import TP, BatchedConsumer, RecordBatch
 from streams.engine.foreign_data import set_foreign_data_aside
@@ -18,6 +16,7 @@ from streams.engine.tombstones import tombstones_kept
 from streams.worker.batch_writer import BatchWriter
 from streams.worker.health import WorkerCounters, WorkerHealth
 from streams.worker.instance_index import InstanceIndex
+from vimfed.kafka.aio import AIOKafkaProducer
 from vimfed.kafka.rights import worker_needs
 from vimfed.kafka.topics import TopicNames
 from vimfed.process.metrics import new_registry

@@ -10,7 +10,6 @@ import aiohttp
 import click
 import msgspec
 import oslo_messaging
-from aiokafka.errors import KafkaError
 from amqp import AMQPError
 from kombu.exceptions import KombuError
 
@@ -20,6 +19,7 @@ from bridge.rabbit.bus import Bus, buses_of
 from bridge.rabbit.check import look_at_bus
 from streams.publisher.outputs.kinds import kind_of
 from streams.publisher.service import refuse_unknown_kinds
+from vimfed.kafka.aio import KafkaError
 from vimfed.kafka.cluster_check import cluster_findings, disk_finding, source_findings
 from vimfed.kafka.rights import merged, needs_by_process
 from vimfed.kafka.topic_checks import specs_of

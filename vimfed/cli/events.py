@@ -8,11 +8,10 @@ from typing import NamedTuple
 
 import click
 import msgspec
-from aiokafka import TopicPartition
-from aiokafka.structs import ConsumerRecord
 
 from streams.core.kinds import KINDS
 from vimfed.errors import UsageError
+from vimfed.kafka.aio import ConsumerRecord, TopicPartition
 from vimfed.kafka.clients import new_consumer
 from vimfed.kafka.partitions import partition_of
 from vimfed.kafka.topic_checks import check_topic

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
@@ -72,6 +73,11 @@ def no_broker(kafka: KafkaConnection) -> str:
 def ssl_context(kafka: KafkaConnection) -> ssl.SSLContext:
     """Return the TLS context for the brokers of ``kafka``."""
     return tls_context(kafka.ca_file, kafka.cert_file, kafka.key_file)
+
+
+def new_admin(kafka: KafkaConnection) -> AIOKafkaAdminClient:
+    """Return an admin client, not yet started."""
+    return AIOKafkaAdminClient(**client_options(kafka))
 
 
 def new_consumer(kafka: KafkaConnection, *topics: str, **options: Any) -> AIOKafkaConsumer:

@@ -7,7 +7,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.codec import has_lz4, has_snappy, has_zstd
 from aiokafka.errors import KafkaConnectionError
 
-from vimfed.kafka.clients import client_options, no_broker
+from vimfed.kafka.clients import new_admin, no_broker
 from vimfed.kafka.cluster_state import DENIED, disks, topic_states
 from vimfed.kafka.rights import Need, refusal, user_of
 from vimfed.kafka.topic_checks import creation_error, right_findings, topic_findings
@@ -70,7 +70,7 @@ async def source_findings(kafka: KafkaConnection, needs: Sequence[Need]) -> list
 
 @asynccontextmanager
 async def _connected(kafka: KafkaConnection) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(**client_options(kafka))
+    admin = new_admin(kafka)
     try:
         try:
             await admin.start()

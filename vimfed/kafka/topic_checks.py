@@ -17,7 +17,7 @@ from vimfed.kafka.clients import (
     AccessDeniedError,
     TopicMismatchError,
     TopicUnavailableError,
-    client_options,
+    new_admin,
     no_broker,
 )
 from vimfed.kafka.cluster_state import (
@@ -52,7 +52,7 @@ async def ensure_topics(kafka: KafkaSettings, needs: Sequence[Need] | None = Non
     appears later, and aiokafka's consumer waits for ever where it may not read the group.
     """
     specs = specs_of(kafka, needs)
-    admin = AIOKafkaAdminClient(**client_options(kafka))
+    admin = new_admin(kafka)
     await admin.start()
     try:
         states = await topic_states(admin, [spec.name for spec in specs])
@@ -86,7 +86,7 @@ async def ensure_topic(kafka: KafkaConnection, spec: TopicSpec) -> bool:
 
     Raises AccessDeniedError where it is missing and we may not create it.
     """
-    admin = AIOKafkaAdminClient(**client_options(kafka))
+    admin = new_admin(kafka)
     await admin.start()
     try:
         states = await topic_states(admin, [spec.name])
@@ -213,7 +213,7 @@ async def check_topic(kafka: KafkaSettings, name: str) -> None:
     Whoever asks for offsets of a topic that is not there may make it, as the brokers would. Raises
     TopicUnavailableError and TopicMismatchError.
     """
-    admin = AIOKafkaAdminClient(**client_options(kafka))
+    admin = new_admin(kafka)
     try:
         await admin.start()
         state = (await topic_states(admin, [name])).get(name)

@@ -19,22 +19,19 @@ from typing import Any
 
 import msgspec
 from aiohttp import web
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import (
-    InvalidTopicError,
-    KafkaError,
-    TopicAuthorizationFailedError,
-    UnknownTopicOrPartitionError,
-    for_code,
-)
-from aiokafka.protocol.metadata import MetadataRequest
-from aiokafka.structs import ConsumerRecord
 from prometheus_client import Counter
 
 from vimfed.errors import OperatorError
+from vimfed.kafka.aio import (
+    AIOKafkaConsumer,
+    AIOKafkaProducer,
+    ConsumerRecord,
+    KafkaError,
+    TopicPartition,
+)
 from vimfed.kafka.appending import append_all
-from vimfed.kafka.clients import OutgoingRecord, TopicMismatchError, client_options, new_consumer
+from vimfed.kafka.clients import OutgoingRecord, TopicMismatchError, new_admin, new_consumer
+from vimfed.kafka.cluster_state import topic_exists
 from vimfed.kafka.expiry import ExpiredUnread, ExpiryWatch
 from vimfed.kafka.outputs import dmaap_cluster, kafka_outputs
 from vimfed.kafka.partitions import partition_of
@@ -71,8 +68,6 @@ IDLE = 300.0
 MAX_CONSUMERS = 1000
 """Consumers at a time: each has connections of its own."""
 MAX_EMPTY, EMPTY_WINDOW, EMPTY_PAUSE = 10, 60.0, 6.0
-ABSENT = (UnknownTopicOrPartitionError, InvalidTopicError, TopicAuthorizationFailedError)
-"""What Kafka says of a topic that is not there, or that we may not know of."""
 DEFAULT_TIMEOUT_MS, DEFAULT_LIMIT = 10_000, 4096
 SENT_WITHIN, TAKEN_WITHIN = 60.0, 5.0
 """Seconds in which an answer can be sent, and the client's machine has taken the end of it."""
@@ -150,7 +145,7 @@ class Gateway:
         self._own_topics = {spec.name for spec in topic_specs(settings.kafka)}
         self._producers = RenewedProducer(self._kafka, TIMEOUT)
         self._consumers: dict[tuple[str, str, str], _Consumer] = {}
-        self._admin = AIOKafkaAdminClient(**client_options(self._kafka))
+        self._admin = new_admin(self._kafka)
         self._registry = new_registry()
         self._expired = Counter(
             "vimfed_gateway_expired_unread",
@@ -370,16 +365,8 @@ class Gateway:
             raise MessageRouterError(404, 3001, f"there is no topic {topic}")
 
     async def _is_there(self, topic: str) -> bool:
-        """Return whether clients may know of a topic.
-
-        Kafka is asked for this one alone: some clusters have thousands. aiokafka's own way to ask
-        would have it made.
-        """
-        if self._is_hidden(topic):
-            return False
-        request = MetadataRequest([topic], allow_auto_topic_creation=False)
-        answer = (await self._admin._send_request(request)).to_object()
-        return all(for_code(told["error_code"]) not in ABSENT for told in answer["topics"])
+        """Return whether clients may know of a topic."""
+        return not self._is_hidden(topic) and await topic_exists(self._admin, topic)
 
     def _new_consumer(self, topic: str, group: str, member: str) -> _Consumer:
         consumer = new_consumer(

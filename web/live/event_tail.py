@@ -12,9 +12,8 @@ from contextlib import asynccontextmanager
 from heapq import merge
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.structs import ConsumerRecord
 
+from vimfed.kafka.aio import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from vimfed.kafka.clients import new_consumer
 from vimfed.kafka.topics import TopicNames
 from vimfed.settings import KafkaSettings

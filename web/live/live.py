@@ -18,11 +18,11 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 from aiohttp import web
-from aiokafka.errors import KafkaError
 from msgspec import Meta
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from streams.subscriptions.filters import Matcher, Subscription
+from vimfed.kafka.aio import KafkaError
 from vimfed.kafka.partitions import partition_of
 from vimfed.model.keys import instance_key
 from vimfed.model.records import Phase

@@ -4,10 +4,8 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, KafkaTimeoutError
-
 from streams.publisher.delivery import DeliveryError, Message, RefusedError
+from vimfed.kafka.aio import AIOKafkaProducer, KafkaError, KafkaTimeoutError
 from vimfed.kafka.appending import RECORD_REFUSALS, append_all
 from vimfed.kafka.clients import OutgoingRecord, TopicMismatchError, refusal_of
 from vimfed.kafka.cluster_check import cluster_findings
