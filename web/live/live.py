@@ -409,7 +409,7 @@ class LiveEvents:
                 await self._serve(client, self._ring, chunks)
             except OSError:
                 client.ended.set()
-            full += client.transport.get_write_buffer_size() > 0
+            full += _unsent(client.transport) > 0
             worked = time.thread_time() - began
             if worked > SLICE:
                 await asyncio.sleep(0)
@@ -428,7 +428,7 @@ class LiveEvents:
             await self._cut_off(client, LOGIN_ENDED)
             return
         now = time.monotonic()
-        if client.transport.get_write_buffer_size():
+        if _unsent(client.transport):
             client.stuck_since = client.stuck_since or now
             if client.next < ring.first or now - client.stuck_since > SLOW_AFTER:
                 self._slow.inc()
@@ -438,7 +438,7 @@ class LiveEvents:
         if client.next < ring.first:
             await self._resync(client, ring, "more events came than could be sent")
             return
-        while client.next < ring.next and not client.transport.get_write_buffer_size():
+        while client.next < ring.next and not _unsent(client.transport):
             chunk = chunks.get((client.filter, client.next))
             if chunk is None:
                 chunk = chunks[client.filter, client.next] = _chunk(client, ring, client.next)
@@ -461,6 +461,14 @@ class LiveEvents:
         LOG.info("the live events of %s end: %s", client.caller.name, reason)
         client.ended.set()
         await client.send(_told("cut", reason) + b"\n")
+
+
+def _unsent(transport: asyncio.Transport) -> int:
+    """Return the bytes that a client has not taken; 0 of one that leaves.
+
+    Of a TLS connection that was closed twice, asyncio 3.11 raises AttributeError.
+    """
+    return 0 if transport.is_closing() else transport.get_write_buffer_size()
 
 
 def _subscription(parameters: EventsParameters) -> Subscription:

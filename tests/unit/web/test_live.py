@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
+import trustme
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client import CollectorRegistry
@@ -23,6 +25,7 @@ from web.live.event_ring import EventRing
 from web.live.live import LiveEvents
 
 LIVE_CLIENTS = 3
+EVENTS: web.AppKey[LiveEvents] = web.AppKey("events", LiveEvents)
 
 
 class LateTail:
@@ -45,7 +48,7 @@ def tail() -> LateTail:
 
 
 @pytest.fixture
-async def events_url(tail: LateTail, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[str]:
+def live_application(tail: LateTail, monkeypatch: pytest.MonkeyPatch) -> web.Application:
     @asynccontextmanager
     async def followed(_kafka: KafkaSettings, _first: int) -> AsyncIterator[LateTail]:
         await tail.may_follow.wait()
@@ -62,8 +65,14 @@ async def events_url(tail: LateTail, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
     app = web.Application(middlewares=[errors_as_json, access.check])
     add_routes(app, events.routes())
     app.on_shutdown.append(events.stop)
-    async with TestClient(TestServer(app)) as client:
-        yield str(client.make_url(f"{settings.web.prefix}/v1/events"))
+    app[EVENTS] = events
+    return app
+
+
+@pytest.fixture
+async def events_url(live_application: web.Application) -> AsyncIterator[str]:
+    async with TestClient(TestServer(live_application)) as client:
+        yield str(client.make_url("/api/multicloud/v1/events"))
 
 
 async def test_a_caller_with_more_clients_than_others_gives_its_newest_place_to_them(
@@ -111,3 +120,38 @@ async def test_a_client_that_leaves_before_it_is_told_anything_is_no_error(
         tail.may_follow.set()
         async with event_stream(session, events_url):
             assert [each for each in caplog.records if each.levelname == "ERROR"] == []
+
+
+async def test_the_others_listen_on_when_a_client_over_tls_has_left(
+    tail: LateTail,
+    live_application: web.Application,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tail.may_follow.set()
+    authority = trustme.CA()
+    serving, trusting = (
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH),
+        ssl.create_default_context(),
+    )
+    authority.issue_cert("127.0.0.1").configure_cert(serving)
+    authority.configure_trust(trusting)
+    server = TestServer(live_application)
+    await server.start_server(ssl=serving)
+    url = str(server.make_url("/api/multicloud/v1/events"))
+    connector = aiohttp.TCPConnector(ssl=trusting)
+    try:
+        async with (
+            aiohttp.ClientSession(connector=connector) as session,
+            event_stream(session, url) as stream,
+        ):
+            events = live_application[EVENTS]
+            others = set(events._clients)
+            async with session.get(url):
+                (leaving,) = set(events._clients) - others
+                leaving.transport.close()
+                leaving.transport.close()
+                tail.may_read.release()
+                await stream.take(1)
+        assert [each for each in caplog.records if each.levelname == "ERROR"] == []
+    finally:
+        await server.close()
