@@ -9,6 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from confluent_kafka import Producer
 
 from tests.e2e.stack import Stack, eventually
 from tests.support.paths import PROJECT
@@ -81,3 +84,31 @@ async def test_what_a_plug_in_pushes_comes_to_a_consumer(
     refused, problem = await pushed(stack, instance_id, "no state")
     assert refused == 1
     assert "no state" in problem
+
+
+async def test_an_output_of_ones_own_loses_nothing_where_its_server_fails_once(
+    kafka: LocalKafka,
+) -> None:
+    topic = f"forward-{uuid.uuid4().hex}"
+    taken: list[tuple[str, str]] = []
+    answers = iter([503, 204, 204])
+
+    async def take(request: web.Request) -> web.Response:
+        taken.append((request.headers["ce_id"], await request.text()))
+        return web.Response(status=next(answers))
+
+    application = web.Application()
+    application.add_routes([web.post("/events", take)])
+    producer = Producer({"bootstrap.servers": kafka.bootstrap, "log_level": 0})
+    for number in range(2):
+        producer.produce(topic, f"{number}", b"vm", headers=[("ce_id", f"id-{number}".encode())])
+    assert producer.flush(30) == 0
+    async with TestServer(application) as server:
+        arguments = (kafka.bootstrap, topic, str(server.make_url("/events")))
+        async with running("forward.py", *arguments):
+
+            async def has_all() -> bool:
+                return len(taken) == 3
+
+            await eventually(has_all, within=30)
+    assert taken == [("id-0", "0"), ("id-0", "0"), ("id-1", "1")]
