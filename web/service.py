@@ -11,7 +11,7 @@ from vimfed.process.connections import ConnectionRunner, allow_many_connections
 from vimfed.process.metrics import Readiness
 from vimfed.process.ports import refuse_port_in_use
 from vimfed.process.tls import tls_context
-from vimfed.settings import Settings
+from vimfed.settings import Settings, Tls
 from web.auth.access import Access, refuse_open_door
 from web.auth.backends.kinds import security_schemes
 from web.auth.backends.peer import peer_headers
@@ -62,7 +62,7 @@ def serve(worker: StreamWorker) -> None:
 
     async def peers_session(_app: web.Application) -> AsyncIterator[None]:
         settings = worker.settings.web
-        connector = aiohttp.TCPConnector(ssl=tls_context(settings.ca_file, "", ""))
+        connector = aiohttp.TCPConnector(ssl=tls_context(Tls(ca_file=settings.ca_file)))
         async with aiohttp.ClientSession(
             connector=connector, headers=peer_headers(settings.auth)
         ) as gather.session:

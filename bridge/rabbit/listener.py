@@ -502,9 +502,7 @@ def transport_of(bus: Bus) -> Any:
     """
     rabbit = bus.settings
     if rabbit.tls:
-        tls_context(
-            rabbit.ca_file, rabbit.cert_file, rabbit.key_file
-        )  # oslo would not name the file
+        tls_context(rabbit)  # oslo would not name the file
     conf = cfg.ConfigOpts()
     conf([], project="vimfed", default_config_files=[], default_config_dirs=[])
     for group, options in oslo_messaging.opts.list_opts():

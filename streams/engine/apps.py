@@ -37,11 +37,11 @@ from vimfed.kafka.clients import (
     idempotent_producer,
     own_compression,
     refusal_of,
-    ssl_context,
 )
 from vimfed.kafka.rights import Need
 from vimfed.kafka.topic_checks import ensure_topics
-from vimfed.settings import KafkaSettings, Settings, SettingsError
+from vimfed.process.tls import tls_context
+from vimfed.settings import KafkaConnection, KafkaSettings, Settings, SettingsError
 
 LOG = logging.getLogger(__name__)
 
@@ -106,12 +106,12 @@ def new_app(
     return app
 
 
-def _credentials(kafka: KafkaSettings) -> CredentialsT | None:
-    context = ssl_context(kafka) if kafka.security_protocol in ("SSL", "SASL_SSL") else None
-    if kafka.security_protocol.startswith("SASL"):
+def _credentials(kafka: KafkaConnection) -> CredentialsT | None:
+    context = tls_context(kafka) if kafka.is_tls else None
+    if kafka.login is not None:
         return faust.SASLCredentials(
-            username=kafka.username,
-            password=kafka.password.reveal(),
+            username=kafka.login.username,
+            password=kafka.login.password.reveal(),
             ssl_context=context,
             mechanism=kafka.sasl_mechanism,
         )

@@ -20,7 +20,7 @@ from bridge.rabbit.check import look_at_bus
 from streams.publisher.outputs.kinds import kind_of
 from streams.publisher.service import refuse_unknown_kinds
 from vimfed.kafka.aio import KafkaError
-from vimfed.kafka.cluster_check import cluster_findings, disk_finding, source_findings
+from vimfed.kafka.cluster_check import disk_finding, own_findings, source_findings
 from vimfed.kafka.rights import merged, needs_by_process
 from vimfed.kafka.topic_checks import specs_of
 from vimfed.kafka.topic_settings import Finding
@@ -141,7 +141,7 @@ def _own_findings(settings: Settings, wanted: Collection[str]) -> list[Finding]:
         if process.partition(" ")[0] in wanted
         for each in needs
     )
-    return asyncio.run(cluster_findings(kafka, needs, specs_of(kafka, needs), is_ours=True))
+    return asyncio.run(own_findings(kafka, needs, specs_of(kafka, needs)))
 
 
 def _disk_findings(folder: Path) -> list[Finding]:

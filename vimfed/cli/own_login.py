@@ -4,7 +4,7 @@ import base64
 import ssl
 
 from vimfed.process.tls import tls_context
-from vimfed.settings import WebSettings
+from vimfed.settings import Tls, WebSettings
 from web.auth import passwords
 
 _ROLES = ("reader", "writer", "admin")
@@ -31,4 +31,4 @@ def login_headers(web: WebSettings) -> dict[str, str]:
 
 def client_context(web: WebSettings) -> ssl.SSLContext:
     """Return what the workers' certificates are checked with."""
-    return tls_context(web.ca_file, "", "")
+    return tls_context(Tls(ca_file=web.ca_file))

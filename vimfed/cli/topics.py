@@ -52,7 +52,7 @@ def plans_of(settings: Settings, processes: Collection[str] = (), user: str = ""
         return plans.setdefault(kafka.bootstrap, Plan(kafka))
 
     def user_on(kafka: KafkaConnection) -> str:
-        return user or (kafka.username if kafka.security_protocol.startswith("SASL") else "")
+        return user or (kafka.login.username if kafka.login else "")
 
     outputs = [output.name for output in settings.outputs()]
     own = plan_of(settings.kafka)

@@ -1,7 +1,6 @@
 """Connections to Kafka, made one way everywhere."""
 
 import asyncio
-import ssl
 from typing import Any
 
 import msgspec
@@ -53,12 +52,12 @@ def client_options(kafka: KafkaConnection) -> dict[str, Any]:
         "bootstrap_servers": kafka.bootstrap,
         "security_protocol": kafka.security_protocol,
     }
-    if kafka.security_protocol in ("SSL", "SASL_SSL"):
-        options["ssl_context"] = ssl_context(kafka)
-    if kafka.security_protocol in ("SASL_PLAINTEXT", "SASL_SSL"):
+    if kafka.is_tls:
+        options["ssl_context"] = tls_context(kafka)
+    if kafka.login is not None:
         options["sasl_mechanism"] = kafka.sasl_mechanism
-        options["sasl_plain_username"] = kafka.username
-        options["sasl_plain_password"] = kafka.password.reveal()
+        options["sasl_plain_username"] = kafka.login.username
+        options["sasl_plain_password"] = kafka.login.password.reveal()
     return options
 
 
@@ -68,11 +67,6 @@ def no_broker(kafka: KafkaConnection) -> str:
     if kafka.security_protocol == "PLAINTEXT":
         return words
     return f"{words} over {kafka.security_protocol}, or it refuses certificate, user or password"
-
-
-def ssl_context(kafka: KafkaConnection) -> ssl.SSLContext:
-    """Return the TLS context for the brokers of ``kafka``."""
-    return tls_context(kafka.ca_file, kafka.cert_file, kafka.key_file)
 
 
 def new_admin(kafka: KafkaConnection) -> AIOKafkaAdminClient:

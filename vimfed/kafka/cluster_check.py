@@ -1,6 +1,6 @@
 """What would keep the job from working with a cluster, found without making anything."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -8,7 +8,7 @@ from aiokafka.codec import has_lz4, has_snappy, has_zstd
 from aiokafka.errors import KafkaConnectionError
 
 from vimfed.kafka.clients import new_admin, no_broker
-from vimfed.kafka.cluster_state import DENIED, disks, topic_states
+from vimfed.kafka.cluster_state import DENIED, TopicState, disks, topic_states
 from vimfed.kafka.rights import Need, refusal, user_of
 from vimfed.kafka.topic_checks import creation_error, right_findings, topic_findings
 from vimfed.kafka.topic_settings import Finding
@@ -20,32 +20,56 @@ MIN_FREE_SHARE = 0.05
 """What should be free of a disk; less of either is warned of."""
 
 
-async def cluster_findings(
-    kafka: KafkaSettings,
-    needs: Sequence[Need],
-    specs: Sequence[TopicSpec],
-    *,
-    is_ours: bool,
+async def own_findings(
+    kafka: KafkaSettings, needs: Sequence[Need], specs: Sequence[TopicSpec]
 ) -> list[Finding]:
-    """Return what is wrong for a process with these needs.
+    """Return what is wrong of the job's own cluster, for a process with these needs.
 
-    ``specs`` are the topics that are made where they are missing. Where the cluster carries the
-    job's own topics (``is_ours``), their settings are looked at, and the brokers. Raises
-    KafkaError, and ConnectionError where no broker answers.
+    ``specs`` are the topics that are made where they are missing; their settings are looked at, and
+    the brokers. Raises KafkaError, and ConnectionError where no broker answers.
     """
     async with _connected(kafka) as admin:
-        names = {need.name for need in needs if need.kind == "topic"}
-        states = await topic_states(admin, names)
-        found = [] if not is_ours else [*_codecs(), *await _brokers(admin, kafka)]
-        for spec in specs:
-            if states.get(spec.name, DENIED) is DENIED:
-                found += await _missing(admin, kafka, spec, needs, is_known=spec.name not in states)
-        seen = {name: state for name, state in states.items() if state is not DENIED}
-        found += await right_findings(admin, kafka, needs, seen)
-        if is_ours:
-            there = [spec for spec in specs if spec.name in seen]
-            found += await topic_findings(admin, kafka, there, seen)
+        states = await _states(admin, needs)
+        found = [*_codecs(), *await _brokers(admin, kafka)]
+        found += await _topics_and_rights(admin, kafka, needs, specs, states)
+        seen = _seen(states)
+        there = [spec for spec in specs if spec.name in seen]
+        found += await topic_findings(admin, kafka, there, seen)
     return found
+
+
+async def output_findings(
+    kafka: KafkaConnection, needs: Sequence[Need], spec: TopicSpec
+) -> list[Finding]:
+    """Return what is wrong of the cluster of an output, whose topic is ``spec``.
+
+    Raises KafkaError, and ConnectionError where no broker answers.
+    """
+    async with _connected(kafka) as admin:
+        states = await _states(admin, needs)
+        return await _topics_and_rights(admin, kafka, needs, [spec], states)
+
+
+async def _topics_and_rights(
+    admin: AIOKafkaAdminClient,
+    kafka: KafkaConnection,
+    needs: Sequence[Need],
+    specs: Sequence[TopicSpec],
+    states: Mapping[str, TopicState],
+) -> list[Finding]:
+    found: list[Finding] = []
+    for spec in specs:
+        if states.get(spec.name, DENIED) is DENIED:
+            found += await _missing(admin, kafka, spec, needs, is_known=spec.name not in states)
+    return found + await right_findings(admin, kafka, needs, _seen(states))
+
+
+async def _states(admin: AIOKafkaAdminClient, needs: Sequence[Need]) -> Mapping[str, TopicState]:
+    return await topic_states(admin, {need.name for need in needs if need.kind == "topic"})
+
+
+def _seen(states: Mapping[str, TopicState]) -> dict[str, TopicState]:
+    return {name: state for name, state in states.items() if state is not DENIED}
 
 
 async def source_findings(kafka: KafkaConnection, needs: Sequence[Need]) -> list[Finding]:

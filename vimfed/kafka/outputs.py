@@ -2,26 +2,22 @@
 
 from urllib.parse import urlsplit
 
-import msgspec
-
 from vimfed.kafka.topics import TopicSpec
-from vimfed.settings import DmaapOutput, KafkaSettings, Settings
+from vimfed.settings import DmaapOutput, KafkaConnection, Settings
 
 
-def dmaap_cluster(settings: Settings, output: DmaapOutput) -> KafkaSettings:
+def dmaap_cluster(settings: Settings, output: DmaapOutput) -> KafkaConnection:
     """Return how to connect to the cluster of ``output``, a Kafka one."""
-    cluster = msgspec.structs.replace(settings.kafka, bootstrap=urlsplit(output.url).netloc)
-    if not output.security_protocol:
-        return cluster
-    return msgspec.structs.replace(
-        cluster,
-        security_protocol=output.security_protocol,
-        ca_file=output.ca_file,
-        cert_file=output.cert_file,
-        key_file=output.key_file,
-        sasl_mechanism=output.sasl_mechanism,
-        username=output.username,
-        password=output.password,
+    how = settings.kafka if not output.security_protocol else output
+    return KafkaConnection(
+        bootstrap=urlsplit(output.url).netloc,
+        security_protocol=output.security_protocol or settings.kafka.security_protocol,
+        ca_file=how.ca_file,
+        cert_file=how.cert_file,
+        key_file=how.key_file,
+        sasl_mechanism=how.sasl_mechanism,
+        username=how.username,
+        password=how.password,
     )
 
 

@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import ProducerClosed
 
 from vimfed.kafka.clients import CLOSE_TIMEOUT, close_undelivered, idempotent_producer
-from vimfed.settings import KafkaSettings
+from vimfed.settings import KafkaConnection
 
 
 class RenewedProducer:
@@ -20,7 +20,7 @@ class RenewedProducer:
     but the first occurrences keep their order, and none is missing.
     """
 
-    def __init__(self, kafka: KafkaSettings, timeout: float, **options: Any) -> None:
+    def __init__(self, kafka: KafkaConnection, timeout: float, **options: Any) -> None:
         """``timeout``, in seconds, is that of a start and of a request.
 
         The options are further ones of aiokafka's producer.

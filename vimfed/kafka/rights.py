@@ -103,8 +103,8 @@ def merged(needs: Iterable[Need]) -> list[Need]:
 
 def user_of(kafka: KafkaConnection) -> str:
     """Return the words for whom Kafka takes us."""
-    if kafka.security_protocol.startswith("SASL"):
-        return f"user {kafka.username}"
+    if kafka.login is not None:
+        return f"user {kafka.login.username}"
     if kafka.security_protocol == "SSL" and kafka.cert_file:
         return f"the user of certificate {kafka.cert_file}"
     return "an anonymous user"

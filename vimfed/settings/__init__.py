@@ -31,7 +31,7 @@ from vimfed.settings.sections import (
     WorkerSettings,
     section_type,
 )
-from vimfed.settings.values import Secret
+from vimfed.settings.values import Login, Secret
 
 __all__ = [
     "DEFAULT_DMAAP_TOPIC",
@@ -50,6 +50,7 @@ __all__ = [
     "KafkaSettings",
     "KeystoneSettings",
     "LogSettings",
+    "Login",
     "PollSettings",
     "RabbitSettings",
     "Secret",

@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from vimfed.errors import UsageError
 from vimfed.model.identity import vim_id_of
-from vimfed.settings.values import Secret
+from vimfed.settings.values import Login, Secret
 
 DEFAULT_DMAAP_TOPIC = "unauthenticated.VIM_VM_EVENTS"
 MAX_PORT = 65535
@@ -67,6 +67,18 @@ class KafkaConnection(Tls, frozen=True, kw_only=True):
         Secret()
     )
     password_file: Annotated[str, Meta(description="file that holds the SASL password")] = ""
+
+    @property
+    def is_tls(self) -> bool:
+        """Whether it is over TLS."""
+        return self.security_protocol in ("SSL", "SASL_SSL")
+
+    @property
+    def login(self) -> Login | None:
+        """The SASL user; None where it is without SASL."""
+        if not self.security_protocol.startswith("SASL"):
+            return None
+        return Login(self.username, self.password)
 
 
 class KafkaSettings(KafkaConnection, frozen=True, kw_only=True):
@@ -160,6 +172,11 @@ class DmaapOutput(Tls, frozen=True, kw_only=True):
     gzip: Annotated[
         bool, Meta(description="Message Router: send application/cambria-zip, compressed")
     ] = False
+
+    @property
+    def login(self) -> Login:
+        """Who logs in to Kafka or to the Message Router; without a username nobody does."""
+        return Login(self.username, self.password)
 
     @property
     def topic(self) -> str:

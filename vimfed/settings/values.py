@@ -1,5 +1,7 @@
 """Values that settings pass on as one."""
 
+from typing import NamedTuple
+
 
 class Secret:
     """A text that nobody may read by accident: neither repr() nor str() nor a format shows it."""
@@ -32,3 +34,10 @@ class Secret:
 
     def __format__(self, spec: str) -> str:
         return format(repr(self), spec)
+
+
+class Login(NamedTuple):
+    """Who logs in to a server, and by which password."""
+
+    username: str
+    password: Secret

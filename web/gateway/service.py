@@ -42,7 +42,7 @@ from vimfed.model.decoding import UNREADABLE
 from vimfed.process.connections import ConnectionRunner, allow_many_connections
 from vimfed.process.metrics import Readiness, health_response, metrics_response, new_registry
 from vimfed.process.neighbours import network_of
-from vimfed.settings import KafkaSettings, Settings
+from vimfed.settings import KafkaConnection, Settings
 from web.gateway.access import GatewayAccess, refuse_open_gateway
 from web.gateway.message_router import (
     MAX_BODY,
@@ -400,7 +400,7 @@ class Gateway:
                     await consumer.kafka.stop()
 
 
-def gateway_cluster(settings: Settings) -> KafkaSettings:
+def gateway_cluster(settings: Settings) -> KafkaConnection:
     """Return the cluster behind the gateway: the named output's, or the first Kafka output's."""
     for output in kafka_outputs(settings):
         if settings.gateway.output in ("", output.name):

@@ -8,7 +8,7 @@ from streams.publisher.delivery import DeliveryError, Message, RefusedError
 from vimfed.kafka.aio import AIOKafkaProducer, KafkaError, KafkaTimeoutError
 from vimfed.kafka.appending import RECORD_REFUSALS, append_all
 from vimfed.kafka.clients import OutgoingRecord, TopicMismatchError, refusal_of
-from vimfed.kafka.cluster_check import cluster_findings
+from vimfed.kafka.cluster_check import output_findings
 from vimfed.kafka.outputs import dmaap_cluster, output_topic
 from vimfed.kafka.partitions import partition_of
 from vimfed.kafka.renewed_producer import RenewedProducer
@@ -95,7 +95,7 @@ class KafkaOutput:
 async def probe(settings: Settings, output: DmaapOutput) -> list[Finding]:
     """Return what would keep the cluster from taking messages. Raises KafkaError."""
     cluster, spec = dmaap_cluster(settings, output), output_topic(settings, output)
-    return await cluster_findings(cluster, output_needs(output.topic), [spec], is_ours=False)
+    return await output_findings(cluster, output_needs(output.topic), spec)
 
 
 def _one_line(error: BaseException) -> str:

@@ -48,9 +48,9 @@ class MessageRouterOutput:
         self._output = output
         self._session: aiohttp.ClientSession | None = None
         self._headers = {"Content-Type": CAMBRIA_ZIP if output.gzip else CAMBRIA}
-        if output.username:
+        if output.login.username:
             self._headers["Authorization"] = aiohttp.encode_basic_auth(
-                output.username, output.password.reveal()
+                output.login.username, output.login.password.reveal()
             )
 
     async def deliver(self, messages: Sequence[Message]) -> None:
@@ -108,7 +108,7 @@ class MessageRouterOutput:
             options: dict[str, Any] = {}
             if self._output.url.startswith("https:"):
                 output = self._output
-                options["ssl"] = tls_context(output.ca_file, output.cert_file, output.key_file)
+                options["ssl"] = tls_context(output)
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(**options),
                 timeout=aiohttp.ClientTimeout(total=self._output.timeout),

@@ -13,7 +13,7 @@ import msgspec
 
 from vimfed.model.decoding import decoded
 from vimfed.process.tls import tls_context
-from vimfed.settings import KeystoneSettings
+from vimfed.settings import KeystoneSettings, Tls
 from web.http.errors import UnavailableError
 
 LOG = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class Keystone:
     def connected(self) -> aiohttp.ClientSession:
         """Return a session with Keystone's authority and deadline."""
         settings = self._settings
-        connector = aiohttp.TCPConnector(ssl=tls_context(settings.ca_file, "", ""))
+        connector = aiohttp.TCPConnector(ssl=tls_context(Tls(ca_file=settings.ca_file)))
         timeout = aiohttp.ClientTimeout(total=settings.timeout)
         return aiohttp.ClientSession(connector=connector, timeout=timeout)
 
