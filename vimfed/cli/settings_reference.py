@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from vimfed.settings import Secret, Settings, section_type
 from vimfed.settings.moved import MOVED
+from vimfed.settings.texts import texts_of
 
 HEAD = """\
 # Configuration
@@ -65,12 +66,12 @@ def _section(section: type[msgspec.Struct], name: str, *, is_list: bool) -> Iter
         if name and said:
             yield f"{said[0].upper()}{said[1:]}\n\n"
         yield "| key | type | default | |\n|---|---|---|---|\n"
-        defaults = dict(_defaults(section))
+        defaults, texts = dict(_defaults(section)), texts_of(section)
         for key, hint in scalars.items():
             kind, meta = _split(hint)
             default = defaults.get(key)
             shown = "required" if default is None else _code(default)
-            text = "; ".join(filter(None, [meta.description or "", _limits(meta)]))
+            text = "; ".join(filter(None, [texts.get(key, ""), _limits(meta)]))
             yield f"| `{key}` | {_type(kind)} | {shown} | {_cell(text)} |\n"
     for key, hint in hints.items():
         inner = section_type(hint)

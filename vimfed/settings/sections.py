@@ -38,35 +38,30 @@ S = TypeVar("S", bound=_Section)
 class Tls(_Section, frozen=True, kw_only=True):
     """How a client speaks TLS."""
 
-    ca_file: Annotated[
-        str,
-        Meta(
-            description="PEM file of the authority that signed the servers' certificates; empty: "
-            "the system's authorities"
-        ),
-    ] = ""
-    cert_file: Annotated[str, Meta(description="PEM file of the client's certificate")] = ""
-    key_file: Annotated[
-        str, Meta(description="PEM file of the client's key; empty: in cert_file")
-    ] = ""
+    ca_file: str = ""
+    """PEM file of the authority that signed the servers' certificates; empty: the system's
+    authorities"""
+    cert_file: str = ""
+    """PEM file of the client's certificate"""
+    key_file: str = ""
+    """PEM file of the client's key; empty: in cert_file"""
 
 
 class KafkaConnection(Tls, frozen=True, kw_only=True):
     """How to connect to a Kafka."""
 
-    bootstrap: Annotated[str, Meta(description="host:port of brokers, comma-separated")] = ""
-    security_protocol: Annotated[
-        Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"],
-        Meta(description="how to connect"),
-    ] = "PLAINTEXT"
-    sasl_mechanism: Annotated[
-        Literal["SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN"], Meta(description="SASL mechanism")
-    ] = "SCRAM-SHA-512"
-    username: Annotated[str, Meta(description="SASL user")] = ""
-    password: Annotated[Secret, Meta(description="SASL password (better: password_file)")] = (
-        Secret()
-    )
-    password_file: Annotated[str, Meta(description="file that holds the SASL password")] = ""
+    bootstrap: str = ""
+    """host:port of brokers, comma-separated"""
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    """how to connect"""
+    sasl_mechanism: Literal["SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN"] = "SCRAM-SHA-512"
+    """SASL mechanism"""
+    username: str = ""
+    """SASL user"""
+    password: Secret = Secret()
+    """SASL password (better: password_file)"""
+    password_file: str = ""
+    """file that holds the SASL password"""
 
     @property
     def is_tls(self) -> bool:
@@ -84,94 +79,53 @@ class KafkaConnection(Tls, frozen=True, kw_only=True):
 class KafkaSettings(KafkaConnection, frozen=True, kw_only=True):
     """``[kafka]``: the cluster that carries the job's own topics."""
 
-    bootstrap: Annotated[str, Meta(description="host:port of brokers, comma-separated")] = (
-        "127.0.0.1:9092"
-    )
-    local: Annotated[
-        bool,
-        Meta(
-            description="for demos: vimfed run starts a broker of its own at bootstrap, a port of "
-            "127.0.0.1; its controller takes the next port, its data lie in state_dir/kafka"
-        ),
-    ] = False
-    topic_prefix: Annotated[
-        str, Meta(description="first word of the names of all topics", pattern=r"^[A-Za-z0-9._-]+$")
-    ] = "vimfed"
-    partitions: Annotated[
-        int,
-        Meta(
-            description="partitions of notifications, changelog and events; bounds the number of "
-            "workers that share the load, and cannot be changed later",
-            ge=1,
-            le=1000,
-        ),
-    ] = 8
-    replication: Annotated[
-        int, Meta(description="replicas of each topic (3 in production)", ge=1)
-    ] = 1
-    min_insync_replicas: Annotated[
-        int, Meta(description="replicas that must acknowledge a write (2 in production)", ge=1)
-    ] = 1
-    compression: Annotated[
-        Literal["none", "gzip", "snappy", "lz4", "zstd"],
-        Meta(
-            description="how bridges and workers compress what they write to the job's own topics, "
-            "by batch; outputs are not compressed"
-        ),
-    ] = "zstd"
+    bootstrap: str = "127.0.0.1:9092"
+    """host:port of brokers, comma-separated"""
+    local: bool = False
+    """for demos: vimfed run starts a broker of its own at bootstrap, a port of 127.0.0.1; its
+    controller takes the next port, its data lie in state_dir/kafka"""
+    topic_prefix: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]+$")] = "vimfed"
+    """first word of the names of all topics"""
+    partitions: Annotated[int, Meta(ge=1, le=1000)] = 8
+    """partitions of notifications, changelog and events; bounds the number of workers that share
+    the load, and cannot be changed later"""
+    replication: Annotated[int, Meta(ge=1)] = 1
+    """replicas of each topic (3 in production)"""
+    min_insync_replicas: Annotated[int, Meta(ge=1)] = 1
+    """replicas that must acknowledge a write (2 in production)"""
+    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "zstd"
+    """how bridges and workers compress what they write to the job's own topics, by batch; outputs
+    are not compressed"""
 
 
 class DmaapOutput(Tls, frozen=True, kw_only=True):
     """``[[dmaap.outputs]]``: one place where events are published."""
 
-    name: Annotated[
-        str,
-        Meta(
-            description="names the output's progress (its consumer group): keep it",
-            pattern=r"^[A-Za-z0-9.-]+$",
-        ),
-    ] = "dmaap"
-    url: Annotated[
-        str,
-        Meta(
-            description="kafka://host:port/topic (several brokers comma-separated), or the Message "
-            "Router's http(s)://host:port/events/topic"
-        ),
-    ]
-    format: Annotated[Format, Meta(description="what a message looks like (docs/outputs.md)")] = (
-        "payload"
-    )
-    vim_event: Annotated[
-        bool, Meta(description="add the object vim_event (id, kind, phase, ...) to the payload")
-    ] = True
-    ves_kinds: Annotated[
-        list[str],
-        Meta(description="format ves: kinds whose end raises a fault too, such as POWER_OFF"),
-    ] = []
-    timeout: Annotated[
-        float,
-        Meta(description="seconds after which an attempt to deliver counts as failed", gt=0),
-    ] = 20.0
-    security_protocol: Annotated[
-        Literal["", "PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"],
-        Meta(
-            description="how to connect to Kafka; empty: as [kafka] says, with its certificates "
-            "and credentials"
-        ),
-    ] = ""
-    sasl_mechanism: Annotated[
-        Literal["SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN"], Meta(description="SASL mechanism")
-    ] = "SCRAM-SHA-512"
-    username: Annotated[
-        str, Meta(description="SASL user, or the Message Router's; empty there: no authentication")
-    ] = ""
-    password: Annotated[Secret, Meta(description="their password (better: password_file)")] = (
-        Secret()
-    )
-    password_file: Annotated[str, Meta(description="file that holds the password")] = ""
-    gzip: Annotated[
-        bool, Meta(description="Message Router: send application/cambria-zip, compressed")
-    ] = False
+    name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9.-]+$")] = "dmaap"
+    """names the output's progress (its consumer group): keep it"""
+    url: str
+    """kafka://host:port/topic (several brokers comma-separated), or the Message Router's
+    http(s)://host:port/events/topic"""
+    format: Format = "payload"
+    """what a message looks like (docs/outputs.md)"""
+    vim_event: bool = True
+    """add the object vim_event (id, kind, phase, ...) to the payload"""
+    ves_kinds: list[str] = []
+    """format ves: kinds whose end raises a fault too, such as POWER_OFF"""
+    timeout: Annotated[float, Meta(gt=0)] = 20.0
+    """seconds after which an attempt to deliver counts as failed"""
+    security_protocol: Literal["", "PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = ""
+    """how to connect to Kafka; empty: as [kafka] says, with its certificates and credentials"""
+    sasl_mechanism: Literal["SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN"] = "SCRAM-SHA-512"
+    """SASL mechanism"""
+    username: str = ""
+    """SASL user, or the Message Router's; empty there: no authentication"""
+    password: Secret = Secret()
+    """their password (better: password_file)"""
+    password_file: str = ""
+    """file that holds the password"""
+    gzip: bool = False
+    """Message Router: send application/cambria-zip, compressed"""
 
     @property
     def login(self) -> Login:
@@ -187,106 +141,55 @@ class DmaapOutput(Tls, frozen=True, kw_only=True):
 class DmaapSettings(_Section, frozen=True, kw_only=True):
     """``[dmaap]``: where the events go, and the publishers' own HTTP endpoints."""
 
-    host: Annotated[
-        str, Meta(description="address on which publishers serve /metrics, /healthz and /readyz")
-    ] = "127.0.0.1"
-    port: Annotated[
-        int,
-        Meta(
-            description="port of the first output's publisher, the others take those above it; "
-            "0: any free one, for tests",
-            ge=0,
-            le=65000,
-        ),
-    ] = 6070
-    give_up_after: Annotated[
-        float,
-        Meta(
-            description="seconds since an event's arrival after which it is not tried again, but "
-            "dead-lettered; by default half of the events' retention",
-            gt=0,
-            le=EVENTS_RETENTION,
-        ),
-    ] = EVENTS_RETENTION / 2
-    outputs: Annotated[
-        list[DmaapOutput],
-        Meta(description=f"by default topic {DEFAULT_DMAAP_TOPIC} on the cluster of [kafka]"),
-    ] = []
+    host: str = "127.0.0.1"
+    """address on which publishers serve /metrics, /healthz and /readyz"""
+    port: Annotated[int, Meta(ge=0, le=65000)] = 6070
+    """port of the first output's publisher, the others take those above it; 0: any free one, for
+    tests"""
+    give_up_after: Annotated[float, Meta(gt=0, le=EVENTS_RETENTION)] = EVENTS_RETENTION / 2
+    """seconds since an event's arrival after which it is not tried again, but dead-lettered; by
+    default half of the events' retention"""
+    outputs: list[DmaapOutput] = []
+    """by default topic unauthenticated.VIM_VM_EVENTS on the cluster of [kafka]"""
 
 
 class RabbitSettings(Tls, frozen=True, kw_only=True):
     """``[vims.rabbit]``: a cloud that notifies over RabbitMQ."""
 
-    transport_urls: Annotated[
-        tuple[Secret, ...],
-        Meta(
-            description="oslo.messaging transport URL of each message bus, such as those of nova's "
-            "cells: rabbit://user:password@host:5672/vhost (several hosts of one cluster "
-            "comma-separated); add further ones behind the first (better: transport_urls_file)"
-        ),
-    ] = ()
-    transport_urls_file: Annotated[str, Meta(description="file that holds them, one a line")] = ""
-    topics: Annotated[
-        tuple[str, ...], Meta(description="nova's notification topics", min_length=1)
-    ] = ("notifications", "versioned_notifications")
-    exchange: Annotated[
-        str, Meta(description="nova's control_exchange, where the notification queues are bound")
-    ] = "nova"
-    pool: Annotated[
-        str,
-        Meta(
-            description="name of our own queue, so that other consumers, such as ceilometer, lose "
-            "nothing to us",
-            min_length=1,
-        ),
-    ] = "vimfed"
-    durable_queues: Annotated[
-        bool,
-        Meta(
-            description="make our queue durable: what waits in it survives a restart of RabbitMQ, "
-            "whatever nova's own queues are"
-        ),
-    ] = True
-    quorum_queues: Annotated[
-        bool, Meta(description="make our queue a quorum queue, replicated over a cluster's nodes")
-    ] = False
-    durable_exchange: Annotated[
-        bool,
-        Meta(
-            description="make the exchange durable where nova has not made it yet: as nova's "
-            "amqp_durable_queues or rabbit_quorum_queue; one that exists is left as it is"
-        ),
-    ] = False
-    prefetch: Annotated[
-        int,
-        Meta(
-            description="messages that are on the way to Kafka at most; half of them make the "
-            "largest batch",
-            ge=2,
-            le=10000,
-        ),
-    ] = 1000
-    batch_timeout: Annotated[
-        float,
-        Meta(
-            description="seconds between two batches at least: what comes in quick succession "
-            "shares one",
-            gt=0,
-            le=5,
-        ),
-    ] = 0.01
-    heartbeat: Annotated[
-        int, Meta(description="seconds after which a silent RabbitMQ counts as dead", ge=2)
-    ] = 60
-    consumer_timeout: Annotated[
-        float,
-        Meta(
-            description="RabbitMQ's own consumer_timeout in seconds; while Kafka is away, the "
-            "listener is remade when two thirds of it have passed",
-            gt=0,
-        ),
-    ] = 1800.0
-    tls: Annotated[bool, Meta(description="connect over TLS")] = False
+    transport_urls: tuple[Secret, ...] = ()
+    """oslo.messaging transport URL of each message bus, such as those of nova's cells:
+    rabbit://user:password@host:5672/vhost (several hosts of one cluster comma-separated); add
+    further ones behind the first (better: transport_urls_file)"""
+    transport_urls_file: str = ""
+    """file that holds them, one a line"""
+    topics: Annotated[tuple[str, ...], Meta(min_length=1)] = (
+        "notifications",
+        "versioned_notifications",
+    )
+    """nova's notification topics"""
+    exchange: str = "nova"
+    """nova's control_exchange, where the notification queues are bound"""
+    pool: Annotated[str, Meta(min_length=1)] = "vimfed"
+    """name of our own queue, so that other consumers, such as ceilometer, lose nothing to us"""
+    durable_queues: bool = True
+    """make our queue durable: what waits in it survives a restart of RabbitMQ, whatever nova's own
+    queues are"""
+    quorum_queues: bool = False
+    """make our queue a quorum queue, replicated over a cluster's nodes"""
+    durable_exchange: bool = False
+    """make the exchange durable where nova has not made it yet: as nova's amqp_durable_queues or
+    rabbit_quorum_queue; one that exists is left as it is"""
+    prefetch: Annotated[int, Meta(ge=2, le=10000)] = 1000
+    """messages that are on the way to Kafka at most; half of them make the largest batch"""
+    batch_timeout: Annotated[float, Meta(gt=0, le=5)] = 0.01
+    """seconds between two batches at least: what comes in quick succession shares one"""
+    heartbeat: Annotated[int, Meta(ge=2)] = 60
+    """seconds after which a silent RabbitMQ counts as dead"""
+    consumer_timeout: Annotated[float, Meta(gt=0)] = 1800.0
+    """RabbitMQ's own consumer_timeout in seconds; while Kafka is away, the listener is remade when
+    two thirds of it have passed"""
+    tls: bool = False
+    """connect over TLS"""
 
     @property
     def is_used(self) -> bool:
@@ -302,32 +205,20 @@ class RabbitSettings(Tls, frozen=True, kw_only=True):
 class CloudKafkaSettings(KafkaConnection, frozen=True, kw_only=True):
     """``[vims.kafka]``: a cloud that notifies over Kafka."""
 
-    virtual_host: Annotated[
-        str,
-        Meta(description="what stands behind the hosts in nova's transport_url, if anything does"),
-    ] = ""
-    topics: Annotated[
-        tuple[str, ...], Meta(description="nova's notification topics", min_length=1)
-    ] = ("notifications", "versioned_notifications")
-    group: Annotated[
-        str,
-        Meta(
-            description="our consumer group, so that other consumers, such as ceilometer, lose "
-            "nothing to us",
-            min_length=1,
-        ),
-    ] = "vimfed"
-    poll_records: Annotated[
-        int, Meta(description="maximum records of one batch", ge=1, le=10000)
-    ] = 1000
-    max_poll_interval: Annotated[
-        float,
-        Meta(
-            description="seconds that a batch may take until Kafka gives the partitions to another "
-            "member of the group",
-            gt=0,
-        ),
-    ] = 1800.0
+    virtual_host: str = ""
+    """what stands behind the hosts in nova's transport_url, if anything does"""
+    topics: Annotated[tuple[str, ...], Meta(min_length=1)] = (
+        "notifications",
+        "versioned_notifications",
+    )
+    """nova's notification topics"""
+    group: Annotated[str, Meta(min_length=1)] = "vimfed"
+    """our consumer group, so that other consumers, such as ceilometer, lose nothing to us"""
+    poll_records: Annotated[int, Meta(ge=1, le=10000)] = 1000
+    """maximum records of one batch"""
+    max_poll_interval: Annotated[float, Meta(gt=0)] = 1800.0
+    """seconds that a batch may take until Kafka gives the partitions to another member of the
+    group"""
 
     @property
     def is_used(self) -> bool:
@@ -338,65 +229,43 @@ class CloudKafkaSettings(KafkaConnection, frozen=True, kw_only=True):
 class PollSettings(_Section, frozen=True, kw_only=True):
     """``[vims.poll]``: a cloud whose API is polled, alone or beside its notifications."""
 
-    auth_url: Annotated[
-        str,
-        Meta(
-            description="the cloud's Keystone, https://keystone:5000/v3: nova's API is polled; "
-            "empty: it is not"
-        ),
-    ] = ""
-    username: Annotated[str, Meta(description="Keystone user that polls")] = ""
-    password: Annotated[Secret, Meta(description="its password (better: password_file)")] = Secret()
-    password_file: Annotated[str, Meta(description="file that holds the password")] = ""
-    project_name: Annotated[str, Meta(description="project to which the user logs in")] = ""
-    user_domain_name: Annotated[str, Meta(description="domain of the user")] = "Default"
-    project_domain_name: Annotated[str, Meta(description="domain of the project")] = "Default"
-    application_credential_id: Annotated[
-        str, Meta(description="application credential, in place of user and project")
-    ] = ""
-    application_credential_secret: Annotated[
-        Secret, Meta(description="its secret (better: application_credential_secret_file)")
-    ] = Secret()
-    application_credential_secret_file: Annotated[
-        str, Meta(description="file that holds the secret")
-    ] = ""
-    region_name: Annotated[
-        str, Meta(description="region of the compute endpoint; empty: the catalogue has but one")
-    ] = ""
-    interface: Annotated[
-        Literal["public", "internal", "admin"], Meta(description="which of its endpoints to use")
-    ] = "public"
-    ca_file: Annotated[
-        str,
-        Meta(
-            description="PEM file of the authority that signed Keystone's and nova's certificates; "
-            "empty: the system's authorities"
-        ),
-    ] = ""
-    all_projects: Annotated[
-        bool,
-        Meta(description="poll the servers of all projects, which takes an admin; false: its own"),
-    ] = True
-    interval: Annotated[
-        float,
-        Meta(
-            description="seconds between two polls; 0: 30 where the cloud is not listened to, "
-            "else 600, where polling only finds what nova's senders lost",
-            ge=0,
-            le=86400,
-        ),
-    ] = 0.0
-    compare_interval: Annotated[
-        float,
-        Meta(
-            description="seconds between two comparisons of all known instances with the polled "
-            "cloud, the first at the start: what is gone is told as deleted; 0: never",
-            ge=0,
-        ),
-    ] = 86400.0
-    timeout: Annotated[
-        float, Meta(description="seconds that the API has for an answer", gt=0, le=600)
-    ] = 30.0
+    auth_url: str = ""
+    """the cloud's Keystone, https://keystone:5000/v3: nova's API is polled; empty: it is not"""
+    username: str = ""
+    """Keystone user that polls"""
+    password: Secret = Secret()
+    """its password (better: password_file)"""
+    password_file: str = ""
+    """file that holds the password"""
+    project_name: str = ""
+    """project to which the user logs in"""
+    user_domain_name: str = "Default"
+    """domain of the user"""
+    project_domain_name: str = "Default"
+    """domain of the project"""
+    application_credential_id: str = ""
+    """application credential, in place of user and project"""
+    application_credential_secret: Secret = Secret()
+    """its secret (better: application_credential_secret_file)"""
+    application_credential_secret_file: str = ""
+    """file that holds the secret"""
+    region_name: str = ""
+    """region of the compute endpoint; empty: the catalogue has but one"""
+    interface: Literal["public", "internal", "admin"] = "public"
+    """which of its endpoints to use"""
+    ca_file: str = ""
+    """PEM file of the authority that signed Keystone's and nova's certificates; empty: the system's
+    authorities"""
+    all_projects: bool = True
+    """poll the servers of all projects, which takes an admin; false: its own"""
+    interval: Annotated[float, Meta(ge=0, le=86400)] = 0.0
+    """seconds between two polls; 0: 30 where the cloud is not listened to, else 600, where polling
+    only finds what nova's senders lost"""
+    compare_interval: Annotated[float, Meta(ge=0)] = 86400.0
+    """seconds between two comparisons of all known instances with the polled cloud, the first at
+    the start: what is gone is told as deleted; 0: never"""
+    timeout: Annotated[float, Meta(gt=0, le=600)] = 30.0
+    """seconds that the API has for an answer"""
 
     @property
     def is_used(self) -> bool:
@@ -407,12 +276,10 @@ class PollSettings(_Section, frozen=True, kw_only=True):
 class VimSettings(_Section, frozen=True, kw_only=True):
     """``[[vims]]``: one cloud, and in a table for each the ways in which it is heard."""
 
-    cloud_owner: Annotated[
-        str, Meta(description="ONAP's cloud_owner, without _ and /", min_length=1)
-    ]
-    cloud_region_id: Annotated[
-        str, Meta(description="ONAP's cloud_region_id, without /", min_length=1)
-    ]
+    cloud_owner: Annotated[str, Meta(min_length=1)]
+    """ONAP's cloud_owner, without _ and /"""
+    cloud_region_id: Annotated[str, Meta(min_length=1)]
+    """ONAP's cloud_region_id, without /"""
     rabbit: RabbitSettings = RabbitSettings()
     kafka: CloudKafkaSettings = CloudKafkaSettings()
     poll: PollSettings = PollSettings()
@@ -436,162 +303,118 @@ class VimSettings(_Section, frozen=True, kw_only=True):
 class BridgeSettings(_Section, frozen=True, kw_only=True):
     """``[bridge]``: the bridge's own HTTP endpoint, /metrics, /healthz and /readyz."""
 
-    host: Annotated[str, Meta(description="address to listen on")] = "127.0.0.1"
-    port: Annotated[
-        int, Meta(description="port to listen on; 0: any free one, for tests", ge=0, le=65535)
-    ] = 6065
-    stuck_after: Annotated[
-        float,
-        Meta(description="seconds without a sign of life after which a listener is stuck", ge=10),
-    ] = 60.0
+    host: str = "127.0.0.1"
+    """address to listen on"""
+    port: Annotated[int, Meta(ge=0, le=65535)] = 6065
+    """port to listen on; 0: any free one, for tests"""
+    stuck_after: Annotated[float, Meta(ge=10)] = 60.0
+    """seconds without a sign of life after which a listener is stuck"""
 
 
 class FilterSettings(_Section, frozen=True, kw_only=True):
     """``[filter]``: which events are published without a subscription of their own."""
 
-    enabled: Annotated[
-        bool, Meta(description="false: only what subscriptions ask for is published")
-    ] = True
-    output: Annotated[str, Meta(description="name of the output; empty: every output")] = ""
-    clouds: Annotated[list[str], Meta(description="vim_ids; empty: every cloud")] = []
-    kinds: Annotated[
-        list[str], Meta(description="kinds such as DELETE or POWER_OFF; empty: every kind")
-    ] = []
-    phases: Annotated[
-        list[Literal["start", "end", "error"]], Meta(description="phases; empty: every phase")
-    ] = []
-    tenants: Annotated[list[str], Meta(description="tenant ids; empty: every tenant")] = []
+    enabled: bool = True
+    """false: only what subscriptions ask for is published"""
+    output: str = ""
+    """name of the output; empty: every output"""
+    clouds: list[str] = []
+    """vim_ids; empty: every cloud"""
+    kinds: list[str] = []
+    """kinds such as DELETE or POWER_OFF; empty: every kind"""
+    phases: list[Literal["start", "end", "error"]] = []
+    """phases; empty: every phase"""
+    tenants: list[str] = []
+    """tenant ids; empty: every tenant"""
 
 
 class WorkerSettings(_Section, frozen=True, kw_only=True):
     """``[worker]``: the stream worker."""
 
-    store: Annotated[
-        Literal["rocksdb", "memory"], Meta(description="where the instances table lives")
-    ] = "rocksdb"
-    session_timeout: Annotated[
-        float,
-        Meta(description="seconds without a heartbeat after which Kafka gives a worker up", ge=6),
-    ] = 10.0
-    standby_replicas: Annotated[
-        int, Meta(description="workers that keep a warm copy of each partition", ge=0)
-    ] = 1
-    poll_records: Annotated[
-        int, Meta(description="records per fetched batch at most", ge=1, le=10000)
-    ] = 500
-    deleted_retention: Annotated[
-        int, Meta(description="seconds that a deleted instance stays visible to queries", ge=0)
-    ] = 86400
-    stuck_after: Annotated[
-        float,
-        Meta(
-            description="seconds without progress, while records wait, after which a worker says "
-            "that it needs a restart",
-            ge=1,
-        ),
-    ] = 60.0
+    store: Literal["rocksdb", "memory"] = "rocksdb"
+    """where the instances table lives"""
+    session_timeout: Annotated[float, Meta(ge=6)] = 10.0
+    """seconds without a heartbeat after which Kafka gives a worker up"""
+    standby_replicas: Annotated[int, Meta(ge=0)] = 1
+    """workers that keep a warm copy of each partition"""
+    poll_records: Annotated[int, Meta(ge=1, le=10000)] = 500
+    """records per fetched batch at most"""
+    deleted_retention: Annotated[int, Meta(ge=0)] = 86400
+    """seconds that a deleted instance stays visible to queries"""
+    stuck_after: Annotated[float, Meta(ge=1)] = 60.0
+    """seconds without progress, while records wait, after which a worker says that it needs a
+    restart"""
 
 
 class WebUser(_Section, frozen=True, kw_only=True):
     """``[[web.auth.users]]``: who may log in, by a password (Basic) or by a bearer token."""
 
-    name: Annotated[str, Meta(description="user name, without a colon", pattern=r"^[^:]+$")]
-    password: Annotated[
-        Secret,
-        Meta(
-            description="password, or its hash as vimfed hash-password makes it (better: "
-            "password_file)"
-        ),
-    ] = Secret()
-    password_file: Annotated[str, Meta(description="file that holds the password")] = ""
-    token: Annotated[
-        Secret,
-        Meta(description="bearer token, 16 characters at least, random (better: token_file)"),
-    ] = Secret()
-    token_file: Annotated[str, Meta(description="file that holds the token")] = ""
-    role: Annotated[
-        Literal["reader", "writer", "admin"],
-        Meta(
-            description="reader: queries and live events; writer: subscriptions and notifications, "
-            "too; admin: everything"
-        ),
-    ] = "reader"
-    clouds: Annotated[
-        list[str],
-        Meta(
-            description="vim_ids of the clouds that the user may see, * matches anything; empty: "
-            "every cloud"
-        ),
-    ] = []
+    name: Annotated[str, Meta(pattern=r"^[^:]+$")]
+    """user name, without a colon"""
+    password: Secret = Secret()
+    """password, or its hash as vimfed hash-password makes it (better: password_file)"""
+    password_file: str = ""
+    """file that holds the password"""
+    token: Secret = Secret()
+    """bearer token, 16 characters at least, random (better: token_file)"""
+    token_file: str = ""
+    """file that holds the token"""
+    role: Literal["reader", "writer", "admin"] = "reader"
+    """reader: queries and live events; writer: subscriptions and notifications, too; admin:
+    everything"""
+    clouds: list[str] = []
+    """vim_ids of the clouds that the user may see, * matches anything; empty: every cloud"""
 
 
 class KeystoneSettings(_Section, frozen=True, kw_only=True):
     """``[web.auth.keystone]``: tokens of OpenStack's Keystone, sent as X-Auth-Token."""
 
-    url: Annotated[
-        str, Meta(description="Keystone's URL, without /v3; empty: its tokens are not accepted")
-    ] = ""
-    ca_file: Annotated[
-        str, Meta(description="PEM file of the authority that signed its certificate")
-    ] = ""
-    username: Annotated[
-        str,
-        Meta(
-            description="account that validates the tokens; empty: each token validates itself, "
-            "which Keystone's policy allows by default"
-        ),
-    ] = ""
-    password: Annotated[Secret, Meta(description="its password (better: password_file)")] = Secret()
-    password_file: Annotated[str, Meta(description="file that holds the password")] = ""
-    user_domain: Annotated[str, Meta(description="name of the account's domain")] = "Default"
-    project: Annotated[str, Meta(description="name of the account's project")] = "service"
-    project_domain: Annotated[str, Meta(description="name of the project's domain")] = "Default"
-    reader_roles: Annotated[
-        tuple[str, ...], Meta(description="Keystone's roles that make a reader here")
-    ] = ()
-    writer_roles: Annotated[tuple[str, ...], Meta(description="those that make a writer")] = ()
-    admin_roles: Annotated[tuple[str, ...], Meta(description="those that make an admin")] = (
-        "admin",
-    )
-    clouds: Annotated[
-        list[str],
-        Meta(
-            description="vim_ids of the clouds whose Keystone it is, the only ones that its users "
-            "may see; * matches anything; empty: every cloud"
-        ),
-    ] = []
-    timeout: Annotated[float, Meta(description="seconds that Keystone has for an answer", gt=0)] = (
-        5.0
-    )
-    cache_seconds: Annotated[
-        float,
-        Meta(
-            description="seconds for which Keystone's word on a token holds, if it does not expire "
-            "before: as long, a token that was revoked is accepted",
-            ge=0,
-        ),
-    ] = 60.0
+    url: str = ""
+    """Keystone's URL, without /v3; empty: its tokens are not accepted"""
+    ca_file: str = ""
+    """PEM file of the authority that signed its certificate"""
+    username: str = ""
+    """account that validates the tokens; empty: each token validates itself, which Keystone's
+    policy allows by default"""
+    password: Secret = Secret()
+    """its password (better: password_file)"""
+    password_file: str = ""
+    """file that holds the password"""
+    user_domain: str = "Default"
+    """name of the account's domain"""
+    project: str = "service"
+    """name of the account's project"""
+    project_domain: str = "Default"
+    """name of the project's domain"""
+    reader_roles: tuple[str, ...] = ()
+    """Keystone's roles that make a reader here"""
+    writer_roles: tuple[str, ...] = ()
+    """those that make a writer"""
+    admin_roles: tuple[str, ...] = ("admin",)
+    """those that make an admin"""
+    clouds: list[str] = []
+    """vim_ids of the clouds whose Keystone it is, the only ones that its users may see; * matches
+    anything; empty: every cloud"""
+    timeout: Annotated[float, Meta(gt=0)] = 5.0
+    """seconds that Keystone has for an answer"""
+    cache_seconds: Annotated[float, Meta(ge=0)] = 60.0
+    """seconds for which Keystone's word on a token holds, if it does not expire before: as long, a
+    token that was revoked is accepted"""
 
 
 class WebAuthSettings(_Section, frozen=True, kw_only=True):
     """``[web.auth]``: who may use the HTTP API; without users and Keystone: who reaches it."""
 
-    allow_anonymous: Annotated[
-        bool,
-        Meta(
-            description="let whoever reaches it do everything, although it listens on more than "
-            "loopback: where the network keeps strangers out"
-        ),
-    ] = False
-    peer_secret: Annotated[
-        Secret,
-        Meta(
-            description="by which the workers know each other, the same for all, 16 characters at "
-            "least; needed with users or Keystone (better: peer_secret_file)"
-        ),
-    ] = Secret()
-    peer_secret_file: Annotated[str, Meta(description="file that holds the secret")] = ""
-    users: Annotated[list[WebUser], Meta(description="who may log in")] = []
+    allow_anonymous: bool = False
+    """let whoever reaches it do everything, although it listens on more than loopback: where the
+    network keeps strangers out"""
+    peer_secret: Secret = Secret()
+    """by which the workers know each other, the same for all, 16 characters at least; needed with
+    users or Keystone (better: peer_secret_file)"""
+    peer_secret_file: str = ""
+    """file that holds the secret"""
+    users: list[WebUser] = []
+    """who may log in"""
     keystone: KeystoneSettings = KeystoneSettings()
 
     @property
@@ -603,57 +426,36 @@ class WebAuthSettings(_Section, frozen=True, kw_only=True):
 class WebSettings(_Section, frozen=True, kw_only=True):
     """``[web]``: the HTTP API of each worker."""
 
-    host: Annotated[str, Meta(description="address to listen on")] = "127.0.0.1"
-    port: Annotated[int, Meta(description="port to listen on", ge=1, le=65535)] = 6066
-    prefix: Annotated[
-        str, Meta(description="path before /v0 and /v1", pattern=r"^/[^?#]*[^/?#]$")
-    ] = "/api/multicloud"
-    canonical_url: Annotated[
-        str,
-        Meta(
-            description="URL under which the other workers reach this one; empty: "
-            "http(s)://host:port, for host 0.0.0.0 with the address of this machine's, container's "
-            "or pod's own name"
-        ),
-    ] = ""
-    allowed_hosts: Annotated[
-        list[Annotated[str, Meta(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]*]+)(:\d+)?$")]],
-        Meta(
-            description="names, each with or without a port, by which workers and gateway are "
-            "reached, through a proxy or without; where nobody has to log in, no others are "
-            "answered but loopback's and canonical_url's, and with allow_anonymous IP addresses"
-        ),
+    host: str = "127.0.0.1"
+    """address to listen on"""
+    port: Annotated[int, Meta(ge=1, le=65535)] = 6066
+    """port to listen on"""
+    prefix: Annotated[str, Meta(pattern=r"^/[^?#]*[^/?#]$")] = "/api/multicloud"
+    """path before /v0 and /v1"""
+    canonical_url: str = ""
+    """URL under which the other workers reach this one; empty: http(s)://host:port, for host
+    0.0.0.0 with the address of this machine's, container's or pod's own name"""
+    allowed_hosts: list[
+        Annotated[str, Meta(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]*]+)(:\d+)?$")]
     ] = []
-    trusted_proxies: Annotated[
-        list[Annotated[str, Meta(pattern=r"^[0-9A-Fa-f:.]+(/\d{1,3})?$")]],
-        Meta(
-            description="addresses or networks (10.0.0.0/24) of proxies in front of workers and "
-            "gateway: X-Forwarded-For of theirs tells who asks, for failed logins and shares, and "
-            "they may hold all connections"
-        ),
-    ] = []
-    live_clients: Annotated[
-        int, Meta(description="clients that may follow one worker's live events at once", ge=0)
-    ] = 2500
-    ingest_rate: Annotated[
-        float,
-        Meta(
-            description="notifications and bare states a second that one caller may push to one "
-            "worker",
-            gt=0,
-        ),
-    ] = 5000.0
-    cert_file: Annotated[
-        str, Meta(description="PEM file of the server's certificate; with it, HTTPS is served")
-    ] = ""
-    key_file: Annotated[str, Meta(description="PEM file of its key; empty: in cert_file")] = ""
-    ca_file: Annotated[
-        str,
-        Meta(
-            description="PEM file of the authority that signed the workers' certificates, by which "
-            "they know each other"
-        ),
-    ] = ""
+    """names, each with or without a port, by which workers and gateway are reached, through a proxy
+    or without; where nobody has to log in, no others are answered but loopback's and
+    canonical_url's, and with allow_anonymous IP addresses"""
+    trusted_proxies: list[Annotated[str, Meta(pattern=r"^[0-9A-Fa-f:.]+(/\d{1,3})?$")]] = []
+    """addresses or networks (10.0.0.0/24) of proxies in front of workers and gateway:
+    X-Forwarded-For of theirs tells who asks, for failed logins and shares, and they may hold all
+    connections"""
+    live_clients: Annotated[int, Meta(ge=0)] = 2500
+    """clients that may follow one worker's live events at once"""
+    ingest_rate: Annotated[float, Meta(gt=0)] = 5000.0
+    """notifications and bare states a second that one caller may push to one worker"""
+    cert_file: str = ""
+    """PEM file of the server's certificate; with it, HTTPS is served"""
+    key_file: str = ""
+    """PEM file of its key; empty: in cert_file"""
+    ca_file: str = ""
+    """PEM file of the authority that signed the workers' certificates, by which they know each
+    other"""
     auth: WebAuthSettings = WebAuthSettings()
 
     @property
@@ -665,56 +467,44 @@ class WebSettings(_Section, frozen=True, kw_only=True):
 class GatewayUser(_Section, frozen=True, kw_only=True):
     """``[[gateway.users]]``: who may use topics that are not open."""
 
-    name: Annotated[str, Meta(description="user name, or API key of X-CambriaAuth", min_length=1)]
-    password: Annotated[Secret, Meta(description="password or secret (better: password_file)")] = (
-        Secret()
-    )
-    password_file: Annotated[str, Meta(description="file that holds the password")] = ""
-    publish: Annotated[
-        list[str], Meta(description="topics to which the user may publish; * matches anything")
-    ] = []
-    subscribe: Annotated[
-        list[str], Meta(description="topics that the user may read; * matches anything")
-    ] = []
+    name: Annotated[str, Meta(min_length=1)]
+    """user name, or API key of X-CambriaAuth"""
+    password: Secret = Secret()
+    """password or secret (better: password_file)"""
+    password_file: str = ""
+    """file that holds the password"""
+    publish: list[str] = []
+    """topics to which the user may publish; * matches anything"""
+    subscribe: list[str] = []
+    """topics that the user may read; * matches anything"""
 
 
 class GatewaySettings(_Section, frozen=True, kw_only=True):
     """``[gateway]``: the Message Router's REST API in front of Kafka."""
 
-    enabled: Annotated[
-        bool, Meta(description="vimfed run starts a gateway beside the other processes")
-    ] = False
-    host: Annotated[str, Meta(description="address to listen on")] = "127.0.0.1"
-    port: Annotated[int, Meta(description="port to listen on", ge=1, le=65535)] = 3904
-    output: Annotated[
-        str,
-        Meta(description="name of the output whose cluster is served; empty: the first Kafka one"),
-    ] = ""
-    cert_file: Annotated[
-        str, Meta(description="PEM file of the server's certificate; with it, HTTPS is served")
-    ] = ""
-    key_file: Annotated[str, Meta(description="PEM file of its key; empty: in cert_file")] = ""
-    topics: Annotated[
-        tuple[str, ...],
-        Meta(description="the only topics that are served, made and listed; * matches anything"),
-    ] = ("unauthenticated.*",)
-    allow_anonymous: Annotated[
-        bool,
-        Meta(
-            description="without users: let everybody who reaches it publish and read, although it "
-            "listens on more than loopback: where the network keeps strangers out"
-        ),
-    ] = False
-    open_publish: Annotated[
-        tuple[str, ...], Meta(description="with users: topics to which everybody may publish")
-    ] = ()
-    open_subscribe: Annotated[
-        tuple[str, ...], Meta(description="with users: topics that everybody may read")
-    ] = ("unauthenticated.*",)
-    users: Annotated[
-        list[GatewayUser],
-        Meta(description="who may publish and read; without users everybody may"),
-    ] = []
+    enabled: bool = False
+    """vimfed run starts a gateway beside the other processes"""
+    host: str = "127.0.0.1"
+    """address to listen on"""
+    port: Annotated[int, Meta(ge=1, le=65535)] = 3904
+    """port to listen on"""
+    output: str = ""
+    """name of the output whose cluster is served; empty: the first Kafka one"""
+    cert_file: str = ""
+    """PEM file of the server's certificate; with it, HTTPS is served"""
+    key_file: str = ""
+    """PEM file of its key; empty: in cert_file"""
+    topics: tuple[str, ...] = ("unauthenticated.*",)
+    """the only topics that are served, made and listed; * matches anything"""
+    allow_anonymous: bool = False
+    """without users: let everybody who reaches it publish and read, although it listens on more
+    than loopback: where the network keeps strangers out"""
+    open_publish: tuple[str, ...] = ()
+    """with users: topics to which everybody may publish"""
+    open_subscribe: tuple[str, ...] = ("unauthenticated.*",)
+    """with users: topics that everybody may read"""
+    users: list[GatewayUser] = []
+    """who may publish and read; without users everybody may"""
 
     @property
     def scheme(self) -> str:
@@ -725,23 +515,21 @@ class GatewaySettings(_Section, frozen=True, kw_only=True):
 class LogSettings(_Section, frozen=True, kw_only=True):
     """``[log]``: log records on standard error."""
 
-    level: Annotated[
-        Literal["DEBUG", "INFO", "WARNING", "ERROR"], Meta(description="least level")
-    ] = "INFO"
-    format: Annotated[
-        Literal["text", "json"], Meta(description="for people (text) or for programs (json)")
-    ] = "text"
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """least level"""
+    format: Literal["text", "json"] = "text"
+    """for people (text) or for programs (json)"""
 
 
 class Settings(_Section, frozen=True, kw_only=True):
     """The whole settings file."""
 
-    state_dir: Annotated[
-        Path, Meta(description="folder of everything that is kept between runs")
-    ] = Path(".vimfed")
+    state_dir: Path = Path(".vimfed")
+    """folder of everything that is kept between runs"""
     kafka: KafkaSettings = KafkaSettings()
     dmaap: DmaapSettings = DmaapSettings()
-    vims: Annotated[list[VimSettings], Meta(description="the clouds")] = []
+    vims: list[VimSettings] = []
+    """the clouds"""
     bridge: BridgeSettings = BridgeSettings()
     filter: FilterSettings = FilterSettings()
     worker: WorkerSettings = WorkerSettings()

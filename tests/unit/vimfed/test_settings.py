@@ -6,7 +6,7 @@ import tomllib
 import typing
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 import pytest
@@ -25,6 +25,7 @@ from vimfed.settings import (
     load_settings,
 )
 from vimfed.settings.moved import MOVED
+from vimfed.settings.texts import texts_of
 
 SAMPLE = PROJECT / "vimfed.toml"
 
@@ -353,17 +354,15 @@ def test_the_sample_is_the_demos_settings() -> None:
 
 def options_of(section: type[msgspec.Struct], path: str = "") -> Iterator[tuple[str, str, Any]]:
     """Yield (path, description, default) of every option, sections resolved."""
-    hints = typing.get_type_hints(section, include_extras=True)
+    hints, texts = typing.get_type_hints(section, include_extras=True), texts_of(section)
     for field in msgspec.structs.fields(section):
         inner = settings_module.section_type(hints[field.name])
         if inner is not None:
             yield from options_of(inner, f"{path}{field.name}.")
             continue
-        assert typing.get_origin(hints[field.name]) is Annotated
-        (meta,) = (m for m in typing.get_args(hints[field.name]) if isinstance(m, msgspec.Meta))
         made = field.default_factory
         default = field.default if made is msgspec.NODEFAULT else made()
-        yield f"{path}{field.name}", meta.description or "", default
+        yield f"{path}{field.name}", texts.get(field.name, ""), default
 
 
 def sample_options() -> dict[str, tuple[str, bool, str]]:
