@@ -121,6 +121,11 @@ def _check_cloud_kafka(vim: VimSettings, groups: dict[tuple[str, str], str]) -> 
         raise SettingsError(
             f"vims: {vim.vim_id}: kafka: bootstrap must look like host:port,host:port"
         )
+    if bool(kafka.username) != (kafka.login is not None):
+        raise SettingsError(
+            f"vims: {vim.vim_id}: kafka: username and security_protocol = SASL_PLAINTEXT or "
+            "SASL_SSL go together"
+        )
     place = f"{kafka.bootstrap}/{kafka.virtual_host}"
     other = groups.setdefault((place, kafka.group), vim.vim_id)
     if other != vim.vim_id:

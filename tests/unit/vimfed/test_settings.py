@@ -188,6 +188,11 @@ def test_an_outputs_password_comes_by_environment_or_from_a_file(tmp_path: Path)
         ),
         (POLLED + "interval = 5\n", "[vims.poll] has no effect without auth_url"),
         (KAFKA_CLOUD.replace("bootstrap", "group"), "[vims.kafka] has no effect without bootstrap"),
+        (KAFKA_CLOUD + "username = 'u'\n", "kafka: username and security_protocol = SASL_PLAIN"),
+        (
+            KAFKA_CLOUD + "security_protocol = 'SASL_SSL'\n",
+            "CloudOwner_RegionOne: kafka: username and security_protocol",
+        ),
         (KAFKA_CLOUD + "heartbeat = 60\n", "unknown key vims.kafka.heartbeat"),
         (KAFKA_CLOUD.replace("mq:9092", "mq:x"), "kafka: bootstrap must look like host:port"),
         (POLLED + "pool = 'x'\n", "unknown key vims.poll.pool"),
