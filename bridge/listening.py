@@ -23,6 +23,8 @@ class Message(NamedTuple):
     arrival: Arrival
     dead_letter: Callable[[str], OutgoingRecord]
     """Returns the record for the dead-letter topic, for this reason."""
+    refused: str = ""
+    """Why it is a dead letter whatever its body says; empty: the body decides."""
 
 
 class Listener:
@@ -71,10 +73,13 @@ def records_of(
     records = []
     dead = 0
     for message in messages:
-        try:
-            record = forwarded(kafka, message.body, message.arrival)
-        except UnusableBodyError as error:
+        why = message.refused
+        if not why:
+            try:
+                records.append(forwarded(kafka, message.body, message.arrival))
+            except UnusableBodyError as error:
+                why = str(error)
+        if why:
             dead += 1
-            record = message.dead_letter(str(error))
-        records.append(record)
+            records.append(message.dead_letter(why))
     return records, dead

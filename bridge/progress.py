@@ -72,10 +72,6 @@ class Progress:
         """Note records that a cloud's Kafka has removed before they were read."""
         self._counters.expired.labels(self.vim_id, self.bus).inc(count)
 
-    def rejected(self) -> None:
-        """Note a message that oslo.messaging itself refused."""
-        self._counters.rejected.labels(self.vim_id, self.bus).inc()
-
     def retried(self) -> None:
         """Note that the write in progress has to be tried again."""
         self._counters.retries.labels(self.vim_id, self.bus).inc()
@@ -127,9 +123,6 @@ class Counters:
         self.dead_letters = counter(
             "vimfed_bridge_dead_letters", "records acknowledged on the dead-letter topic"
         )
-        self.rejected = counter(
-            "vimfed_bridge_rejected", "messages that oslo.messaging refused, e.g. malformed JSON"
-        )
         self.retries = counter("vimfed_bridge_retries", "attempts to write that Kafka did not take")
         self.expired = counter(
             "vimfed_bridge_expired_unread",
@@ -142,7 +135,6 @@ class Counters:
             self.received,
             self.forwarded,
             self.dead_letters,
-            self.rejected,
             self.retries,
             self.expired,
         ):

@@ -23,7 +23,6 @@ import oslo_messaging.opts
 from amqp import AMQPError
 from oslo_config import cfg
 from oslo_messaging._drivers import common as driver_common
-from oslo_messaging._drivers import impl_rabbit
 from oslo_messaging._drivers.amqpdriver import NotificationAMQPListener
 from oslo_messaging._drivers.base import PollStyleListenerAdapter
 from oslo_messaging.notify.listener import BatchNotificationServer
@@ -32,6 +31,7 @@ from bridge.forwarding import Arrival
 from bridge.listening import Listener, Message, records_of
 from bridge.progress import DEPTH_EVERY, DEPTH_TIMEOUT, STOP_TIMEOUT, Progress
 from bridge.rabbit.bus import Bus, buses_of
+from bridge.rabbit.frames import RawConsumer, body_of
 from bridge.rabbit.queue import declared
 from bridge.rabbit.queue_order import QueueOrder
 from bridge.source import Delivery, Make, Surroundings
@@ -55,6 +55,8 @@ STEADY = 5.0
 """Seconds after which a session that ends was none that cannot be had."""
 IDLE_WAIT = 0.1
 """Seconds of one wait for a message while nothing is to be done; a stop waits as long."""
+MAX_BYTES_IN_FLIGHT = 32 * 1024 * 1024
+"""Bytes of one cloud's messages in memory after which no more are read until some are written."""
 BUSY_WAIT = 0.002
 """The same while a batch is on its way: its acknowledgement and the next batch wait as long."""
 
@@ -67,7 +69,6 @@ class RabbitListener(Listener):
         super().__init__(bus.vim_id, bus.label, kafka, progress, steady=STEADY)
         self._write = write
         self._order = QueueOrder()
-        self._rejections = RejectionFilter(bus.label, progress)
         self._stop = threading.Event()
         self._left = concurrent.futures.Future[None]()
         self._listened = 0.0
@@ -80,7 +81,6 @@ class RabbitListener(Listener):
 
     def start(self) -> None:
         """Begin to connect; returns at once."""
-        self._rejections.install()
         self._thread.start()
 
     async def stop(self) -> bool:
@@ -100,7 +100,6 @@ class RabbitListener(Listener):
                 self._stop.wait(self._pause_after(error, self._listened))
             finally:
                 self.progress.connected = False
-        self._rejections.remove()
         self._left.set_result(None)
 
     def _listen(self) -> None:
@@ -149,7 +148,7 @@ class _Arrived(NamedTuple):
     """A message as oslo's poller hands it over."""
 
     frame: Any
-    """kombu's message: body, delivery tag and channel."""
+    """The BoundedMessage."""
     unique_id: str = ""
     """What the poller would log."""
 
@@ -196,6 +195,8 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
         self._failure: Exception | None = None
         self._delivery: Delivery | None = None
         self._path = bus.path
+        self._incoming_bytes = 0
+        self._batch_bytes = 0
         self._sequence = 0
         self._session = ""
         """When the session began, as records carry it."""
@@ -257,7 +258,7 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
         connection.ensure = functools.partial(connection.ensure, retry=0)
         poller.poll = functools.partial(self._poll, poller)
         listener = PollStyleListenerAdapter(poller, self._batch_size, self._batch_timeout)
-        listener._listen_thread.name = self._bus.label  # tells whose message oslo rejected
+        listener._listen_thread.name = self._bus.label
         # oslo begins to consume at the first poll: the queue's other consumers are all there are,
         # and what is delivered comes after this moment.
         self._order.begin(self._asked_queue().consumer_count)
@@ -267,16 +268,17 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
     def _declare_consumers(self, poller: Any, connection: Any, *, is_durable: bool) -> None:
         """Bind the queue to every topic and priority, as oslo's ``listen_for_notifications`` does.
 
-        The difference: the exchange is taken as it is, and what comes is not looked into. oslo's
-        own callback copies the context deeply, which is half of all the work, and keeps a message
-        back for ever that it takes for a repetition of one of the last sixteen.
+        The difference: the exchange is taken as it is, and what comes is not looked into
+        (``frames``). oslo's own callback copies the context deeply, which is half of all the work,
+        and keeps a message back for ever that it takes for a repetition of one of the last sixteen.
         """
 
         def arrived(message: Any) -> None:
-            poller.incoming.append(_Arrived(message._raw_message))
+            poller.incoming.append(_Arrived(message))
+            self._incoming_bytes += len(message.body)
 
         for topic, priority in itertools.product(self._rabbit.topics, PRIORITIES):
-            consumer = impl_rabbit.Consumer(
+            consumer = RawConsumer(
                 exchange_name=self._rabbit.exchange,
                 queue_name=self._rabbit.pool,
                 routing_key=f"{topic}.{priority}",
@@ -312,11 +314,18 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
                 wait = BUSY_WAIT if self._progress.waiting_seconds < TICK else IDLE_WAIT
             elif not poller.incoming:
                 wait = IDLE_WAIT
-            elif len(poller.incoming) >= batch_size or now >= self._hand_on_at:
+            elif (
+                len(poller.incoming) >= batch_size
+                or now >= self._hand_on_at
+                or not self._has_room()
+            ):
                 break
             else:
                 wait = self._hand_on_at - now
-            self._consume(poller.conn, wait)
+            if self._has_room():
+                self._consume(poller.conn, wait)
+            else:
+                self._beat(poller, wait)
         else:
             # As upstream: the rest is handed on, and the stop goes on when nothing is left.
             poller._message_operations_handler.process()
@@ -325,9 +334,30 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
         batch: list[_Arrived] = poller.incoming[:batch_size]
         del poller.incoming[:batch_size]
         if batch:
+            self._batch_bytes = sum(len(arrived.frame.body) for arrived in batch)
+            self._incoming_bytes -= self._batch_bytes
             self._busy.set()
             self._hand_on_at = time.monotonic() + batch_timeout
         return batch
+
+    def _has_room(self) -> bool:
+        """Return whether another message may be read: ``prefetch`` bounds messages, not bytes."""
+        in_flight = self._batch_bytes if self._busy.is_set() else 0
+        return self._incoming_bytes + in_flight < MAX_BYTES_IN_FLIGHT
+
+    def _beat(self, poller: Any, timeout: float) -> None:
+        """Wait without reading, and show RabbitMQ that we live.
+
+        What it sends meanwhile waits in the buffers of TCP. Where that takes it too long it ends
+        the connection, and gives everything out once more.
+        """
+        poller._shutdown.wait(timeout)
+        connection = poller.conn.connection
+        try:
+            if connection._heartbeat_supported_and_enabled():
+                connection._heartbeat_check()
+        except Exception as error:
+            self._end(f"the session is over: {_first_cause(error)}")
 
     def _consume(self, connection: Any, timeout: float) -> None:
         try:
@@ -352,6 +382,8 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
         A broker that does not answer is the poller's to deal with; here it must not hold it up.
         While one channel is waited for, errors of the other, and its consumer's end, come here.
         """
+        if not self._has_room():
+            return  # the answer would come after more messages
         depth = consumers = None
         connection = self.listener._poll_style_listener.conn.connection
         try:
@@ -400,7 +432,7 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
         why: object = "its channel is closed"
         if self._channel.is_open:
             try:
-                frame.ack(multiple=True)
+                self._channel.basic_ack(frame.delivery_tag, multiple=True)
             except Exception as error:
                 why = error
             else:
@@ -442,7 +474,7 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
         received_at = arrival_time()
         vim_id = self._bus.vim_id
         for frame, _unique_id in incoming:
-            body = frame.body.encode() if isinstance(frame.body, str) else bytes(frame.body)
+            body = body_of(frame)
             redelivered = bool(frame.delivery_info.get("redelivered"))
             source = str(frame.delivery_info.get("routing_key", self._rabbit.pool))
             self._sequence += 1
@@ -457,7 +489,7 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
             dead_letter = functools.partial(
                 dead_letter_record, self._kafka, body, vim_id=vim_id, source=source
             )
-            yield Message(body, arrival, dead_letter)
+            yield Message(body, arrival, dead_letter, frame.refused)
 
 
 def rabbit_listeners(surroundings: Surroundings) -> Make:
@@ -521,38 +553,3 @@ def transport_of(bus: Bus) -> Any:
     for name, value in chosen.items():
         conf.set_override(name, value, group="oslo_messaging_rabbit")
     return oslo_messaging.get_notification_transport(conf, url=bus.url.reveal())
-
-
-class RejectionFilter(logging.Filter):
-    """Counts what oslo.messaging refuses of a cloud before anybody sees it, such as broken JSON.
-
-    RabbitMQ then drops such a message, or keeps it where a policy names a dead-letter exchange.
-    oslo's only sign is a log record, written by the cloud's polling thread; its stack trace is
-    replaced by one line.
-    """
-
-    def __init__(self, thread: str, progress: Progress) -> None:
-        """``thread``: name of the polling thread, which is the bus's label."""
-        super().__init__()
-        self._thread = thread
-        self._progress = progress
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Count a rejection; let every record pass."""
-        is_ours = record.threadName == self._thread
-        if is_ours and record.msg == "Failed to process message ... skipping it.":
-            self._progress.rejected()
-            reason = record.exc_info[1] if record.exc_info else None
-            record.msg = "cloud %s: oslo.messaging rejects a message: %s"
-            record.args = (self._thread, type(reason).__name__)
-            record.exc_info = None
-            record.vim_id = self._progress.vim_id
-        return True
-
-    def install(self) -> None:
-        """Listen to oslo's driver."""
-        impl_rabbit.LOG.logger.addFilter(self)
-
-    def remove(self) -> None:
-        """Listen no longer."""
-        impl_rabbit.LOG.logger.removeFilter(self)

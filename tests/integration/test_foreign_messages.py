@@ -1,0 +1,125 @@
+"""What a hostile sender can do to the bridge by the form of its AMQP messages: one dead letter."""
+
+import bz2
+import json
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import bridge.rabbit.listener
+from tests.support.bridge_process import BridgeProcess, eventually
+from tests.support.brokers import RabbitMQ
+from tests.support.listening import Listening
+from tests.support.notifications import body, rabbit_sender
+from tests.support.topics import headers_of, wait_for_records
+from vimfed.kafka.dead_letter import MAX_VALUE_BYTES
+from vimfed.local.kafka import LocalKafka
+from vimfed.nova.oslo import MAX_BODY_BYTES
+
+MEGABYTE = 1_000_000
+
+
+@pytest.fixture
+def name() -> str:
+    return f"t{uuid.uuid4().hex[:10]}"
+
+
+@pytest.fixture
+def running(
+    tmp_path: Path, kafka: LocalKafka, rabbitmq: RabbitMQ, name: str
+) -> Iterator[BridgeProcess]:
+    process = BridgeProcess(
+        tmp_path,
+        kafka={"bootstrap": kafka.bootstrap, "topic_prefix": name, "partitions": 1},
+        vims=[
+            {
+                "cloud_owner": "Owner",
+                "cloud_region_id": "Region",
+                "transport_url": rabbitmq.url,
+                "exchange": name,
+                "pool": name,
+            }
+        ],
+    )
+    process.start(["Owner_Region"])
+    yield process
+    process.stop()
+
+
+def resident(process: BridgeProcess) -> float:
+    """Return the megabytes that a bridge has in memory."""
+    _status, text = process.get("/metrics")
+    [line] = [one for one in text.splitlines() if one.startswith("process_resident_memory_bytes")]
+    return float(line.split()[1]) / MEGABYTE
+
+
+@contextmanager
+def deep_stack() -> Iterator[None]:
+    """Let the sender's library write what ours must not be led to read."""
+    usual = sys.getrecursionlimit()
+    sys.setrecursionlimit(20_000)
+    yield
+    sys.setrecursionlimit(usual)
+
+
+def nested(depth: int) -> dict[str, Any]:
+    table: dict[str, Any] = {}
+    for _ in range(depth):
+        table = {"a": table}
+    return table
+
+
+def test_no_form_of_a_message_costs_more_than_a_dead_letter(
+    running: BridgeProcess, kafka: LocalKafka, rabbitmq: RabbitMQ, name: str
+) -> None:
+    before = resident(running)
+    bomb = bz2.compress(b"0" * 300 * MEGABYTE)
+    assert len(bomb) < 1000
+    large = body(size=MAX_BODY_BYTES)
+    with rabbit_sender(rabbitmq.url, exchange=name) as sender:
+        sender.send(bomb, application_headers={"compression": "application/x-bz2"})
+        sender.send(large)
+        sender.send(b"a" * 300_000, content_encoding="punycode", content_type="text/plain")
+        with deep_stack():
+            sender.send(body(message_id="unreadable"), application_headers=nested(2000))
+        sender.send(body(message_id="good"), content_encoding="no-such-encoding")
+    [good] = wait_for_records(kafka.bootstrap, f"{name}.notifications", 1)
+    assert json.loads(good.value() or b"")["message_id"] == "good"
+    letters = wait_for_records(kafka.bootstrap, f"{name}.dead-letter", 4)
+    reasons = [dict(headers_of(letter))["error"].partition(b":")[0].decode() for letter in letters]
+    assert reasons == [
+        "compressed",
+        "too large",
+        "malformed JSON",
+        "its properties cannot be read",
+    ]
+    assert letters[0].value() == bomb
+    assert letters[1].value() == large[:MAX_VALUE_BYTES]
+    assert resident(running) - before < 100
+    assert running.health() == (200, {"status": "ok"})
+
+
+async def test_bytes_in_memory_are_bounded_as_messages_are(
+    rabbitmq: RabbitMQ, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge.rabbit.listener, "MAX_BYTES_IN_FLIGHT", 2 * MEGABYTE)
+    listening = Listening(rabbitmq.url)
+    listening.start()
+    listening.kafka_is_away()
+    listening.send("first")
+    eventually(lambda: listening.batches == [1], "a batch is on its way")
+    wanted = [str(number) for number in range(12)]
+    with rabbit_sender(rabbitmq.url, exchange=listening.name) as sender:
+        for message_id in wanted:
+            sender.send(body(message_id=message_id, size=700_000))
+    eventually(lambda: len(listening.poller.incoming) == 3, "as many as there is room for")
+    listening.kafka_takes_records()
+    eventually(lambda: len(listening.records) == 13, "all of them")
+    assert listening.ids() == ["first", *wanted]
+    assert max(listening.batches) <= 3
+    await listening.stop()
