@@ -23,6 +23,7 @@ from openstack.config import cloud_region
 from openstack.connection import Connection
 
 from bridge.poller.findings import ActionEvent, Server, ServerAction
+from bridge.poller.guarded_http import AnswerError, guarded_session
 from vimfed.model.decoding import UNREADABLE
 from vimfed.process.retry_after import retry_after
 from vimfed.settings import PollSettings
@@ -263,6 +264,8 @@ def _connect(poll: PollSettings) -> Connection:
         )
     session = Session(
         auth=auth,
+        session=guarded_session(auth_url, poll.hosts, poll.timeout),
+        redirect=False,  # it would take the password, or the token, to wherever the answer says
         verify=poll.ca_file or True,
         timeout=poll.timeout,
         app_name="vim-event-federation",
@@ -283,6 +286,8 @@ def _typed_failures(poll: PollSettings) -> Iterator[None]:
         yield
     except (ksa.ConnectTimeout, requests.Timeout) as error:
         raise CloudApiError("slow", f"no answer within {poll.timeout:g} s") from error
+    except AnswerError as error:
+        raise CloudApiError("garbage", str(error)) from error
     except ksa.Unauthorized as error:
         raise CloudApiError("unauthorised", f"Keystone refuses the login: {error}") from error
     except ksa.HttpError as error:

@@ -63,6 +63,8 @@ LOOKBACK = timedelta(hours=1)
 """How far back the first cycle reads actions: what is older is history, whoever asks."""
 HEAD_START = timedelta(seconds=10)
 """A cloud's own notifications of a change have so long before polling looks for it."""
+MAX_PAGES = 10_000
+"""Pages of a list after which it counts as one without an end."""
 ROUNDS = 3
 """So often a server is read at most whose state changes while its actions are read."""
 JITTER = 0.1
@@ -205,6 +207,7 @@ class Poller:
 
     def _pages(self, since: datetime | None, *, deleted: bool = False) -> Iterator[Page]:
         marker = ""
+        markers: set[str] = set()
         while True:
             ask = partial(self._api.page, since=since, deleted=deleted, marker=marker)
             page = self._asked(ask)
@@ -215,6 +218,9 @@ class Poller:
             marker = page.next_marker
             if not marker:
                 return
+            if marker in markers or len(markers) == MAX_PAGES:
+                raise CloudApiError("garbage", f"a list of servers without an end, at {marker}")
+            markers.add(marker)
 
     def _heed(self, page: Page, since: datetime, *, is_first: bool) -> None:
         """Write what follows from a page, and keep it in mind when it is written."""
