@@ -14,6 +14,8 @@ LOG = logging.getLogger(__name__)
 
 MAX_BACKOFF = 30.0
 """Maximum seconds between two attempts."""
+MAX_BYTES_IN_FLIGHT = 32 * 1024 * 1024
+"""Bytes of one source's messages in memory after which no more are read until some are written."""
 
 
 class Message(NamedTuple):

@@ -13,8 +13,9 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 from bridge.forwarding import Arrival
+from bridge.kafka.bounded_batches import RefusedBatch, bound
 from bridge.kafka.partition_sessions import PartitionSessions, Place
-from bridge.listening import Listener, Message, records_of
+from bridge.listening import MAX_BYTES_IN_FLIGHT, Listener, Message, records_of
 from bridge.progress import DEPTH_EVERY, DEPTH_TIMEOUT, STOP_TIMEOUT, Progress
 from bridge.source import Make, Surroundings
 from vimfed.kafka.aio import (
@@ -44,6 +45,8 @@ Write = Callable[[Sequence[OutgoingRecord], Progress], Awaitable[None]]
 POLL_MS = 500
 STEADY = 60.0
 CANCEL_TIMEOUT = 1.0
+FEW = 16
+"""Maximum records that are taken without a look at their bytes."""
 
 
 class KafkaListener(Listener):
@@ -153,9 +156,7 @@ class KafkaListener(Listener):
         reader = f"cloud {self._vim_id}, group {self._cloud.group}"
         expiry = ExpiryWatch(consumer, reader, lambda lost: self.progress.expired(lost.lost))
         while not self._stopping.is_set():
-            fetched = await consumer.getmany(
-                timeout_ms=POLL_MS, max_records=self._cloud.poll_records
-            )
+            fetched = await self._fetched(consumer)
             read = {tp: position_of(consumer, tp) for tp in consumer.assignment()}
             await expiry.look(fetched)
             self.progress.alive_at = time.monotonic()
@@ -175,6 +176,28 @@ class KafkaListener(Listener):
                 LOG.warning("cloud %s: lost its partitions meanwhile", self._vim_id)
             else:
                 self._note_done(read)
+
+    async def _fetched(
+        self, consumer: AIOKafkaConsumer
+    ) -> dict[TopicPartition, list[ConsumerRecord[bytes, bytes]]]:
+        """Return the next records: ``poll_records`` or MAX_BYTES_IN_FLIGHT of them.
+
+        ``getmany`` bounds records alone, so it is asked for few at once.
+        """
+        fetched: dict[TopicPartition, list[ConsumerRecord[bytes, bytes]]] = {}
+        count = size = 0
+        timeout = POLL_MS
+        while count < self._cloud.poll_records and size < MAX_BYTES_IN_FLIGHT:
+            few = min(FEW, self._cloud.poll_records - count)
+            found = await consumer.getmany(timeout_ms=timeout, max_records=few)
+            if not found:
+                break
+            for tp, records in found.items():
+                fetched.setdefault(tp, []).extend(records)
+                count += len(records)
+                size += sum(len(record.value or b"") + len(record.key or b"") for record in records)
+            timeout = 0
+        return fetched
 
     def _note_done(self, read: Mapping[TopicPartition, int | None]) -> None:
         """Note that whatever was read is done; ``read``: from where each partition is read on."""
@@ -207,6 +230,7 @@ class KafkaListener(Listener):
                     record.value or b"",
                     Arrival(vim_id, path, record.offset, received_at, session),
                     partial(dead_letter_of, self._kafka, record, vim_id=vim_id),
+                    record.value.decode() if isinstance(record.value, RefusedBatch) else "",
                 )
 
 
@@ -222,6 +246,7 @@ def kafka_listeners(surroundings: Surroundings) -> Make:
 
 
 def _consumer(cloud: CloudKafkaSettings) -> AIOKafkaConsumer:
+    bound()
     return new_consumer(
         cloud,
         group_id=cloud.group,

@@ -28,7 +28,7 @@ from oslo_messaging._drivers.base import PollStyleListenerAdapter
 from oslo_messaging.notify.listener import BatchNotificationServer
 
 from bridge.forwarding import Arrival
-from bridge.listening import Listener, Message, records_of
+from bridge.listening import MAX_BYTES_IN_FLIGHT, Listener, Message, records_of
 from bridge.progress import DEPTH_EVERY, DEPTH_TIMEOUT, STOP_TIMEOUT, Progress
 from bridge.rabbit.bus import Bus, buses_of
 from bridge.rabbit.frames import RawConsumer, body_of
@@ -55,8 +55,6 @@ STEADY = 5.0
 """Seconds after which a session that ends was none that cannot be had."""
 IDLE_WAIT = 0.1
 """Seconds of one wait for a message while nothing is to be done; a stop waits as long."""
-MAX_BYTES_IN_FLIGHT = 32 * 1024 * 1024
-"""Bytes of one cloud's messages in memory after which no more are read until some are written."""
 BUSY_WAIT = 0.002
 """The same while a batch is on its way: its acknowledgement and the next batch wait as long."""
 

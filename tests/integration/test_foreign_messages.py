@@ -1,25 +1,33 @@
 """What a hostile sender can do to the bridge by the form of its AMQP messages: one dead letter."""
 
+import asyncio
 import bz2
 import json
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import Producer
+from prometheus_client import CollectorRegistry
 
 import bridge.rabbit.listener
+from bridge.kafka.listener import KafkaListener
+from bridge.progress import Counters, Progress
 from tests.support.bridge_process import BridgeProcess, eventually
 from tests.support.brokers import RabbitMQ
 from tests.support.listening import Listening
 from tests.support.notifications import body, rabbit_sender
+from tests.support.sections import kafka_cloud, rabbit_cloud, vim_of
 from tests.support.topics import headers_of, wait_for_records
+from vimfed.kafka.clients import OutgoingRecord
 from vimfed.kafka.dead_letter import MAX_VALUE_BYTES
 from vimfed.local.kafka import LocalKafka
 from vimfed.nova.oslo import MAX_BODY_BYTES
+from vimfed.settings import KafkaSettings
 
 MEGABYTE = 1_000_000
 
@@ -37,13 +45,7 @@ def running(
         tmp_path,
         kafka={"bootstrap": kafka.bootstrap, "topic_prefix": name, "partitions": 1},
         vims=[
-            {
-                "cloud_owner": "Owner",
-                "cloud_region_id": "Region",
-                "transport_url": rabbitmq.url,
-                "exchange": name,
-                "pool": name,
-            }
+            rabbit_cloud(rabbitmq.url, exchange=name, pool=name),
         ],
     )
     process.start(["Owner_Region"])
@@ -102,6 +104,44 @@ def test_no_form_of_a_message_costs_more_than_a_dead_letter(
     assert letters[1].value() == large[:MAX_VALUE_BYTES]
     assert resident(running) - before < 100
     assert running.health() == (200, {"status": "ok"})
+
+
+@pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
+async def test_a_batch_is_unpacked_to_a_bounded_size(
+    kafka: LocalKafka, name: str, codec: str
+) -> None:
+    producer = Producer(
+        {
+            "bootstrap.servers": kafka.bootstrap,
+            "compression.type": codec,
+            "message.max.bytes": 100 * MEGABYTE,
+            "linger.ms": 0,
+        }
+    )
+    topic = f"{name}.info"
+    for content in (body(message_id="before"), b"0" * 18 * MEGABYTE, body(message_id="after")):
+        producer.produce(topic, content, partition=0)
+        assert producer.flush(30) == 0
+    records: list[OutgoingRecord] = []
+    over = asyncio.Event()
+
+    async def write(written: Sequence[OutgoingRecord], _progress: Progress) -> None:
+        records.extend(written)
+        if len(records) == 3:
+            over.set()
+
+    vim = vim_of(kafka_cloud(kafka.bootstrap, group=name, topics=[name]))
+    progress = Progress("Owner_Region", Counters(CollectorRegistry()))
+    listener = KafkaListener(vim, KafkaSettings(), write, progress)
+    listener.start()
+    await asyncio.wait_for(over.wait(), 30)
+    assert await listener.stop()
+    headers = dict(records[1].headers)
+    assert headers["error"] == b"too large: a batch of more than 16777216 bytes, offsets 1 to 1"
+    assert [json.loads(records[n].value or b"")["message_id"] for n in (0, 2)] == [
+        "before",
+        "after",
+    ]
 
 
 async def test_bytes_in_memory_are_bounded_as_messages_are(

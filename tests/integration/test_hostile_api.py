@@ -184,10 +184,10 @@ def test_the_password_follows_no_redirect() -> None:
 
 def test_a_catalogue_leads_to_no_inner_address_unless_it_is_named() -> None:
     with listening() as (inner, told), Hostile(empty, nova=inner) as cloud:
-        with pytest.raises(CloudApiError, match="name it in poll.hosts"):
+        with pytest.raises(CloudApiError, match="name it in poll"):
             cloud.api().page()
         assert told in ([], [b""])
-        with pytest.raises(CloudApiError, match="neither auth_url's nor in poll.hosts"):
+        with pytest.raises(CloudApiError, match="neither auth_url's nor in poll"):
             cloud.api(hosts=["nova.example.org"]).page()
         assert told in ([], [b""])
         with pytest.raises(CloudApiError):

@@ -40,7 +40,7 @@ _WORD = re.compile(rb'\w++(?:\\*+"\s*+:\s*+(\\*+"))?')
 It matches at every word and gives nothing back, so that a search reads each byte once.
 """
 _SECRET_WORDS = (b"auth_token", b"service_token", b"admin_password")
-MAX_BODY_BYTES = 8 * 1024 * 1024
+MAX_BODY_BYTES = 3 * 1024 * 1024
 """Maximum size of a body that is read.
 
 What is larger cannot become a record of 1 MB, however much of it is context and escapes.
