@@ -72,7 +72,7 @@ class _Adapter(HTTPAdapter):
         host = (urlsplit(request.url or "").hostname or "").lower()
         if self._hosts and host != self._own and host not in self._hosts:
             raise AnswerError(
-                f"the catalogue names the host {host}, which is neither auth_url's nor in poll.hosts"
+                f"the catalogue names the host {host}, neither auth_url's nor in poll.hosts"
             )
         request.headers["Accept-Encoding"] = "identity"
         ends = time.monotonic() + self._timeout
