@@ -4,6 +4,7 @@ import asyncio
 import bz2
 import json
 import sys
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -163,3 +164,47 @@ async def test_bytes_in_memory_are_bounded_as_messages_are(
     assert listening.ids() == ["first", *wanted]
     assert max(listening.batches) <= 3
     await listening.stop()
+
+
+def test_one_cloud_ends_no_other(
+    tmp_path: Path, kafka: LocalKafka, rabbitmq: RabbitMQ, name: str
+) -> None:
+    """The figures of docs/decisions/0016-one-process.md are those of this test."""
+    bad, good = f"{name}-bad", f"{name}-good"
+    process = BridgeProcess(
+        tmp_path,
+        kafka={"bootstrap": kafka.bootstrap, "topic_prefix": name, "partitions": 1},
+        vims=[
+            rabbit_cloud(rabbitmq.url, cloud_region_id=each, exchange=each, pool=each)
+            for each in (bad, good)
+        ],
+    )
+    process.start([f"Owner_{bad}", f"Owner_{good}"])
+    before = resident(process)
+    room = MAX_BODY_BYTES - 1000
+    objects = b'{"message_id":"m","event_type":"e","payload":{"ctxt":1,"a":['
+    objects += b"{}," * (room // 3) + b"{}]}}"
+    contexts = b'{"a":NaN,"b":"' + b"_context" * (room // 8) + b'"}'
+    with rabbit_sender(rabbitmq.url, exchange=bad) as sender:
+        for _ in range(15):
+            sender.send(objects)
+            sender.send(contexts)
+    peak = before
+    sent = {}
+    with rabbit_sender(rabbitmq.url, exchange=good) as sender:
+        for number in range(20):
+            sender.send(body(message_id=str(number)))
+            sent[str(number)] = time.time()
+            peak = max(peak, resident(process))
+    arrived = {
+        json.loads(record.value() or b"")["message_id"]: record.timestamp()[1] / 1000
+        for record in wait_for_records(kafka.bootstrap, f"{name}.notifications", 20)
+    }
+    slowest = max(arrived[each] - at for each, at in sent.items())
+    letters = wait_for_records(kafka.bootstrap, f"{name}.dead-letter", 30, timeout=60.0)
+    peak = max(peak, resident(process))
+    process.stop()
+    print(f"{before:.0f} MB, at most {peak:.0f} MB; the other cloud's slowest: {slowest:.2f} s")
+    assert len(letters) == 30
+    assert slowest < 10
+    assert peak - before < 500
