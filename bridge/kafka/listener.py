@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 from bridge.forwarding import Arrival
-from bridge.kafka.bounded_batches import RefusedBatch, bound
 from bridge.kafka.partition_sessions import PartitionSessions, Place
 from bridge.listening import MAX_BYTES_IN_FLIGHT, Listener, Message, records_of
 from bridge.progress import DEPTH_EVERY, DEPTH_TIMEOUT, STOP_TIMEOUT, Progress
@@ -25,6 +24,7 @@ from vimfed.kafka.aio import (
     KafkaError,
     TopicPartition,
 )
+from vimfed.kafka.bounded_batches import RefusedBatch, bound
 from vimfed.kafka.clients import (
     OutgoingRecord,
     new_consumer,

@@ -257,8 +257,8 @@ class PollSettings(_Section, frozen=True, kw_only=True):
     """PEM file of the authority that signed Keystone's and nova's certificates; empty: the system's
     authorities"""
     hosts: tuple[str, ...] = ()
-    """hosts, besides auth_url's, at which the catalogue may say that nova is; empty: any that is not
-    at a loopback or link-local address"""
+    """hosts, besides auth_url's, at which the catalogue may say that nova is; empty: any that is
+    not at a loopback or link-local address"""
     all_projects: bool = True
     """poll the servers of all projects, which takes an admin; false: its own"""
     interval: Annotated[float, Meta(ge=0, le=86400)] = 0.0
