@@ -208,7 +208,7 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
             _EveryPriority(),
             pool=self._rabbit.pool,
             batch_size=self._rabbit.prefetch // 2,
-            batch_timeout=self._rabbit.batch_timeout,
+            batch_timeout=self._rabbit.batch_interval,
         )
 
     def check(self) -> None:

@@ -19,7 +19,7 @@ BATCH_TIMEOUT = 2.0
 
 @pytest.fixture
 async def listening(rabbitmq: RabbitMQ) -> AsyncIterator[Listening]:
-    made = Listening(rabbitmq.url, batch_timeout=BATCH_TIMEOUT)
+    made = Listening(rabbitmq.url, batch_interval=BATCH_TIMEOUT)
     made.start()
     yield made
     await made.stop()

@@ -16,7 +16,7 @@ _BROKER = {
     "durable_queues": ("durable_queues", ""),
     "quorum_queues": ("quorum_queues", ""),
     "durable_exchange": ("durable_exchange", ""),
-    "batch_timeout": ("batch_timeout", ""),
+    "batch_timeout": ("batch_interval", ""),
     "heartbeat": ("heartbeat", ""),
     "sasl_mechanism": ("", "sasl_mechanism"),
     "transport_url": ("transport_urls", "bootstrap, username, password and virtual_host"),

@@ -181,7 +181,7 @@ class RabbitSettings(Tls, frozen=True, kw_only=True):
     rabbit_quorum_queue; one that exists is left as it is"""
     prefetch: Annotated[int, Meta(ge=2, le=10000)] = 1000
     """messages that are on the way to Kafka at most; half of them make the largest batch"""
-    batch_timeout: Annotated[float, Meta(gt=0, le=5)] = 0.01
+    batch_interval: Annotated[float, Meta(gt=0, le=5)] = 0.01
     """seconds between two batches at least: what comes in quick succession shares one"""
     heartbeat: Annotated[int, Meta(ge=2)] = 60
     """seconds after which a silent RabbitMQ counts as dead"""
