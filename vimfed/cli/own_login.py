@@ -11,7 +11,9 @@ _ROLES = ("reader", "writer", "admin")
 
 
 def login_headers(web: WebSettings) -> dict[str, str]:
-    """Return the headers of the settings' user who may do most, of those who may see all clouds.
+    """Return the headers of the settings' user who may do least, of those who may see all clouds.
+
+    The command line only reads, and every role may. They are for the workers alone.
 
     Empty where nobody has to log in, or a password is known as a hash alone.
     """
@@ -22,7 +24,7 @@ def login_headers(web: WebSettings) -> dict[str, str]:
     ]
     if not users:
         return {}
-    user = max(users, key=lambda user: _ROLES.index(user.role))
+    user = min(users, key=lambda user: _ROLES.index(user.role))
     if user.token:
         return {"Authorization": f"Bearer {user.token.reveal()}"}
     encoded = base64.b64encode(f"{user.name}:{user.password.reveal()}".encode()).decode()

@@ -164,12 +164,10 @@ async def _ask(
     """Ask everybody. Raises StatusError where no worker answers, or there is no such cloud."""
     timeout = aiohttp.ClientTimeout(total=TIMEOUT)
     connector = aiohttp.TCPConnector(ssl=client_context(settings.web))
-    async with aiohttp.ClientSession(
-        timeout=timeout, connector=connector, headers=login
-    ) as session:
+    async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
         api = f"{url}{settings.web.prefix}/v1"
-        vims = await _get(session, f"{api}/vims")
-        workers = await _get(session, f"{api}/workers")
+        vims = await _get(session, f"{api}/vims", login)
+        workers = await _get(session, f"{api}/workers", login)
         bridge, clouds = await _ask_bridge(session, settings)
         outputs = settings.outputs()
         others = [await _ask_publisher(session, settings, output) for output in outputs]
@@ -192,10 +190,12 @@ async def _ask(
     return status
 
 
-async def _get(session: aiohttp.ClientSession, url: str) -> tuple[int, bytes]:
-    """Return status and body. Raises StatusError where nobody answers."""
+async def _get(
+    session: aiohttp.ClientSession, url: str, login: Mapping[str, str]
+) -> tuple[int, bytes]:
+    """Return a worker's status and body. Raises StatusError where nobody answers."""
     try:
-        async with session.get(url) as response:
+        async with session.get(url, headers=login, allow_redirects=False) as response:
             return response.status, await response.read()
     except (aiohttp.ClientError, TimeoutError) as error:
         said = f"no worker answers at {url}: {error or 'it takes too long'}"
@@ -267,9 +267,10 @@ async def _ask_publisher(
 ) -> Process:
     url = own_url(settings.dmaap.host, settings.publisher_port(output))
     process, samples = await _ask_process(session, f"publisher {output.name}", url)
-    if samples:
-        process.lag = int(sum(value for _, value in samples["vimfed_publisher_lag"]))
-        ((_, oldest),) = samples["vimfed_publisher_oldest_undelivered_seconds"]
+    lag = samples.get("vimfed_publisher_lag")
+    if lag is not None:
+        process.lag = int(sum(value for _, value in lag))
+    for _, oldest in samples.get("vimfed_publisher_oldest_undelivered_seconds", ()):
         process.oldest_undelivered_seconds = round(oldest, 1)
     return process
 
@@ -285,10 +286,11 @@ async def _ask_process(
         async with session.get(f"{url}/readyz") as response:
             wrong = decoded(_decode_health, await response.read()).wrong
         async with session.get(f"{url}/metrics") as response:
-            text = await response.text()
-    except (aiohttp.ClientError, TimeoutError, UnreadableError):
+            families = list(text_string_to_metric_families(await response.text()))
+    except (aiohttp.ClientError, TimeoutError):
         return Process(name=name, url=url, wrong={"process": "does not answer"}), {}
-    families = text_string_to_metric_families(text)
+    except ValueError:  # also of what is no JSON, no metrics, no text
+        return Process(name=name, url=url, wrong={"process": "another program answers there"}), {}
     return Process(name=name, url=url, wrong=wrong), {
         family.name: [(sample.labels, sample.value) for sample in family.samples]
         for family in families

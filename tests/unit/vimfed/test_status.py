@@ -1,71 +1,76 @@
-"""What ``vimfed status`` says where a worker answers no question."""
+"""Whom ``vimfed status`` asks, and what it tells them of us."""
 
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
-import pytest
+from click.testing import CliRunner
 
-from vimfed.cli import status
-from vimfed.errors import UsageError
-from vimfed.settings import Settings
+from vimfed.cli import main
 
-ANSWERS = {
-    "/limited/": (429, b'{"error": "too many logins: try again in 1 s", "retry_after": 1}'),
-    "/stranger/": (401, b'{"error": "log in"}'),
-    "/other/": (404, b"<html>"),
-    "/balancer/": (503, b"<html>"),
-}
+ANSWERS = {"/vims": b'{"vims":[]}', "/workers": b'{"workers":[],"unowned":[]}'}
 
 
-class _Server(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        code, body = next(told for path, told in ANSWERS.items() if self.path.startswith(path))
-        self.send_response(code)
-        self.end_headers()
-        self.wfile.write(body)
+@contextmanager
+def listening(seen: list[tuple[str, str | None]]) -> Iterator[int]:
+    """Yield the port of a server that notes each path, with the login that came with it."""
 
-    def log_message(self, *_arguments: object) -> None:
-        pass
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.append((self.path, self.headers["Authorization"]))
+            body = next((ANSWERS[end] for end in ANSWERS if self.path.endswith(end)), b"{}")
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
 
+        def log_message(self, *_arguments: object) -> None:
+            """Say nothing."""
 
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with HTTPServer(("127.0.0.1", 0), _Server) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
         server.shutdown()
         thread.join()
+        server.server_close()
 
 
-@pytest.mark.parametrize(
-    ("path", "complaint"),
-    [
-        ("limited", r"the worker answers 429: too many logins: try again in 1 s$"),
-        ("stranger", r"the worker refuses us \(401\): --url http://USER"),
-        ("other", r"not a worker's answer \(404\): .*; is web.prefix right\?"),
-    ],
-)
-def test_what_the_worker_refuses_with_is_told(url: str, path: str, complaint: str) -> None:
-    with pytest.raises(status.StatusError, match=complaint):
-        status.run(Settings(), None, f"{url}/{path}", once=True, as_json=False)
-
-
-def test_a_url_that_is_none_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"^--url: 'foo' is no http:// or https:// URL"):
-        status.run(Settings(), None, "foo", once=True, as_json=False)
-    assert UsageError.exit_code == 2
-
-
-@pytest.mark.parametrize("port", ["1", "one"])
-def test_a_password_in_the_url_is_not_told(port: str) -> None:
-    url = f"http://reader:secret@127.0.0.1:{port}"
-    with pytest.raises(status.StatusError, match=r"no worker answers at http://127") as caught:
-        status.run(Settings(), None, url, once=True, as_json=False)
-    assert "secret" not in str(caught.value)
-
-
-def test_a_503_that_is_no_workers_is_told_so(url: str) -> None:
-    with pytest.raises(status.StatusError, match=r"not a worker's answer \(503\)"):
-        status.run(Settings(), None, f"{url}/balancer", once=True, as_json=False)
+def test_the_login_goes_to_the_worker_alone(tmp_path: Path) -> None:
+    to_worker: list[tuple[str, str | None]] = []
+    to_others: list[tuple[str, str | None]] = []
+    with listening(to_worker) as worker, listening(to_others) as other:
+        config = tmp_path / "vimfed.toml"
+        config.write_text(
+            f"""
+            [web]
+            port = {worker}
+            [web.auth]
+            peer_secret = "a-secret-of-more-than-sixteen-characters"
+            [[web.auth.users]]
+            name = "one"
+            token = "a-token-of-more-than-sixteen-characters"
+            [bridge]
+            port = {other}
+            [gateway]
+            enabled = true
+            port = {other}
+            allow_anonymous = true
+            [dmaap]
+            port = {other}
+            [[dmaap.outputs]]
+            url = "kafka://127.0.0.1:9/topic"
+            """
+        )
+        done = CliRunner().invoke(main, ["--config", str(config), "status", "--once", "--json"])
+    assert done.exit_code == 0, done.output
+    assert {login for _path, login in to_worker} == {
+        "Bearer a-token-of-more-than-sixteen-characters"
+    }
+    assert len(to_others) >= 3, "bridge, publisher and gateway"
+    assert {login for _path, login in to_others} == {None}
+    assert done.stdout.count("another program answers there") == 3

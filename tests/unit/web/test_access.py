@@ -117,7 +117,7 @@ def test_the_neighbours_of_an_ipv6_address_wait_with_it_and_memory_is_bounded() 
     assert failed.wait("2001:db8::ffff", 0.0) == 0
 
 
-def test_the_command_line_logs_in_as_the_user_who_may_do_most() -> None:
+def test_the_command_line_logs_in_as_the_user_who_may_do_least() -> None:
     def headers(*users: WebUser) -> dict[str, str]:
         return login_headers(WebSettings(auth=WebAuthSettings(users=list(users))))
 
@@ -128,7 +128,8 @@ def test_the_command_line_logs_in_as_the_user_who_may_do_most() -> None:
     assert headers() == {}
     assert headers(hashed, limited) == {}
     assert headers(reader, hashed) == {"Authorization": "Basic cjpw"}
-    assert headers(reader, writer, limited) == {"Authorization": "Bearer " + "c" * 20}
+    assert headers(writer, limited) == {"Authorization": "Bearer " + "c" * 20}
+    assert headers(writer, reader) == {"Authorization": "Basic cjpw"}
 
 
 def test_the_supervisor_asks_workers_that_serve_https_over_it() -> None:
