@@ -9,6 +9,7 @@ from urllib.parse import SplitResult, urlsplit
 from vimfed.settings.sections import (
     MAX_PORT,
     MIN_SECRET,
+    KafkaSettings,
     Settings,
     SettingsError,
     VimSettings,
@@ -184,6 +185,22 @@ _OUTPUT_URLS = {
 }
 
 
+def _check_inherited_login(kafka: KafkaSettings, brokers: str, where: str) -> None:
+    """Raise SettingsError where the login of [kafka] would be given to another cluster."""
+    others = _host_names(brokers) - _host_names(kafka.bootstrap)
+    has_login = kafka.security_protocol != "PLAINTEXT" and (kafka.password or kafka.cert_file)
+    if others and has_login:
+        raise SettingsError(
+            f"{where}: {', '.join(sorted(others))} is not in kafka.bootstrap, and the login of "
+            "[kafka] is for its own cluster: say security_protocol here, and the login of this one"
+        )
+
+
+def _host_names(brokers: str) -> set[str]:
+    """Return the hosts of ``host:port,host:port`` without their ports."""
+    return {broker.strip().rpartition(":")[0].lower() for broker in brokers.split(",")}
+
+
 def check_outputs(settings: Settings) -> None:
     """Raise SettingsError where an output cannot be used, or two are the same."""
     seen: set[str] = set()
@@ -207,6 +224,8 @@ def check_outputs(settings: Settings) -> None:
         path = re.fullmatch(form.path.replace("topic", "[A-Za-z0-9._-]+"), url.path)
         if not hosts or not path or url.query or url.fragment:
             raise SettingsError(f"{where}: url must look like {url.scheme}://host:port{form.path}")
+        if url.scheme == "kafka" and not output.security_protocol:
+            _check_inherited_login(settings.kafka, url.netloc, where)
     if settings.filter.output and settings.filter.output not in {
         output.name for output in settings.outputs()
     }:

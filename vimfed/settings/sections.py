@@ -115,7 +115,7 @@ class DmaapOutput(Tls, frozen=True, kw_only=True):
     timeout: Annotated[float, Meta(gt=0)] = 20.0
     """seconds after which an attempt to deliver counts as failed"""
     security_protocol: Literal["", "PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = ""
-    """how to connect to Kafka; empty: as [kafka] says, with its certificates and credentials"""
+    """how to connect to Kafka; empty: as [kafka] says, with its login for its own brokers"""
     sasl_mechanism: Literal["SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN"] = "SCRAM-SHA-512"
     """SASL mechanism"""
     username: str = ""

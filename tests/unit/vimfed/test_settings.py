@@ -135,6 +135,24 @@ def test_an_outputs_password_comes_by_environment_or_from_a_file(tmp_path: Path)
     assert load(tmp_path, text).dmaap.outputs[0].password.reveal() == "two"
 
 
+def test_the_login_of_the_own_cluster_goes_to_no_other(tmp_path: Path) -> None:
+    kafka = """
+    [kafka]
+    bootstrap = "one:9092,two:9092"
+    security_protocol = "SASL_PLAINTEXT"
+    username = "job"
+    password = "secret"
+    """
+    with_brokers = OUTPUT.replace("a:1", "ONE:9093,two:9093")
+    assert load(tmp_path, kafka + with_brokers).dmaap.outputs
+    assert load(tmp_path, kafka + OUTPUT + 'security_protocol = "PLAINTEXT"').dmaap.outputs
+    assert load(tmp_path, OUTPUT).dmaap.outputs, "there is no login to give"
+    assert refusal(tmp_path, kafka + OUTPUT) == (
+        "dmaap.outputs: onap: a is not in kafka.bootstrap, and the login of [kafka] is for its own "
+        "cluster: say security_protocol here, and the login of this one"
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
