@@ -52,6 +52,10 @@ def _split_url(where: str, url: str) -> SplitResult:
         raise SettingsError(f"{where} must begin with http:// or https://")
     if not parts.hostname:
         raise SettingsError(f"{where} names no host")
+    if "@" in parts.netloc:
+        raise SettingsError(
+            f"{where} names a user: it is shown to others; there are keys for a login"
+        )
     return parts
 
 

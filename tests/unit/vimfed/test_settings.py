@@ -135,6 +135,21 @@ def test_an_outputs_password_comes_by_environment_or_from_a_file(tmp_path: Path)
     assert load(tmp_path, text).dmaap.outputs[0].password.reveal() == "two"
 
 
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [
+        ("[web]", "canonical_url"),
+        (f"[web.auth]\npeer_secret = '{'x' * 20}'\n[web.auth.keystone]", "url"),
+        (f"{POLLED}username = 'u'\nproject_name = 'p'", "auth_url"),
+    ],
+)
+def test_a_user_in_a_url_is_refused_and_not_shown(tmp_path: Path, section: str, key: str) -> None:
+    """Keystone's URL is told to everybody who is to log in."""
+    told = refusal(tmp_path, f'{section}\n{key} = "https://who:secret@host/"\n')
+    assert f"{key} names a user: it is shown to others" in told
+    assert "secret" not in told
+
+
 def test_the_login_of_the_own_cluster_goes_to_no_other(tmp_path: Path) -> None:
     kafka = """
     [kafka]
