@@ -10,7 +10,6 @@ import asyncio
 import logging
 import resource
 from collections.abc import Sequence
-from ipaddress import ip_address, ip_network
 from typing import Any
 
 import msgspec
@@ -18,7 +17,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_request import BaseRequest
 
-from vimfed.process.neighbours import network_of
+from vimfed.process.neighbours import Networks, network_of
 
 LOG = logging.getLogger(__name__)
 
@@ -121,7 +120,7 @@ class ConnectionServer(web.Server):
         self, *arguments: Any, most: int | None, proxies: Sequence[str], **options: Any
     ) -> None:
         super().__init__(*arguments, **options)
-        self._proxies = [ip_network(each, strict=False) for each in proxies]
+        self._proxies = Networks(proxies)
         self._most = MAX_CONNECTIONS if most is None else most
         self._share = MAX_PER_NEIGHBOUR if most is None else most * 4 // 5
         self._neighbours: dict[str, dict[Connection, None]] = {}
@@ -143,7 +142,7 @@ class ConnectionServer(web.Server):
         handler.neighbour = network_of(address)
         own = self._neighbours.setdefault(handler.neighbour, {})
         own[handler] = None
-        if len(own) > self._share and not self._is_proxy(address):
+        if len(own) > self._share and address not in self._proxies:
             crowd = own
         elif sum(map(len, self._neighbours.values())) > self._most:
             crowd = max(self._neighbours.values(), key=len)
@@ -161,13 +160,6 @@ class ConnectionServer(web.Server):
         super().connection_lost(handler, exc)
         if isinstance(handler, Connection):
             self._forget(handler)
-
-    def _is_proxy(self, address: str) -> bool:
-        try:
-            parsed = ip_address(address)
-        except ValueError:
-            return False
-        return any(parsed in network for network in self._proxies)
 
     def _forget(self, handler: Connection) -> None:
         own = self._neighbours.get(handler.neighbour, {})

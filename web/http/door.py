@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
+from vimfed.process.neighbours import Networks
 from web.http.errors import ApiError
 
 FOREIGN_PAGE = (
@@ -81,7 +82,7 @@ class Door:
         by_address: bool,
     ) -> None:
         self._allowed = _AllowedHosts(allowed)
-        self._proxies = [ipaddress.ip_network(each, strict=False) for each in proxies]
+        self._proxies = Networks(proxies)
         self._own_name = _host_name(own_url.partition("://")[2])
         self._by_address = by_address
 
@@ -128,14 +129,7 @@ class Door:
         address = request.remote or ""
         told = ",".join(request.headers.getall("X-Forwarded-For", ()))
         for before in reversed([each.strip() for each in told.split(",") if each.strip()]):
-            if not self._is_proxy(address):
+            if address not in self._proxies:
                 break
             address = before
         return address
-
-    def _is_proxy(self, address: str) -> bool:
-        try:
-            parsed = ipaddress.ip_address(address)
-        except ValueError:
-            return False
-        return any(parsed in network for network in self._proxies)
