@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 
-import aiohttp
 from aiohttp import web
 
 from streams.engine.apps import web_server_of
@@ -10,11 +9,10 @@ from streams.worker.worker import StreamWorker
 from vimfed.process.connections import ConnectionRunner, allow_many_connections
 from vimfed.process.metrics import Readiness
 from vimfed.process.ports import refuse_port_in_use
-from vimfed.process.tls import tls_context
-from vimfed.settings import Settings, Tls
+from vimfed.settings import Settings
 from web.auth.access import Access, refuse_open_door
 from web.auth.backends.kinds import security_schemes
-from web.auth.backends.peer import peer_headers
+from web.auth.peers import PeerClient, peers_session
 from web.dashboard import Dashboard
 from web.http.errors import errors_as_json
 from web.http.fair_share import FairShare
@@ -58,14 +56,12 @@ def serve(worker: StreamWorker) -> None:
     gather = Gather(own)
     worker.registry.register(Readiness(own.not_ready))
 
-    access = Access(worker.settings.web)
+    access = Access(worker.settings.web, own.url)
 
-    async def peers_session(_app: web.Application) -> AsyncIterator[None]:
+    async def asking_peers(_app: web.Application) -> AsyncIterator[None]:
         settings = worker.settings.web
-        connector = aiohttp.TCPConnector(ssl=tls_context(Tls(ca_file=settings.ca_file)))
-        async with aiohttp.ClientSession(
-            connector=connector, headers=peer_headers(settings.auth)
-        ) as gather.session:
+        async with peers_session(settings) as session:
+            gather.peers = PeerClient(session, settings.auth)
             yield
 
     server.web_app.middlewares.append(
@@ -76,7 +72,7 @@ def serve(worker: StreamWorker) -> None:
     fair = FairShare(lambda: worker.is_behind)
     server.web_app.middlewares.append(fair.share)
     server.web_app.cleanup_ctx.append(access.running)
-    server.web_app.cleanup_ctx.append(peers_session)
+    server.web_app.cleanup_ctx.append(asking_peers)
     subscriptions = Subscriptions(worker.settings)
     server.web_app.cleanup_ctx.append(subscriptions.following)
     ingest = Ingest(worker.settings)

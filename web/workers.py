@@ -6,15 +6,15 @@ Unlike a query this is answered while something is wrong, for that is when it is
 import asyncio
 import math
 
-import aiohttp
 import msgspec
 from aiohttp import web
 
 from streams.worker.worker import StreamWorker
 from vimfed.model.decoding import UnreadableError, decoded
+from web.auth.peers import PeerError
 from web.http.errors import json_response
 from web.http.routes import Route
-from web.queries.gather import DEADLINE, PEER_PATH, Gather
+from web.queries.gather import PEER_PATH, Gather
 from web.queries.own_partitions import OwnPartitions
 
 REPORT_PATH = PEER_PATH + "worker"
@@ -124,12 +124,10 @@ class Workers:
 
     async def _ask(self, url: str, partitions: list[int]) -> WorkerReport:
         """Return a worker's own word, or that it gives none."""
-        timeout = aiohttp.ClientTimeout(total=DEADLINE)
         try:
-            async with self._gather.session.get(url + REPORT_PATH, timeout=timeout) as response:
-                if response.status == 200:
-                    return decoded(_decode_report, await response.read())
-                wrong = f"answered {response.status}"
-        except (aiohttp.ClientError, TimeoutError, UnreadableError) as error:
-            wrong = f"does not answer: {type(error).__name__}"
+            return decoded(_decode_report, await self._gather.peers.ask("GET", url, REPORT_PATH))
+        except PeerError as error:
+            wrong = str(error)
+        except UnreadableError:
+            wrong = "answers as no worker of this version does"
         return WorkerReport(url=url, wrong={"worker": wrong}, partitions=partitions)

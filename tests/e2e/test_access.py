@@ -23,8 +23,9 @@ from tests.support.keystone import Keystone
 from tests.support.server_sent import event_stream
 from vimfed.local.kafka import LocalKafka
 from vimfed.process.ports import free_ports
-from vimfed.settings import Settings, SettingsError
+from vimfed.settings import Secret, Settings, SettingsError
 from web.auth.passwords import hash_password
+from web.auth.peer_signature import PeerRequest, Signer
 from web.http.routes import ROUTES, Route
 from web.service import serve
 
@@ -76,7 +77,6 @@ MAY_CALL = {
     LIMITED: {"anyone", "reader", "writer"},
     WRITER: {"anyone", "reader", "writer"},
     ADMIN: {"anyone", "reader", "writer"},
-    SECRET: {"anyone", "peer"},
 }
 """By the bearer token, the matrix' other side."""
 
@@ -253,6 +253,30 @@ async def test_a_caller_is_let_into_the_routes_of_its_role_and_its_clouds(
                 assert status not in (401, 403), (name, region)
             else:
                 assert status == (403 if token else 401), (name, region)
+
+
+async def test_a_signed_request_opens_the_routes_of_the_workers_and_no_other(
+    guarded: Guarded, elsewhere: aiohttp.ClientSession
+) -> None:
+    """The secret itself opens none: it is never sent."""
+    signer = Signer([Secret(SECRET)])
+
+    def signed(method: str, path: str, worker: str) -> dict[str, str]:
+        request = PeerRequest(method, guarded.url("", worker), path)
+        return {"Authorization": str(signer.sign(request, b"", time.time()))}
+
+    for name, role in ROLES.items():
+        method, path = name.split()
+        if "{" in path:
+            continue
+        ask = partial(guarded.ask, method, path, session=elsewhere)
+        status = (await ask(signed(method, path, "one")))[0]
+        if role == "peer":
+            assert status in (200, 400), name
+            assert (await ask(signed(method, path, "two")))[0] in (401, 429)
+            assert (await ask(bearer(SECRET)))[0] in (401, 429)
+        else:
+            assert status in (401, 429), name
 
 
 async def test_without_a_login_nobody_learns_which_routes_there_are(guarded: Guarded) -> None:

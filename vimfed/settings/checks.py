@@ -273,8 +273,11 @@ def check_web(settings: Settings) -> None:
             "web.auth: with users or keystone the workers need peer_secret, or peer_secret_file, "
             "to know each other: the same random text for all of them"
         )
-    if auth.peer_secret and len(auth.peer_secret) < MIN_SECRET:
-        raise SettingsError(f"web.auth: peer_secret has {MIN_SECRET} characters at least")
+    if auth.peer_secret_previous and not auth.peer_secret:
+        raise SettingsError("web.auth: peer_secret_previous needs peer_secret, the present one")
+    for key in ("peer_secret", "peer_secret_previous"):
+        if 0 < len(getattr(auth, key)) < MIN_SECRET:
+            raise SettingsError(f"web.auth: {key} has {MIN_SECRET} characters at least")
     keystone = auth.keystone
     if keystone.url:
         _split_url("web.auth.keystone: url", keystone.url)

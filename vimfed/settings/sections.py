@@ -412,10 +412,16 @@ class WebAuthSettings(_Section, frozen=True, kw_only=True):
     """let whoever reaches it do everything, although it listens on more than loopback: where the
     network keeps strangers out"""
     peer_secret: Secret = Secret()
-    """by which the workers know each other, the same for all, 16 characters at least; needed with
-    users or Keystone (better: peer_secret_file)"""
+    """by which the workers know each other, the same for all, random, 16 characters at least: it
+    signs what they ask and answer, and is never sent; needed with users or Keystone (better:
+    peer_secret_file)"""
     peer_secret_file: str = ""
     """file that holds the secret"""
+    peer_secret_previous: Secret = Secret()
+    """the secret before this one, which is accepted and signs, too, while the workers are given the
+    new one (better: peer_secret_previous_file)"""
+    peer_secret_previous_file: str = ""
+    """file that holds it"""
     users: list[WebUser] = []
     """who may log in"""
     keystone: KeystoneSettings = KeystoneSettings()

@@ -22,8 +22,10 @@ from vimfed.process.neighbours import network_of
 from vimfed.settings import SettingsError, WebSettings
 from web.auth.backends.kinds import HEADERS, LOGINS, challenges
 from web.auth.backends.login import Attempt, given_to
-from web.auth.caller import CALLER, CLIENT, EVERYBODY, NOBODY, Caller
+from web.auth.caller import CALLER, CLIENT, EVERYBODY, NOBODY, PEER, Caller
 from web.auth.failed_logins import FailedLogins
+from web.auth.peer_signature import Admitted, RefusedProofError
+from web.auth.peers import PeerDoor
 from web.http.bounded_map import BoundedMap
 from web.http.door import Door, is_loopback
 from web.http.errors import ApiError, UnavailableError
@@ -72,7 +74,8 @@ class NotAcceptedError(ApiError):
 class Access:
     """Finds out who calls; see :attr:`check`."""
 
-    def __init__(self, settings: WebSettings) -> None:
+    def __init__(self, settings: WebSettings, own_url: str = "") -> None:
+        """``own_url``: that under which other workers ask this one."""
         auth = self._auth = settings.auth
         self._door = Door(
             settings.allowed_hosts,
@@ -80,6 +83,7 @@ class Access:
             own_url=settings.canonical_url,
             by_address=auth.allow_anonymous,
         )
+        self._peers = PeerDoor(auth, own_url)
         self._failed = FailedLogins()
         self._turns = Turns(MAX_AT_ONCE)
         self._logins = [login(auth) for login in LOGINS]
@@ -108,7 +112,11 @@ class Access:
             self._door.refuse_foreign_page(request, changes=changes)
             request[CLIENT] = self._door.client_address(request)
             route = route_of(request)
-            request[CALLER] = await self._admitted(request, route.role if route else "reader")
+            role: Role = route.role if route else "reader"
+            if role == "peer" and self._auth.peer_secret and self._peers.is_asked(request):
+                admitted = await self._admitted_peer(request)
+                return await self._peers.answer(request, handler, admitted)
+            request[CALLER] = await self._admitted(request, role)
             return await handler(request)
 
         return check
@@ -148,6 +156,14 @@ class Access:
                 raise ApiError(403, f"{caller.name} may not see the cloud {vim_id}")
         return caller
 
+    async def _admitted_peer(self, request: web.Request) -> Admitted:
+        """Return by what another worker is known. Raises ApiError (401, 429) unless it is."""
+        request[CALLER] = PEER
+        try:
+            return await self._peers.admit(request)
+        except RefusedProofError as error:
+            raise self._refused(f"a worker's request, {error},", request) from None
+
     async def _logged_in(self, request: web.Request) -> Caller | None:
         """Return who has logged in; None where nobody tries. Raises ApiError (401, 429)."""
         header = next((each for each in HEADERS if each in request.headers), None)
@@ -175,19 +191,23 @@ class Access:
         self, header: str, value: str, fingerprint: bytes, request: web.Request
     ) -> Caller:
         """Return whose login it is. Raises NotAcceptedError, ApiError (429)."""
-        address = request[CLIENT]
-        who, caller, account = await self._attempt(header, value, address)
+        who, caller, account = await self._attempt(header, value, request[CLIENT])
         if caller is not None:
             until = min(time.time() + caller.holds, caller.until)
             self._known[fingerprint] = _Known(caller, until)
             return caller
+        raise self._refused(who, request, account)
+
+    def _refused(self, who: str, request: web.Request, account: str = "") -> NotAcceptedError:
+        """Note that a login failed; return what is answered."""
+        address = request[CLIENT]
         now = time.monotonic()
         wait = math.ceil(self._failed.wait(address, now))
         self._failed.note(address, now, account)
         if wait:
-            raise NotAcceptedError(429, *_too_many(wait))
+            return NotAcceptedError(429, *_too_many(wait))
         LOG.warning("login failed: %s from %s at %s", who, address, request.path[:100])
-        raise NotAcceptedError(
+        return NotAcceptedError(
             401, "this login is not accepted", {"WWW-Authenticate": self._challenges}
         )
 

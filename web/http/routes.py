@@ -77,19 +77,20 @@ def _prepared(route: Route) -> Handler:
             except UnicodeEncodeError:
                 raise ApiError(400, f"the header {name} is not UTF-8") from None
         if route.body is not None:
-            await _read_body(request)
+            await read_body(request)
         return await route.handler(request)
 
     return handle
 
 
-async def _read_body(request: web.Request) -> None:
+async def read_body(request: web.Request) -> bytes:
+    """Return the body of a request as it was sent. Raises ApiError (400, 408, 415)."""
     codings = ",".join(request.headers.getall("Content-Encoding", ())).split(",")
     if any(coding.strip().lower() not in ("", "identity") for coding in codings):
         raise ApiError(415, "a body is taken as it is, without a Content-Encoding")
     try:
         async with asyncio.timeout(BODY_TIMEOUT):
-            await request.read()
+            return await request.read()
     except TimeoutError:
         raise ApiError(408, f"the body has not come within {BODY_TIMEOUT:.0f} s") from None
     except (web.RequestPayloadError, ConnectionError) as error:

@@ -11,19 +11,17 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
-import aiohttp
 import msgspec
 from aiohttp import web
 
 from vimfed.model.decoding import UnreadableError, decoded
+from web.auth.peers import DEADLINE, PeerClient, PeerError
 from web.http.errors import ApiError, Problem, Unavailable, UnavailableError, json_response
 from web.http.routes import Route
 from web.queries.own_partitions import OwnPartitions
 
 LOG = logging.getLogger(__name__)
 
-DEADLINE = 2.0
-"""Seconds that a worker has for its part."""
 PAUSE = 0.2
 """Seconds before the one retry: ownership may just have moved."""
 PEER_PATH = "/peer/v1/"
@@ -57,7 +55,7 @@ class Question(NamedTuple, Generic[Q, F]):
 class Gather:
     """Asks every owner, this worker among them, and retries once."""
 
-    session: aiohttp.ClientSession
+    peers: PeerClient
     """Set while the server runs."""
 
     def __init__(self, own: OwnPartitions) -> None:
@@ -127,7 +125,10 @@ class Gather:
     ) -> Part[F]:
         if url == self._own.url:
             return await self._own_part(question, query)
-        answer = await self._post(url + PEER_PATH + question.name, _encode(query), partitions)
+        try:
+            answer = await self.peers.ask("POST", url, PEER_PATH + question.name, _encode(query))
+        except PeerError as error:
+            raise UnavailableError(f"the owner {error}", sorted(partitions)) from None
         try:
             decode = partial(msgspec.json.decode, type=cast(Any, Part)[question.found])
             part: Part[F] = decoded(decode, answer)
@@ -149,20 +150,6 @@ class Gather:
         if (generation, partitions) != (self._own.generation, self._own.partitions()):
             raise UnavailableError("partitions are being assigned")
         return Part(generation=generation, partitions=partitions, found=found)
-
-    async def _post(self, url: str, body: bytes, partitions: set[int]) -> bytes:
-        try:
-            timeout = aiohttp.ClientTimeout(total=DEADLINE)
-            async with self.session.post(url, data=body, timeout=timeout) as response:
-                if response.status != 200:
-                    raise UnavailableError(
-                        f"the owner answered {response.status}", sorted(partitions)
-                    )
-                return await response.read()
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise UnavailableError(
-                f"the owner does not answer: {type(error).__name__}", sorted(partitions)
-            ) from None
 
 
 async def _twice(attempt: Callable[[], Awaitable[T]]) -> T:

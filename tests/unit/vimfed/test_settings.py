@@ -195,6 +195,14 @@ def test_the_login_of_the_own_cluster_goes_to_no_other(tmp_path: Path) -> None:
             OUTPUT.replace("kafka://a:1/t", "http://a:1/t"),
             "look like http://host:port/events/topic",
         ),
+        (
+            f"[web.auth]\npeer_secret_previous = '{'x' * 20}'\n",
+            "needs peer_secret, the present one",
+        ),
+        (
+            f"[web.auth]\npeer_secret = '{'x' * 20}'\npeer_secret_previous = 'short'\n",
+            "peer_secret_previous has 16 characters at least",
+        ),
         ("[filter]\noutput = 'x'\n", "filter.output: there is no output 'x'"),
         (POLLED + "auth_url = 'keystone:5000'\n", "auth_url must begin with http:// or https://"),
         (POLLED + "auth_url = 'http://k:5000'\n", "auth_url needs username and project_name, or"),
@@ -337,7 +345,7 @@ def test_every_key_that_a_file_can_hold_is_a_secret() -> None:
                 yield section, key.removesuffix("_file")
 
     assert set(files(Settings)) == set(SECRET_FIELDS)
-    assert len(SECRET_FIELDS) == 11
+    assert len(SECRET_FIELDS) == 12
 
 
 @pytest.mark.parametrize(("section", "key"), SECRET_FIELDS)

@@ -6,6 +6,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from vimfed.settings import WebAuthSettings, WebSettings
+from web.auth.peers import PeerClient, peers_session
 from web.http.errors import UnavailableError, errors_as_json
 from web.http.routes import add_routes
 from web.queries.gather import PEER_PATH, Gather, Question
@@ -55,9 +57,9 @@ async def test_an_owner_that_answers_as_no_worker_does_makes_no_part_of_an_answe
 
     app = web.Application()
     app.router.add_post(PEER_PATH + "question", answer)
-    async with TestServer(app) as server, aiohttp.ClientSession() as session:
+    async with TestServer(app) as server, peers_session(WebSettings()) as session:
         gather = Gather(OwnsNothing(str(server.make_url("")).rstrip("/")))
-        gather.session = session
+        gather.peers = PeerClient(session, WebAuthSettings())
         with pytest.raises(UnavailableError, match="not understood") as refusal:
             await gather.ask(Question("question", Query, Found, find), Query())
         assert refusal.value.partitions == [0, 1]
@@ -90,9 +92,9 @@ async def answered_by_an_old_worker(query: NewQuery) -> list[Found]:
 
     app = web.Application(middlewares=[errors_as_json])
     add_routes(app, Gather(Old("")).routes(Question("question", OldQuery, Found, find_old)))
-    async with TestServer(app) as server, aiohttp.ClientSession() as session:
+    async with TestServer(app) as server, peers_session(WebSettings()) as session:
         gather = Gather(OwnsNothing(str(server.make_url("")).rstrip("/")))
-        gather.session = session
+        gather.peers = PeerClient(session, WebAuthSettings())
         return await gather.ask(Question("question", NewQuery, Found, find_new), query)
 
 

@@ -6,10 +6,9 @@ from typing import Any
 from web.auth.backends.keystone import KeystoneLogin
 from web.auth.backends.login import Login
 from web.auth.backends.password import PasswordLogin
-from web.auth.backends.peer import PeerLogin
 from web.auth.backends.token import CHALLENGE, TokenLogin
 
-LOGINS: tuple[type[Login], ...] = (PasswordLogin, PeerLogin, TokenLogin, KeystoneLogin)
+LOGINS: tuple[type[Login], ...] = (PasswordLogin, TokenLogin, KeystoneLogin)
 """In the order in which they are asked, and told."""
 HEADERS = tuple(dict.fromkeys(login.header for login in LOGINS))
 """The request headers that they read; of several that a request has, the first one decides."""
