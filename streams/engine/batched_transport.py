@@ -35,7 +35,7 @@ from mode import Service
 from mode.utils.futures import notify
 from yarl import URL
 
-from vimfed.kafka.clients import pace_metadata_updates
+from vimfed.kafka.clients import prepare_consumer
 from vimfed.kafka.expiry import ExpiredUnread, position_of, report
 
 LOG = logging.getLogger(__name__)
@@ -209,7 +209,7 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
     def _create_consumer(self, loop: asyncio.AbstractEventLoop) -> AIOKafkaConsumer:
         consumer = super()._create_consumer(loop)
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
-        pace_metadata_updates(consumer._client)
+        prepare_consumer(consumer)
         return consumer
 
     def is_assigned(self, tp: TP) -> bool:

@@ -82,8 +82,38 @@ def new_consumer(kafka: KafkaConnection, *topics: str, **options: Any) -> AIOKaf
     """
     own = {"enable_auto_commit": False, "auto_offset_reset": "earliest", **client_options(kafka)}
     consumer = AIOKafkaConsumer(*topics, **{**own, **options})
-    pace_metadata_updates(consumer._client)
+    prepare_consumer(consumer)
     return consumer
+
+
+def prepare_consumer(consumer: AIOKafkaConsumer) -> None:
+    """Mend what aiokafka's consumer does where brokers are away; before it is started."""
+    pace_metadata_updates(consumer._client)
+    _let_stop(consumer)
+
+
+def _let_stop(consumer: AIOKafkaConsumer) -> None:
+    """Let a consumer be stopped whose fetch has failed, and waits to be tried again.
+
+    aiokafka cancels that wait and lets its CancelledError out of ``stop``: whoever stopped the
+    consumer ends as if it were cancelled itself, and the connections stay open.
+    """
+    stop = consumer.stop
+
+    async def whole_stop() -> None:
+        try:
+            await stop()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            fetches = consumer._fetcher._pending_tasks
+            for fetch in fetches:
+                fetch.cancel()
+            await asyncio.gather(*fetches, return_exceptions=True)
+            await consumer._client.close()
+
+    consumer.stop = whole_stop
 
 
 def idempotent_producer(kafka: KafkaConnection, **options: Any) -> AIOKafkaProducer:
