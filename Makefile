@@ -48,7 +48,7 @@ lint: setup
 	$(BIN)/deptry bridge streams web vimfed
 
 pytest: setup
-	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder --durations 25
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 25
 
 chaos: system-packages setup
 	VIMFED_CHAOS=long $(BIN)/pytest tests/chaos
@@ -56,7 +56,7 @@ chaos: system-packages setup
 coverage: system-packages setup
 	rm -rf .cache/coverage
 	mkdir -p .cache/coverage
-	$(BIN)/coverage run -m pytest -n 2 --dist loadgroup tests/unit tests/integration tests/e2e
+	$(BIN)/coverage run -m pytest -n 2 --dist loadfile tests/unit tests/integration tests/e2e
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

@@ -106,7 +106,7 @@ def wait_for_all(bootstrap: str, topic: str, sent: int, quiet: float = 2.0) -> O
 
     The last seconds show whether repetitions still come.
     """
-    count = changed_at = 0.0
+    count, changed_at = 0, time.monotonic()
     while True:
         now = time.monotonic()
         found = count_records(bootstrap, topic)

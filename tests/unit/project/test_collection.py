@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+from tests.conftest import InLanes
+
 IMPORTED_AT = time.monotonic()
 
 
@@ -38,3 +40,10 @@ def test_seconds_later_and_with_another_hash_seed_the_same_is_collected(
     ours = [item.nodeid for item in request.session.items]
     chosen = set(ours)  # -k and -m leave some out
     assert [test for test in collected_again(request, seed) if test in chosen] == ours
+
+
+def test_what_breaks_things_shares_a_lane_and_any_other_file_has_its_own() -> None:
+    lane = InLanes.__new__(InLanes)._split_scope
+    assert lane("tests/chaos/test_workers.py::test_a") == lane("tests/chaos/test_bridge.py::test_b")
+    assert lane("tests/e2e/test_run.py::test_a[x]") == lane("tests/e2e/test_run.py::test_b")
+    assert lane("tests/e2e/test_run.py::test_a") != lane("tests/e2e/test_access.py::test_a")
