@@ -113,6 +113,13 @@ def _problem(text: str, status: int) -> web.Response:
     return web.Response(body=body, status=status, content_type="application/json")
 
 
+async def _complete_headers(_request: web.Request, response: web.StreamResponse) -> None:
+    """Let nobody keep an answer or guess its type, unless it says so; name no versions."""
+    response.headers.setdefault("Cache-Control", "no-store")
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.pop("Server", None)
+
+
 class ConnectionServer(web.Server):
     """Makes connections, as many as there may be, and of each neighbour no more than its share."""
 
@@ -183,6 +190,7 @@ class ConnectionRunner(web.AppRunner):
     ) -> None:
         self._most = most
         self._proxies = proxies
+        app.on_response_prepare.append(_complete_headers)
         super().__init__(
             app,
             access_log=None,

@@ -114,6 +114,16 @@ async def test_a_connection_between_two_requests_is_kept(port: int) -> None:
             await asyncio.sleep(0.35)
 
 
+async def test_no_answer_is_kept_by_caches_or_names_versions(port: int) -> None:
+    for path in (b"small", b"nowhere"):
+        async with connection(port) as (reader, writer):
+            writer.write(ASK.replace(b"small", path))
+            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            assert b"\r\ncache-control: no-store\r\n" in head
+            assert b"\r\nx-content-type-options: nosniff\r\n" in head
+            assert b"\r\nserver:" not in head
+
+
 async def test_a_body_that_does_not_come_in_time_is_answered_with_408(port: int) -> None:
     async with connection(port) as (reader, writer):
         writer.write(BODY)
