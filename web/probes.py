@@ -41,7 +41,23 @@ class Probes:
         self._own = own
 
     def routes(self) -> list[Route]:
-        """Return all routes."""
+        """Return all routes; metrics are not among them where they have a port of their own."""
+        probes = self._health_routes()
+        if self._worker.settings.web.monitoring_port:
+            return probes
+        return [
+            *probes,
+            Route(
+                method="GET",
+                paths=("/metrics",),
+                handler=self.metrics,
+                role="anyone",
+                answers={200: None},
+                media_type="text/plain",
+            ),
+        ]
+
+    def _health_routes(self) -> list[Route]:
         return [
             Route(
                 method="GET",
@@ -56,14 +72,6 @@ class Probes:
                 handler=self.readyz,
                 role="anyone",
                 answers={200: Ready, 503: Failing},
-            ),
-            Route(
-                method="GET",
-                paths=("/metrics",),
-                handler=self.metrics,
-                role="anyone",
-                answers={200: None},
-                media_type="text/plain",
             ),
         ]
 

@@ -7,7 +7,7 @@ from aiohttp import web
 from streams.engine.apps import web_server_of
 from streams.worker.worker import StreamWorker
 from vimfed.process.connections import ConnectionRunner, allow_many_connections
-from vimfed.process.metrics import Readiness
+from vimfed.process.metrics import MonitoringServer
 from vimfed.process.ports import refuse_port_in_use
 from vimfed.settings import Settings
 from web.auth.access import Access, refuse_open_door
@@ -35,9 +35,11 @@ def run(settings: Settings) -> int:
     Raises OperatorError.
     """
     refuse_open_door(settings.web)
-    refuse_port_in_use(
-        settings.web.port, "the worker", "web.host or web.port", host=settings.web.host
-    )
+    for port, setting in (
+        (settings.web.port, "web.host or web.port"),
+        (settings.web.monitoring_port, "web.monitoring_port"),
+    ):
+        refuse_port_in_use(port, "the worker", setting, host=settings.web.host)
     allow_many_connections()
     worker = StreamWorker(settings)
     serve(worker)
@@ -54,7 +56,11 @@ def serve(worker: StreamWorker) -> None:
     server._runner = ConnectionRunner(server.web_app, proxies=worker.settings.web.trusted_proxies)
     own = OwnPartitions(worker)
     gather = Gather(own)
-    worker.registry.register(Readiness(own.not_ready))
+    monitoring = MonitoringServer(worker.registry, live=worker.health.wrong, ready=own.not_ready)
+
+    async def monitored(_app: web.Application) -> AsyncIterator[None]:
+        async with monitoring.beside(worker.settings.web, "web.monitoring_port"):
+            yield
 
     access = Access(worker.settings.web, own.url)
 
@@ -71,6 +77,7 @@ def serve(worker: StreamWorker) -> None:
     server.web_app.middlewares.append(access.check)
     fair = FairShare(lambda: worker.is_behind)
     server.web_app.middlewares.append(fair.share)
+    server.web_app.cleanup_ctx.append(monitored)
     server.web_app.cleanup_ctx.append(access.running)
     server.web_app.cleanup_ctx.append(asking_peers)
     subscriptions = Subscriptions(worker.settings)

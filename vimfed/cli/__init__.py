@@ -87,15 +87,24 @@ def bridge(config: Path) -> None:
     type=click.IntRange(0, 65535),
     help="Serve HTTP here instead of at web.port; 0: at any free port.",
 )
+@click.option(
+    "--monitoring-port",
+    type=click.IntRange(0, 65535),
+    help="Serve /healthz, /readyz and /metrics here instead of at web.monitoring_port; 0: at the "
+    "API's port.",
+)
 @click.pass_obj
-def worker(config: Path, port: int | None) -> None:
+def worker(config: Path, port: int | None, monitoring_port: int | None) -> None:
     """Keep the instances table, tell events, answer over HTTP."""
     from web import service
 
     settings = _settings(config, "worker")
+    web = settings.web
     if port is not None:
-        web = msgspec.structs.replace(settings.web, port=port or free_ports(1)[0])
-        settings = msgspec.structs.replace(settings, web=web)
+        web = msgspec.structs.replace(web, port=port or free_ports(1)[0])
+    if monitoring_port is not None:
+        web = msgspec.structs.replace(web, monitoring_port=monitoring_port)
+    settings = msgspec.structs.replace(settings, web=web)
     sys.exit(service.run(settings))
 
 
@@ -268,6 +277,23 @@ def print_password_hash() -> None:
     if not password:
         raise click.UsageError("an empty password protects nothing")
     click.echo(hash_password(password))
+
+
+@main.command("first-login")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+def make_first_login(folder: Path) -> None:
+    """Make the secrets of a first login.
+
+    FOLDER gets the files password, for web.auth.users, and peer-secret, for
+    web.auth.peer_secret_file; those that are there stay as they are. None is shown.
+    """
+    from vimfed.cli import first_login
+
+    made = first_login.make(folder)
+    for path in made:
+        echo(f"made {path}")
+    if not made:
+        echo(f"nothing to make: {folder} has both")
 
 
 @main.command("demo")

@@ -24,7 +24,7 @@ from vimfed.errors import OperatorError, UsageError
 from vimfed.local.stop_signals import StopSignals
 from vimfed.model.decoding import UnreadableError, decoded
 from vimfed.process.escaping import escaped
-from vimfed.process.ports import own_url
+from vimfed.process.ports import monitoring_url, own_url
 from vimfed.settings import DmaapOutput, Settings
 
 TIMEOUT = 5.0
@@ -172,8 +172,8 @@ async def _ask(
         outputs = settings.outputs()
         others = [await _ask_publisher(session, settings, output) for output in outputs]
         if settings.gateway.enabled:
-            gateway = own_url(settings.gateway.host, settings.gateway.port, settings.gateway.scheme)
-            others.append((await _ask_process(session, "gateway", gateway))[0])
+            url_of_gateway = monitoring_url(settings.gateway)
+            others.append((await _ask_process(session, "gateway", url_of_gateway))[0])
     status = Status(vims=[], workers=[], unowned=[], processes=[bridge, *others])
     if vims[0] == 503:
         status.unavailable = _decoded(vims, _Unavailable).reason

@@ -16,7 +16,7 @@ from vimfed.local.child import Child
 from vimfed.local.kafka import answers
 from vimfed.local.kafka_service import local_kafka_of
 from vimfed.local.stop_signals import StopSignals
-from vimfed.process.ports import LAST_PORT, own_url, refuse_port_in_use
+from vimfed.process.ports import LAST_PORT, monitoring_url, own_url, refuse_port_in_use
 from vimfed.settings import Settings, SettingsError
 
 LOG = logging.getLogger(__name__)
@@ -67,18 +67,19 @@ def vimfed_command(config: Path) -> Sequence[str]:
 def services_of(settings: Settings, workers: int = 1) -> list[Service]:
     """Return the job's processes: a bridge, the workers, a publisher for each output, the gateway.
 
-    Worker number n, counted from 0, serves HTTP at web.port + n, publisher n at dmaap.port + n.
+    Worker number n, counted from 0, serves HTTP at web.port + n, and where web.monitoring_port is
+    set, probes and metrics at that + n; publisher n at dmaap.port + n.
     """
     bridge, web, dmaap = settings.bridge, settings.web, settings.dmaap
     url = own_url(bridge.host, bridge.port) + HEALTH
     services = [Service("bridge", ("bridge",), health_url=url if bridge.port else None)]
     for number in range(workers):
-        port = web.port + number
         name = f"worker-{number}" if number else "worker"
-        arguments = ("worker", "--port", str(port)) if number else ("worker",)
-        services.append(
-            Service(name, arguments, health_url=own_url(web.host, port, web.scheme) + HEALTH)
-        )
+        options: tuple[str, ...] = ("--port", str(web.port + number)) if number else ()
+        if number and web.monitoring_port:
+            options += ("--monitoring-port", str(web.monitoring_port + number))
+        url = monitoring_url(web, number) + HEALTH
+        services.append(Service(name, ("worker", *options), health_url=url))
     outputs = settings.outputs()
     for output in outputs:
         several = len(outputs) > 1
@@ -88,8 +89,9 @@ def services_of(settings: Settings, workers: int = 1) -> list[Service]:
         services.append(Service(name, arguments, health_url=url if dmaap.port else None))
     gateway = settings.gateway
     if gateway.enabled:
-        url = own_url(gateway.host, gateway.port, gateway.scheme) + HEALTH
-        services.append(Service("gateway", ("gateway",), health_url=url))
+        services.append(
+            Service("gateway", ("gateway",), health_url=monitoring_url(gateway) + HEALTH)
+        )
     return services
 
 
@@ -288,10 +290,14 @@ def _ports(settings: Settings, workers: int) -> Iterator[tuple[int, str, str]]:
     yield settings.bridge.port, "the bridge", "bridge.port"
     for number in range(workers):
         yield settings.web.port + number, "a worker", "web.port"
+        if settings.web.monitoring_port:
+            yield settings.web.monitoring_port + number, "a worker", "web.monitoring_port"
     for output in settings.outputs():
         yield settings.publisher_port(output), "a publisher", "dmaap.port"
     if settings.gateway.enabled:
         yield settings.gateway.port, "the gateway", "gateway.port"
+        if settings.gateway.monitoring_port:
+            yield settings.gateway.monitoring_port, "the gateway", "gateway.monitoring_port"
 
 
 def start_kafka(settings: Settings, supervisor: Supervisor, stop: StopSignals) -> None:

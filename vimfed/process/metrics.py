@@ -4,8 +4,10 @@ Conventions: one registry per process (never the library's global one, which tes
 names begin with ``vimfed_<process>_``, counters end in ``_total``, times are seconds.
 """
 
+import contextlib
 import json
-from collections.abc import Callable, Iterable
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable
 from importlib.metadata import version
 
 from aiohttp import web
@@ -22,7 +24,11 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from vimfed.errors import OperatorError
 from vimfed.process.connections import ConnectionRunner
+from vimfed.settings import GatewaySettings, WebSettings
+
+LOG = logging.getLogger(__name__)
 
 DELAY_BUCKETS = (
     0.01,
@@ -135,6 +141,26 @@ class MonitoringServer:
         await web.TCPSite(self._runner, host, port).start()
         bound: int = self._runner.addresses[0][1]
         return bound
+
+    @contextlib.asynccontextmanager
+    async def beside(self, api: WebSettings | GatewaySettings, setting: str) -> AsyncIterator[None]:
+        """Listen beside an API while the context is open, where it has a port for that.
+
+        ``setting`` names the port. Raises OperatorError where it cannot be had.
+        """
+        if api.monitoring_port:
+            try:
+                port = await self.start(api.host, api.monitoring_port)
+            except OSError as error:
+                raise OperatorError(
+                    f"cannot listen on {api.host}:{api.monitoring_port}: {error.strerror}; choose "
+                    f"another {setting}"
+                ) from None
+            LOG.info("metrics and health: http://%s:%d/metrics, /healthz, /readyz", api.host, port)
+        try:
+            yield
+        finally:
+            await self.close()
 
     async def close(self) -> None:
         """Stop listening."""

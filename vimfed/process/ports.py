@@ -5,6 +5,7 @@ import secrets
 import socket
 
 from vimfed.errors import OperatorError
+from vimfed.settings import GatewaySettings, WebSettings
 
 LAST_PORT = 65535
 
@@ -63,3 +64,13 @@ def own_url(host: str, port: int, scheme: str = "http") -> str:
     """Return the URL under which this machine reaches what listens on ``host`` and ``port``."""
     everywhere = host in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
     return f"{scheme}://{'127.0.0.1' if everywhere else host}:{port}"
+
+
+def monitoring_url(server: WebSettings | GatewaySettings, number: int = 0) -> str:
+    """Return the URL of /healthz, /readyz and /metrics of a worker, or of the gateway.
+
+    ``number`` is that of the worker among those of ``vimfed run``, from 0.
+    """
+    if server.monitoring_port:
+        return own_url(server.host, server.monitoring_port + number)
+    return own_url(server.host, server.port + number, server.scheme)

@@ -256,6 +256,12 @@ def check_web(settings: Settings) -> None:
             raise SettingsError(f"web: trusted_proxies: {proxy} is no address or network") from None
     if settings.web.key_file and not settings.web.cert_file:
         raise SettingsError("web: key_file needs cert_file")
+    for name, server in (("web", settings.web), ("gateway", settings.gateway)):
+        if server.monitoring_port == server.port:
+            raise SettingsError(
+                f"{name}: port and monitoring_port are both {server.port}: choose another, or "
+                "monitoring_port = 0 to have probes and metrics on the API's port"
+            )
     seen: set[str] = set()
     for user in auth.users:
         where = f"web.auth.users: {user.name}"

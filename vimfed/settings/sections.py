@@ -439,6 +439,9 @@ class WebSettings(_Section, frozen=True, kw_only=True):
     """address to listen on"""
     port: Annotated[int, Meta(ge=1, le=65535)] = 6066
     """port to listen on"""
+    monitoring_port: Annotated[int, Meta(ge=0, le=65535)] = 0
+    """port of its own, over HTTP, for /healthz, /readyz and /metrics, and then the only one for
+    /metrics; 0: they are on the API's"""
     prefix: Annotated[str, Meta(pattern=r"^/[^?#]*[^/?#]$")] = "/api/multicloud"
     """path before /v0 and /v1"""
     canonical_url: str = ""
@@ -497,6 +500,9 @@ class GatewaySettings(_Section, frozen=True, kw_only=True):
     """address to listen on"""
     port: Annotated[int, Meta(ge=1, le=65535)] = 3904
     """port to listen on"""
+    monitoring_port: Annotated[int, Meta(ge=0, le=65535)] = 0
+    """port of its own, over HTTP, for /healthz, /readyz and /metrics, and then the only one for
+    /metrics; 0: they are on the API's"""
     output: str = ""
     """name of the output whose cluster is served; empty: the first Kafka one"""
     cert_file: str = ""

@@ -40,7 +40,12 @@ from vimfed.kafka.topic_checks import ensure_topic
 from vimfed.kafka.topics import TopicSpec, topic_specs
 from vimfed.model.decoding import UNREADABLE
 from vimfed.process.connections import ConnectionRunner, allow_many_connections
-from vimfed.process.metrics import Readiness, health_response, metrics_response, new_registry
+from vimfed.process.metrics import (
+    MonitoringServer,
+    health_response,
+    metrics_response,
+    new_registry,
+)
 from vimfed.process.neighbours import network_of
 from vimfed.settings import KafkaConnection, Settings
 from web.gateway.access import GatewayAccess, refuse_open_gateway
@@ -155,7 +160,9 @@ class Gateway:
         )
         self._wrong: dict[str, str] = {}
         """Which part is not ready, and why."""
-        self._registry.register(Readiness(lambda: self._wrong))
+        self.monitoring = MonitoringServer(self._registry, live=dict, ready=lambda: self._wrong)
+        """For a port of its own, where the settings name one."""
+        self._serves_metrics = not settings.gateway.monitoring_port
 
     def application(self) -> web.Application:
         """Return the aiohttp application."""
@@ -175,9 +182,10 @@ class Gateway:
                 web.get("/topics/{topic}", self.topic),
                 web.get("/healthz", self.healthz),
                 web.get("/readyz", self.readyz),
-                web.get("/metrics", self.metrics),
             ]
         )
+        if self._serves_metrics:
+            app.router.add_get("/metrics", self.metrics)
         return app
 
     async def start(self) -> None:
@@ -431,9 +439,10 @@ async def _serve(settings: Settings) -> None:
     )
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port, ssl_context=_server_tls(settings)).start()
-        LOG.info("Message Router API: %s://%s:%d", settings.gateway.scheme, host, port)
-        await stop.wait()
+        async with gateway.monitoring.beside(settings.gateway, "gateway.monitoring_port"):
+            await web.TCPSite(runner, host, port, ssl_context=_server_tls(settings)).start()
+            LOG.info("Message Router API: %s://%s:%d", settings.gateway.scheme, host, port)
+            await stop.wait()
     except OSError as error:
         raise OperatorError(
             f"gateway: cannot listen on {host}:{port}: {error.strerror}; choose another "

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import psutil
 import pytest
 
@@ -77,6 +78,36 @@ def test_more_workers_serve_the_ports_above_the_first() -> None:
         ("worker-1", ("worker", "--port", "7001"), "http://127.0.0.1:7001/healthz"),
         ("worker-2", ("worker", "--port", "7002"), "http://127.0.0.1:7002/healthz"),
     ]
+
+
+def test_probes_with_a_port_of_their_own_are_asked_there_over_http() -> None:
+    settings = Settings(
+        web=WebSettings(port=7000, monitoring_port=7100, cert_file="/tls.pem"),
+        gateway=GatewaySettings(enabled=True, monitoring_port=7200, cert_file="/tls.pem"),
+    )
+    asked = {each.arguments: each.health_url for each in services_of(settings, 2)}
+    second = ("worker", "--port", "7001", "--monitoring-port", "7101")
+    assert asked["worker",] == "http://127.0.0.1:7100/healthz"
+    assert asked[second] == "http://127.0.0.1:7101/healthz"
+    assert asked["gateway",] == "http://127.0.0.1:7200/healthz"
+
+
+def test_ports_of_probes_must_not_be_anothers() -> None:
+    api, probes, bridge, dmaap, gateway_port = free_ports(5)
+    settings = Settings(
+        web=WebSettings(port=api, monitoring_port=probes),
+        bridge=BridgeSettings(port=bridge),
+        dmaap=DmaapSettings(port=dmaap),
+    )
+    refuse_taken_ports(settings, 1)
+    with socket.create_server(("127.0.0.1", probes)):
+        with pytest.raises(PortInUseError, match=r"set another web\.monitoring_port"):
+            refuse_taken_ports(settings, 1)
+        with pytest.raises(PortInUseError, match=r"set another web\.monitoring_port"):
+            run_worker(settings)
+    gateway = GatewaySettings(enabled=True, port=gateway_port, monitoring_port=probes)
+    with pytest.raises(SettingsError, match=r"the gateway and a worker would both listen"):
+        refuse_taken_ports(msgspec.structs.replace(settings, gateway=gateway), 1)
 
 
 def test_each_of_several_outputs_has_a_publisher() -> None:
