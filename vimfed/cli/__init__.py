@@ -280,20 +280,21 @@ def print_password_hash() -> None:
 
 
 @main.command("first-login")
-@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
-def make_first_login(folder: Path) -> None:
+@click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
+def make_first_login(folders: tuple[Path, ...]) -> None:
     """Make the secrets of a first login.
 
-    FOLDER gets the files password, for web.auth.users, and peer-secret, for
+    Each of FOLDERS gets the files password, for a user, and peer-secret, for
     web.auth.peer_secret_file; those that are there stay as they are. None is shown.
     """
     from vimfed.cli import first_login
 
-    made = first_login.make(folder)
-    for path in made:
-        echo(f"made {path}")
-    if not made:
-        echo(f"nothing to make: {folder} has both")
+    for folder in folders:
+        made = first_login.make(folder)
+        for path in made:
+            echo(f"made {path}")
+        if not made:
+            echo(f"nothing to make: {folder} has both")
 
 
 @main.command("demo")

@@ -25,9 +25,9 @@ Every key can be set by environment too, which goes before the file: `VIMFED_KAF
 `transport_urls` in `[vims.rabbit]` of that cloud, `VIMFED_DMAAP__OUTPUTS__ONAP__PASSWORD` is
 `password` of the output `onap`; other characters than letters and digits become `_`, and a list has
 spaces between its entries. A key that ends in `_file` names a file that holds the value without the
-suffix: for secrets. A secret of the environment goes before a file that the settings file names. A user
-whom the file does not have, such as `VIMFED_WEB__AUTH__USERS__OPERATOR__PASSWORD_FILE` names one, is made, with
-the name in lower case.
+suffix: for secrets. A secret of the environment goes before a file that the settings file names. A
+user whom the file does not have is made, with the name in lower case: `operator`, where there is
+`VIMFED_WEB__AUTH__USERS__OPERATOR__PASSWORD_FILE`.
 
 `SIGHUP` lets a bridge read `[[vims]]` again; everything else needs a restart.
 """

@@ -4,7 +4,9 @@
 ``VIMFED_VIMS__<VIM_ID>__RABBIT__TRANSPORT_URLS`` overrides ``transport_urls`` in that cloud's
 ``[vims.rabbit]`` (its vim_id in capitals, every other character than a letter or a digit written as
 ``_``), and ``VIMFED_DMAAP__OUTPUTS__<NAME>__PASSWORD`` that of an output. A list has spaces between
-its entries. A key whose name ends in ``_file`` names a file that holds the secret.
+its entries. A key whose name ends in ``_file`` names a file that holds the secret. Of
+``VIMFED_WEB__AUTH__USERS__<NAME>__...`` and ``VIMFED_GATEWAY__USERS__<NAME>__...`` a user is made
+where the file has none of that name: it is the name in lower case.
 """
 
 import difflib
@@ -103,7 +105,8 @@ class _Entries(typing.NamedTuple):
 
     section: type[_Section]
     name_of: Callable[[Mapping[str, Any]], str]
-    unknown: str
+    unknown: str = ""
+    """What is said of a name that no entry has; empty: the entry is made."""
 
 
 _LISTS = {
@@ -115,12 +118,9 @@ _LISTS = {
     "DMAAP__OUTPUTS": _Entries(
         DmaapOutput, lambda output: output.get("name", "dmaap"), "no output has that name"
     ),
-    "WEB__AUTH__USERS": _Entries(
-        WebUser, lambda user: user.get("name", ""), "no user has that name"
-    ),
-    "GATEWAY__USERS": _Entries(
-        GatewayUser, lambda user: user.get("name", ""), "no user has that name"
-    ),
+    # One that is misspelt leaves the right one without a password, which is refused.
+    "WEB__AUTH__USERS": _Entries(WebUser, lambda user: user.get("name", "")),
+    "GATEWAY__USERS": _Entries(GatewayUser, lambda user: user.get("name", "")),
 }
 
 
@@ -179,15 +179,34 @@ def _apply_to_entry(tree: dict[str, Any], head: str, rest: str, value: str) -> N
         if isinstance(entry, dict)
     }
     fitting = [name for name in named if rest.startswith(name)]
-    if not fitting:
+    if not fitting and entries.unknown:
         raise SettingsError(entries.unknown)
-    entry_name = max(fitting, key=len)
+    entry_name = max(fitting, key=len, default=f"{rest.rpartition('__')[0]}__")
     path = rest.removeprefix(entry_name).lower().split("__")
     if entries.section is VimSettings and path[0] in MOVED:
         raise SettingsError(f"{path[0]} is now {MOVED[path[0]]}")
-    if not _is_key(entries.section, path):
+    if not _is_key(entries.section, path) or entry_name == "__":
         raise SettingsError(f"no such key of [[{'.'.join(keys)}]]: {'.'.join(path)}")
-    _override(named[entry_name], entries.section, path, value)
+    entry = named[entry_name] if fitting else _made_entry(tree, keys, entry_name)
+    if entry is not None:
+        _override(entry, entries.section, path, value)
+
+
+def _made_entry(
+    tree: dict[str, Any], keys: Sequence[str], entry_name: str
+) -> dict[str, Any] | None:
+    """Return a new entry of a list of sections; None where the file has something else there."""
+    table: Any = tree
+    for each in keys[:-1]:
+        table = table.setdefault(each, {})
+        if not isinstance(table, dict):
+            return None  # msgspec says what was expected here
+    entries = table.setdefault(keys[-1], [])
+    if not isinstance(entries, list):
+        return None
+    entry = {"name": entry_name.removesuffix("__").lower()}
+    entries.append(entry)
+    return entry
 
 
 def _is_key(section: type[_Section], path: Sequence[str]) -> bool:

@@ -4,6 +4,7 @@ import json
 import re
 import tomllib
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -11,9 +12,11 @@ import pytest
 import yaml
 
 from tests.support.paths import PROJECT
+from vimfed.cli import first_login, main
 from vimfed.local.kafka import DOCKER_IMAGE, POM
 from vimfed.local.supervisor import services_of
-from vimfed.settings import GatewaySettings, Settings, load_settings
+from vimfed.settings import GatewaySettings, Secret, Settings, load_settings
+from web.auth.access import refuse_open_door
 
 COMPOSE: dict[str, Any] = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
@@ -22,8 +25,23 @@ ALL = Settings(gateway=GatewaySettings(enabled=True))
 OURS = [service.name for service in services_of(ALL)]
 
 
-def settings_of(service: str) -> Settings:
-    return load_settings(PROJECT / "vimfed.toml", SERVICES[service]["environment"])
+LOGIN = "/etc/vimfed/login"
+
+
+@pytest.fixture(scope="module")
+def login(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What the container ``login`` writes into its volume."""
+    folder = str(tmp_path_factory.mktemp("login"))
+    made = [each.replace(LOGIN, folder) for each in SERVICES["login"]["command"]]
+    assert main(made, standalone_mode=False) is None
+    return folder
+
+
+def settings_of(service: str, login: str = LOGIN) -> Settings:
+    """Return a container's settings; ``login``: where the volume of that name is mounted."""
+    environment = SERVICES[service]["environment"]
+    given = {name: value.replace(LOGIN, login) for name, value in environment.items()}
+    return load_settings(PROJECT / "vimfed.toml", given)
 
 
 def test_the_compose_file_is_one_by_the_specification() -> None:
@@ -37,19 +55,69 @@ def test_the_containers_run_exactly_what_the_supervisor_runs() -> None:
     optional = {name for name, service in SERVICES.items() if "profiles" in service}
     assert optional == set(OURS) - {service.name for service in services_of(Settings())}
     others = set(SERVICES) - set(OURS)
-    assert others == {"kafka", "rabbitmq", "proxy"}
+    assert others == {"kafka", "rabbitmq", "proxy", "login"}
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_every_process_finds_its_brokers_and_is_found_by_the_others(name: str) -> None:
-    settings = settings_of(name)
+def test_every_process_finds_its_brokers_and_is_found_by_the_others(name: str, login: str) -> None:
+    settings = settings_of(name, login)
     assert settings.kafka.bootstrap == "kafka:9092"
     assert [[url.reveal() for url in vim.rabbit.transport_urls] for vim in settings.vims] == [
         ["rabbit://guest:guest@rabbitmq:5672/"]
     ]
-    hosts = settings.web.host, settings.bridge.host, settings.dmaap.host, settings.gateway.host
-    assert set(hosts) == {"0.0.0.0"}
+    section = {"worker": "web", "publisher": "dmaap"}.get(name, name)
+    assert getattr(settings, section).host == "0.0.0.0"
     assert not settings.kafka.local
+
+
+def test_nothing_is_open_to_who_has_not_logged_in(login: str) -> None:
+    assert "allow_anonymous" not in str(COMPOSE).lower()
+    worker, gateway = settings_of("worker", login).web, settings_of("gateway", login).gateway
+    passwords = [
+        Secret((Path(login) / name / "password").read_text().strip())
+        for name in ("worker", "gateway")
+    ]
+    assert [(user.name, user.role, user.password) for user in worker.auth.users] == [
+        ("operator", "admin", passwords[0])
+    ]
+    refuse_open_door(worker)
+    assert [(user.name, user.password) for user in gateway.users] == [("operator", passwords[1])]
+    assert (gateway.open_publish, gateway.open_subscribe) == ((), ())
+
+
+def test_each_login_is_of_one_container_alone() -> None:
+    for owner in ("worker", "gateway"):
+        folder = f"{LOGIN}/{owner}"
+        holders = {
+            (name, volume.removeprefix(f"{owner}-login:"))
+            for name, service in SERVICES.items()
+            for volume in service.get("volumes", [])
+            if volume.startswith(f"{owner}-login:")
+        }
+        assert holders == {("login", folder), (owner, f"{folder}:ro")}
+        (made,) = re.findall(r"install --directory --owner=vimfed --mode=0700 (.*)", DOCKERFILE)
+        assert folder in made.split(), "else the volume would be root's"
+
+
+def test_a_login_is_made_once_and_nobody_else_reads_it(tmp_path: Path) -> None:
+    folder = tmp_path / "made" / "login"
+    made = first_login.make(folder)
+    assert [path.name for path in made] == ["password", "peer-secret"]
+    texts = [path.read_text() for path in made]
+    assert len(set(texts)) == 2
+    assert all(len(text.strip()) == 32 for text in texts)
+    assert {path.stat().st_mode & 0o777 for path in (folder, *made)} == {0o700, 0o400}
+    assert first_login.make(folder) == []
+    (folder / "password").unlink()
+    assert first_login.make(folder) == [folder / "password"]
+    assert (folder / "peer-secret").read_text() == texts[1]
+    assert sorted(path.name for path in folder.iterdir()) == ["password", "peer-secret"]
+
+
+def test_where_no_login_can_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(first_login.FirstLoginError, match=r"cannot write .*file"):
+        first_login.make(tmp_path / "file")
 
 
 def test_workers_scale_for_they_share_no_port_no_name_and_no_folder() -> None:
@@ -61,28 +129,30 @@ def test_workers_scale_for_they_share_no_port_no_name_and_no_folder() -> None:
     assert f"\nVOLUME {state}\n" in DOCKERFILE
 
 
-def test_the_proxy_alone_owns_the_port_and_asks_every_worker() -> None:
+def test_the_proxy_alone_owns_the_port_and_asks_every_worker(login: str) -> None:
     owners = [
         name for name, each in SERVICES.items() if "127.0.0.1:6066:6066" in each.get("ports", [])
     ]
     assert owners == ["proxy"]
     config = (PROJECT / "deploy" / "haproxy.cfg").read_text()
     assert re.search(r"bind :6066\n", config)
-    port = settings_of("worker").web.port
+    port = settings_of("worker", login).web.port
     assert re.search(rf"server-template \w+ \d+ worker:{port} resolvers docker", config)
     assert "httpchk GET /readyz" in config
 
 
-def test_what_can_be_asked_for_its_health_is_asked() -> None:
-    assert f"127.0.0.1:{settings_of('worker').web.port}/healthz" in DOCKERFILE
-    assert "healthcheck" not in SERVICES["worker"]
-    bridge, publisher = SERVICES["bridge"], SERVICES["publisher"]
-    bridge_port, publisher_port = (
-        settings_of("bridge").bridge.port,
-        settings_of("publisher").dmaap.port,
-    )
-    assert f"127.0.0.1:{bridge_port}/healthz" in bridge["healthcheck"]["test"][-1]
-    assert f"127.0.0.1:{publisher_port}/healthz" in publisher["healthcheck"]["test"][-1]
+def test_what_can_be_asked_for_its_health_is_asked(login: str) -> None:
+    assert f"127.0.0.1:{Settings().web.port}/healthz" in DOCKERFILE
+    ports = {
+        "bridge": settings_of("bridge").bridge.port,
+        "publisher": settings_of("publisher").dmaap.port,
+        "worker": settings_of("worker", login).web.monitoring_port,
+        "gateway": settings_of("gateway", login).gateway.monitoring_port,
+    }
+    published = str([service.get("ports") for service in SERVICES.values()])
+    for name, port in ports.items():
+        assert f"127.0.0.1:{port}/healthz" in SERVICES[name]["healthcheck"]["test"][-1]
+        assert str(port) not in published
     for name in ("kafka", "rabbitmq"):
         assert SERVICES[name]["healthcheck"]["test"]
 

@@ -323,6 +323,48 @@ def test_a_gateway_users_password_comes_by_environment(tmp_path: Path) -> None:
     assert settings.gateway.users[0].password.reveal() == "one"
 
 
+def test_the_environment_makes_a_user_that_the_file_does_not_have(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("from the file\n")
+    settings = load(
+        tmp_path,
+        '[[web.auth.users]]\nname = "one"\ntoken = "0123456789abcdef"\n',
+        VIMFED_WEB__AUTH__PEER_SECRET="0123456789abcdef",
+        VIMFED_WEB__AUTH__USERS__THE_OPERATOR__ROLE="admin",
+        VIMFED_WEB__AUTH__USERS__THE_OPERATOR__PASSWORD_FILE=f"{tmp_path}/password",
+        VIMFED_GATEWAY__USERS__OPERATOR__PASSWORD="two",
+        VIMFED_GATEWAY__USERS__OPERATOR__PUBLISH="a.* b.*",
+    )
+    _, user = settings.web.auth.users
+    assert (user.name, user.role) == ("the_operator", "admin")
+    assert user.password.reveal() == "from the file"
+    (gateway_user,) = settings.gateway.users
+    assert (gateway_user.name, gateway_user.publish) == ("operator", ["a.*", "b.*"])
+
+
+@pytest.mark.parametrize(
+    ("text", "variable", "complaint"),
+    [
+        ("", "WEB__AUTH__USERS__ONE__PASWORD", "no such key of [[web.auth.users]]: pasword"),
+        ("", "WEB__AUTH__USERS__PASSWORD", "no such key of [[web.auth.users]]: password"),
+        ("web = 3\n", "WEB__AUTH__USERS__ONE__PASSWORD", "Expected `object`, got `int`"),
+        ("[gateway]\nusers = 3\n", "GATEWAY__USERS__ONE__PASSWORD", "Expected `array`, got `int`"),
+    ],
+)
+def test_a_variable_that_makes_no_user_is_refused(
+    tmp_path: Path, text: str, variable: str, complaint: str
+) -> None:
+    assert complaint in refusal(tmp_path, text, **{f"VIMFED_{variable}": "x"})
+
+
+@pytest.mark.parametrize(("section", "port"), [("web", 6066), ("gateway", 3904)])
+def test_probes_are_on_the_apis_port_or_on_another_one(
+    tmp_path: Path, section: str, port: int
+) -> None:
+    told = refusal(tmp_path, f"[{section}]\nmonitoring_port = {port}\n")
+    assert f"{section}: port and monitoring_port are both {port}" in told
+    assert getattr(load(tmp_path, ""), section).monitoring_port == 0
+
+
 def secret_fields(section: type[msgspec.Struct]) -> Iterator[tuple[type[msgspec.Struct], str]]:
     """Yield (section, key) of every key that holds a secret, sections resolved."""
     for key, hint in typing.get_type_hints(section).items():
