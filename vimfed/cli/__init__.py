@@ -20,7 +20,13 @@ from vimfed.process.escaping import echo
 from vimfed.process.log import configure_logging
 from vimfed.process.ports import free_ports
 from vimfed.process.project_files import project_file
-from vimfed.settings import DmaapOutput, Settings, SettingsError, load_settings
+from vimfed.settings import (
+    DmaapOutput,
+    Settings,
+    SettingsError,
+    load_settings,
+    refuse_exposed_secrets,
+)
 
 if TYPE_CHECKING:
     from vimfed.kafka.settling_dead_letters import Wanted
@@ -66,6 +72,18 @@ def main(ctx: click.Context, config: Path) -> None:
 def _settings(config: Path, process: str) -> Settings:
     settings = load_settings(config)
     configure_logging(settings.log, process)
+    if process == "run":
+        parts = ["bridge", "worker", "publisher", *["gateway"] * settings.gateway.enabled]
+        refuse_exposed_secrets(settings, *parts)
+    else:
+        refuse_exposed_secrets(settings, process)
+    return settings
+
+
+def _operator_settings(config: Path) -> Settings:
+    """Return the settings for a command that looks at Kafka."""
+    settings = load_settings(config)
+    refuse_exposed_secrets(settings, "operator")
     return settings
 
 
@@ -78,7 +96,12 @@ def bridge(config: Path) -> None:
     """
     from bridge import service
 
-    sys.exit(service.run(_settings(config, "bridge"), reload=lambda: load_settings(config)))
+    def reload() -> Settings:
+        settings = load_settings(config)
+        refuse_exposed_secrets(settings, "bridge")
+        return settings
+
+    sys.exit(service.run(_settings(config, "bridge"), reload=reload))
 
 
 @main.command()
@@ -371,7 +394,7 @@ def print_events(
         frozenset(vim), frozenset(map(str.upper, kind)), frozenset(instance)
     )
     beginning = start == "beginning" or (start is None and not follow)
-    settings = load_settings(config)
+    settings = _operator_settings(config)
     events.run(settings, wanted, beginning=beginning, follow=follow, as_json=as_json)
 
 
@@ -428,7 +451,7 @@ def list_dead_letters(config: Path, **choice: Any) -> None:
     """Print id, time, cloud, source, size and error of each, separated by tabs."""
     from vimfed.cli import dead_letter as dead_letters
 
-    dead_letters.list_all(load_settings(config), _wanted(**choice))
+    dead_letters.list_all(_operator_settings(config), _wanted(**choice))
 
 
 @dead_letter_commands.command("show")
@@ -438,7 +461,7 @@ def show_dead_letter(config: Path, letter_id: str) -> None:
     """Print the headers, the key and the bytes of one."""
     from vimfed.cli import dead_letter as dead_letters
 
-    dead_letters.show(load_settings(config), letter_id)
+    dead_letters.show(_operator_settings(config), letter_id)
 
 
 @dead_letter_commands.command("replay")
@@ -448,7 +471,7 @@ def replay_dead_letters(config: Path, ids: tuple[str, ...], **choice: Any) -> No
     """Give them back to where they came from; events go to the output that did not take them."""
     from vimfed.cli import dead_letter as dead_letters
 
-    sys.exit(dead_letters.replay(load_settings(config), _wanted(**choice), ids))
+    sys.exit(dead_letters.replay(_operator_settings(config), _wanted(**choice), ids))
 
 
 @dead_letter_commands.command("drop")
@@ -458,4 +481,4 @@ def drop_dead_letters(config: Path, ids: tuple[str, ...], **choice: Any) -> None
     """Settle them without replaying them."""
     from vimfed.cli import dead_letter as dead_letters
 
-    dead_letters.drop(load_settings(config), _wanted(**choice), ids)
+    dead_letters.drop(_operator_settings(config), _wanted(**choice), ids)

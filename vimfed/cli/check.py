@@ -32,6 +32,7 @@ from vimfed.settings import (
     PollSettings,
     Settings,
     VimSettings,
+    exposures,
 )
 from web.auth.access import refuse_open_door
 from web.auth.backends.keystone_client import Keystone
@@ -95,7 +96,11 @@ def run(settings: Settings, processes: Collection[str] = (), *, as_json: bool = 
 
 
 def _checks(settings: Settings, wanted: Collection[str]) -> dict[str, Find]:
-    checks: dict[str, Find] = {"kafka": partial(_own_findings, settings, wanted)}
+    checks: dict[str, Find] = {}
+    exposed = _exposed_findings(settings, wanted)
+    if exposed:
+        checks["secrets"] = lambda: exposed
+    checks["kafka"] = partial(_own_findings, settings, wanted)
     if "worker" in wanted:
         checks["state_dir"] = partial(_disk_findings, settings.state_dir)
     for output in settings.outputs() if "publisher" in wanted else ():
@@ -130,6 +135,14 @@ def _checked(name: str, find: Find) -> Checked:
         findings = [Finding(name, text, refused=True)]
     ok = not any(finding.refused for finding in findings)
     return Checked(name=name, ok=ok, findings=findings)
+
+
+def _exposed_findings(settings: Settings, wanted: Collection[str]) -> list[Finding]:
+    processes = [*wanted, *["gateway"] * settings.gateway.enabled]
+    return [
+        Finding(each.where, f"{each.where}: {each.text}", each.refused)
+        for each in exposures(settings, processes)
+    ]
 
 
 def _own_findings(settings: Settings, wanted: Collection[str]) -> list[Finding]:

@@ -2,6 +2,7 @@
 
 from vimfed.settings.checks import check_transport_url
 from vimfed.settings.loading import load_settings
+from vimfed.settings.plaintext import exposures, is_loopback, refuse_exposed_secrets
 from vimfed.settings.sections import (
     DEFAULT_DMAAP_TOPIC,
     EVENTS_RETENTION,
@@ -63,6 +64,9 @@ __all__ = [
     "WebUser",
     "WorkerSettings",
     "check_transport_url",
+    "exposures",
+    "is_loopback",
     "load_settings",
+    "refuse_exposed_secrets",
     "section_type",
 ]

@@ -62,6 +62,9 @@ class KafkaConnection(Tls, frozen=True, kw_only=True):
     """SASL password (better: password_file)"""
     password_file: str = ""
     """file that holds the SASL password"""
+    insecure: bool = False
+    """send the password in the clear (PLAIN without TLS) also to another machine: where nobody
+    listens on the way"""
 
     @property
     def is_tls(self) -> bool:
@@ -126,6 +129,9 @@ class DmaapOutput(Tls, frozen=True, kw_only=True):
     """file that holds the password"""
     gzip: bool = False
     """Message Router: send application/cambria-zip, compressed"""
+    insecure: bool = False
+    """send the password in the clear (http://, or PLAIN without TLS) also to another machine: where
+    nobody listens on the way"""
 
     @property
     def login(self) -> Login:
@@ -190,6 +196,9 @@ class RabbitSettings(Tls, frozen=True, kw_only=True):
     two thirds of it have passed"""
     tls: bool = False
     """connect over TLS"""
+    insecure: bool = False
+    """use TLS without checking whose server it is: without ca_file, or with several hosts in a
+    URL, whose names nobody compares with the certificate's"""
 
     @property
     def is_used(self) -> bool:
@@ -269,6 +278,9 @@ class PollSettings(_Section, frozen=True, kw_only=True):
     the start: what is gone is told as deleted; 0: never"""
     timeout: Annotated[float, Meta(gt=0, le=600)] = 30.0
     """seconds that the API has for an answer"""
+    insecure: bool = False
+    """send the password to an http:// auth_url on another machine: where nobody listens on the
+    way"""
 
     @property
     def is_used(self) -> bool:
@@ -403,6 +415,8 @@ class KeystoneSettings(_Section, frozen=True, kw_only=True):
     cache_seconds: Annotated[float, Meta(ge=0)] = 60.0
     """seconds for which Keystone's word on a token holds, if it does not expire before: as long, a
     token that was revoked is accepted"""
+    insecure: bool = False
+    """send tokens to an http:// url on another machine: where nobody listens on the way"""
 
 
 class WebAuthSettings(_Section, frozen=True, kw_only=True):
@@ -468,6 +482,9 @@ class WebSettings(_Section, frozen=True, kw_only=True):
     ca_file: str = ""
     """PEM file of the authority that signed the workers' certificates, by which they know each
     other"""
+    insecure: bool = False
+    """let users log in over plain HTTP from other machines: where a proxy on the way speaks TLS, or
+    nobody listens"""
     auth: WebAuthSettings = WebAuthSettings()
 
     @property
@@ -509,6 +526,9 @@ class GatewaySettings(_Section, frozen=True, kw_only=True):
     """PEM file of the server's certificate; with it, HTTPS is served"""
     key_file: str = ""
     """PEM file of its key; empty: in cert_file"""
+    insecure: bool = False
+    """let users log in over plain HTTP from other machines: where a proxy on the way speaks TLS, or
+    nobody listens"""
     topics: tuple[str, ...] = ("unauthenticated.*",)
     """the only topics that are served, made and listed; * matches anything"""
     allow_anonymous: bool = False

@@ -19,7 +19,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from vimfed.process.neighbours import network_of
-from vimfed.settings import SettingsError, WebSettings
+from vimfed.settings import SettingsError, WebSettings, is_loopback
 from web.auth.backends.kinds import HEADERS, LOGINS, challenges
 from web.auth.backends.login import Attempt, given_to
 from web.auth.caller import CALLER, CLIENT, EVERYBODY, NOBODY, PEER, Caller
@@ -27,7 +27,7 @@ from web.auth.failed_logins import FailedLogins
 from web.auth.peer_signature import Admitted, RefusedProofError
 from web.auth.peers import PeerDoor
 from web.http.bounded_map import BoundedMap
-from web.http.door import Door, is_loopback
+from web.http.door import Door
 from web.http.errors import ApiError, UnavailableError
 from web.http.routes import Role, route_of, vim_id_in
 from web.http.turns import Turns

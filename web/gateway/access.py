@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from vimfed.settings import Settings, SettingsError
+from vimfed.settings import Settings, SettingsError, is_loopback
 from web.auth.failed_logins import FailedLogins
 from web.gateway.message_router import (
     MessageRouterError,
@@ -22,7 +22,7 @@ from web.gateway.message_router import (
     is_listed,
 )
 from web.http.bounded_map import BoundedMap
-from web.http.door import Door, is_loopback
+from web.http.door import Door
 
 LOG = logging.getLogger(__name__)
 

@@ -10,20 +10,13 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from vimfed.process.neighbours import Networks
+from vimfed.settings import is_loopback
 from web.http.errors import ApiError
 
 FOREIGN_PAGE = (
     "a page of another site may not change anything here; where it is ours, behind "
     "a proxy, name the host in its URL in web.allowed_hosts"
 )
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine reaches what listens there."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _is_address(name: str) -> bool:

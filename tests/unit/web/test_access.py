@@ -22,6 +22,7 @@ from vimfed.settings import (
     WebAuthSettings,
     WebSettings,
     WebUser,
+    is_loopback,
 )
 from web.auth import passwords
 from web.auth.access import Access, refuse_open_door
@@ -30,7 +31,6 @@ from web.auth.backends.keystone_client import Keystone as KeystoneClient
 from web.auth.backends.keystone_client import TokenOwner
 from web.auth.caller import Caller
 from web.auth.failed_logins import FREE, MAX_ADDRESSES, MAX_PAUSE, FailedLogins
-from web.http.door import is_loopback
 from web.http.errors import UnavailableError, errors_as_json, json_response
 from web.http.routes import Route, add_routes
 
