@@ -15,7 +15,13 @@ from tests.support.paths import PROJECT
 from vimfed.cli import first_login, main
 from vimfed.local.kafka import DOCKER_IMAGE, POM
 from vimfed.local.supervisor import services_of
-from vimfed.settings import GatewaySettings, Secret, Settings, load_settings
+from vimfed.settings import (
+    GatewaySettings,
+    Secret,
+    Settings,
+    load_settings,
+    refuse_exposed_secrets,
+)
 from web.auth.access import refuse_open_door
 
 COMPOSE: dict[str, Any] = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())
@@ -83,6 +89,11 @@ def test_nothing_is_open_to_who_has_not_logged_in(login: str) -> None:
     refuse_open_door(worker)
     assert [(user.name, user.password) for user in gateway.users] == [("operator", passwords[1])]
     assert (gateway.open_publish, gateway.open_subscribe) == ((), ())
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_no_container_is_refused_for_a_secret_that_others_could_read(name: str, login: str) -> None:
+    refuse_exposed_secrets(settings_of(name, login), name)
 
 
 def test_each_login_is_of_one_container_alone() -> None:
