@@ -24,7 +24,7 @@ from tests.support.server_sent import event_stream
 from vimfed.local.kafka import LocalKafka
 from vimfed.process.ports import free_ports
 from vimfed.settings import Secret, Settings, SettingsError
-from web.auth.passwords import hash_password
+from web.auth.passwords import Cost, hash_password
 from web.auth.peer_signature import PeerRequest, Signer
 from web.http.routes import ROUTES, Route
 from web.service import serve
@@ -164,7 +164,7 @@ async def guarded(
         {"name": "admin", "token": ADMIN, "role": "admin"},
         {"name": "limited", "token": LIMITED, "role": "writer", "clouds": ["Owner_o*"]},
         {"name": "plain", "password": PASSWORD},
-        {"name": "hashed", "password": hash_password(HASHED)},
+        {"name": "hashed", "password": hash_password(HASHED, Cost(10, 8, 1))},
     ]
     async with (
         Keystone(free_ports(1)[0]) as keystone,

@@ -36,6 +36,7 @@ from vimfed.settings import (
 )
 from web.auth.access import refuse_open_door
 from web.auth.backends.keystone_client import Keystone
+from web.auth.backends.password import costs_of
 from web.gateway.access import refuse_open_gateway
 from web.http.errors import UnavailableError
 
@@ -79,6 +80,7 @@ def run(settings: Settings, processes: Collection[str] = (), *, as_json: bool = 
     Raises SettingsError where a worker or a publisher would not start.
     """
     refuse_open_door(settings.web)
+    list(costs_of(settings.web.auth.users))
     if settings.gateway.enabled:
         refuse_open_gateway(settings)
     for output in settings.outputs():

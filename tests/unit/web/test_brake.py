@@ -20,6 +20,7 @@ from web.http.errors import errors_as_json, json_response
 from web.http.routes import Route, add_routes
 
 TOKEN = "a" * 20
+CHEAP = passwords.Cost(4, 8, 1)
 Client = TestClient[web.Request, web.Application]
 
 
@@ -29,7 +30,7 @@ class Asked:
     def __init__(self, keystone: str = "", settings: WebSettings | None = None) -> None:
         users = [
             WebUser(name="alice", password=Secret("correct")),
-            WebUser(name="bob", password=Secret(passwords.hash_password("staple"))),
+            WebUser(name="bob", password=Secret(passwords.hash_password("staple", CHEAP))),
             WebUser(name="robot", token=Secret(TOKEN)),
         ]
         told = KeystoneSettings(url=keystone, reader_roles=("member",), cache_seconds=0.0)
