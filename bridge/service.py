@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable, Sequence
+from socket import gethostname
 
 from bridge.kinds import makers, wanted
 from bridge.progress import Progress
@@ -14,6 +15,7 @@ from vimfed.kafka.clients import OutgoingRecord, TopicMismatchError
 from vimfed.kafka.notification_writer import NotificationWriter
 from vimfed.kafka.rights import bridge_needs
 from vimfed.kafka.topic_checks import ensure_topics
+from vimfed.process.audit import Trail, Who
 from vimfed.process.backoff import Backoff
 from vimfed.process.metrics import MonitoringServer, new_registry
 from vimfed.settings import Settings, SettingsError, VimSettings
@@ -31,6 +33,21 @@ def run(settings: Settings, reload: Callable[[], Settings] | None = None) -> int
     return 0
 
 
+_HANGUP = Who("SIGHUP", address=gethostname())
+"""A signal tells nobody's name."""
+
+
+def _changes(before: Sequence[VimSettings], after: Sequence[VimSettings]) -> dict[str, str]:
+    """Return the vim_ids of the clouds that were added, removed and changed."""
+    old, new = ({vim.vim_id: vim for vim in vims} for vims in (before, after))
+    changes = {
+        "added": new.keys() - old.keys(),
+        "removed": old.keys() - new.keys(),
+        "changed": {each for each in old.keys() & new.keys() if old[each] != new[each]},
+    }
+    return {how: " ".join(sorted(vim_ids)) for how, vim_ids in changes.items()}
+
+
 class _Bridge:
     def __init__(self, settings: Settings, reload: Callable[[], Settings] | None) -> None:
         self._settings = settings
@@ -41,6 +58,8 @@ class _Bridge:
         registry = new_registry()
         self._surroundings = Surroundings(settings, registry, self._write)
         self._running = self._surroundings.running
+        self._trail = Trail(registry)
+        self._vims: Sequence[VimSettings] = settings.vims
         self._makers = makers(self._surroundings)
         self._monitoring = MonitoringServer(
             registry, live=self._stuck, ready=self._waiting_for, degraded=self._troubles
@@ -69,6 +88,7 @@ class _Bridge:
                 task.cancel()
             await self._writer.close()
             await self._monitoring.close()
+            self._trail.close()
         LOG.info("stopped")
         if self._failure is not None:
             raise self._failure
@@ -118,7 +138,11 @@ class _Bridge:
                 settings = self._reload()
             except SettingsError as error:
                 LOG.warning("SIGHUP: the settings stay as they were: %s", error)
+                self._trail.record("settings.reread", "failed", _HANGUP, reason=str(error))
                 continue
+            changes = _changes(self._vims, settings.vims)
+            self._trail.record("settings.reread", "done", _HANGUP, **changes)
+            self._vims = settings.vims
             if settings.kafka != self._settings.kafka or settings.bridge != self._settings.bridge:
                 LOG.warning("SIGHUP: changes in [kafka] and [bridge] need a restart")
             await self._apply(settings.vims)

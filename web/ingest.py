@@ -38,6 +38,7 @@ from vimfed.nova.states import TASK_STATES, VM_STATES
 from vimfed.settings import Settings
 from web.auth.caller import CALLER, CLIENT, EVERYBODY
 from web.group_commit import GroupCommit
+from web.http.audit import COUNT, WHO
 from web.http.bounded_map import BoundedMap
 from web.http.errors import ApiError, Problem, Unavailable, json_response
 from web.http.routes import Route, body_of, vim_id_in
@@ -194,6 +195,7 @@ class Ingest:
                 ),
                 handler=self.push,
                 role="writer",
+                audit="states.pushed",
                 body=Pushed | list[Pushed],
                 answers={
                     200: Accepted,
@@ -220,7 +222,8 @@ class Ingest:
         entries = _entries(await body_of(request))
         self._check_rate(caller)
         self._rates.take(caller, len(entries), monotonic())
-        records = await self._records(vim_id, entries)
+        request[COUNT] = len(entries)
+        records = await self._records(vim_id, entries, request[WHO].header())
         await self._commits.commit(records)
         return json_response(Accepted(accepted=len(records)))
 
@@ -234,14 +237,17 @@ class Ingest:
             )
             raise ApiError(429, problem, {"Retry-After": str(wait)})
 
-    async def _records(self, vim_id: str, entries: list[Raw]) -> list[OutgoingRecord]:
+    async def _records(
+        self, vim_id: str, entries: list[Raw], caller: tuple[str, bytes]
+    ) -> list[OutgoingRecord]:
         records, refused = [], []
         for index, entry in enumerate(entries):
             if index % CHUNK == CHUNK - 1:
                 await asyncio.sleep(0)
             try:
                 notification, instance_id = self._notification(vim_id, entry)
-                records.append(notification_record(self._settings.kafka, notification, instance_id))
+                record = notification_record(self._settings.kafka, notification, instance_id)
+                records.append(msgspec.structs.replace(record, headers=(caller,)))
             except (EntryError, RecordTooLargeError) as error:
                 refused.append(RefusedEntry(index=index, error=str(error)))
         if refused:

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from streams.engine.apps import web_server_of
 from streams.worker.worker import StreamWorker
+from vimfed.process.audit import Trail
 from vimfed.process.connections import ConnectionRunner, allow_many_connections
 from vimfed.process.metrics import MonitoringServer
 from vimfed.process.ports import refuse_port_in_use
@@ -14,6 +15,7 @@ from web.auth.access import Access, refuse_open_door
 from web.auth.backends.kinds import security_schemes
 from web.auth.peers import PeerClient, peers_session
 from web.dashboard import Dashboard
+from web.http.audit import RequestAudit, change_by_route
 from web.http.errors import errors_as_json
 from web.http.fair_share import FairShare
 from web.http.openapi import Documentation
@@ -73,6 +75,13 @@ def serve(worker: StreamWorker) -> None:
     server.web_app.middlewares.append(
         RequestMetrics(worker.registry, "vimfed_web_request_seconds").observe
     )
+    trail = Trail(worker.registry)
+
+    async def close_trail(_app: web.Application) -> None:
+        trail.close()
+
+    server.web_app.on_cleanup.append(close_trail)
+    server.web_app.middlewares.append(RequestAudit(trail, change_by_route).keep)
     server.web_app.middlewares.append(errors_as_json)
     server.web_app.middlewares.append(access.check)
     fair = FairShare(lambda: worker.is_behind)

@@ -24,6 +24,7 @@ from vimfed.model.decoding import UnreadableError, decoded
 from vimfed.model.times import utc_text
 from vimfed.settings import Settings
 from web.auth.caller import CALLER
+from web.http.audit import WHO
 from web.http.errors import ApiError, Problem, Unavailable, UnavailableError, json_response
 from web.http.routes import Route, body_of
 
@@ -95,6 +96,7 @@ class Subscriptions:
                 paths=one,
                 handler=self.put,
                 role="writer",
+                audit="subscription.written",
                 body=Subscription,
                 answers={
                     200: ToldSubscription,
@@ -109,6 +111,7 @@ class Subscriptions:
                 paths=one,
                 handler=self.delete,
                 role="writer",
+                audit="subscription.deleted",
                 answers={
                     200: EndedSubscription,
                     400: Problem,
@@ -152,14 +155,15 @@ class Subscriptions:
         )
         if name not in held and len(held) >= MAX_SUBSCRIPTIONS:
             raise full
-        holds_from = await self._write(name, subscription)
+        caller = request[WHO].header()
+        holds_from = await self._write(name, subscription, caller)
         if (
             name not in held
             and len(held) + 1 >= MAX_SUBSCRIPTIONS
             and name not in await self._held()
         ):
             # Another worker was faster: nobody heeds ours, and it must not come to life later.
-            await self._write(name, None)
+            await self._write(name, None, caller)
             raise full
         told = _told(name, subscription, holds_from)
         return json_response(told, 200 if name in held else 201)
@@ -171,7 +175,7 @@ class Subscriptions:
         if name not in held:
             raise ApiError(404, f"there is no subscription {name}")
         _check_clouds(request, held[name])
-        holds_until = await self._write(name, None)
+        holds_until = await self._write(name, None, request[WHO].header())
         return json_response(EndedSubscription(name=name, holds_until=holds_until))
 
     async def _held(self) -> dict[str, Subscription]:
@@ -183,9 +187,11 @@ class Subscriptions:
             raise UnavailableError("Kafka does not answer") from None
         return dict(self._log.history.current())
 
-    async def _write(self, name: str, subscription: Subscription | None) -> str:
+    async def _write(
+        self, name: str, subscription: Subscription | None, caller: tuple[str, bytes]
+    ) -> str:
         try:
-            taken_at = await self._log.write(name, subscription)
+            taken_at = await self._log.write(name, subscription, (caller,))
         except (KafkaError, OSError, TimeoutError) as error:
             raise UnavailableError(f"Kafka has not acknowledged the change: {error!r}") from error
         moment = datetime.fromtimestamp(taken_at / 1000 + HOLDS_AFTER, UTC)

@@ -78,9 +78,15 @@ class SubscriptionLog:
             LOG.error("subscriptions are not followed any more", exc_info=self._failure)
             self._confirmed.set()
 
-    async def write(self, name: str, subscription: Subscription | None) -> int:
+    async def write(
+        self,
+        name: str,
+        subscription: Subscription | None,
+        headers: Sequence[tuple[str, bytes]] = (),
+    ) -> int:
         """Write a subscription, or its deletion; return when Kafka took it, in ms since 1970.
 
+        ``headers`` are for those who ask who did it; nothing follows from them.
         Raises KafkaError, OSError or TimeoutError: then it may have been written or not.
         """
         producer = await self._producers.started()
@@ -88,7 +94,11 @@ class SubscriptionLog:
         try:
             async with asyncio.timeout(WRITE_TIMEOUT):
                 metadata = await producer.send_and_wait(
-                    self._partition.topic, value, name.encode(), self._partition.partition
+                    self._partition.topic,
+                    value,
+                    name.encode(),
+                    self._partition.partition,
+                    headers=list(headers),
                 )
         except BaseException:
             self._producers.abandon(producer)

@@ -387,8 +387,13 @@ async def test_failed_logins_are_logged_without_the_secret_and_slowed(
 
     await eventually(is_let_in_again, within=5)
     log = guarded.stack.children["one"].log.read_text()  # type: ignore[union-attr]
-    assert "login failed: user 'plain' from 127.0.0." in log
-    assert "login failed: an unknown user from 127.0.0." in log
+    failed = [line for line in log.splitlines() if " vimfed.audit: " in line]
+    assert all(" address=127.0.0." in line for line in failed)
+    for who in ("user 'plain'", "an unknown user"):
+        assert any(
+            " event=login.failed " in line and f' reason="{who}" status=401' in line
+            for line in failed
+        )
     for secret in ("wr0ng", PASSWORD, HASHED, READER, ADMIN, SECRET, "gAAAAA"):
         assert secret not in log
 

@@ -9,6 +9,7 @@ from confluent_kafka import Producer
 
 from streams.subscriptions.filters import MAX_SUBSCRIPTIONS
 from tests.e2e.stack import Stack, eventually
+from tests.support.core_truth import records_on
 from tests.support.topics import read_topic
 from tests.support.vm_events import vm_event, write_events
 from vimfed.local.kafka import LocalKafka
@@ -72,6 +73,9 @@ async def test_a_change_at_one_worker_is_effective_everywhere_within_two_seconds
         assert (await stack.put(PATH, {}, "other"))[0] == 201
         await until(asyncio.get_running_loop().time() + EFFECTIVE_WITHIN)
         wanted |= await write(stack)
+
+        changes = await asyncio.to_thread(records_on, stack.bootstrap, stack.names.subscriptions)
+        assert [each.headers for each in changes] == [{"caller": "everybody/admin@127.0.0.1"}] * 3
 
         async def all_there() -> bool:
             return wanted <= await asyncio.to_thread(published, stack)

@@ -358,6 +358,14 @@ def test_sighup_adds_removes_and_changes_clouds(setup: Setup) -> None:
     setup.bridge.settings_file.write_text("not TOML")
     setup.bridge.hang_up()
     eventually(lambda: "the settings stay as they were" in setup.bridge.log_text(), "a warning")
+    eventually(lambda: setup.bridge.log_text().count("event=settings.reread") == 2, "a trail")
+    done, failed = re.findall(
+        r"vimfed\.audit: .* event=settings\.reread (.*)", setup.bridge.log_text()
+    )
+    assert done.startswith("result=done login=SIGHUP role=- address=")
+    assert done.endswith(f" added=Owner_Added removed={CLOUD}")
+    assert failed.startswith("result=failed login=SIGHUP ")
+    assert "is not valid TOML" in failed
     assert setup.bridge.metric("connected", "Owner_Added") == 1
 
 

@@ -1,8 +1,12 @@
 """Commands that only read what lies on the job's topics."""
 
 import asyncio
+import json
+import os
+import pwd
 import uuid
 from pathlib import Path
+from socket import gethostname
 
 import msgspec
 import pytest
@@ -35,6 +39,7 @@ def invoke(
     config = folder / "vimfed.toml"
     config.write_text(
         f'[kafka]\nbootstrap = "{bootstrap}"\ntopic_prefix = "{prefix}"\npartitions = 2\n'
+        f'[log]\nformat = "json"\naudit_file = "{folder / "audit.log"}"\n'
     )
     result = CliRunner().invoke(main, ["--config", str(config), *command])
     assert result.exit_code == code, result.output
@@ -104,6 +109,68 @@ def test_what_a_cloud_calls_its_queue_does_not_decide_where_a_dead_letter_goes(
     ]
     for topic in ("events", "notifications"):
         assert records_on(kafka.bootstrap, f"{prefix}.{topic}") == []
+    trail = trail_of(tmp_path)
+    assert [(each["event"], each["result"]) for each in trail] == [
+        ("dead_letter.replayed", "failed")
+    ] * 4
+    assert [each["object"] for each in trail] == command[2:]
+    assert {each["cloud"] for each in trail} == {"Evil_Cloud"}
+
+
+def trail_of(folder: Path) -> list[dict[str, str]]:
+    return [json.loads(line) for line in (folder / "audit.log").read_text().splitlines()]
+
+
+def test_who_replays_or_drops_a_dead_letter_is_in_the_trail_and_in_the_records_that_follow(
+    tmp_path: Path, kafka: LocalKafka
+) -> None:
+    prefix = f"t{uuid.uuid4().hex[:10]}"
+    asyncio.run(create_topics(kafka.bootstrap, prefix, partitions=2))
+    job = KafkaSettings(topic_prefix=prefix, partitions=2)
+    event = msgspec.json.encode(vm_event("vm-1"))
+    letter = dead_letter_record(
+        job,
+        event,
+        "why",
+        source="x",
+        key=instance_key("CloudOwner_RegionOne", "vm-1"),
+        output="one",
+        origin="events",
+    )
+    producer = Producer({"bootstrap.servers": kafka.bootstrap, "log_level": 0})
+    for _ in range(2):
+        producer.produce(letter.topic, letter.value, letter.key, 0, headers=list(letter.headers))
+    assert producer.flush(30) == 0
+    told = invoke(tmp_path, kafka.bootstrap, prefix, ["dead-letter", "replay", "0@0"], code=0)
+    assert (told.stdout, told.stderr) == (f"0@0: replayed to {prefix}.events\n", "")
+    told = invoke(tmp_path, kafka.bootstrap, prefix, ["dead-letter", "drop", "0@1"], code=0)
+    assert (told.stdout, told.stderr) == ("0@1: dropped\n", "")
+    replayed, dropped = trail_of(tmp_path)
+    user, host = pwd.getpwuid(os.getuid()).pw_name, gethostname()
+    for record, event_name, letter_id in (
+        (replayed, "dead_letter.replayed", "0@0"),
+        (dropped, "dead_letter.dropped", "0@1"),
+    ):
+        assert (record["event"], record["result"]) == (event_name, "done")
+        assert (record["object"], record["cloud"]) == (letter_id, "CloudOwner_RegionOne")
+        assert (record["login"], record["role"], record["address"]) == (user, "operator", host)
+        assert record["process"] == "dead-letter"
+    caller = f"{user}/operator@{host}"
+    (again,) = records_on(kafka.bootstrap, f"{prefix}.events")
+    assert again.value == event
+    assert again.headers == {"output": "one", "caller": caller}
+    settled = records_on(kafka.bootstrap, f"{prefix}.dead-letter")[2:]
+    assert [each.headers["how"] for each in settled] == ["replayed", "dropped"]
+    assert [each.headers["caller"] for each in settled] == [caller] * 2
+
+
+def test_without_its_audit_file_a_command_changes_nothing(
+    tmp_path: Path, kafka: LocalKafka
+) -> None:
+    (tmp_path / "audit.log").mkdir()
+    prefix = f"t{uuid.uuid4().hex[:10]}"
+    told = invoke(tmp_path, kafka.bootstrap, prefix, ["dead-letter", "drop", "0@0"])
+    assert told.stderr.startswith("vimfed: cannot write log.audit_file ")
 
 
 @pytest.mark.parametrize(("topic", "command"), COMMANDS)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 import click
 
 from bridge.forwarding import Arrival, UnusableBodyError, forwarded
+from vimfed.cli.audit import CommandAudit, audit_of_command
 from vimfed.kafka.clients import OutgoingRecord
 from vimfed.kafka.dead_letter import ONLY_OUTPUT
 from vimfed.kafka.notification_writer import arrival_time
@@ -59,31 +60,43 @@ def replay(settings: Settings, wanted: Wanted, letter_ids: tuple[str, ...]) -> i
     """Give the chosen ones back to where they came from; return 1 where one cannot be, else 0."""
     kafka = settings.kafka
 
-    async def work() -> int:
+    async def work(audit: CommandAudit) -> int:
         failures = 0
         async for letter in _chosen(kafka, wanted, letter_ids):
             try:
-                record = _replayed(kafka, letter)
-            except DeadLetterError as error:
+                with audit.recorded("dead_letter.replayed", **_told(letter)):
+                    record = _replayed(kafka, letter)
+                    await settle(kafka, letter, "replayed", record, caller=audit.who.header())
+            except UnusableLetterError as error:
                 echo(f"{letter.id}: {error}", err=True)
                 failures = 1
             else:
-                await settle(kafka, letter, "replayed", record)
                 echo(f"{letter.id}: replayed to {record.topic}")
         return failures
 
-    return asyncio.run(work())
+    with audit_of_command(settings, "dead-letter") as audit:
+        return asyncio.run(work(audit))
 
 
 def drop(settings: Settings, wanted: Wanted, letter_ids: tuple[str, ...]) -> None:
     """Settle the chosen ones without replaying them. Raises DeadLetterError."""
 
-    async def work() -> None:
+    async def work(audit: CommandAudit) -> None:
         async for letter in _chosen(settings.kafka, wanted, letter_ids):
-            await settle(settings.kafka, letter, "dropped")
+            with audit.recorded("dead_letter.dropped", **_told(letter)):
+                await settle(settings.kafka, letter, "dropped", caller=audit.who.header())
             echo(f"{letter.id}: dropped")
 
-    asyncio.run(work())
+    with audit_of_command(settings, "dead-letter") as audit:
+        asyncio.run(work(audit))
+
+
+class UnusableLetterError(DeadLetterError):
+    """A dead letter cannot be replayed; others may."""
+
+
+def _told(letter: DeadLetter) -> dict[str, str]:
+    return {"object": letter.id, "cloud": letter.vim_id}
 
 
 async def _chosen(
@@ -103,12 +116,12 @@ async def _chosen(
 
 
 def _replayed(kafka: KafkaSettings, letter: DeadLetter) -> OutgoingRecord:
-    """Return the record that tries a dead letter again. Raises DeadLetterError.
+    """Return the record that tries a dead letter again. Raises UnusableLetterError.
 
     Where it goes follows from whose bytes it holds, and not from what it says.
     """
     if "size" in letter.headers:
-        raise DeadLetterError("it was too large for a record and is cut: it cannot be replayed")
+        raise UnusableLetterError("it was too large for a record and is cut: it cannot be replayed")
     names = TopicNames(kafka.topic_prefix)
     origin = letter.origin(names)
     if origin == "cloud":
@@ -116,7 +129,7 @@ def _replayed(kafka: KafkaSettings, letter: DeadLetter) -> OutgoingRecord:
             arrival = Arrival(letter.vim_id, f"dead-letter/{letter.id}", 1, arrival_time())
             return forwarded(kafka, letter.value, arrival)
         except UnusableBodyError as error:
-            raise DeadLetterError(f"still unusable: {error}") from None
+            raise UnusableLetterError(f"still unusable: {error}") from None
     key = letter.key or b""
     _check_own(letter, key, decode_event if origin == "events" else decode_notification)
     output = letter.headers.get(ONLY_OUTPUT)
@@ -128,16 +141,16 @@ def _replayed(kafka: KafkaSettings, letter: DeadLetter) -> OutgoingRecord:
 def _check_own(
     letter: DeadLetter, key: bytes, decode: Callable[[bytes], VmEvent | Notification]
 ) -> None:
-    """Raise DeadLetterError where a record of ours cannot be read, or is another cloud's."""
+    """Raise UnusableLetterError where a record of ours cannot be read, or is another cloud's."""
     try:
         record = decode(letter.value)
         vim_id, _instance_id = split_instance_key(key)
     except NewerSchemaError as error:
-        raise DeadLetterError(f"replay it with the version that wrote it: {error}") from None
+        raise UnusableLetterError(f"replay it with the version that wrote it: {error}") from None
     except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
-        raise DeadLetterError(f"still unusable: {error}") from None
+        raise UnusableLetterError(f"still unusable: {error}") from None
     if {record.vim_id, letter.vim_id} != {vim_id}:
-        raise DeadLetterError(
+        raise UnusableLetterError(
             f"it says that it is of cloud {record.vim_id}, and was kept for {letter.vim_id}, "
             f"under the key of {vim_id}: it is not replayed"
         )

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple, get_args
 
+import msgspec
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
@@ -109,20 +110,26 @@ async def find(kafka: KafkaSettings, letter_id: str) -> DeadLetter:
 
 
 async def settle(
-    kafka: KafkaSettings, letter: DeadLetter, how: str, replayed: OutgoingRecord | None = None
+    kafka: KafkaSettings,
+    letter: DeadLetter,
+    how: str,
+    replayed: OutgoingRecord | None = None,
+    *,
+    caller: tuple[str, bytes],
 ) -> None:
-    """Write ``replayed``, if any, then that the letter is settled.
+    """Write ``replayed``, if any, then that the letter is settled, both with the header ``caller``.
 
     Ended in between, the letter is still there: replayed twice, it is recognised by its ids. Raises
     DeadLetterError where Kafka does not take it.
     """
     topic = TopicNames(kafka.topic_prefix).dead_letter
-    headers = ((SETTLES, str(letter.offset).encode()), (HOW, how.encode()))
+    headers = ((SETTLES, str(letter.offset).encode()), (HOW, how.encode()), caller)
     producer = idempotent_producer(kafka)
     try:
         await producer.start()
         if replayed is not None:
-            await append_all(producer, [replayed])
+            known = msgspec.structs.replace(replayed, headers=(*replayed.headers, caller))
+            await append_all(producer, [known])
         await append_all(
             producer, [OutgoingRecord(topic, letter.partition, letter.key, b"", headers)]
         )

@@ -1,5 +1,6 @@
 """Text of others for a log or a terminal: nothing in it begins a line, or commands the terminal."""
 
+import json
 import re
 import sys
 
@@ -22,6 +23,12 @@ def escaped(text: str, *, lines: bool = False) -> str:
     """
     pattern = _IN_LINES if lines else _IN_A_LINE
     return pattern.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
+
+
+def quoted(text: str) -> str:
+    """Return ``text`` as JSON has it, and in it ``\\u001b`` for ESC and the like."""
+    told = json.dumps(text, ensure_ascii=False)
+    return _IN_A_LINE.sub(lambda found: f"\\u{ord(found.group()):04x}", told)
 
 
 def echo(*fields: str, separator: str = "\t", err: bool = False) -> None:

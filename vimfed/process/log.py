@@ -1,4 +1,7 @@
-"""Log records on standard error: a line each, for people or as JSON for programs."""
+"""Log records on standard error: a line each, for people or as JSON for programs.
+
+The audit trail's records go with them, or to a file of their own.
+"""
 
 import logging
 import textwrap
@@ -7,6 +10,8 @@ from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter
 
+from vimfed.process import audit
+from vimfed.process.audit_file import AuditFile
 from vimfed.process.escaping import escaped
 from vimfed.settings import LogSettings
 
@@ -49,18 +54,48 @@ def _indented(text: str) -> str:
 def configure_logging(log: LogSettings, process: str) -> None:
     """Send log records to standard error as ``log`` says; ``process`` names this one in each."""
     handler = logging.StreamHandler()
-    if log.format == "json":
-        formatter: logging.Formatter = JsonFormatter(
-            "{asctime}{levelname}{name}{message}",
-            style="{",
-            rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
-            static_fields={"process": process},
-        )
-    else:
-        formatter = LineFormatter(f"%(asctime)s {process} %(levelname)s %(name)s: %(message)s")
-    handler.setFormatter(formatter)
+    handler.setFormatter(_formatter(log, process))
     logging.basicConfig(level=log.level, handlers=[handler], force=True)
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.WARNING)
     # oslo.messaging imports eventlet, whichever executor is used, and nobody can do about it.
     warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
+    configure_audit(log, process)
+
+
+def configure_audit(log: LogSettings, process: str, *, alone: bool = False) -> None:
+    """Send the audit trail to ``log.audit_file``, or where there is none, with the log.
+
+    ``alone``: the process, a command, has no log; without a file its records go to standard error.
+    ``log.level`` does not hold them back. Raises OperatorError where the file cannot be written.
+    """
+    release_audit()
+    handler: logging.Handler | None = None
+    if log.audit_file:
+        handler = AuditFile(log.audit_file)
+    elif alone:
+        handler = logging.StreamHandler()
+    if handler is not None:
+        handler.setFormatter(_formatter(log, process))
+        audit.LOGGER.addHandler(handler)
+    audit.LOGGER.propagate = handler is None
+    audit.LOGGER.setLevel(logging.INFO)
+
+
+def release_audit() -> None:
+    """Close the audit trail's own file; what comes now goes with the log."""
+    for handler in list(audit.LOGGER.handlers):
+        audit.LOGGER.removeHandler(handler)
+        handler.close()
+    audit.LOGGER.propagate = True
+
+
+def _formatter(log: LogSettings, process: str) -> logging.Formatter:
+    if log.format == "json":
+        return JsonFormatter(
+            "{asctime}{levelname}{name}{message}",
+            style="{",
+            rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
+            static_fields={"process": process},
+        )
+    return LineFormatter(f"%(asctime)s {process} %(levelname)s %(name)s: %(message)s")

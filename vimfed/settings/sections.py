@@ -554,6 +554,9 @@ class LogSettings(_Section, frozen=True, kw_only=True):
     """least level"""
     format: Literal["text", "json"] = "text"
     """for people (text) or for programs (json)"""
+    audit_file: str = ""
+    """file of its own for the audit trail, made readable for its owner alone; empty: it goes with
+    the log"""
 
 
 class Settings(_Section, frozen=True, kw_only=True):

@@ -6,7 +6,6 @@ worker listens on loopback alone unless it is told otherwise.
 
 import hashlib
 import hmac
-import logging
 import math
 import os
 import time
@@ -18,6 +17,7 @@ from typing import NamedTuple
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from vimfed.process.audit import Who
 from vimfed.process.neighbours import network_of
 from vimfed.settings import SettingsError, WebSettings, is_loopback
 from web.auth.backends.kinds import HEADERS, LOGINS, challenges
@@ -26,13 +26,12 @@ from web.auth.caller import CALLER, CLIENT, EVERYBODY, NOBODY, PEER, Caller
 from web.auth.failed_logins import FailedLogins
 from web.auth.peer_signature import Admitted, RefusedProofError
 from web.auth.peers import PeerDoor
+from web.http.audit import FAILED_LOGIN, WHO
 from web.http.bounded_map import BoundedMap
 from web.http.door import Door
 from web.http.errors import ApiError, UnavailableError
 from web.http.routes import Role, route_of, vim_id_in
 from web.http.turns import Turns
-
-LOG = logging.getLogger(__name__)
 
 MAX_KNOWN = 2000
 """Logins that are remembered."""
@@ -109,14 +108,17 @@ class Access:
         @web.middleware
         async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
             changes = request.method not in ("GET", "HEAD", "OPTIONS")
-            self._door.refuse_foreign_page(request, changes=changes)
             request[CLIENT] = self._door.client_address(request)
+            request[WHO] = Who(address=request[CLIENT])
+            self._door.refuse_foreign_page(request, changes=changes)
             route = route_of(request)
             role: Role = route.role if route else "reader"
             if role == "peer" and self._auth.peer_secret and self._peers.is_asked(request):
                 admitted = await self._admitted_peer(request)
+                request[WHO] = _who(PEER, request)
                 return await self._peers.answer(request, handler, admitted)
             request[CALLER] = await self._admitted(request, role)
+            request[WHO] = _who(request[CALLER], request)
             return await handler(request)
 
         return check
@@ -127,11 +129,14 @@ class Access:
         Where that cannot be told now, it is: Keystone's last word holds until the next.
         """
         try:
-            return await self._logged_in(request) == request[CALLER]
+            if await self._logged_in(request) == request[CALLER]:
+                return True
         except NotAcceptedError:
             return False
         except (ApiError, UnavailableError):
             return True
+        request[FAILED_LOGIN] = "what the login may has changed"
+        return False
 
     async def _admitted(self, request: web.Request, role: Role) -> Caller:
         """Return who calls. Raises ApiError unless they may call routes of ``role``."""
@@ -148,6 +153,7 @@ class Access:
                     {"WWW-Authenticate": self._challenges},
                 )
             return NOBODY
+        request[WHO] = _who(caller, request)
         if role not in _GRANTS[caller.role]:
             raise ApiError(403, f"{caller.name} has the role {caller.role}, this needs {role}")
         if role != "peer" and {"vim_id", "owner"} & request.match_info.keys():
@@ -204,9 +210,9 @@ class Access:
         now = time.monotonic()
         wait = math.ceil(self._failed.wait(address, now))
         self._failed.note(address, now, account)
+        request[FAILED_LOGIN] = who
         if wait:
             return NotAcceptedError(429, *_too_many(wait))
-        LOG.warning("login failed: %s from %s at %s", who, address, request.path[:100])
         return NotAcceptedError(
             401, "this login is not accepted", {"WWW-Authenticate": self._challenges}
         )
@@ -227,6 +233,10 @@ class Access:
         wait = math.ceil(self._failed.wait_to_guess(address, account, time.monotonic()))
         if wait:
             raise ApiError(429, *_too_many(wait))
+
+
+def _who(caller: Caller, request: web.Request) -> Who:
+    return Who(caller.name, caller.role, request[CLIENT])
 
 
 def _too_many(wait: int) -> tuple[str, dict[str, str]]:

@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import hmac
-import logging
 import math
 import os
 import time
@@ -12,7 +11,9 @@ from collections.abc import Sequence
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from vimfed.process.audit import Who
 from vimfed.settings import Settings, SettingsError, is_loopback
+from web.auth.caller import EVERYBODY
 from web.auth.failed_logins import FailedLogins
 from web.gateway.message_router import (
     MessageRouterError,
@@ -21,10 +22,9 @@ from web.gateway.message_router import (
     claimed_name,
     is_listed,
 )
+from web.http.audit import FAILED_LOGIN, WHO
 from web.http.bounded_map import BoundedMap
 from web.http.door import Door
-
-LOG = logging.getLogger(__name__)
 
 PROBES = ("/healthz", "/readyz", "/metrics")
 MAX_KNOWN = 1000
@@ -62,6 +62,7 @@ class GatewayAccess:
 
         @web.middleware
         async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+            request[WHO] = Who(address=self.door.client_address(request))
             if request.path not in PROBES:
                 reads = request.method in ("GET", "HEAD", "OPTIONS")
                 changes = not reads or request.path.startswith("/events")
@@ -96,6 +97,7 @@ class GatewayAccess:
     def look_at_login(self, request: web.Request) -> None:
         """Note a login that is none. Raises MessageRouterError (429) while its guesser waits."""
         if not self._gateway.users:
+            request[WHO] = request[WHO]._replace(login=EVERYBODY.name)
             return
         name = claimed_name(request.headers)
         if name is None:
@@ -104,8 +106,9 @@ class GatewayAccess:
             [request.headers.get(each, "") for each in ("Authorization", "X-CambriaAuth")]
         )
         if self._known.get(fingerprint):
+            request[WHO] = request[WHO]._replace(login=name)
             return
-        address, now = self.door.client_address(request), time.monotonic()
+        address, now = request[WHO].address, time.monotonic()
         wait = math.ceil(self._failed.wait_to_guess(address, name, now))
         if wait:
             text = f"too many logins have failed: try again in {wait} s"
@@ -113,9 +116,10 @@ class GatewayAccess:
         if authenticated(self._gateway.users, request.headers) is None:
             self._failed.note(address, now, name)
             known = any(user.name == name for user in self._gateway.users)
-            who = f"user {name!r}" if known else "an unknown user"
-            LOG.warning("login failed: %s from %s at %s", who, address, request.path[:100])
-        elif "Authorization" in request.headers:
+            request[FAILED_LOGIN] = f"user {name!r}" if known else "an unknown user"
+            return
+        request[WHO] = request[WHO]._replace(login=name)
+        if "Authorization" in request.headers:
             self._known[fingerprint] = True
 
     def _fingerprint(self, given: Sequence[str]) -> bytes:

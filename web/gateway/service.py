@@ -39,6 +39,7 @@ from vimfed.kafka.renewed_producer import RenewedProducer
 from vimfed.kafka.topic_checks import ensure_topic
 from vimfed.kafka.topics import TopicSpec, topic_specs
 from vimfed.model.decoding import UNREADABLE
+from vimfed.process.audit import Event, Trail
 from vimfed.process.connections import ConnectionRunner, allow_many_connections
 from vimfed.process.metrics import (
     MonitoringServer,
@@ -55,8 +56,10 @@ from web.gateway.message_router import (
     parse_body,
     parse_filter,
 )
-from web.http.errors import ApiError
+from web.http.audit import COUNT, OBJECT, WHO, RequestAudit
+from web.http.errors import REASON, ApiError
 from web.http.request_metrics import RequestMetrics
+from web.http.routes import route_name
 from web.http.turns import Turns
 
 LOG = logging.getLogger(__name__)
@@ -158,6 +161,7 @@ class Gateway:
             ["topic"],
             registry=self._registry,
         )
+        self._trail = Trail(self._registry)
         self._wrong: dict[str, str] = {}
         """Which part is not ready, and why."""
         self.monitoring = MonitoringServer(self._registry, live=dict, ready=lambda: self._wrong)
@@ -167,8 +171,9 @@ class Gateway:
     def application(self) -> web.Application:
         """Return the aiohttp application."""
         observe = RequestMetrics(self._registry, "vimfed_gateway_request_seconds").observe
+        audit = RequestAudit(self._trail, _change_of).keep
         app = web.Application(
-            client_max_size=MAX_BODY, middlewares=[observe, _errors, self._access.check]
+            client_max_size=MAX_BODY, middlewares=[observe, audit, _errors, self._access.check]
         )
         app.add_routes(
             [
@@ -203,6 +208,7 @@ class Gateway:
             await consumer.kafka.stop()
         await self._producers.close()
         await self._admin.close()
+        self._trail.close()
 
     async def publish(self, request: web.Request) -> web.Response:
         """Publish the body's messages; answered once Kafka has acknowledged all of them."""
@@ -219,6 +225,8 @@ class Gateway:
             await _body(request),
             request.query.get("partitionKey"),
         )
+        request[COUNT] = len(messages)
+        caller = request[WHO].header()
         producer: AIOKafkaProducer | None = None
         try:
             producer = await self._producers.started()
@@ -229,6 +237,7 @@ class Gateway:
                     random.randrange(count) if key is None else partition_of(key, count),  # noqa: S311
                     key,
                     value,
+                    (caller,),
                 )
                 for key, value in messages
             ]
@@ -323,6 +332,7 @@ class Gateway:
             new = msgspec.json.decode(body, type=_NewTopic)
         except UNREADABLE as error:
             raise MessageRouterError(400, 5007, f"not a topic: {error}") from None
+        request[OBJECT] = new.topic_name
         self._access.authorize(request, new.topic_name, publish=True)
         if self._is_hidden(new.topic_name):
             raise MessageRouterError(401, 5009, f"{new.topic_name} is reserved")
@@ -453,6 +463,17 @@ async def _serve(settings: Settings) -> None:
         await gateway.close()
 
 
+CHANGES: dict[str, Event] = {
+    "/events/{topic}": "messages.published",
+    "/topics/create": "topic.created",
+}
+"""What the audit trail calls a POST, by its route."""
+
+
+def _change_of(request: web.Request) -> Event | None:
+    return CHANGES.get(route_name(request)) if request.method == "POST" else None
+
+
 def _is_gone(request: web.Request) -> bool:
     """Return whether a client has closed its connection."""
     return request.transport is None or request.transport.is_closing()
@@ -574,8 +595,10 @@ async def _errors(
     try:
         return await handler(request)
     except MessageRouterError as error:
+        request[REASON] = str(error)
         return _json(error.body, error.status, error.headers)
     except ApiError as error:
+        request[REASON] = str(error)
         return _json(MessageRouterError(error.status, 5008, str(error)).body, error.status)
     except TopicMismatchError as error:
         return _json(MessageRouterError(400, 5007, str(error)).body, 400)

@@ -15,6 +15,10 @@ RETRY_AFTER = 2
 """Seconds after which asking again is worth it while partitions move."""
 
 
+REASON: web.RequestKey[str] = web.RequestKey("reason", str)
+"""Of a request: why it is not answered as asked."""
+
+
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """The body of an answer that is an error."""
 
@@ -84,6 +88,7 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
     try:
         return await handler(request)
     except ApiError as error:
+        request[REASON] = str(error)
         return json_response(error.problem, error.status, **error.headers)
     except UnavailableError as error:
         return unavailable_response(error)

@@ -6,7 +6,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import CollectorRegistry, Histogram
 
-from web.http.routes import SLASH
+from web.http.routes import route_name
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
@@ -31,11 +31,9 @@ class RequestMetrics:
         async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
             begun = time.monotonic()
             response = await handler(request)
-            resource = request.match_info.route.resource
-            route = "unknown" if resource is None else resource.canonical.removesuffix(SLASH)
             if isinstance(response, web.Response):  # a stream takes as long as its client stays
                 seconds = time.monotonic() - begun
-                self._seconds.labels(route, str(response.status)).observe(seconds)
+                self._seconds.labels(route_name(request), str(response.status)).observe(seconds)
             return response
 
         return observe

@@ -12,6 +12,7 @@ import msgspec
 from aiohttp import web
 
 from vimfed.model.identity import vim_id_of
+from vimfed.process.audit import Event
 from web.http.errors import ApiError
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -33,6 +34,9 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     handler: Handler
     """Its docstring is the route's description."""
     role: Role
+    audit: Event | Literal["reads"] | None = None
+    """What the audit trail calls a change by it. Other methods than GET must say that it is one, or
+    that it ``reads``: a route that changes something unseen does not come about."""
     query: type[msgspec.Struct] | None = None
     """The query string's parameters, each a field."""
     headers: Mapping[str, str] = {}
@@ -44,6 +48,11 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     tell; None where the body is no JSON."""
     media_type: str = "application/json"
     """Of the answer."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a change that the audit trail has no name for."""
+        if (self.audit is None) != (self.method == "GET"):
+            raise ValueError(f"{self.method} {self.paths[0]}: say what it is in the audit trail")
 
 
 SLASH = "{slash}"
@@ -139,3 +148,9 @@ def vim_id_in(request: web.Request) -> str:
 def route_of(request: web.Request) -> Route | None:
     """Return the route that a request matched; None where it matched none."""
     return request.app[ROUTES].get(request.match_info.route)
+
+
+def route_name(request: web.Request) -> str:
+    """Return the canonical path of what a request matched; ``unknown`` where it matched nothing."""
+    resource = request.match_info.route.resource
+    return "unknown" if resource is None else resource.canonical.removesuffix(SLASH)

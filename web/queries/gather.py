@@ -78,6 +78,7 @@ class Gather:
                 paths=(PEER_PATH + question.name,),
                 handler=self._peer_handler(question),
                 role="peer",
+                audit="reads",
                 body=question.query,
                 answers={200: cast(Any, Part)[question.found], 400: Problem, 503: Unavailable},
             )

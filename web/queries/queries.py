@@ -47,6 +47,7 @@ class Queries:
                 ),
                 handler=self.check_vim_status,
                 role="reader",
+                audit="reads",
                 headers={"Project": "instances of this tenant (a project id) alone"},
                 body=StatusRequest,
                 answers={200: StatusAnswer, 400: Problem, 404: Problem, 503: Unavailable},

@@ -54,6 +54,7 @@ async def port(monkeypatch: pytest.MonkeyPatch, per_neighbour: int) -> AsyncIter
                 paths=("/body",),
                 handler=small,
                 role="anyone",
+                audit="reads",
                 body=Problem,
                 answers={},
             ),

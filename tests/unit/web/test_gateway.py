@@ -138,9 +138,10 @@ async def test_guesses_wait_and_are_logged_and_known_logins_go_on(
     assert [each.status for each in guessed] == [401] * FREE + [429] * 2
     assert int(guessed[-1].headers["Retry-After"]) >= 1
     assert (await client.get(path, headers=basic("bob", "right"))).status == 503
-    told = [each.getMessage() for each in caplog.records if "login failed" in each.getMessage()]
+    told = [text for each in caplog.records if "=login.failed " in (text := each.getMessage())]
     assert len(told) == FREE
-    assert "user 'bob' from 127.0.0.1 at /events/own.a" in told[0]
+    assert " address=127.0.0.1 method=GET route=/events/{topic}/{group}/{id} " in told[0]
+    assert " object=own.a/g/1 reason=\"user 'bob'\" status=401" in told[0]
 
 
 @pytest.mark.parametrize("headers", [basic("bob", ""), basic("bob", "x")])
