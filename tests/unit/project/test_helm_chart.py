@@ -1,53 +1,79 @@
 """The Helm chart: lint, Kubernetes' own schemas, and that the processes find what they need."""
 
+import base64
 import re
-import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
 import yaml
+from aiohttp import web
 
+from tests.support import helm_chart
+from tests.support.helm_chart import CHART, helm, rendered
 from tests.support.paths import PROJECT
+from tests.support.threaded_server import ThreadedServer
 from vimfed.cli import main
-from vimfed.settings import load_settings
+from vimfed.settings import Settings, load_settings, refuse_exposed_secrets
+from web.auth.access import refuse_open_door
+from web.auth.passwords import hash_password
+from web.gateway.access import refuse_open_gateway
+from web.gateway.service import gateway_cluster
 
-CHART = PROJECT / "deploy" / "helm" / "vim-event-federation"
 KUBERNETES = ("1.27", "1.33")
+SECRETS = "/etc/vimfed/secrets"
 OPERATOR_KINDS = {"PodMonitor", "PrometheusRule"}
 """Kinds of the Prometheus operator, of which Kubernetes has no schema."""
 EVERYTHING = """
+image: {digest: "sha256:DIGEST"}
 settings:
-  kafka: {bootstrap: "k1:9092,k2:9092", partitions: 16, username: vimfed}
+  kafka: {bootstrap: "k1:9092,k2:9193", partitions: 16, username: vimfed}
   dmaap:
     give_up_after: 1000.5
     outputs:
-      - {name: onap, url: "kafka://onap:9092/unauthenticated.VIM_VM_EVENTS"}
-      - {name: mr.two, url: "http://mr:3904/events/t", format: ves}
-  vims: [{cloud_owner: CloudOwner, cloud_region_id: RegionOne}]
-  web: {cert_file: /etc/vimfed/secrets/region-one/tls.crt, auth: {allow_anonymous: true}}
-  gateway: {allow_anonymous: true}
+      - name: mr.two
+        url: "https://mr:3905/events/t"
+        username: u
+        password_file: /etc/vimfed/secrets/mr/password
+      - name: onap
+        url: "kafka://onap:9094/unauthenticated.VIM_VM_EVENTS"
+        security_protocol: PLAINTEXT
+  vims:
+    - cloud_owner: CloudOwner
+      cloud_region_id: RegionOne
+      rabbit: {transport_urls_file: /etc/vimfed/secrets/region-one/transport_urls}
+  filter: {output: onap}
+  web:
+    cert_file: /etc/vimfed/secrets/tls/tls.crt
+    allowed_hosts: [portal.example]
+    auth: {keystone: {url: "https://keystone:5001"}}
 secretEnv:
   VIMFED_KAFKA__PASSWORD: {name: vimfed-kafka, key: password}
-secretFiles: {region-one: nova-region-one}
-bridge: {replicas: 2}
+  VIMFED_DMAAP__OUTPUTS__ONAP__PASSWORD: {name: onap, key: password}
+  VIMFED_WEB__AUTH__KEYSTONE__USERNAME: {name: keystone, key: user}
+  VIMFED_WEB__AUTH__KEYSTONE__PASSWORD: {name: keystone, key: password}
+secretFiles:
+  region-one: nova-region-one
+  tls: workers-tls
+  mr: message-router
+  kafka-bridge: kafka-bridge
+serviceAccount: {name: ours}
+bridge:
+  replicas: 2
+  settings: {kafka: {username: bridge, password_file: /etc/vimfed/secrets/kafka-bridge/password}}
 publisher: {replicas: 2}
 worker: {autoscaling: {enabled: true}, storage: {className: fast}}
 gateway: {enabled: true}
 networkPolicy:
-  enabled: true
   from: [{namespaceSelector: {}}]
   monitoringFrom: [{namespaceSelector: {matchLabels: {name: monitoring}}}]
 monitoring: {podMonitor: true, prometheusRule: true, labels: {release: prometheus}}
 podAnnotations: {a: b}
 nodeSelector: {disk: ssd}
 tolerations: [{operator: Exists}]
-"""
+""".replace("DIGEST", "0123456789abcdef" * 4)
 (GUIDE,) = re.findall(
     r"```yaml\n(# my-values.yaml\n.*?)```",
     (PROJECT / "docs" / "kubernetes.md").read_text(),
@@ -56,34 +82,13 @@ tolerations: [{operator: Exists}]
 VALUES = {"default": "", "everything": EVERYTHING, "guide": GUIDE}
 
 
-def helm(*arguments: str, stdin: str = "") -> str:
-    own = Path(sys.executable).with_name("helm")
-    program = own if own.exists() else shutil.which("helm")
-    assert program, "helm is missing: on this machine it must be installed by hand"
-    done = subprocess.run(
-        [program, *arguments], input=stdin, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-@cache
-def rendered(values: str, kubernetes: str = KUBERNETES[0]) -> list[dict[str, Any]]:
-    options = ("--kube-version", f"{kubernetes}.0", "--values", "-")
-    text = helm("template", "r", str(CHART), *options, stdin=VALUES[values])
-    return [document for document in yaml.safe_load_all(text) if document]
-
-
 def of_kind(kind: str, values: str = "everything") -> list[dict[str, Any]]:
-    return [document for document in rendered(values) if document["kind"] == kind]
+    return helm_chart.of_kind(kind, rendered(VALUES[values]))
 
 
 def pods(values: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the component and the pod's template of every workload."""
-    for kind in ("Deployment", "StatefulSet"):
-        for document in of_kind(kind, values):
-            template = document["spec"]["template"]
-            yield template["metadata"]["labels"]["app.kubernetes.io/component"], template
+    return helm_chart.pods(rendered(VALUES[values]))
 
 
 @pytest.mark.parametrize("values", VALUES)
@@ -96,7 +101,7 @@ def test_helm_lint_finds_nothing(values: str) -> None:
 @pytest.mark.parametrize("kubernetes", KUBERNETES)
 @pytest.mark.parametrize("values", VALUES)
 def test_what_it_renders_is_right_by_kubernetes_schemas(values: str, kubernetes: str) -> None:
-    documents = rendered(values, kubernetes)
+    documents = rendered(VALUES[values], kubernetes)
     for document in documents:
         if document["kind"] not in OPERATOR_KINDS:
             kubernetes_validate.validate(document, kubernetes, strict=True)
@@ -111,43 +116,101 @@ def test_values_that_are_none_are_refused() -> None:
         helm("lint", str(CHART), "--values", "-", stdin="secretEnv: {KAFKA_PASSWORD: {}}")
 
 
+def settings_in(template: dict[str, Any], values: str, folder: Path) -> Settings:
+    """Return what a pod's process makes of what is mounted and given there.
+
+    A file of a Secret is there where the pod mounts the Secret, and nowhere else.
+    """
+    spec = template["spec"]
+    (container,) = spec["containers"]
+    (name,) = [each["configMap"]["name"] for each in spec["volumes"] if "configMap" in each]
+    (config,) = [each for each in of_kind("ConfigMap", values) if each["metadata"]["name"] == name]
+    text = config["data"]["vimfed.toml"].replace(SECRETS, str(folder))
+    mounted = [each["mountPath"] for each in container["volumeMounts"]]
+    for place in (each for each in mounted if each.startswith(SECRETS)):
+        for named in re.findall(rf"{place}/([\w.-]+)\"", config["data"]["vimfed.toml"]):
+            file = Path(place.replace(SECRETS, str(folder))) / named
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("rabbit://host/" if named == "transport_urls" else "0123456789abcdef")
+    (folder / "vimfed.toml").write_text(text)
+    environment = {one["name"]: one.get("value", "secret-0123456789") for one in container["env"]}
+    environment.pop("POD_NAME", None)
+    return load_settings(folder / "vimfed.toml", environment)
+
+
 @pytest.mark.parametrize("values", VALUES)
 def test_every_process_can_use_its_settings_and_is_asked_where_it_listens(
     values: str, tmp_path: Path
 ) -> None:
-    (config,) = of_kind("ConfigMap", values)
-    file = tmp_path / "vimfed.toml"
-    secret = tmp_path / "secret"
-    secret.write_text("rabbit://host/")
-    text = config["data"]["vimfed.toml"]
-    file.write_text(text.replace("/etc/vimfed/secrets/region-one/transport_urls", str(secret)))
     components = dict(pods(values))
     assert {"bridge", "worker"} <= components.keys()
-    for template in components.values():
+    for component, template in components.items():
         (container,) = template["spec"]["containers"]
-        environment = {one["name"]: one.get("value", "secret") for one in container["env"]}
-        environment.pop("POD_NAME", None)
-        mounts = [mount["mountPath"] for mount in container["volumeMounts"]]
-        assert ("/etc/vimfed/secrets/region-one" in mounts) == (values != "default")
-        settings = load_settings(file, environment)
+        folder = tmp_path / component
+        folder.mkdir()
+        settings = settings_in(template, values, folder)
         assert str(settings.state_dir) == "/var/lib/vimfed"
         command, *options = container["args"]
         assert command in main.commands
+        refuse_exposed_secrets(settings, command)
+        if command == "worker":
+            refuse_open_door(settings.web)
+        if command == "gateway":
+            refuse_open_gateway(settings)
         given = dict(zip(options[::2], options[1::2], strict=True))
-        section = {"publisher": "dmaap", "worker": "web"}.get(command, command)
-        assert getattr(settings, section).host == "0.0.0.0"
-        ((port),) = container["ports"]
-        assert port["containerPort"] == int(given.get("--port", getattr(settings, section).port))
-        scheme = settings.web.scheme.upper() if command == "worker" else "HTTP"
+        section = getattr(settings, {"publisher": "dmaap", "worker": "web"}.get(command, command))
+        assert section.host == "0.0.0.0"
+        ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+        if command in ("worker", "gateway"):
+            assert ports == {"http": section.port, "monitoring": section.monitoring_port}
+        else:
+            assert ports == {"monitoring": int(given.get("--port", section.port))}
         for probe, path in (
             ("readinessProbe", "/readyz"),
             ("livenessProbe", "/healthz"),
             ("startupProbe", "/healthz"),
         ):
-            asked = {"path": path, "port": port["name"], "scheme": scheme}
-            assert container[probe]["httpGet"] == asked
+            assert container[probe]["httpGet"] == {"path": path, "port": "monitoring"}
         if command == "publisher":
             assert given["--output"] in {output.name for output in settings.outputs()}
+
+
+def test_each_pod_has_the_secrets_and_the_settings_of_its_process_alone(tmp_path: Path) -> None:
+    has: dict[str, tuple[set[str], set[str]]] = {}
+    found: dict[str, Settings] = {}
+    for component, template in pods("everything"):
+        (container,) = template["spec"]["containers"]
+        mounted = {
+            volume["secret"]["secretName"]
+            for volume in template["spec"]["volumes"]
+            if "secret" in volume
+        }
+        named = {
+            one["valueFrom"]["secretKeyRef"]["name"]
+            for one in container["env"]
+            if "secretKeyRef" in one.get("valueFrom", {})
+        }
+        has[component] = mounted, named
+        (tmp_path / component).mkdir()
+        found[component] = settings_in(template, "everything", tmp_path / component)
+    login = "r-vim-event-federation-{}-login".format
+    assert has == {
+        "bridge": ({"nova-region-one", "kafka-bridge"}, {"vimfed-kafka"}),
+        "worker": ({"workers-tls", login("worker")}, {"vimfed-kafka", "keystone"}),
+        "publisher-onap": (set(), {"vimfed-kafka", "onap"}),
+        "publisher-mr-two": ({"message-router"}, {"vimfed-kafka"}),
+        "gateway": ({login("gateway")}, {"vimfed-kafka", "onap"}),
+    }
+    assert {name: each.kafka.username for name, each in found.items()} == {
+        "bridge": "bridge",
+        **dict.fromkeys(has.keys() - {"bridge"}, "vimfed"),
+    }
+    worker, gateway = found["worker"], found["gateway"]
+    assert [each.vim_id for each in worker.vims] == ["CloudOwner_RegionOne"]
+    assert [each.name for each in worker.outputs()] == ["mr.two", "onap"]
+    assert gateway_cluster(gateway).bootstrap == "onap:9094"
+    assert "portal.example" in gateway.web.allowed_hosts
+    assert not gateway.vims
 
 
 def test_there_is_a_publisher_for_each_output() -> None:
@@ -155,8 +218,8 @@ def test_there_is_a_publisher_for_each_output() -> None:
         "publisher-dmaap"
     ]
     assert [name for name, _ in pods("everything") if name.startswith("publisher")] == [
-        "publisher-onap",
         "publisher-mr-two",
+        "publisher-onap",
     ]
 
 
@@ -192,36 +255,112 @@ def test_no_process_may_do_more_than_it_needs(values: str) -> None:
         assert container["resources"]["limits"]["memory"]
 
 
-@pytest.mark.parametrize("values", VALUES)
-def test_every_service_and_budget_selects_pods_that_are_there(values: str) -> None:
-    labels = [template["metadata"]["labels"].items() for _, template in pods(values)]
-    services = [each["spec"]["selector"] for each in of_kind("Service", values)]
-    budgets = [
-        each["spec"]["selector"]["matchLabels"] for each in of_kind("PodDisruptionBudget", values)
-    ]
-    for selector in [*services, *budgets]:
-        assert len([one for one in labels if selector.items() <= one]) == 1
-
-
-def test_replicas_follow_the_lag_and_nothing_else_sets_them() -> None:
-    (scaler,) = of_kind("HorizontalPodAutoscaler")
-    (worker,) = of_kind("StatefulSet")
-    assert "replicas" not in worker["spec"]
-    (metric,) = scaler["spec"]["metrics"]
-    assert metric["pods"]["metric"]["name"] == "vimfed_worker_lag"
-    assert scaler["spec"]["scaleTargetRef"]["name"] == worker["metadata"]["name"]
-    assert not of_kind("HorizontalPodAutoscaler", "default")
-
-
-def test_the_operators_prometheus_gets_the_same_rules_and_jobs() -> None:
-    (rule,) = of_kind("PrometheusRule")
-    prometheus = PROJECT / "deploy" / "prometheus"
-    assert rule["spec"] == yaml.safe_load((prometheus / "alerts.yml").read_text())
-    (monitor,) = of_kind("PodMonitor")
-    jobs = {
-        template["metadata"]["labels"][monitor["spec"]["jobLabel"]]
-        for _, template in pods("everything")
+def test_an_image_can_be_named_by_its_digest() -> None:
+    digest = "0123456789abcdef" * 4
+    images = {
+        values: {template["spec"]["containers"][0]["image"] for _, template in pods(values)}
+        for values in ("default", "everything")
     }
-    scraped = yaml.safe_load((prometheus / "prometheus.yml").read_text())["scrape_configs"]
-    assert jobs == {config["job_name"] for config in scraped}
-    assert not of_kind("PodMonitor", "default")
+    assert images == {"default": {"vimfed:0.1.0"}, "everything": {f"vimfed@sha256:{digest}"}}
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ("networkPolcy: {enabled: true}", "networkPolcy"),
+        ("image: {digest: latest}", "digest"),
+        ("settings: {kafak: {bootstrap: 'k:1'}}", "settings.kafak is no section"),
+        ("settings: {kafka: {password: x}}", "settings: password would be readable in a ConfigMap"),
+        ("settings: {web: {auth: {peer_secret: x}}}", "settings: peer_secret would be readable"),
+        (
+            "settings: {vims: [{rabbit: {transport_urls: ['rabbit://u:p@h/']}}]}",
+            "the passwords in transport_urls would be readable",
+        ),
+        ("secretFiles: {nova: nova}", "secretFiles.nova: no settings name a file below"),
+        ("secretFiles: {login: mine}", "login"),
+        ("monitoring: {podMonitor: true}", "say from where Prometheus comes"),
+    ],
+)
+def test_what_would_be_open_or_without_effect_is_refused(values: str, complaint: str) -> None:
+    with pytest.raises(AssertionError, match=re.escape(complaint)):
+        helm("template", "r", str(CHART), "--values", "-", stdin=values)
+
+
+def test_a_password_may_stand_as_its_hash() -> None:
+    user = f"{{name: one, password: '{hash_password('secret')}'}}"
+    values = f"settings: {{web: {{auth: {{users: [{user}]}}}}}}"
+    (config,) = [
+        each
+        for each in helm_chart.of_kind("ConfigMap", rendered(values))
+        if each["metadata"]["name"].endswith("-worker")
+    ]
+    assert "scrypt$" in config["data"]["vimfed.toml"]
+    assert "operator" not in config["data"]["vimfed.toml"]
+    (secret,) = helm_chart.of_kind("Secret", rendered(values))
+    assert list(secret["data"]) == ["peer-secret"]
+
+
+def test_logins_of_the_clusters_own_are_used_instead_of_made_ones() -> None:
+    values = "worker: {login: {name: me, existingSecret: ours}}"
+    documents = rendered(values)
+    assert not helm_chart.of_kind("Secret", documents)
+    mounted = str(dict(helm_chart.pods(documents))["worker"]["spec"]["volumes"])
+    assert "'secretName': 'ours'" in mounted
+
+
+def test_made_logins_are_random_and_differ() -> None:
+    made = [
+        base64.b64decode(value)
+        for document in helm_chart.of_kind("Secret", rendered("gateway: {enabled: true}"))
+        for value in document["data"].values()
+    ]
+    assert len(made) == len(set(made)) == 3
+    assert {len(each) for each in made} == {32}
+
+
+class Cluster(ThreadedServer):
+    """As much of Kubernetes' API as helm's lookup() asks: its Secrets, of one namespace."""
+
+    def __init__(self, secrets: Mapping[str, Mapping[str, str]]) -> None:
+        super().__init__()
+        self._secrets = secrets
+
+    async def _application(self) -> web.Application:
+        app = web.Application()
+        app.add_routes(
+            [
+                web.get("/version", self.version),
+                web.get("/api/v1", self.resources),
+                web.get("/api/v1/namespaces/default/secrets/{name}", self.secret),
+            ]
+        )
+        return app
+
+    async def version(self, _request: web.Request) -> web.Response:
+        return web.json_response({"major": "1", "minor": "30", "gitVersion": "v1.30.0"})
+
+    async def resources(self, _request: web.Request) -> web.Response:
+        secrets = {"name": "secrets", "namespaced": True, "kind": "Secret", "verbs": ["get"]}
+        return web.json_response(
+            {"kind": "APIResourceList", "groupVersion": "v1", "resources": [secrets]}
+        )
+
+    async def secret(self, request: web.Request) -> web.Response:
+        found = self._secrets.get(request.match_info["name"])
+        if found is None:
+            status = {"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404}
+            return web.json_response(status, status=404)
+        return web.json_response({"apiVersion": "v1", "kind": "Secret", "data": found})
+
+
+def test_made_logins_are_kept_over_upgrades(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    kept = {"password": "a2VwdA==", "peer-secret": "b2xk"}
+    options = ("--dry-run=server", "--show-only", "templates/secret.yaml", "--values", "-")
+    with Cluster({"r-vim-event-federation-worker-login": kept}) as cluster:
+        asked = ("template", "r", str(CHART), "--kube-apiserver", cluster.url, *options)
+        text = helm(*asked, stdin="gateway: {enabled: true}")
+    made = {each["metadata"]["name"]: each["data"] for each in yaml.safe_load_all(text) if each}
+    assert made["r-vim-event-federation-worker-login"] == kept
+    (new,) = made["r-vim-event-federation-gateway-login"].values()
+    assert len(base64.b64decode(new)) == 32

@@ -30,31 +30,53 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- toJson (default (list "dmaap") $names) -}}
 {{- end -}}
 
-{{/* What the workers speak: HTTPS where they have a certificate. */}}
+{{/* What the workers' API speaks: HTTPS where they have a certificate. */}}
 {{- define "vimfed.scheme" -}}
 {{- ternary "HTTPS" "HTTP" (ne "" (dig "web" "cert_file" "" .Values.settings)) -}}
 {{- end -}}
 
+{{/* The image, by its digest where there is one. */}}
+{{- define "vimfed.image" -}}
+{{- if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
+{{- end -}}
+{{- end -}}
+
+{{/* By kind of process, the ports on which its pods listen, as JSON. */}}
+{{- define "vimfed.ports" -}}
+{{- toJson (dict
+      "bridge" (dict "monitoring" 6065)
+      "worker" (dict "http" 6066 "monitoring" 6166)
+      "publisher" (dict "monitoring" 6070)
+      "gateway" (dict "http" 3904 "monitoring" 3966)) -}}
+{{- end -}}
+
 {{/*
-The pod of one process:
-(dict "root" $ "component" "bridge" "job" "vimfed-bridge" "args" (list "bridge") "port" 6065
-"values" .Values.bridge "env" (list) "stateVolume" "emptyDir" or "claim" "scheme" "HTTP" or "HTTPS")
+The pod of one process: what vimfed.settings takes, and
+(dict "args" (list "bridge") "env" (list) "stateVolume" "emptyDir" or "claim")
 */}}
 {{- define "vimfed.pod" -}}
+{{- $settings := include "vimfed.settings" . | fromJson -}}
+{{- $folders := include "vimfed.secretFolders" . | fromJson -}}
+{{- $values := index .root.Values .kind -}}
+{{- $ports := get (include "vimfed.ports" .root | fromJson) .kind -}}
 metadata:
   labels:
     {{- include "vimfed.labels" . | nindent 4 }}
     {{- /* Alerts and dashboard know the processes by it. */}}
-    vimfed/job: {{ .job }}
+    vimfed/job: vimfed-{{ .kind }}
     {{- with .root.Values.podLabels }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
   annotations:
-    checksum/settings: {{ toToml .root.Values.settings | sha256sum }}
+    checksum/settings: {{ toToml $settings | sha256sum }}
     {{- with .root.Values.podAnnotations }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
 spec:
+  serviceAccountName: {{ default (include "vimfed.fullname" .root) .root.Values.serviceAccount.name }}
   automountServiceAccountToken: false
   enableServiceLinks: false
   terminationGracePeriodSeconds: 30
@@ -82,21 +104,27 @@ spec:
           {{- include "vimfed.selector" . | nindent 10 }}
   containers:
     - name: {{ .component | trunc 63 | trimSuffix "-" }}
-      image: "{{ .root.Values.image.repository }}:{{ default .root.Chart.AppVersion .root.Values.image.tag }}"
+      image: {{ include "vimfed.image" .root | quote }}
       imagePullPolicy: {{ .root.Values.image.pullPolicy }}
       args:
         {{- toYaml .args | nindent 8 }}
       env:
         - name: VIMFED_STATE_DIR
           value: /var/lib/vimfed
-        {{- range list "BRIDGE" "WEB" "DMAAP" "GATEWAY" }}
-        - name: VIMFED_{{ . }}__HOST
+        {{- $section := get (dict "bridge" "BRIDGE" "worker" "WEB" "publisher" "DMAAP" "gateway" "GATEWAY") .kind }}
+        - name: VIMFED_{{ $section }}__HOST
           value: "0.0.0.0"
+        - name: VIMFED_{{ $section }}__PORT
+          value: {{ default $ports.monitoring $ports.http | quote }}
+        {{- if $ports.http }}
+        - name: VIMFED_{{ $section }}__MONITORING_PORT
+          value: {{ $ports.monitoring | quote }}
         {{- end }}
         {{- with .env }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
-        {{- range $name, $secret := .root.Values.secretEnv }}
+        {{- range $name := include "vimfed.secretVariables" . | fromJsonArray }}
+        {{- $secret := get $.root.Values.secretEnv $name }}
         - name: {{ $name }}
           valueFrom:
             secretKeyRef:
@@ -104,25 +132,27 @@ spec:
               key: {{ $secret.key }}
         {{- end }}
       ports:
-        - name: http
-          containerPort: {{ .port }}
+        {{- range $name, $port := $ports }}
+        - name: {{ $name }}
+          containerPort: {{ $port }}
+        {{- end }}
       startupProbe:
-        httpGet: {path: /healthz, port: http, scheme: {{ default "HTTP" .scheme }}}
+        httpGet: {path: /healthz, port: monitoring}
         periodSeconds: 2
         timeoutSeconds: 5
         failureThreshold: 90
       livenessProbe:
-        httpGet: {path: /healthz, port: http, scheme: {{ default "HTTP" .scheme }}}
+        httpGet: {path: /healthz, port: monitoring}
         periodSeconds: 10
         timeoutSeconds: 5
         failureThreshold: 6
       readinessProbe:
-        httpGet: {path: /readyz, port: http, scheme: {{ default "HTTP" .scheme }}}
+        httpGet: {path: /readyz, port: monitoring}
         periodSeconds: 5
         timeoutSeconds: 5
         failureThreshold: 2
       resources:
-        {{- toYaml .values.resources | nindent 8 }}
+        {{- toYaml $values.resources | nindent 8 }}
       securityContext:
         allowPrivilegeEscalation: false
         readOnlyRootFilesystem: true
@@ -137,7 +167,7 @@ spec:
           mountPath: /var/lib/vimfed
         - name: tmp
           mountPath: /tmp
-        {{- range $folder, $secret := .root.Values.secretFiles }}
+        {{- range $folder, $_ := $folders }}
         - name: secret-{{ $folder }}
           mountPath: /etc/vimfed/secrets/{{ $folder }}
           readOnly: true
@@ -145,14 +175,14 @@ spec:
   volumes:
     - name: settings
       configMap:
-        name: {{ include "vimfed.fullname" .root }}
+        name: {{ include "vimfed.name" . }}
     - name: tmp
       emptyDir: {}
     {{- if eq .stateVolume "emptyDir" }}
     - name: state
       emptyDir: {}
     {{- end }}
-    {{- range $folder, $secret := .root.Values.secretFiles }}
+    {{- range $folder, $secret := $folders }}
     - name: secret-{{ $folder }}
       secret:
         secretName: {{ $secret }}

@@ -1,0 +1,205 @@
+{{/*
+The processes, as a JSON list of (kind, component, output): a kind of process is a component, but of
+publishers each output's is one.
+*/}}
+{{- define "vimfed.processes" -}}
+{{- $all := list (dict "kind" "bridge" "component" "bridge") (dict "kind" "worker" "component" "worker") -}}
+{{- range include "vimfed.outputs" . | fromJsonArray -}}
+{{- $component := printf "publisher-%s" (lower . | replace "." "-") -}}
+{{- $all = append $all (dict "kind" "publisher" "component" $component "output" .) -}}
+{{- end -}}
+{{- if .Values.gateway.enabled -}}
+{{- $all = append $all (dict "kind" "gateway" "component" "gateway") -}}
+{{- end -}}
+{{- toJson $all -}}
+{{- end -}}
+
+{{/* The name of what belongs to a component alone: (dict "root" $ "component" "worker"). */}}
+{{- define "vimfed.name" -}}
+{{- printf "%s-%s" (include "vimfed.fullname" .root) .component | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/*
+The settings of one process, as JSON: the sections that it reads, and of what is others' no more than it
+needs, so that no process holds, nor names, the secrets of another.
+(dict "root" $ "kind" "publisher" "component" "publisher-dmaap" "output" "dmaap")
+*/}}
+{{- define "vimfed.settings" -}}
+{{- $root := .root -}}
+{{- $all := mergeOverwrite (deepCopy $root.Values.settings) (deepCopy (default dict (index $root.Values .kind).settings)) -}}
+{{- range $key, $_ := $all -}}
+{{- if not (has $key (list "state_dir" "kafka" "dmaap" "vims" "bridge" "filter" "worker" "web" "gateway" "log")) -}}
+{{- fail (printf "settings.%s is no section of vimfed.toml: docs/configuration.md tells them" $key) -}}
+{{- end -}}
+{{- end -}}
+{{- $sections := dict
+      "bridge" (list "kafka" "vims" "bridge" "log")
+      "worker" (list "kafka" "vims" "dmaap" "filter" "worker" "web" "log")
+      "publisher" (list "kafka" "dmaap" "filter" "worker" "log")
+      "gateway" (list "kafka" "dmaap" "gateway" "web" "log") -}}
+{{- $own := dict -}}
+{{- range get $sections .kind -}}
+{{- if hasKey $all . -}}
+{{- $_ := set $own . (get $all .) -}}
+{{- end -}}
+{{- end -}}
+{{- if eq .kind "worker" -}}
+{{- $vims := list -}}
+{{- range $own.vims -}}
+{{- $vims = append $vims (pick . "cloud_owner" "cloud_region_id") -}}
+{{- end -}}
+{{- $_ := set $own "vims" $vims -}}
+{{- $_ := set $own "web" (include "vimfed.web" (dict "root" $root "web" (default dict $own.web)) | fromJson) -}}
+{{- end -}}
+{{- if eq .kind "gateway" -}}
+{{- $_ := set $own "gateway" (include "vimfed.gateway" (dict "root" $root "gateway" (default dict $own.gateway)) | fromJson) -}}
+{{- $web := pick (default dict $own.web) "allowed_hosts" "trusted_proxies" -}}
+{{- $_ := set $own "web" (set $web "allowed_hosts" (include "vimfed.hosts" (dict "root" $root "web" $web) | fromJsonArray)) -}}
+{{- end -}}
+{{- if and $own.dmaap $own.dmaap.outputs -}}
+{{- $served := include "vimfed.served" (dict "settings" $all) -}}
+{{- $outputs := list -}}
+{{- $kind := .kind -}}
+{{- $output := default "" .output -}}
+{{- range $own.dmaap.outputs -}}
+{{- $name := default "dmaap" .name -}}
+{{- if or (and (eq $kind "publisher") (eq $name $output)) (and (eq $kind "gateway") (eq $name $served)) -}}
+{{- $outputs = append $outputs . -}}
+{{- else if ne $kind "gateway" -}}
+{{- /* Its name is needed, for filters and subscriptions; the place is the job's own cluster. */ -}}
+{{- $outputs = append $outputs (dict "name" $name "url" (printf "kafka://%s/unauthenticated.VIM_VM_EVENTS" (dig "kafka" "bootstrap" "127.0.0.1:9092" $own))) -}}
+{{- end -}}
+{{- end -}}
+{{- $_ := set $own "dmaap" (set (ternary (dict) $own.dmaap (eq $kind "worker")) "outputs" $outputs) -}}
+{{- end -}}
+{{- $_ := include "vimfed.refuseSecrets" (toToml $own) -}}
+{{- toJson $own -}}
+{{- end -}}
+
+{{/* The name of the output whose cluster the gateway serves: (dict "settings" …). */}}
+{{- define "vimfed.served" -}}
+{{- $wanted := dig "gateway" "output" "" .settings -}}
+{{- $found := list -}}
+{{- range .settings.dmaap.outputs -}}
+{{- $name := default "dmaap" .name -}}
+{{- if and (hasPrefix "kafka://" .url) (has $wanted (list "" $name)) -}}
+{{- $found = append $found $name -}}
+{{- end -}}
+{{- end -}}
+{{- first (append $found "") -}}
+{{- end -}}
+
+{{/* The names by which workers and gateway are reached: (dict "root" $ "web" …). */}}
+{{- define "vimfed.hosts" -}}
+{{- $hosts := default list .web.allowed_hosts -}}
+{{- $name := include "vimfed.fullname" .root -}}
+{{- $namespace := .root.Release.Namespace -}}
+{{- range $service := list $name (printf "%s-gateway" $name) -}}
+{{- range $suffix := list "" (printf ".%s" $namespace) (printf ".%s.svc" $namespace) (printf ".%s.svc.cluster.local" $namespace) -}}
+{{- $hosts = append $hosts (printf "%s%s" $service $suffix) -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $hosts -}}
+{{- end -}}
+
+{{/* Whether a variable of secretEnv begins so, "yes" or nothing: (dict "root" $ "prefix" "VIMFED_…"). */}}
+{{- define "vimfed.fromEnvironment" -}}
+{{- $prefix := .prefix -}}
+{{- range $name, $_ := .root.Values.secretEnv -}}
+{{- if hasPrefix $prefix $name -}}yes{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+[web] of the workers. Who does not say who may log in, or that nobody has to, gets a first login; the
+workers' secret is made wherever a login is.
+*/}}
+{{- define "vimfed.web" -}}
+{{- $web := set .web "allowed_hosts" (include "vimfed.hosts" . | fromJsonArray) -}}
+{{- $auth := default dict $web.auth -}}
+{{- $users := or $auth.users (include "vimfed.fromEnvironment" (dict "root" .root "prefix" "VIMFED_WEB__AUTH__USERS__")) -}}
+{{- if not (or $users (dig "keystone" "url" "" $auth) $auth.allow_anonymous) -}}
+{{- $user := dict "name" .root.Values.worker.login.name "role" "admin" "password_file" "/etc/vimfed/secrets/login/password" -}}
+{{- $auth = set $auth "users" (list $user) -}}
+{{- end -}}
+{{- $given := include "vimfed.fromEnvironment" (dict "root" .root "prefix" "VIMFED_WEB__AUTH__PEER_SECRET") -}}
+{{- if not (or $auth.allow_anonymous $auth.peer_secret_file $given) -}}
+{{- $auth = set $auth "peer_secret_file" "/etc/vimfed/secrets/login/peer-secret" -}}
+{{- end -}}
+{{- toJson (set $web "auth" $auth) -}}
+{{- end -}}
+
+{{/* [gateway], with a first login where nobody else is named. */}}
+{{- define "vimfed.gateway" -}}
+{{- $gateway := .gateway -}}
+{{- $users := or $gateway.users (include "vimfed.fromEnvironment" (dict "root" .root "prefix" "VIMFED_GATEWAY__USERS__")) -}}
+{{- if not (or $users $gateway.allow_anonymous) -}}
+{{- $user := dict "name" .root.Values.gateway.login.name "password_file" "/etc/vimfed/secrets/login/password" "publish" (list "*") "subscribe" (list "*") -}}
+{{- $gateway = set $gateway "users" (list $user) -}}
+{{- if not (hasKey $gateway "open_subscribe") -}}
+{{- $gateway = set $gateway "open_subscribe" list -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $gateway -}}
+{{- end -}}
+
+{{/* Ends where a settings file holds a secret: everybody who may read ConfigMaps would read it. */}}
+{{- define "vimfed.refuseSecrets" -}}
+{{- range regexFindAll "(?m)^\\s*(?:password|token|peer_secret|peer_secret_previous|application_credential_secret) = \"[^\"]+\"" . -1 -}}
+{{- if not (regexMatch "= \"\\$?scrypt\\$" .) -}}
+{{- fail (printf "settings: %s would be readable in a ConfigMap: give it by secretEnv, or by secretFiles and %s_file" (regexFind "\\w+" .) (regexFind "\\w+" .)) -}}
+{{- end -}}
+{{- end -}}
+{{- if regexMatch "transport_urls = \\[[^\\]]*//[^/\"]*:[^/\"]*@" . -}}
+{{- fail "settings: the passwords in transport_urls would be readable in a ConfigMap: give them by secretFiles and transport_urls_file" -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+The folders below /etc/vimfed/secrets that the settings of one process name, and the Secret of each, as
+JSON: the arguments are those of vimfed.settings.
+*/}}
+{{- define "vimfed.secretFolders" -}}
+{{- $text := include "vimfed.settings" . -}}
+{{- $folders := deepCopy .root.Values.secretFiles -}}
+{{- if has .kind (list "worker" "gateway") -}}
+{{- $made := printf "%s-login" (include "vimfed.name" .) -}}
+{{- $_ := set $folders "login" (default $made (index .root.Values .kind).login.existingSecret) -}}
+{{- end -}}
+{{- $own := dict -}}
+{{- range $folder, $secret := $folders -}}
+{{- if contains (printf "/etc/vimfed/secrets/%s/" $folder) $text -}}
+{{- $_ := set $own $folder $secret -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $own -}}
+{{- end -}}
+
+{{/*
+The names of the variables of secretEnv that one process needs, as JSON: the arguments are those of
+vimfed.settings.
+*/}}
+{{- define "vimfed.secretVariables" -}}
+{{- $owners := dict "VIMFED_VIMS__" "bridge" "VIMFED_BRIDGE__" "bridge" "VIMFED_WEB__" "worker" "VIMFED_DMAAP__" "" "VIMFED_GATEWAY__" "gateway" -}}
+{{- $output := default "" .output -}}
+{{- if eq .kind "gateway" -}}
+{{- $output = include "vimfed.served" (dict "settings" (merge (deepCopy .root.Values.settings) (dict "dmaap" (dict "outputs" list)))) -}}
+{{- end -}}
+{{- $outputPrefix := printf "VIMFED_DMAAP__OUTPUTS__%s__" (regexReplaceAll "[^A-Z0-9]" (upper $output) "_") -}}
+{{- $own := list -}}
+{{- $kind := .kind -}}
+{{- range $name, $_ := .root.Values.secretEnv -}}
+{{- $isOwn := and (ne $output "") (hasPrefix $outputPrefix $name) -}}
+{{- $isOthers := false -}}
+{{- range $prefix, $owner := $owners -}}
+{{- if hasPrefix $prefix $name -}}
+{{- $isOthers = true -}}
+{{- $isOwn = or $isOwn (eq $owner $kind) -}}
+{{- end -}}
+{{- end -}}
+{{- if or $isOwn (not $isOthers) -}}
+{{- $own = append $own $name -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $own -}}
+{{- end -}}

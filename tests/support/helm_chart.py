@@ -1,0 +1,49 @@
+"""The Helm chart, rendered by helm itself."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.support.paths import PROJECT
+
+CHART = PROJECT / "deploy" / "helm" / "vim-event-federation"
+Document = dict[str, Any]
+
+
+def helm(*arguments: str, stdin: str = "") -> str:
+    """Return what helm prints; AssertionError with its words where it fails."""
+    own = Path(sys.executable).with_name("helm")
+    program = own if own.exists() else shutil.which("helm")
+    assert program, "helm is missing: on this machine it must be installed by hand"
+    done = subprocess.run(
+        [program, *arguments], input=stdin, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@cache
+def rendered(values: str = "", kubernetes: str = "1.27") -> Sequence[Document]:
+    """Return what ``helm template`` makes of values, a YAML text."""
+    options = ("--kube-version", f"{kubernetes}.0", "--values", "-")
+    text = helm("template", "r", str(CHART), *options, stdin=values)
+    return [document for document in yaml.safe_load_all(text) if document]
+
+
+def of_kind(kind: str, documents: Sequence[Document]) -> list[Document]:
+    """Return the documents of a kind."""
+    return [document for document in documents if document["kind"] == kind]
+
+
+def pods(documents: Sequence[Document]) -> Iterator[tuple[str, Document]]:
+    """Yield the component and the pod's template of every workload."""
+    for document in documents:
+        if document["kind"] in ("Deployment", "StatefulSet"):
+            template = document["spec"]["template"]
+            yield template["metadata"]["labels"]["app.kubernetes.io/component"], template
