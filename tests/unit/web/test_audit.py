@@ -38,6 +38,7 @@ USERS = [
     WebUser(name="ada", password=Secret(MARKER), role="writer", clouds=["A_*"]),
     WebUser(name="eve", token=Secret(MARKER + "2"), role="reader"),
 ]
+AUTH = WebAuthSettings(users=USERS, peer_secret=Secret(MARKER + "-of-workers"))
 SUBSCRIPTION = "/api/multicloud/v1/subscriptions/alarms"
 Client = TestClient[web.Request, web.Application]
 
@@ -78,7 +79,7 @@ async def asked(
     async def handler(request: web.Request) -> web.StreamResponse:
         return answer(request)  # type: ignore[no-any-return]
 
-    access = Access(settings or WebSettings(auth=WebAuthSettings(users=USERS)))
+    access = Access(settings or WebSettings(auth=AUTH))
     audit = RequestAudit(Trail(CollectorRegistry()), change_by_route)
     app = web.Application(middlewares=[audit.keep, errors_as_json, access.check])
     app.cleanup_ctx.append(access.running)
@@ -178,6 +179,12 @@ PAGE = {"Sec-Fetch-Site": "cross-site"}
             SUBSCRIPTION,
             {"Authorization": f"Bearer {MARKER}x"},
             ("login.failed", "", 401, "a bearer token"),
+        ),
+        (
+            "POST",
+            "/peer/v1/vims",
+            {"Authorization": f"vimfed-peer {MARKER}"},
+            ("login.failed", "", 401, "a worker's request, malformed,"),
         ),
     ],
 )

@@ -64,7 +64,17 @@ async def worker_with(*secrets: Secret) -> AsyncIterator[Worker]:
     path = "/peer/v1/echo"
     add_routes(
         app,
-        [Route(method="POST", paths=(path,), handler=answer, role="peer", body=Any, answers={})],
+        [
+            Route(
+                method="POST",
+                paths=(path,),
+                handler=answer,
+                role="peer",
+                audit="reads",
+                body=Any,
+                answers={},
+            )
+        ],
     )
     async with TestServer(app, port=port):
         yield Worker(url, asked)
