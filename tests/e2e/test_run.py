@@ -49,6 +49,7 @@ class Vimfed:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 text=True,
+                umask=0o022,
             )
         self.started.append(process)
         return process
@@ -131,6 +132,10 @@ def test_the_demo_shows_every_server_as_nova_says_and_goes_on_from_there(vimfed:
     with urllib.request.urlopen(url, body.encode(), timeout=10) as response:
         answer = json.load(response)
     assert answer["count"] == 7
+    state = vimfed.folder / "state"
+    read_by_others = [each for each in state.rglob("*") if each.stat().st_mode & 0o077]
+    assert (read_by_others, state.stat().st_mode & 0o777) == ([], 0o700)
+    assert {each.name for each in state.iterdir()} >= {"kafka", "logs"}
     processes = descendants(first)
     assert len(processes) == 5
     first.send_signal(signal.SIGINT)

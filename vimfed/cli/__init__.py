@@ -19,6 +19,7 @@ from vimfed.errors import OperatorError
 from vimfed.process.escaping import echo
 from vimfed.process.log import configure_logging
 from vimfed.process.ports import free_ports
+from vimfed.process.private_files import keep_files_private
 from vimfed.process.project_files import project_file
 from vimfed.settings import (
     DmaapOutput,
@@ -72,6 +73,7 @@ def main(ctx: click.Context, config: Path) -> None:
 def _settings(config: Path, process: str) -> Settings:
     settings = load_settings(config)
     configure_logging(settings.log, process)
+    keep_files_private(settings.state_dir)
     if process == "run":
         parts = ["bridge", "worker", "publisher", *["gateway"] * settings.gateway.enabled]
         refuse_exposed_secrets(settings, *parts)
@@ -326,7 +328,9 @@ def run_demo(config: Path) -> None:
     """Run everything, replay what a nova sent, show the result."""
     from vimfed.cli import demo
 
-    sys.exit(demo.run(load_settings(config), config))
+    settings = load_settings(config)
+    keep_files_private(settings.state_dir)
+    sys.exit(demo.run(settings, config))
 
 
 def _vim_ids(ctx: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:

@@ -563,7 +563,7 @@ class Settings(_Section, frozen=True, kw_only=True):
     """The whole settings file."""
 
     state_dir: Path = Path(".vimfed")
-    """folder of everything that is kept between runs"""
+    """folder of everything that is kept between runs; nobody else may read what is made there"""
     kafka: KafkaSettings = KafkaSettings()
     dmaap: DmaapSettings = DmaapSettings()
     vims: list[VimSettings] = []

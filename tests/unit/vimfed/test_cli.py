@@ -34,6 +34,7 @@ url = "kafka://b:2/topic"
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(vimfed.cli, "configure_logging", lambda *_: None)  # pytest has its own
+    monkeypatch.setattr(vimfed.cli, "keep_files_private", lambda _: None)  # of pytest's umask
     path = tmp_path / "vimfed.toml"
     path.write_text('[kafka]\nbootstrap = "a:1"\n')
     return path

@@ -121,6 +121,7 @@ BY_PLACE = pytest.mark.parametrize(
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(vimfed.cli, "configure_logging", lambda *_: None)  # pytest has its own
+    monkeypatch.setattr(vimfed.cli, "keep_files_private", lambda _: None)  # of pytest's umask
     return tmp_path / "vimfed.toml"
 
 
