@@ -17,6 +17,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Raw, Struct, field
 
+from streams.core.bounds import OutOfBoundsError
 from streams.core.normalise import Passed, normalise
 from vimfed.kafka.clients import OutgoingRecord
 from vimfed.kafka.notification_writer import (
@@ -30,6 +31,7 @@ from vimfed.model.records import Notification
 from vimfed.nova import oslo
 from vimfed.nova.bare_state import (
     EVENT_PREFIX,
+    MAX_ID,
     BareStateError,
     bare_state_notification,
     read_bare_state,
@@ -58,7 +60,7 @@ def _one_of(names: Iterable[str]) -> msgspec.Meta:
 class PushedState(Struct, frozen=True, kw_only=True):
     """A bare state; other fields of the specification's flat payload may stand beside these."""
 
-    instance_id: Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+    instance_id: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID)]
     """Without spaces and slashes."""
     state: Annotated[str, _one_of(VM_STATES)]
     """nova's vm_state."""
@@ -172,6 +174,7 @@ class Ingest:
         self._settings = settings
         self._vims = frozenset(vim.vim_id for vim in settings.vims)
         self._rates = Rates(settings.web.ingest_rate)
+        self._bytes = Rates(settings.web.ingest_bytes_rate)
         self._session = f"ingest/{uuid.uuid4()}"
         self._sequence = count()
         self._writer = NotificationWriter(settings.kafka)
@@ -219,23 +222,28 @@ class Ingest:
             raise ApiError(404, f"unknown VIM {vim_id}: it must be configured in [[vims]]")
         caller = request[CALLER].name if request[CALLER] is not EVERYBODY else request[CLIENT]
         self._check_rate(caller)
-        entries = _entries(await body_of(request))
+        body = await body_of(request)
+        entries = _entries(body)
         self._check_rate(caller)
         self._rates.take(caller, len(entries), monotonic())
+        self._bytes.take(caller, len(body), monotonic())
         request[COUNT] = len(entries)
         records = await self._records(vim_id, entries, request[WHO].header())
         await self._commits.commit(records)
         return json_response(Accepted(accepted=len(records)))
 
     def _check_rate(self, caller: str) -> None:
-        wait = math.ceil(self._rates.wait(caller, monotonic()))
-        if wait:
-            rate = self._settings.web.ingest_rate
-            problem = TooFast(
-                error=f"more than {rate:g} states a second; try again in {wait} s",
-                retry_after=wait,
-            )
-            raise ApiError(429, problem, {"Retry-After": str(wait)})
+        web_settings = self._settings.web
+        for rates, rate in (
+            (self._rates, f"{web_settings.ingest_rate:g} states"),
+            (self._bytes, f"{web_settings.ingest_bytes_rate:.0f} bytes"),
+        ):
+            wait = math.ceil(rates.wait(caller, monotonic()))
+            if wait:
+                problem = TooFast(
+                    error=f"more than {rate} a second; try again in {wait} s", retry_after=wait
+                )
+                raise ApiError(429, problem, {"Retry-After": str(wait)})
 
     async def _records(
         self, vim_id: str, entries: list[Raw], caller: tuple[str, bytes]
@@ -260,7 +268,10 @@ class Ingest:
         notification, instance_id = read_entry(
             vim_id, entry, self._session, lambda: next(self._sequence), arrival_time()
         )
-        told = normalise(notification)
+        try:
+            told = normalise(notification)
+        except OutOfBoundsError as error:
+            raise EntryError(str(error)) from None
         if isinstance(told, Passed) and told.reason == "malformed_payload":
             raise EntryError(f"the payload of {told.event_type} is not understood")
         return notification, instance_id

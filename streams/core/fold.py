@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from streams.core.bounds import OutOfBoundsError
 from streams.core.normalise import (
     InstanceNews,
     MalformedNotificationError,
@@ -13,6 +14,7 @@ from streams.core.normalise import (
     decode_notification,
     normalise,
 )
+from streams.core.quota import CloudQuota
 from streams.core.transition import Outcome, transition
 from vimfed.model.keys import instance_key
 from vimfed.model.records import MAX_RECORD_BYTES, InstanceState, encode_event, encode_row
@@ -71,13 +73,15 @@ def fold(
     records: Iterable[SourceRecord],
     read_row: Callable[[bytes], InstanceState | None],
     deleted_retention: float = math.inf,
+    quota: CloudQuota | None = None,
 ) -> FoldedBatch:
     """Fold ``records``, reading an instance's row with ``read_row`` when it is first needed.
 
     ``deleted_retention`` is in seconds: what is told of an instance that was deleted longer ago,
-    and has no row, makes none.
+    and has no row, makes none. What would make a row beyond its cloud's ``quota`` is rejected.
     """
-    return _further_down(HEADROOM, lambda: _fold(records, read_row, deleted_retention))
+    quota = quota or CloudQuota()
+    return _further_down(HEADROOM, lambda: _fold(records, read_row, deleted_retention, quota))
 
 
 def _further_down(calls: int, function: Callable[[], FoldedBatch]) -> FoldedBatch:
@@ -96,6 +100,7 @@ def _fold(
     records: Iterable[SourceRecord],
     read_row: Callable[[bytes], InstanceState | None],
     deleted_retention: float,
+    quota: CloudQuota,
 ) -> FoldedBatch:
     folded = FoldedBatch()
     known: dict[bytes, InstanceState | None] = {}
@@ -106,7 +111,7 @@ def _fold(
             if news is None:
                 continue
             row = known[record.key] if record.key in known else read_row(record.key)
-            outcome, events = _applied(record, row, news, deleted_retention)
+            outcome, events = _applied(record, row, news, deleted_retention, quota)
         except _RefusedError as refused:
             folded.rejected.append((record, str(refused)))
             folded.outcomes[refused.outcome] += 1
@@ -120,6 +125,13 @@ def _fold(
     return folded
 
 
+def _over_quota(vim_id: str, most: float) -> str:
+    return (
+        f"cloud {vim_id} has {most:.0f} instances in this partition, its share of "
+        "worker.instances_per_cloud: a new one is not taken in"
+    )
+
+
 def _read(record: SourceRecord, folded: FoldedBatch) -> InstanceNews | None:
     """Return what a record says, or None where it is passed over. Raises _RefusedError."""
     value = record.value or b""
@@ -130,7 +142,10 @@ def _read(record: SourceRecord, folded: FoldedBatch) -> InstanceNews | None:
     except MalformedNotificationError as error:
         raise _RefusedError("malformed", str(error)) from None
     folded.received_at = max(folded.received_at, notification.received_at)
-    news = normalise(notification)
+    try:
+        news = normalise(notification)
+    except OutOfBoundsError as error:
+        raise _RefusedError("out_of_bounds", str(error)) from None
     if isinstance(news, Passed):
         folded.passed[news.event_type] += 1
         folded.outcomes[news.reason] += 1
@@ -147,6 +162,7 @@ def _applied(
     row: InstanceState | None,
     news: InstanceNews,
     deleted_retention: float,
+    quota: CloudQuota,
 ) -> tuple[Outcome, list[bytes]]:
     """Return what ``news`` makes of ``row``, and its encoded events. Raises _RefusedError."""
     try:
@@ -157,6 +173,8 @@ def _applied(
     size = len(record.value or b"") + (0 if row is None else len(row.payload))
     if size > SURELY_FITS and _is_too_large(record.key, outcome.row, events):
         raise _RefusedError("too_large", "too large: what it says, with what was known before")
+    if row is None and outcome.row is not None and not quota.take(news.vim_id):
+        raise _RefusedError("over_quota", _over_quota(news.vim_id, quota.most))
     return outcome, events
 
 

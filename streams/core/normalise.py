@@ -3,10 +3,18 @@
 Pure: no clock, no I/O. Times come from the notification.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
+from streams.core.bounds import (
+    KNOWN_TASK_STATES,
+    KNOWN_VM_STATES,
+    SURELY_WITHIN,
+    OutOfBoundsError,
+    bounded,
+    bounded_fields,
+)
 from streams.core.kinds import (
     AUDIT_PREFIXES,
     CONDUCTOR,
@@ -29,11 +37,12 @@ from streams.core.payloads import (
     known_fields,
 )
 from vimfed.model.decoding import UNREADABLE
-from vimfed.model.flat_payload import FlatPayload
+from vimfed.model.flat_payload import MAX_TEXT, FlatPayload
 from vimfed.model.records import Notification, Phase, Source
 from vimfed.model.records import decode_notification as decode_record
 from vimfed.model.times import read_time
-from vimfed.nova.states import DELETED
+from vimfed.nova.bare_state import MAX_ID
+from vimfed.nova.states import DELETED, OTHER
 
 PassReason = Literal[
     "not_instance", "audit", "failure", "unknown_action", "unknown_version", "malformed_payload"
@@ -106,7 +115,7 @@ class _Report(msgspec.Struct, gc=False):
     instance_id: str = ""
     state: str = ""
     state_description: str = ""
-    power_state: str = ""
+    power_state: Annotated[str, msgspec.Meta(max_length=MAX_TEXT)] = ""
     changed_at: str = ""
 
 
@@ -128,7 +137,7 @@ def decode_notification(value: bytes) -> Notification:
 
 
 def normalise(notification: Notification) -> InstanceNews | Passed:
-    """Say what a notification tells about an instance. Never raises."""
+    """Say what a notification tells about an instance. Raises OutOfBoundsError."""
     meaning = EVENT_TYPES.get(notification.event_type)
     if meaning is None:
         return Passed(_why_unknown(notification.event_type), notification.event_type)
@@ -296,6 +305,18 @@ def _news(
 ) -> InstanceNews | Passed:
     if not instance_id:
         return Passed("malformed_payload", notification.event_type)
+    if len(instance_id) > MAX_ID:
+        raise OutOfBoundsError(f"the instance's id has {len(instance_id)} characters: not nova's")
+    if vm_state not in KNOWN_VM_STATES:
+        vm_state = OTHER
+    if task_state not in KNOWN_TASK_STATES:
+        task_state = OTHER
+    if old_vm_state not in KNOWN_VM_STATES:
+        old_vm_state = OTHER
+    if old_task_state not in KNOWN_TASK_STATES:
+        old_task_state = OTHER
+    if len(notification.payload) > SURELY_WITHIN:
+        payload = bounded_fields(payload) if isinstance(payload, dict) else bounded(payload)
     publisher_id = notification.publisher_id
     message_id = notification.message_id
     received_at = notification.received_at

@@ -11,8 +11,10 @@ from typing import NamedTuple
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
+from streams.core.bounds import KNOWN_TASK_STATES, KNOWN_VM_STATES
 from streams.core.tolerant import tolerant_decoder, without_wrong_fields
 from vimfed.model.flat_payload import EMPTY, NULL, OBJECT, ZERO, FlatPayload, Gigabytes, Text
+from vimfed.nova.states import OTHER
 
 
 class Extras(NamedTuple):
@@ -174,7 +176,6 @@ _NO_PROGRESS = (NULL, ZERO)
 """How a versioned payload says what a legacy one says by an empty string."""
 
 _encode = msgspec.json.Encoder().encode
-_decode_flat = msgspec.json.Decoder(FlatPayload).decode
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _NAMES = frozenset(FlatPayload.__struct_fields__)
 _NOTHING = Raw(_encode(FlatPayload()))
@@ -198,6 +199,8 @@ DECIDES = frozenset(
 )
 """Fields by which the core decides; all others are passed on, or left out where they cannot be."""
 
+_decode_flat = tolerant_decoder(FlatPayload, DECIDES)
+"""Of a row's payload: release 0.1.0 kept texts of any length."""
 decode_legacy = tolerant_decoder(LegacyPayload, DECIDES)
 decode_versioned = tolerant_decoder(VersionedPayload, DECIDES)
 decode_legacy_task = tolerant_decoder(TaskData, DECIDES)
@@ -217,16 +220,25 @@ def encode_with_state(payload: FlatPayload | VersionedData, vm_state: str, task_
     """Return the payload as the specification's, in JSON text, with this state."""
     flat = flatten(payload) if isinstance(payload, VersionedData) else payload
     if (flat.state or "") != vm_state or (flat.state_description or "") != task_state:
-        flat = msgspec.structs.replace(flat, state=vm_state, state_description=task_state)
+        flat = msgspec.structs.replace(flat, **_spelled(flat, vm_state, task_state))
     return Raw(_encode(flat))
 
 
 def with_state(payload: Raw, vm_state: str, task_state: str) -> Raw:
     """Return an encoded flat payload with another state."""
     flat = _decode_flat(payload)
-    flat.state = vm_state
-    flat.state_description = task_state
-    return Raw(_encode(flat))
+    return Raw(_encode(msgspec.structs.replace(flat, **_spelled(flat, vm_state, task_state))))
+
+
+def _spelled(flat: FlatPayload, vm_state: str, task_state: str) -> dict[str, str]:
+    """Return the states for ``flat``: in place of OTHER its own word, where nova has none such."""
+    told, task_told = flat.state or "", flat.state_description or ""
+    return {
+        "state": told if vm_state == OTHER and told not in KNOWN_VM_STATES else vm_state,
+        "state_description": (
+            task_told if task_state == OTHER and task_told not in KNOWN_TASK_STATES else task_state
+        ),
+    }
 
 
 def known_fields(report: Raw) -> dict[str, Raw]:

@@ -1,7 +1,8 @@
 """Decode structs of which some fields decide, and the rest is only passed on.
 
 A field that does not decide must not cost the whole message: where its value has another type than
-nova's releases give it, it is taken for absent, and so becomes the struct's default.
+nova's releases give it, it is taken for absent, and so becomes the struct's default. A text that is
+longer than its field takes is cut, in fields that decide, too.
 """
 
 from collections.abc import Callable
@@ -10,9 +11,13 @@ from typing import Any, TypeVar, get_args
 import msgspec
 from msgspec import Raw, Struct, ValidationError
 
+from streams.core.bounds import shortened
+from vimfed.model.flat_payload import Text
+
 T = TypeVar("T", bound=Struct)
 
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode_text = msgspec.json.Decoder(str).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -50,10 +55,21 @@ def without_wrong_fields(text: Raw, struct: type[Struct], decides: frozenset[str
             else:
                 msgspec.json.decode(value, type=field.type)
         except ValidationError:
-            if field.name in decides:
+            long = _text_in(value) if field.type == Text else None
+            if long is not None:
+                given[field.encode_name] = Raw(_encode(shortened(long)))
+            elif field.name in decides:
                 raise
-            del given[field.encode_name]
+            else:
+                del given[field.encode_name]
     return _encode(given)
+
+
+def _text_in(value: Raw) -> str | None:
+    try:
+        return _decode_text(value)
+    except ValidationError:
+        return None
 
 
 def _struct_in(field_type: Any) -> type[Struct] | None:

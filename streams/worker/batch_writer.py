@@ -10,8 +10,10 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 
 from streams.core.fold import FoldedBatch, fold
+from streams.core.quota import CloudQuota, quota_of_partition
 from streams.core.revision import TOMBSTONE_HEADER, revision_of
 from streams.core.transition import has_outlived
 from streams.engine.batched_transport import BatchedConsumer, RecordBatch
@@ -26,7 +28,7 @@ from vimfed.kafka.topics import TopicNames
 from vimfed.model.keys import split_instance_key
 from vimfed.model.records import InstanceState, decode_row
 from vimfed.model.times import utc_text
-from vimfed.settings import KafkaSettings
+from vimfed.settings import KafkaSettings, WorkerSettings
 
 LOG = logging.getLogger(__name__)
 
@@ -38,7 +40,7 @@ class BatchWriter:
         self,
         *,
         kafka: KafkaSettings,
-        deleted_retention: float,
+        limits: WorkerSettings,
         table: InstancesTable,
         index: InstanceIndex,
         consumer: BatchedConsumer,
@@ -46,7 +48,8 @@ class BatchWriter:
         on_done: Callable[[int, FoldedBatch], None],
     ) -> None:
         self._kafka = kafka
-        self._deleted_retention = deleted_retention
+        self._deleted_retention = limits.deleted_retention
+        self._quota = quota_of_partition(limits.instances_per_cloud, kafka.partitions)
         self._names = TopicNames(kafka.topic_prefix)
         self._table = table
         self._index = index
@@ -84,7 +87,8 @@ class BatchWriter:
             row = store.get(key)
             return None if row is None else decode_row(row)
 
-        folded = fold(batch.records, read_row, self._deleted_retention)
+        quota = CloudQuota(self._quota, partial(self._index.held, partition))
+        folded = fold(batch.records, read_row, self._deleted_retention, quota)
 
         # 2. Fence: nobody else may own the partition.
         if not await self._owns(batch, partition):

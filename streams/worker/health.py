@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter as Tally
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -115,6 +115,18 @@ class WatchedWorker(Protocol):
     def expired_unread(self) -> Mapping[int, int]:
         """By partition, how many notifications were removed before they were read."""
 
+    @property
+    def instances(self) -> Mapping[str, Sequence[int]]:
+        """By cloud, how many instances each partition with some has."""
+
+    @property
+    def quota(self) -> int:
+        """How many instances one cloud may have; 0: any number."""
+
+    @property
+    def quota_of_partition(self) -> float:
+        """How many instances of one cloud a partition may have."""
+
     def undone(self, partition: int) -> int | None:
         """Return the offset of the first notification that is not done."""
 
@@ -163,6 +175,7 @@ class WorkerHealth(Collector):
             "vimfed_worker_partitions", "partitions that this worker owns", len(worker.partitions)
         )
         yield gauge("vimfed_worker_rows", "rows in the partitions that it owns", worker.rows)
+        yield from self._quotas()
         yield CounterMetricFamily("vimfed_worker_rebalances", "rebalances", value=worker.rebalances)
         yield gauge(
             "vimfed_worker_recovery_seconds", "what the last recovery took", worker.recovery_seconds
@@ -171,6 +184,29 @@ class WorkerHealth(Collector):
             "vimfed_worker_membership_age_seconds",
             "since the consumer group's coordinator last confirmed our membership",
             worker.membership_age,
+        )
+
+    def _quotas(self) -> Iterable[Metric]:
+        worker = self._worker
+        instances = GaugeMetricFamily(
+            "vimfed_worker_instances",
+            "instances of a cloud in the partitions that this worker owns",
+            labels=["vim_id"],
+        )
+        used = GaugeMetricFamily(
+            "vimfed_worker_quota_used_ratio",
+            "what a cloud has used of its quota in the fullest of them; at 1 no new ones are taken",
+            labels=["vim_id"],
+        )
+        for vim_id, sizes in sorted(worker.instances.items()):
+            instances.add_metric([vim_id], sum(sizes))
+            used.add_metric([vim_id], max(sizes, default=0) / worker.quota_of_partition)
+        yield instances
+        yield used
+        yield GaugeMetricFamily(
+            "vimfed_worker_instances_quota",
+            "instances that one cloud may have; 0: any number",
+            value=worker.quota,
         )
 
     def wrong(self) -> dict[str, str]:

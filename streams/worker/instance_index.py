@@ -17,9 +17,10 @@ from typing import Literal, NamedTuple
 import msgspec
 from sortedcontainers import SortedList
 
+from streams.core.bounds import KNOWN_TASK_STATES, KNOWN_VM_STATES, shortened
 from vimfed.model.keys import instance_key
 from vimfed.model.records import Recorded
-from vimfed.nova.states import DELETED
+from vimfed.nova.states import DELETED, OTHER
 
 CHUNK = 1000
 """So many entries are put into order, or looked at, before others have their turn."""
@@ -198,15 +199,20 @@ class InstanceIndex:
         vim = vims.get(state.vim_id)
         if vim is None:
             vim = vims[state.vim_id] = _VimIndex()
-        group = StateGroup(state.vm_state, state.task_state, state.kind)
+        # Release 0.1.0 kept whatever a cloud said: names that nova does not know, of any length.
+        group = StateGroup(
+            state.vm_state if state.vm_state in KNOWN_VM_STATES else OTHER,
+            state.task_state if state.task_state in KNOWN_TASK_STATES else OTHER,
+            state.kind,
+        )
         vim.put(
             IndexEntry(
                 state.changed_at,
                 state.instance_id,
                 self._groups.setdefault(group, group),
-                sys.intern(state.payload.tenant_id or ""),
-                sys.intern(state.payload.host or ""),
-                state.payload.display_name or "",
+                sys.intern(shortened(state.payload.tenant_id or "")),
+                sys.intern(shortened(state.payload.host or "")),
+                shortened(state.payload.display_name or ""),
             )
         )
         if state.vm_state == DELETED:
@@ -229,6 +235,19 @@ class InstanceIndex:
             vim.remove(instance_id)
             if not vim.latest:
                 del self._partitions[partition][vim_id]
+
+    def held(self, partition: int, vim_id: str) -> int:
+        """Return how many instances of a VIM have rows in a partition."""
+        vim = self._partitions[partition].get(vim_id)
+        return 0 if vim is None else len(vim.latest)
+
+    def sizes(self) -> dict[str, list[int]]:
+        """Return for each VIM how many of its instances have rows in each partition with some."""
+        sizes: defaultdict[str, list[int]] = defaultdict(list)
+        for vims in list(self._partitions.values()):
+            for vim_id, vim in list(vims.items()):
+                sizes[vim_id].append(len(vim.latest))
+        return sizes
 
     def vim_ids(self) -> set[str]:
         """Return the VIMs that have rows here."""

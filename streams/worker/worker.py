@@ -4,8 +4,9 @@ import math
 import socket
 import ssl
 import time
-from collections.abc import Set
+from collections.abc import Mapping, Sequence, Set
 
+from streams.core.quota import quota_of_partition
 from streams.engine.apps import consume, consumer_of, new_app, recovery_seconds, run_app
 from streams.engine.batched_transport import TP, BatchedConsumer, RecordBatch
 from streams.engine.foreign_data import set_foreign_data_aside
@@ -89,7 +90,7 @@ class StreamWorker:
     async def _new_writer(self, producer: AIOKafkaProducer) -> BatchHandler:
         writer = BatchWriter(
             kafka=self.settings.kafka,
-            deleted_retention=self.settings.worker.deleted_retention,
+            limits=self.settings.worker,
             table=self.table,
             index=self.index,
             consumer=self.consumer,
@@ -119,6 +120,21 @@ class StreamWorker:
     def rows(self) -> int:
         """How many rows they have."""
         return len(self.index)
+
+    @property
+    def instances(self) -> Mapping[str, Sequence[int]]:
+        """By cloud, how many instances each partition with some has."""
+        return self.index.sizes()
+
+    @property
+    def quota(self) -> int:
+        """How many instances one cloud may have; 0: any number."""
+        return self.settings.worker.instances_per_cloud
+
+    @property
+    def quota_of_partition(self) -> float:
+        """How many instances of one cloud a partition may have."""
+        return quota_of_partition(self.quota, self.settings.kafka.partitions)
 
     @property
     def rebalances(self) -> int:

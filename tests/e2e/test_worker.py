@@ -242,6 +242,9 @@ async def test_fausts_own_pages_are_not_served_and_ours_are(stack: Stack) -> Non
     for line in (
         "vimfed_worker_records_total 1.0",
         "vimfed_worker_rows 1.0",
+        f'vimfed_worker_instances{{vim_id="{VIM_ID}"}} 1.0',
+        "vimfed_worker_instances_quota 200000.0",
+        f'vimfed_worker_quota_used_ratio{{vim_id="{VIM_ID}"}}',
         'vimfed_worker_outcomes_total{outcome="changed"} 1.0',
         'vimfed_worker_lag{partition="0"} 0.0',
         "vimfed_worker_recovery_seconds",

@@ -6,7 +6,10 @@ from msgspec import Meta, Raw, Struct
 
 NULL, EMPTY, ZERO, OBJECT = Raw(b"null"), Raw(b'""'), Raw(b"0"), Raw(b"{}")
 
-Text = str | None
+MAX_TEXT = 255
+"""Maximum characters of a text: what nova's database holds of names, hosts and ids."""
+
+Text = Annotated[str, Meta(max_length=MAX_TEXT)] | None
 Gigabytes = Annotated[int, Meta(ge=0, le=2**53)] | Annotated[float, Meta(ge=0)] | None
 
 

@@ -4,7 +4,7 @@ All are frozen msgspec structs, encoded as JSON so that any Kafka consumer can r
 Behaviour over them lives elsewhere, as functions.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -14,6 +14,8 @@ Source = str
 """Who told: ``oslo``, ``poller`` or ``ingest``. Open: what a later version writes is carried along
 (docs/decisions/0015-versions-side-by-side.md)."""
 Phase = Literal["start", "end", "error"]
+Word = Annotated[str, msgspec.Meta(max_length=255)]
+"""An id or a name, of which rows and memories keep something; longer ones are not nova's."""
 
 SCHEMA_VERSION = 1
 """Of what lies on the topics. It grows when older versions could no longer read it rightly.
@@ -51,18 +53,18 @@ class Notification(Recorded, frozen=True, gc=False, kw_only=True):
     Of the oslo context nothing is kept but the two request ids: older notifiers leak tokens in it.
     """
 
-    message_id: str
-    event_type: str
+    message_id: Word
+    event_type: Word
     payload: msgspec.Raw
     """The payload's JSON text, as nova sent it."""
     publisher_id: str = ""
     priority: str = "INFO"
     timestamp: str = ""
     """The sender's clock in its own spelling, e.g. ``2026-01-01 12:00:00.123456``, naive UTC."""
-    request_id: str | None = None
-    global_request_id: str | None = None
+    request_id: Word | None = None
+    global_request_id: Word | None = None
 
-    vim_id: str
+    vim_id: Word
     source: Source = "oslo"
     path: str = ""
     """Names one queue, or one partition of a cloud's Kafka topic: within a session on it, arrival

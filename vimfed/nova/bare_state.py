@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Raw
 
 from vimfed.model.decoding import UNREADABLE
-from vimfed.model.flat_payload import FlatPayload
+from vimfed.model.flat_payload import FlatPayload, Text
 from vimfed.model.records import Notification, Phase, Source
 from vimfed.model.times import as_utc_text
 from vimfed.nova.states import TASK_STATES, VM_STATES
@@ -26,7 +26,8 @@ EVENT_PREFIX = "vimfed.instance."
 BARE_STATE = f"{EVENT_PREFIX}state"
 """Event type of a bare state; that of an action found by the poller ends in its kind and phase."""
 
-MAX_ID = 255
+MAX_ID = 64
+"""Maximum characters of an instance's id: nova's are UUIDs of 36."""
 _OWN_KEYS = ("instance_id", "state", "state_description")
 _NAMESPACE = uuid.UUID("6f0f5f3e-8a1d-5c0c-9a3b-2f64b7a1c9d2")
 _encode = msgspec.json.Encoder().encode
@@ -71,8 +72,8 @@ class _Entry(FlatPayload, forbid_unknown_fields=True):
 
     timestamp: str | None = None
     changed_at: str | None = None
-    power_state: str | None = None
-    message_id: str | None = None
+    power_state: Text = None
+    message_id: Text = None
     vim_id: str | None = None
 
 

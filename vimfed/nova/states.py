@@ -1,6 +1,8 @@
 """nova's own names of an instance's states (nova/compute/{vm,task}_states.py of nova 34)."""
 
 DELETED = "deleted"
+OTHER = "other"
+"""Stands for every name that is none of these: a cloud can make up any number."""
 
 VM_STATES = frozenset(
     {

@@ -356,6 +356,9 @@ class WorkerSettings(_Section, frozen=True, kw_only=True):
     """records per fetched batch at most"""
     deleted_retention: Annotated[int, Meta(ge=0)] = 86400
     """seconds that a deleted instance stays visible to queries"""
+    instances_per_cloud: Annotated[int, Meta(ge=0)] = 200_000
+    """instances that one cloud may have, deleted ones as long as they stay visible; notifications
+    of further ones are dead letters; 0: any number"""
     stuck_after: Annotated[float, Meta(ge=1)] = 60.0
     """seconds without progress, while records wait, after which a worker says that it needs a
     restart"""
@@ -475,6 +478,8 @@ class WebSettings(_Section, frozen=True, kw_only=True):
     """clients that may follow one worker's live events at once"""
     ingest_rate: Annotated[float, Meta(gt=0)] = 5000.0
     """notifications and bare states a second that one caller may push to one worker"""
+    ingest_bytes_rate: Annotated[float, Meta(gt=0)] = 20e6
+    """bytes of them a second"""
     cert_file: str = ""
     """PEM file of the server's certificate; with it, HTTPS is served"""
     key_file: str = ""

@@ -448,11 +448,13 @@ def test_edge_case_25_unknown_event_types_are_counted_by_name() -> None:
     assert passed(versioned("teleport")).reason == "unknown_action"
 
 
-def test_edge_case_25_an_unknown_state_is_carried_along() -> None:
+def test_edge_case_25_an_unknown_state_is_other_and_the_payload_keeps_its_name() -> None:
     outcome = play(in_order(legacy("pause.end", "hibernating", "warming-up")))
     row = row_of(outcome)
-    assert (row.vm_state, row.task_state) == ("hibernating", "warming-up")
-    assert outcome.events[0].new_state == "hibernating"
+    assert (row.vm_state, row.task_state) == ("other", "other")
+    assert outcome.events[0].new_state == "other"
+    for payload in map(msgspec.json.decode, (row.payload, outcome.events[0].payload)):
+        assert (payload["state"], payload["state_description"]) == ("hibernating", "warming-up")
 
 
 def test_edge_case_25_an_unknown_major_version_is_passed_over() -> None:

@@ -18,7 +18,7 @@ from tests.support.nova_messages import (
     versioned_object,
 )
 from vimfed.model.keys import instance_key
-from vimfed.model.records import MAX_RECORD_BYTES, Notification, decode_event
+from vimfed.model.records import Notification, decode_event, decode_row
 
 KEY = instance_key(VIM, INSTANCE)
 
@@ -76,38 +76,17 @@ def test_whatever_is_folded_the_index_can_read(name: Any) -> None:
         index.put(0, batch.rows[KEY] or b"")
 
 
-LARGE = "x" * 480_000
-
-
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [
-        # An event says both states, and its payload the new one again.
-        (legacy("pause.end", LARGE), legacy("unpause.end", LARGE + "x", at=1)),
-        # A row keeps what a report does not say.
-        (
-            report({"metadata": {"a": LARGE * 2}}, 0),
-            report({"image_meta": {"a": LARGE * 2}, "state_description": "pausing"}, 1),
-        ),
-    ],
-)
-def test_what_makes_a_row_or_an_event_too_large_is_refused_and_changes_nothing(
-    first: Notification, second: Notification
-) -> None:
-    alone, both = folded(first), folded(first, second, legacy("unpause.end", "active", at=2))
-    assert alone.rejected == []
-    assert list(errors(both)) == [1]
-    assert "too large" in errors(both)[1]
-    assert told(both) == [*told(alone), "UNPAUSE"]
-    assert all(len(KEY) + len(row or b"") <= MAX_RECORD_BYTES for row in both.rows.values())
-
-
-def test_an_instance_id_that_is_too_large_for_a_row_is_refused() -> None:
-    # The row says it twice, behind a key that says it too.
-    instance_id = "x" * 350_000
-    large = legacy("pause.end", "paused", fields={"instance_id": instance_id})
-    batch = folded(large, key=instance_key(VIM, instance_id))
-    assert "too large" in errors(batch)[0]
+def test_what_makes_a_row_too_large_is_refused_and_changes_nothing() -> None:
+    # A row keeps what a report does not say, and release 0.1.0 kept maps of any size.
+    first = folded(legacy("pause.end", "paused")).rows[KEY]
+    row = decode_row(first or b"")
+    payload = msgspec.json.decode(row.payload) | {"image_meta": {"a": "x" * 990_000}}
+    large = msgspec.structs.replace(row, payload=msgspec.Raw(msgspec.json.encode(payload)))
+    said = report({"metadata": {f"{n}": "y" * 200 for n in range(128)}, "state": "stopped"}, 1)
+    value = msgspec.json.encode(msgspec.structs.replace(said, sequence=1))
+    record = ConsumerRecord("source", 0, 0, 0, 1, KEY, value, None, 0, len(value), ())
+    batch = fold([record], lambda _key: large)
+    assert errors(batch) == {0: "too large: what it says, with what was known before"}
     assert (batch.rows, batch.events) == ({}, [])
 
 

@@ -2,14 +2,19 @@
 
 import json
 from itertools import count
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from msgspec import Raw
 
 from tests.support.notifications import body
 from vimfed.model.records import Notification
-from web.ingest import EntryError, Rates, read_entry
+from vimfed.process.audit import Who
+from vimfed.settings import Settings, WebSettings
+from web.auth.caller import CALLER, CLIENT, EVERYBODY
+from web.http.audit import WHO
+from web.http.errors import ApiError
+from web.ingest import EntryError, Ingest, Rates, read_entry
 
 NOW = "2026-01-01T12:00:00.000000Z"
 BARE = {"instance_id": "a", "state": "paused", "state_description": "unpausing"}
@@ -51,6 +56,9 @@ def test_the_same_bare_state_is_the_same_message() -> None:
         ({**BARE, "state": "flying"}, "'flying' is none of"),
         ({**BARE, "timestamp": "noon"}, "ISO 8601"),
         ({**BARE, "instance_id": "a/b"}, "slash"),
+        ({**BARE, "instance_id": "i" * 65}, "1 to 64 printable"),
+        ({**BARE, "display_name": "n" * 256}, "length <= 255"),
+        ({**BARE, "message_id": "m" * 256}, "length <= 255"),
         ({**BARE, "vim_id": "Other_Region"}, "names the VIM Other_Region, but was sent to Owner_"),
         ({"event_type": "instance.pause.end"}, "no message_id"),
         ({"event_type": "e", "message_id": "m", "payload": []}, "payload is not an object"),
@@ -82,6 +90,27 @@ def test_who_takes_more_than_the_rate_waits_until_that_has_passed() -> None:
     assert rates.wait("a", 1.0) == pytest.approx(0.5)
     assert rates.wait("a", 1.5) == 0
     assert rates.wait("b", 0.0) == 0
+
+
+async def test_a_caller_has_a_rate_of_bytes_beside_that_of_entries() -> None:
+    ingest = Ingest(Settings(web=WebSettings(ingest_bytes_rate=1000.0)))
+    large = b'{"text": "' + b"x" * 10_000 + b'"}'
+
+    class Request(dict[Any, Any]):
+        match_info: ClassVar = {"vim_id": "Owner_Region"}
+
+        async def read(self) -> bytes:
+            return large
+
+    ingest._vims = frozenset({"Owner_Region"})
+    request: Any = Request({CALLER: EVERYBODY, CLIENT: "192.0.2.1", WHO: Who(address="192.0.2.1")})
+    with pytest.raises(ApiError) as refused:
+        await ingest.push(request)
+    assert refused.value.status == 400
+    with pytest.raises(ApiError) as refused:
+        await ingest.push(request)
+    assert refused.value.status == 429
+    assert "more than 1000 bytes a second" in refused.value.problem.error
 
 
 def test_a_steady_caller_at_the_rate_never_waits() -> None:
