@@ -2,8 +2,10 @@
 
 import base64
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import kubernetes_validate  # type: ignore[import-untyped]
@@ -364,3 +366,17 @@ def test_made_logins_are_kept_over_upgrades(monkeypatch: pytest.MonkeyPatch) -> 
     assert made["r-vim-event-federation-worker-login"] == kept
     (new,) = made["r-vim-event-federation-gateway-login"].values()
     assert len(base64.b64decode(new)) == 32
+
+
+def test_what_is_told_after_the_installation_leads_to_the_logins(tmp_path: Path) -> None:
+    values = "gateway: {enabled: true, login: {name: sdc, existingSecret: ours}}"
+    chart = shutil.copytree(CHART, tmp_path / "chart")
+    templates = chart / "templates"
+    notes = (templates / "NOTES.txt").read_text()  # which no command prints without a cluster
+    (templates / "notes.yaml").write_text("told: |\n" + indent(notes, "  "))
+    shown = ("--show-only", "templates/notes.yaml", "--values", "-")
+    told = yaml.safe_load(helm("template", "r", str(chart), *shown, stdin=values))["told"]
+    read = "{}:\n\n  kubectl -n default get secret {} -o jsonpath='{{.data.password}}'".format
+    assert read("user, operator", "r-vim-event-federation-worker-login") in told
+    assert read("user, sdc", "ours") in told
+    assert "WARNING" not in told
