@@ -197,7 +197,7 @@ def test_each_pod_has_the_secrets_and_the_settings_of_its_process_alone(tmp_path
         found[component] = settings_in(template, "everything", tmp_path / component)
     login = "r-vim-event-federation-{}-login".format
     assert has == {
-        "bridge": ({"nova-region-one", "kafka-bridge"}, {"vimfed-kafka"}),
+        "bridge": ({"nova-region-one", "kafka-bridge"}, set()),  # has a Kafka user of its own
         "worker": ({"workers-tls", login("worker")}, {"vimfed-kafka", "keystone"}),
         "publisher-onap": (set(), {"vimfed-kafka", "onap"}),
         "publisher-mr-two": ({"message-router"}, {"vimfed-kafka"}),
@@ -213,6 +213,15 @@ def test_each_pod_has_the_secrets_and_the_settings_of_its_process_alone(tmp_path
     assert gateway_cluster(gateway).bootstrap == "onap:9094"
     assert "portal.example" in gateway.web.allowed_hosts
     assert not gateway.vims
+
+
+def test_each_section_of_the_settings_is_some_processes() -> None:
+    template = (CHART / "templates" / "_settings.tpl").read_text()
+    (known,) = re.findall(r"if not \(has \$key \(list (.*?)\)\)", template)
+    given = re.findall(r'"(?:bridge|worker|publisher|gateway)" \(list (.*?)\)', template)
+    assert set(re.findall(r"\w+", known)) == set(Settings.__struct_fields__)
+    sections = {name for each in given for name in re.findall(r"\w+", each)}
+    assert sections == set(Settings.__struct_fields__) - {"state_dir"}
 
 
 def test_there_is_a_publisher_for_each_output() -> None:

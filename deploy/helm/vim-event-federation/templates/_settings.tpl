@@ -46,7 +46,7 @@ needs, so that no process holds, nor names, the secrets of another.
 {{- if eq .kind "worker" -}}
 {{- $vims := list -}}
 {{- range $own.vims -}}
-{{- $vims = append $vims (pick . "cloud_owner" "cloud_region_id") -}}
+{{- $vims = append $vims (omit . "rabbit" "kafka" "poll") -}}
 {{- end -}}
 {{- $_ := set $own "vims" $vims -}}
 {{- $_ := set $own "web" (include "vimfed.web" (dict "root" $root "web" (default dict $own.web)) | fromJson) -}}
@@ -176,6 +176,23 @@ JSON: the arguments are those of vimfed.settings.
 {{- end -}}
 
 {{/*
+Whether settings have what a variable would give, itself or by a file, "yes" or nothing: the variable would
+go before it. (dict "settings" .Values.bridge.settings "name" "VIMFED_KAFKA__PASSWORD")
+*/}}
+{{- define "vimfed.isGiven" -}}
+{{- $path := splitList "__" (trimPrefix "VIMFED_" .name | lower) -}}
+{{- $place := .settings -}}
+{{- range initial $path -}}
+{{- $inner := get $place . -}}
+{{- $place = dict -}}
+{{- if kindIs "map" $inner -}}
+{{- $place = $inner -}}
+{{- end -}}
+{{- end -}}
+{{- if or (hasKey $place (last $path)) (hasKey $place (printf "%s_file" (last $path))) -}}yes{{- end -}}
+{{- end -}}
+
+{{/*
 The names of the variables of secretEnv that one process needs, as JSON: the arguments are those of
 vimfed.settings.
 */}}
@@ -188,6 +205,7 @@ vimfed.settings.
 {{- $outputPrefix := printf "VIMFED_DMAAP__OUTPUTS__%s__" (regexReplaceAll "[^A-Z0-9]" (upper $output) "_") -}}
 {{- $own := list -}}
 {{- $kind := .kind -}}
+{{- $settings := default dict (index .root.Values .kind).settings -}}
 {{- range $name, $_ := .root.Values.secretEnv -}}
 {{- $isOwn := and (ne $output "") (hasPrefix $outputPrefix $name) -}}
 {{- $isOthers := false -}}
@@ -197,7 +215,7 @@ vimfed.settings.
 {{- $isOwn = or $isOwn (eq $owner $kind) -}}
 {{- end -}}
 {{- end -}}
-{{- if or $isOwn (not $isOthers) -}}
+{{- if and (or $isOwn (not $isOthers)) (not (include "vimfed.isGiven" (dict "settings" $settings "name" $name))) -}}
 {{- $own = append $own $name -}}
 {{- end -}}
 {{- end -}}
