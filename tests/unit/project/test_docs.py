@@ -128,3 +128,15 @@ def test_every_test_that_security_names_exists() -> None:
     }
     assert len(named) > 10
     assert named <= there
+
+
+def test_the_assessment_has_every_chapter_and_names_files_that_are_there() -> None:
+    text = (PROJECT / "docs" / "asvs.md").read_text()
+    assert re.findall(r"^## V(\d+) ", text, re.MULTILINE) == [str(n) for n in range(1, 15)]
+    rows = re.findall(r"^\| (\d+\.\d[^|]*) \| ([^|]*) \| ([^|]*) \|$", text, re.MULTILINE)
+    assert len(rows) > 40
+    for section, verdict, why in rows:
+        assert verdict in ("met", "partly", "not met", "does not apply"), section
+        assert len(why.split()) > 2, section
+    for path in re.findall(r"`([a-z_]+/[a-z_/]+(?:\.py)?)`", text):
+        assert any((PROJECT / room / path).exists() for room in ("", "tests")), path
