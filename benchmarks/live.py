@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import aiohttp
 import psutil
@@ -151,7 +151,7 @@ def main() -> None:
     parser.add_argument("--copies", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    records = multiplied(arguments.copies)
+    records: list[Any] = multiplied(arguments.copies)
     expected = len(fold(records, lambda _key: None).events)
     print(f"{len(records)} records, {expected} events")
     print("| beside | records/s | records per CPU second | MB before | MB at most | told |")

@@ -16,6 +16,7 @@ import time
 import venv
 from pathlib import Path
 from subprocess import check_call
+from typing import Any
 
 import msgspec
 import psutil
@@ -164,7 +165,7 @@ def main() -> None:
     parser.add_argument("--copies", type=int, default=40)
     parser.add_argument("--job", action="append", choices=JOBS)
     arguments = parser.parse_args()
-    records = multiplied(arguments.copies)
+    records: list[Any] = multiplied(arguments.copies)
     expected = len(fold(records, lambda _key: None).events)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

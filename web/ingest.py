@@ -255,7 +255,7 @@ class Ingest:
             try:
                 notification, instance_id = self._notification(vim_id, entry)
                 record = notification_record(self._settings.kafka, notification, instance_id)
-                records.append(msgspec.structs.replace(record, headers=(caller,)))
+                records.append(msgspec.structs.replace(record, headers=(*record.headers, caller)))
             except (EntryError, RecordTooLargeError) as error:
                 refused.append(RefusedEntry(index=index, error=str(error)))
         if refused:

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -17,7 +17,14 @@ from streams.core.normalise import (
 from streams.core.quota import CloudQuota
 from streams.core.transition import Outcome, transition
 from vimfed.model.keys import instance_key
-from vimfed.model.records import MAX_RECORD_BYTES, InstanceState, encode_event, encode_row
+from vimfed.model.records import (
+    MAX_RECORD_BYTES,
+    InstanceState,
+    NewerSchemaError,
+    encode_event,
+    encode_row,
+    stray_schema,
+)
 
 MAX_NOTIFICATION_BYTES = MAX_RECORD_BYTES - 16 * 1024
 """Largest notification from which rows and events are made: they hold its payload, and more."""
@@ -45,6 +52,10 @@ class SourceRecord(Protocol):
     @property
     def offset(self) -> int:
         """Its place in the partition."""
+
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]:
+        """Its headers."""
 
 
 @dataclass(slots=True)
@@ -79,6 +90,7 @@ def fold(
 
     ``deleted_retention`` is in seconds: what is told of an instance that was deleted longer ago,
     and has no row, makes none. What would make a row beyond its cloud's ``quota`` is rejected.
+    Raises NewerSchemaError where a newer version is known to have written a record.
     """
     quota = quota or CloudQuota()
     return _further_down(HEADROOM, lambda: _fold(records, read_row, deleted_retention, quota))
@@ -133,7 +145,10 @@ def _over_quota(vim_id: str, most: float) -> str:
 
 
 def _read(record: SourceRecord, folded: FoldedBatch) -> InstanceNews | None:
-    """Return what a record says, or None where it is passed over. Raises _RefusedError."""
+    """Return what a record says, or None where it is passed over.
+
+    Raises _RefusedError, and NewerSchemaError where a newer version wrote it.
+    """
     value = record.value or b""
     if len(value) > MAX_NOTIFICATION_BYTES:
         raise _RefusedError("too_large", f"too large for a row: {len(value)} bytes")
@@ -141,6 +156,11 @@ def _read(record: SourceRecord, folded: FoldedBatch) -> InstanceNews | None:
         notification = decode_notification(value)
     except MalformedNotificationError as error:
         raise _RefusedError("malformed", str(error)) from None
+    except NewerSchemaError as error:
+        stray = stray_schema(error, record.headers)
+        if not stray:
+            raise
+        raise _RefusedError("newer_schema", stray) from None
     folded.received_at = max(folded.received_at, notification.received_at)
     try:
         news = normalise(notification)

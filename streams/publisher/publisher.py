@@ -18,7 +18,7 @@ from streams.subscriptions.log import SubscriptionLog
 from vimfed.kafka.aio import AIOKafkaProducer, ConsumerRecord
 from vimfed.kafka.dead_letter import ONLY_OUTPUT
 from vimfed.model.keys import instance_key
-from vimfed.model.records import VmEvent
+from vimfed.model.records import NewerSchemaError, VmEvent, stray_schema
 from vimfed.settings import (
     DmaapOutput,
     Format,
@@ -68,6 +68,11 @@ def read_event(record: ConsumerRecord) -> ReadEvent:
         outputs = frozenset(
             (value or b"").decode() for name, value in record.headers if name == ONLY_OUTPUT
         )
+    except NewerSchemaError as error:
+        stray = stray_schema(error, record.headers)
+        if not stray:
+            raise
+        raise NoEventError(f"not an event: {stray}") from None
     except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
         raise NoEventError(f"not an event: {error}") from None
     if zone is None:

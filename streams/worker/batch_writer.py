@@ -26,11 +26,13 @@ from vimfed.kafka.clients import OutgoingRecord, new_consumer
 from vimfed.kafka.dead_letter import dead_letter_of
 from vimfed.kafka.topics import TopicNames
 from vimfed.model.keys import split_instance_key
-from vimfed.model.records import InstanceState, decode_row
+from vimfed.model.records import SCHEMA_VERSION, InstanceState, decode_row, schema_headers
 from vimfed.model.times import utc_text
 from vimfed.settings import KafkaSettings, WorkerSettings
 
 LOG = logging.getLogger(__name__)
+
+_EVENT_HEADERS = schema_headers(SCHEMA_VERSION)
 
 
 class BatchWriter:
@@ -100,7 +102,7 @@ class BatchWriter:
             [
                 *(self._dead_letter(record, error) for record, error in folded.rejected),
                 *(
-                    OutgoingRecord(self._names.events, partition, key, event)
+                    OutgoingRecord(self._names.events, partition, key, event, _EVENT_HEADERS)
                     for key, event in folded.events
                 ),
             ],

@@ -25,11 +25,17 @@ class NotificationsTopic:
         self._producer = Producer({"bootstrap.servers": stack.bootstrap, "log_level": 0})
         self._sequence = 0
 
-    def write(self, key: bytes, value: bytes, partition: int | None = None) -> None:
+    def write(
+        self,
+        key: bytes,
+        value: bytes,
+        partition: int | None = None,
+        headers: dict[str, str | bytes | None] | None = None,
+    ) -> None:
         """Write a record and wait until it is acknowledged."""
         if partition is None:
             partition = partition_of(key, PARTITIONS)
-        self._producer.produce(self._name, value, key, partition)
+        self._producer.produce(self._name, value, key, partition, headers=headers or {})
         assert self._producer.flush(30) == 0
 
     def tell(

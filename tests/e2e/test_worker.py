@@ -3,12 +3,14 @@
 import json
 from collections.abc import AsyncIterator
 from functools import partial
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from streams.core.quota import quota_of_partition
 from tests.e2e.notifications_topic import PARTITIONS, NotificationsTopic
 from tests.e2e.stack import Stack, eventually
 from tests.support.core_truth import Record, newest_values, records_on
@@ -58,6 +60,7 @@ async def dead_letters(stack: Stack, count: int) -> list[Record]:
     return await eventually(enough, within=30)
 
 
+@pytest.mark.parametrize("sections", ["instances_per_cloud = 1"])
 async def test_what_cannot_be_handled_goes_to_the_dead_letters_and_its_batch_goes_on(
     stack: Stack,
 ) -> None:
@@ -75,11 +78,21 @@ async def test_what_cannot_be_handled_goes_to_the_dead_letters_and_its_batch_goe
     topic.tell("the-good", "compute.instance.update", state="x" * 450_000)
     topic.tell("the-good", state="y" * 450_000)
     topic.write(key, good_value("the-good", received_at="no time"))
+    # Nobody says that a newer version wrote it: neither this worker nor any other may end at it.
+    newer = json.dumps({**json.loads(good_value("the-good")), "schema_version": 99}).encode()
+    topic.write(key, newer)
+    topic.write(key, newer, headers={"schema-version": "98"})
+    neighbours = (f"beside-{n}" for n in count())
+    beside = (n for n in neighbours if partition_of(instance_key(VIM_ID, n), PARTITIONS) == place)
+    share = int(quota_of_partition(1, PARTITIONS))
+    for name in islice(beside, share):
+        topic.tell(name)
     topic.tell("the-good", state="paused")
     await eventually(partial(is_in, stack, "the-good", "paused"), within=30)
     # A display_name that is no text does not decide: it is left out.
-    letters = sorted(await dead_letters(stack, 5), key=lambda letter: letter.headers["offset"])
-    assert [letter.headers["offset"] for letter in letters] == ["1", "2", "3", "4", "7"]
+    letters = sorted(await dead_letters(stack, 7), key=lambda one: int(one.headers["offset"]))
+    offsets = [int(letter.headers["offset"]) for letter in letters]
+    assert offsets == [1, 2, 3, 4, 9, 10, 10 + share]
     for letter, complaint in zip(
         letters,
         (
@@ -87,7 +100,9 @@ async def test_what_cannot_be_handled_goes_to_the_dead_letters_and_its_batch_goe
             "not a notification",
             "too large",
             "key is not",
-            "too large",
+            "schema version 99, and 1 is the newest",
+            "without the header schema-version",
+            f"{share} instances in this partition, its share of worker.instances_per_cloud",
         ),
         strict=True,
     ):
@@ -95,6 +110,16 @@ async def test_what_cannot_be_handled_goes_to_the_dead_letters_and_its_batch_goe
         assert letter.headers["source"] == stack.names.notifications
         assert letter.headers["partition"] == str(place)
     assert letters[0].value == b"no notification"
+
+    topic.write(key, newer, headers={"schema-version": "99"})
+
+    async def has_ended() -> bool:
+        return not stack.children["worker"].running
+
+    await eventually(has_ended, within=30)
+    assert stack.children["worker"].returncode == 1
+    log = (stack.folder / "worker.log").read_text()
+    assert "\nvimfed: a record has schema version 99, and 1 is the newest that is known here" in log
 
 
 def good_value(instance_id: str, received_at: str = "") -> bytes:

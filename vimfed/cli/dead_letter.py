@@ -27,6 +27,7 @@ from vimfed.model.records import (
     VmEvent,
     decode_event,
     decode_notification,
+    schema_headers,
 )
 from vimfed.model.times import utc_text
 from vimfed.process.escaping import echo, echo_bytes
@@ -131,17 +132,21 @@ def _replayed(kafka: KafkaSettings, letter: DeadLetter) -> OutgoingRecord:
         except UnusableBodyError as error:
             raise UnusableLetterError(f"still unusable: {error}") from None
     key = letter.key or b""
-    _check_own(letter, key, decode_event if origin == "events" else decode_notification)
+    version = _check_own(letter, key, decode_event if origin == "events" else decode_notification)
     output = letter.headers.get(ONLY_OUTPUT)
-    headers = () if output is None else ((ONLY_OUTPUT, output.encode()),)
+    only = () if output is None else ((ONLY_OUTPUT, output.encode()),)
+    headers = (*schema_headers(version), *only)
     topic = names.events if origin == "events" else names.notifications
     return OutgoingRecord(topic, partition_of(key, kafka.partitions), key, letter.value, headers)
 
 
 def _check_own(
     letter: DeadLetter, key: bytes, decode: Callable[[bytes], VmEvent | Notification]
-) -> None:
-    """Raise UnusableLetterError where a record of ours cannot be read, or is another cloud's."""
+) -> int:
+    """Return the schema version of a record of ours.
+
+    Raises UnusableLetterError where it cannot be read, or is another cloud's.
+    """
     try:
         record = decode(letter.value)
         vim_id, _instance_id = split_instance_key(key)
@@ -154,3 +159,4 @@ def _check_own(
             f"it says that it is of cloud {record.vim_id}, and was kept for {letter.vim_id}, "
             f"under the key of {vim_id}: it is not replayed"
         )
+    return record.schema_version

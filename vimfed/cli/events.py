@@ -17,7 +17,7 @@ from vimfed.kafka.partitions import partition_of
 from vimfed.kafka.topic_checks import check_topic
 from vimfed.kafka.topics import TopicNames
 from vimfed.model.keys import instance_key, split_instance_key
-from vimfed.model.records import VmEvent
+from vimfed.model.records import NewerSchemaError, VmEvent, stray_schema
 from vimfed.process.escaping import echo, echo_bytes, escaped
 from vimfed.settings import KafkaSettings, Settings
 
@@ -83,6 +83,12 @@ def run(
                     continue
                 event = _decode_event(record.value or b"")
                 payload = _decode_payload(event.payload)
+            except NewerSchemaError as error:
+                stray = stray_schema(error, record.headers)
+                if not stray:
+                    raise
+                echo(f"{record.topic}-{record.partition}@{record.offset}: {stray}", err=True)
+                continue
             except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
                 # Somebody else's record: the worker writes none that cannot be read.
                 place = f"{record.topic}-{record.partition}@{record.offset}"

@@ -22,7 +22,7 @@ from vimfed.kafka.partitions import partition_of
 from vimfed.kafka.renewed_producer import RenewedProducer
 from vimfed.kafka.topics import TopicNames
 from vimfed.model.keys import instance_key
-from vimfed.model.records import MAX_RECORD_BYTES, Notification
+from vimfed.model.records import MAX_RECORD_BYTES, Notification, schema_headers
 from vimfed.model.times import utc_text
 from vimfed.process.backoff import Backoff
 from vimfed.settings import KafkaSettings
@@ -88,6 +88,7 @@ def notification_record(
         partition_of(key, kafka.partitions),
         key,
         value,
+        schema_headers(notification.schema_version),
     )
 
 

@@ -4,6 +4,7 @@ All are frozen msgspec structs, encoded as JSON so that any Kafka consumer can r
 Behaviour over them lives elsewhere, as functions.
 """
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 import msgspec
@@ -24,14 +25,42 @@ A field that may be ignored by whoever does not know it comes without a new sche
 """
 
 
+SCHEMA = "schema-version"
+"""Header of a record, as text, from schema version 2 on: by it alone a newer version is known to
+have written the record (docs/decisions/0017-newer-versions-say-so.md)."""
+
+
 class NewerSchemaError(OperatorError):
-    """A newer version of this software wrote a record."""
+    """A record is of a newer schema version than is known here."""
+
+    def __init__(self, version: int) -> None:
+        super().__init__(
+            f"a record has schema version {version}, and {SCHEMA_VERSION} is the newest that is "
+            "known here: a newer version wrote it; see docs/upgrade.md"
+        )
+        self.version = version
+
+
+def schema_headers(version: int) -> tuple[tuple[str, bytes], ...]:
+    """Return the headers of a record that is written with this schema version."""
+    return () if version == 1 else ((SCHEMA, b"%d" % version),)
+
+
+def stray_schema(error: NewerSchemaError, headers: Iterable[tuple[str, bytes | None]]) -> str:
+    """Return why a record is not one of a newer version; empty: it is, and says so."""
+    if (SCHEMA, b"%d" % error.version) in headers:
+        return ""
+    return (
+        f"schema version {error.version}, and {SCHEMA_VERSION} is the newest that is known here, "
+        f"without the header {SCHEMA} by which a newer version of vimfed says that it wrote it"
+    )
 
 
 class Recorded(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A record with a schema version. Decoding a newer one raises NewerSchemaError.
 
-    Whoever meets it must end: it may not be handled, nor passed over.
+    Who meets one that a newer version is known to have written must end: it may be neither handled
+    nor passed over. Any other is a dead letter (``stray_schema``).
     """
 
     schema_version: int = msgspec.field(default_factory=lambda: SCHEMA_VERSION)
@@ -39,10 +68,7 @@ class Recorded(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     def __post_init__(self) -> None:
         if self.schema_version > SCHEMA_VERSION:
-            raise NewerSchemaError(
-                f"a record has schema version {self.schema_version}, and {SCHEMA_VERSION} is the "
-                "newest that is known here: a newer version wrote it; see docs/upgrade.md"
-            )
+            raise NewerSchemaError(self.schema_version)
 
 
 class Notification(Recorded, frozen=True, gc=False, kw_only=True):

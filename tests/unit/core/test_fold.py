@@ -17,8 +17,16 @@ from tests.support.nova_messages import (
     versioned_data,
     versioned_object,
 )
+from vimfed.kafka.notification_writer import notification_record
 from vimfed.model.keys import instance_key
-from vimfed.model.records import Notification, decode_event, decode_row
+from vimfed.model.records import (
+    NewerSchemaError,
+    Notification,
+    decode_event,
+    decode_row,
+    schema_headers,
+)
+from vimfed.settings import KafkaSettings
 
 KEY = instance_key(VIM, INSTANCE)
 
@@ -88,6 +96,39 @@ def test_what_makes_a_row_too_large_is_refused_and_changes_nothing() -> None:
     batch = fold([record], lambda _key: large)
     assert errors(batch) == {0: "too large: what it says, with what was known before"}
     assert (batch.rows, batch.events) == ({}, [])
+
+
+NEWER = msgspec.json.encode(
+    {**msgspec.json.decode(msgspec.json.encode(legacy("pause.end"))), "schema_version": 99}
+)
+
+
+def with_headers(value: bytes, *headers: tuple[str, bytes]) -> ConsumerRecord[bytes, bytes]:
+    return ConsumerRecord("source", 0, 0, 0, 1, KEY, value, None, 0, len(value), headers)
+
+
+@pytest.mark.parametrize("headers", [(), [("schema-version", b"98")], [("source", b"99")]])
+def test_a_record_of_a_newer_schema_that_no_newer_version_says_is_its_own_is_a_dead_letter(
+    headers: list[tuple[str, bytes]],
+) -> None:
+    good = with_headers(msgspec.json.encode(legacy("pause.end", "paused")))
+    batch = fold([with_headers(NEWER, *headers), good], lambda _key: None)
+    ((_record, error),) = batch.rejected
+    assert error.startswith("schema version 99, and 1 is the newest that is known here, without")
+    assert batch.outcomes["newer_schema"] == 1
+    assert told(batch) == ["PAUSE"]
+
+
+def test_a_record_that_a_newer_version_says_it_wrote_ends_who_reads_it() -> None:
+    with pytest.raises(NewerSchemaError, match="a newer version wrote it"):
+        fold([with_headers(NEWER, *schema_headers(99))], lambda _key: None)
+
+
+def test_a_writer_of_a_later_schema_version_says_so_and_this_one_adds_nothing() -> None:
+    kafka, one = KafkaSettings(), legacy("pause.end", "paused")
+    assert notification_record(kafka, one, INSTANCE).headers == ()
+    msgspec.structs.force_setattr(one, "schema_version", 2)
+    assert notification_record(kafka, one, INSTANCE).headers == (("schema-version", b"2"),)
 
 
 def test_what_is_nested_so_deeply_that_others_could_not_read_it_is_refused() -> None:

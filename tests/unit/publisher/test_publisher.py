@@ -11,12 +11,12 @@ from aiokafka.structs import ConsumerRecord
 
 from streams.engine.batched_transport import RecordBatch
 from streams.publisher.health import PublisherCounters
-from streams.publisher.publisher import Publisher
+from streams.publisher.publisher import NoEventError, Publisher, read_event
 from streams.subscriptions.filters import Subscription, SubscriptionHistory
 from tests.support.vm_events import vm_event
 from vimfed.kafka.dead_letter import ONLY_OUTPUT
 from vimfed.model.keys import instance_key
-from vimfed.model.records import VmEvent
+from vimfed.model.records import NewerSchemaError, VmEvent, schema_headers
 from vimfed.process.metrics import new_registry
 from vimfed.settings import DmaapOutput, Format, KafkaSettings
 
@@ -63,6 +63,19 @@ def published(
     asyncio.run(publisher.publish(batch, 0))
     assert batch.done
     return sent
+
+
+def test_an_event_of_a_newer_schema_ends_a_publisher_only_where_a_newer_version_says_so() -> None:
+    value = json.dumps({**json.loads(msgspec.json.encode(PAUSED)), "schema_version": 99}).encode()
+    key = instance_key(PAUSED.vim_id, PAUSED.instance_id)
+
+    def record(*headers: tuple[str, bytes]) -> ConsumerRecord[bytes, bytes]:
+        return ConsumerRecord("events", 0, 0, LATER, 1, key, value, None, 0, 0, headers)
+
+    with pytest.raises(NoEventError, match="not an event: schema version 99"):
+        read_event(record())
+    with pytest.raises(NewerSchemaError):
+        read_event(record(*schema_headers(99)))
 
 
 PAUSED = vm_event()
