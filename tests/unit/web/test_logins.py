@@ -11,12 +11,14 @@ from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client import CollectorRegistry
 
 from tests.support.server_sent import event_stream
+from vimfed.process.audit import Trail
 from vimfed.settings import Secret, Settings, WebAuthSettings, WebSettings, WebUser
 from web.auth import access
 from web.auth.access import Access
 from web.auth.backends import kinds
 from web.auth.backends.login import Attempt, Login
 from web.auth.caller import Caller
+from web.http.audit import RequestAudit, change_by_route
 from web.http.errors import errors_as_json
 from web.http.fair_share import FairShare
 from web.http.openapi import document
@@ -71,7 +73,8 @@ def live_events(auth: WebAuthSettings) -> tuple[web.Application, LiveEvents]:
     settings = Settings(web=WebSettings(auth=auth))
     who = Access(settings.web)
     events = LiveEvents(settings, CollectorRegistry(), FairShare(lambda: False), who.still_admits)
-    app = web.Application(middlewares=[errors_as_json, who.check])
+    audit = RequestAudit(Trail(), change_by_route)
+    app = web.Application(middlewares=[audit.keep, errors_as_json, who.check])
     app.cleanup_ctx.append(who.running)
     app.on_shutdown.append(events.stop)
     add_routes(app, events.routes())
@@ -79,7 +82,7 @@ def live_events(auth: WebAuthSettings) -> tuple[web.Application, LiveEvents]:
 
 
 async def test_live_events_ask_a_login_of_any_kind_again_as_often_as_it_says(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(live, "followed", lambda _kafka, _first: StillTail())
     monkeypatch.setattr(live, "MIN_ASKED_AGAIN", 0.1)
@@ -100,6 +103,11 @@ async def test_live_events_ask_a_login_of_any_kind_again_as_often_as_it_says(
             assert (await stream.next(within=5)).event == "cut"
             assert time.monotonic() - began < 3
         assert WordLogin.asked.count("open") > 1
+    told_of = [each.getMessage() for each in caplog.records if each.name == "vimfed.audit"]
+    failed, ended = told_of
+    assert " event=login.failed result=refused login=- " in failed
+    assert " event=login.ended result=refused login=w role=reader " in ended
+    assert ended.endswith(' reason="a word" status=200')
 
 
 def test_the_openapi_document_tells_every_login_but_that_of_the_peers() -> None:
