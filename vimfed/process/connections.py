@@ -160,7 +160,8 @@ class ConnectionServer(web.Server):
             transport.write(_REFUSAL)
         given_up = silent or handler
         self._forget(given_up)
-        given_up.force_close()
+        # Not at once: aiohttp has yet to start the new one, and would find it gone.
+        self._loop.call_soon(given_up.force_close)
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
         """Forget a connection."""

@@ -2,15 +2,19 @@
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
+from vimfed.errors import OperatorError
 from vimfed.process import connections
 from vimfed.process.connections import ConnectionRunner
 from vimfed.process.metrics import MonitoringServer
+from vimfed.process.ports import free_ports
+from vimfed.settings import WebSettings
 from web.http import routes
 from web.http.errors import Problem, errors_as_json
 from web.http.routes import Route, add_routes
@@ -142,7 +146,9 @@ async def test_who_does_not_take_an_answer_is_cut_off(port: int) -> None:
         assert 0 < len(await all_of(reader)) < LARGE
 
 
-async def test_one_connection_too_many_is_told_so(port: int) -> None:
+async def test_one_connection_too_many_is_told_so(
+    port: int, caplog: pytest.LogCaptureFixture
+) -> None:
     async with contextlib.AsyncExitStack() as stack:
         for _ in range(3):
             reader, writer = await stack.enter_async_context(connection(port))
@@ -153,6 +159,8 @@ async def test_one_connection_too_many_is_told_so(port: int) -> None:
             assert answer.startswith(b"HTTP/1.1 503")
             assert b"Retry-After: 2" in answer
             assert b'{"error":"too many connections; try again"}' in answer
+    gc.collect()
+    assert not caplog.records, "a flood would fill the log"
     async with connection(port) as (reader, writer):
         writer.write(ASK)
         assert (await reader.readuntil(b"small")).startswith(b"HTTP/1.1 200")
@@ -215,3 +223,28 @@ async def test_the_ports_of_bridge_and_publisher_have_the_same_limits(
             writer.write(sent)
             assert await all_of(reader) == b""
     await server.close()
+
+
+async def test_probes_beside_an_api_answer_while_all_of_its_connections_are_held(
+    port: int,
+) -> None:
+    server = MonitoringServer(CollectorRegistry(), live=dict, ready=dict)
+    (probes,) = free_ports(1)
+    api = WebSettings(port=port, monitoring_port=probes)
+    async with server.beside(api, "web.monitoring_port"), contextlib.AsyncExitStack() as stack:
+        for _ in range(3):  # they ask, and stay
+            reader, writer = await stack.enter_async_context(connection(port))
+            writer.write(ASK)
+            assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        for asked, answer in ((port, b"HTTP/1.1 503"), (probes, b"HTTP/1.1 200")):
+            reader, writer = await stack.enter_async_context(connection(asked))
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: worker\r\n\r\n")
+            assert (await reader.readline()).startswith(answer)
+        again = MonitoringServer(CollectorRegistry(), live=dict, ready=dict)
+        with pytest.raises(OperatorError, match=r"choose another web\.monitoring_port"):
+            async with again.beside(api, "web.monitoring_port"):
+                pass
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", probes)
+    async with server.beside(WebSettings(), "web.monitoring_port"):
+        pass  # it has no port of its own
