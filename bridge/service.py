@@ -62,7 +62,11 @@ class _Bridge:
         self._vims: Sequence[VimSettings] = settings.vims
         self._makers = makers(self._surroundings)
         self._monitoring = MonitoringServer(
-            registry, live=self._stuck, ready=self._waiting_for, degraded=self._troubles
+            registry,
+            live=self._stuck,
+            ready=self._waiting_for,
+            degraded=self._troubles,
+            allowed_hosts=settings.web.allowed_hosts,
         )
 
     async def run(self) -> None:

@@ -58,7 +58,12 @@ def serve(worker: StreamWorker) -> None:
     server._runner = ConnectionRunner(server.web_app, proxies=worker.settings.web.trusted_proxies)
     own = OwnPartitions(worker)
     gather = Gather(own)
-    monitoring = MonitoringServer(worker.registry, live=worker.health.wrong, ready=own.not_ready)
+    monitoring = MonitoringServer(
+        worker.registry,
+        live=worker.health.wrong,
+        ready=own.not_ready,
+        allowed_hosts=worker.settings.web.allowed_hosts,
+    )
 
     async def monitored(_app: web.Application) -> AsyncIterator[None]:
         async with monitoring.beside(worker.settings.web, "web.monitoring_port"):

@@ -19,16 +19,9 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 
-MAX_ANSWER_BYTES = 64 * 1024 * 1024
-"""Maximum size of an answer: 500 servers with all the metadata that nova allows have half."""
+from vimfed.process.bounded_answer import MAX_ANSWER_BYTES, AnswerError, AnswerPieces
+
 _PIECE = 64 * 1024
-
-
-class AnswerError(Exception):
-    """An answer, or the way to it, that is not to be trusted; the text says why.
-
-    It is none of requests' errors: keystoneauth would take it for an endpoint that is away.
-    """
 
 
 def guarded_session(auth_url: str, hosts: Collection[str], timeout: float) -> requests.Session:
@@ -142,16 +135,10 @@ class _GuardedConnection:
 
 
 def _read(response: requests.Response, ends: float) -> bytes:
-    encoding = response.headers.get("Content-Encoding", "identity")
-    if encoding != "identity":
-        raise AnswerError(f"the answer is encoded ({encoding[:20]}), although none was asked for")
-    pieces = []
-    size = 0
+    # 500 servers with all the metadata that nova allows have half of it.
+    pieces = AnswerPieces(response.headers, MAX_ANSWER_BYTES)
     while piece := response.raw.read1(_PIECE, decode_content=False):
-        pieces.append(piece)
-        size += len(piece)
-        if size > MAX_ANSWER_BYTES:
-            raise AnswerError(f"the answer has more than {MAX_ANSWER_BYTES} bytes")
+        pieces.add(piece)
         if time.monotonic() > ends:
             raise requests.Timeout("the answer has not ended in time")
-    return b"".join(pieces)
+    return pieces.whole()

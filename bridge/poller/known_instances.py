@@ -25,6 +25,7 @@ from vimfed.kafka.clients import new_consumer
 from vimfed.kafka.rights import refusal
 from vimfed.kafka.topic_checks import check_topic
 from vimfed.kafka.topics import TopicNames
+from vimfed.model.decoding import decoded
 from vimfed.model.keys import split_instance_key
 from vimfed.model.records import Recorded, Source
 from vimfed.nova.states import DELETED
@@ -168,8 +169,8 @@ def _heed(found: Mapping[str, Known], record: ConsumerRecord) -> None:
         if cloud is None or not _is_nova_id(instance_id):
             return
         cloud.pop(instance_id, None)
-        row = None if record.value is None else _decode_row(record.value)
-    except (ValueError, RecursionError) as error:
+        row = None if record.value is None else decoded(_decode_row, record.value)
+    except ValueError as error:
         # Somebody else's record: the worker writes none that cannot be read.
         LOG.warning(
             "%s-%d@%d is no instance: %s", record.topic, record.partition, record.offset, error

@@ -23,8 +23,9 @@ from openstack.config import cloud_region
 from openstack.connection import Connection
 
 from bridge.poller.findings import ActionEvent, Server, ServerAction
-from bridge.poller.guarded_http import AnswerError, guarded_session
+from bridge.poller.guarded_http import guarded_session
 from vimfed.model.decoding import UNREADABLE
+from vimfed.process.bounded_answer import AnswerError
 from vimfed.process.retry_after import retry_after
 from vimfed.settings import PollSettings
 

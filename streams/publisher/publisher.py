@@ -17,6 +17,7 @@ from streams.subscriptions.filters import HOLDS_AFTER
 from streams.subscriptions.log import SubscriptionLog
 from vimfed.kafka.aio import AIOKafkaProducer, ConsumerRecord
 from vimfed.kafka.dead_letter import ONLY_OUTPUT
+from vimfed.model.decoding import decoded
 from vimfed.model.keys import instance_key
 from vimfed.model.records import NewerSchemaError, VmEvent, stray_schema
 from vimfed.settings import (
@@ -62,8 +63,8 @@ def read_event(record: ConsumerRecord) -> ReadEvent:
     Whoever may write to the topic can write anything; what is made of an event later must not fail.
     """
     try:
-        event = _decode_event(record.value or b"")
-        payload = _decode_payload(event.payload)
+        event = decoded(_decode_event, record.value or b"")
+        payload = decoded(_decode_payload, event.payload)
         zone = datetime.fromisoformat(event.changed_at).tzinfo
         outputs = frozenset(
             (value or b"").decode() for name, value in record.headers if name == ONLY_OUTPUT
@@ -73,7 +74,7 @@ def read_event(record: ConsumerRecord) -> ReadEvent:
         if not stray:
             raise
         raise NoEventError(f"not an event: {stray}") from None
-    except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
+    except ValueError as error:
         raise NoEventError(f"not an event: {error}") from None
     if zone is None:
         raise NoEventError("not an event: changed_at has no time zone")

@@ -123,7 +123,12 @@ async def _publishing(
     )
     health = PublisherHealth(output.name, consumer, delivery, settings.worker)
     registry.register(health)
-    monitoring = MonitoringServer(registry, live=health.wrong, ready=health.ready)
+    monitoring = MonitoringServer(
+        registry,
+        live=health.wrong,
+        ready=health.ready,
+        allowed_hosts=settings.web.allowed_hosts,
+    )
     bound = await monitoring.start(settings.dmaap.host, port)
     LOG.info("metrics and health: http://%s:%d/metrics", settings.dmaap.host, bound)
     history = SubscriptionHistory(default_subscription(settings.filter))

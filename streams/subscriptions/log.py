@@ -13,6 +13,7 @@ from vimfed.kafka.aio import AIOKafkaConsumer, ConsumerRecord, KafkaError, Topic
 from vimfed.kafka.clients import new_consumer
 from vimfed.kafka.renewed_producer import RenewedProducer
 from vimfed.kafka.topics import TopicNames
+from vimfed.model.decoding import decoded
 from vimfed.settings import KafkaSettings
 
 LOG = logging.getLogger(__name__)
@@ -135,8 +136,8 @@ class SubscriptionLog:
     def _add(self, record: ConsumerRecord) -> None:
         try:
             name = (record.key or b"").decode()
-            subscription = None if record.value is None else _decode(record.value)
-        except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
+            subscription = None if record.value is None else decoded(_decode, record.value)
+        except ValueError as error:
             # Somebody else's record: ours are checked before they are written.
             LOG.error("%s@%s is no subscription: %s", record.topic, record.offset, error)  # noqa: TRY400 - the text says it all
             return

@@ -2,7 +2,6 @@
 
 import math
 import socket
-import ssl
 import time
 from collections.abc import Mapping, Sequence, Set
 
@@ -21,7 +20,8 @@ from vimfed.kafka.aio import AIOKafkaProducer
 from vimfed.kafka.rights import worker_needs
 from vimfed.kafka.topics import TopicNames
 from vimfed.process.metrics import new_registry
-from vimfed.settings import Settings, SettingsError, WebSettings
+from vimfed.process.tls import server_context
+from vimfed.settings import Settings, WebSettings
 
 BEHIND_SECONDS, BEHIND_RECORDS = 0.5, 1000
 """What waits in a partition of a worker that does not keep up."""
@@ -51,7 +51,7 @@ class StreamWorker:
             web_bind=settings.web.host,
             web_port=settings.web.port,
             canonical_url=_own_url(settings.web),
-            web_ssl_context=_server_context(settings.web),
+            web_ssl_context=server_context("web", settings.web),
         )
         self.table = InstancesTable(
             self.app,
@@ -209,17 +209,3 @@ def _own_url(web: WebSettings) -> str:
     # In a container the own name leads to the address that the others see.
     host = socket.gethostbyname(socket.gethostname()) if everywhere else web.host
     return f"{web.scheme}://{host}:{web.port}"
-
-
-def _server_context(web: WebSettings) -> ssl.SSLContext | None:
-    """Return what HTTPS is served with; None where HTTP is. Raises SettingsError."""
-    if not web.cert_file:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(web.cert_file, web.key_file or None)
-    except OSError as error:  # ssl.SSLError is one
-        raise SettingsError(
-            f"web.cert_file and web.key_file cannot be used: {error.strerror or error}"
-        ) from None
-    return context

@@ -8,6 +8,7 @@ import hmac
 import json
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import trustme
 from aiohttp.test_utils import TestClient, TestServer
 from aiokafka.admin import AIOKafkaAdminClient
 from confluent_kafka import OFFSET_END, Producer, TopicPartition
@@ -445,3 +447,52 @@ async def test_onaps_own_client_reads_and_writes_through_the_gateway(
     assert client.topic in topics
     assert before == []
     assert [json.loads(message)["state"] for message in after] == ["error"]
+
+
+async def test_it_serves_https_alone_where_it_has_a_certificate(
+    tmp_path: Path, kafka: LocalKafka
+) -> None:
+    authority = trustme.CA()
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(
+        str(tmp_path / "gateway.pem")
+    )
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    (port,) = free_ports(1)
+    section = f'[gateway]\nport = {port}\ncert_file = "{tmp_path}/gateway.pem"\n'
+    async with (
+        Stack(tmp_path, kafka.bootstrap, [], section) as stack,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trusting)) as session,
+    ):
+        gateway = stack.start("gateway")
+
+        async def topics(scheme: str = "https", **options: Any) -> int:
+            url = f"{scheme}://127.0.0.1:{port}/topics"
+            async with session.get(url, **options) as answer:
+                return answer.status
+
+        async def answers() -> bool:
+            assert gateway.running, gateway.last_log_line()
+            try:
+                return await topics() == 200
+            except aiohttp.ClientConnectorError:
+                return False
+
+        await eventually(answers, within=30)
+        with pytest.raises(aiohttp.ClientConnectorCertificateError):
+            await topics(ssl=ssl.create_default_context())
+        with pytest.raises(aiohttp.ClientError):
+            await topics("http")
+
+
+async def test_a_certificate_that_cannot_be_used_ends_the_start_with_one_line(
+    tmp_path: Path, kafka: LocalKafka
+) -> None:
+    section = '[gateway]\ncert_file = "/none/gateway.pem"\n'
+    async with Stack(tmp_path, kafka.bootstrap, [], section) as stack:
+        gateway = stack.start("gateway")
+        assert gateway.wait(30)
+        assert gateway.last_log_line() == (
+            "vimfed: gateway.cert_file and gateway.key_file cannot be used: "
+            "No such file or directory"
+        )

@@ -20,6 +20,7 @@ from vimfed.kafka.settling_dead_letters import (
     unsettled,
 )
 from vimfed.kafka.topics import TopicNames
+from vimfed.model.decoding import decoded
 from vimfed.model.keys import split_instance_key
 from vimfed.model.records import (
     NewerSchemaError,
@@ -148,11 +149,11 @@ def _check_own(
     Raises UnusableLetterError where it cannot be read, or is another cloud's.
     """
     try:
-        record = decode(letter.value)
+        record = decoded(decode, letter.value)
         vim_id, _instance_id = split_instance_key(key)
     except NewerSchemaError as error:
         raise UnusableLetterError(f"replay it with the version that wrote it: {error}") from None
-    except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
+    except ValueError as error:
         raise UnusableLetterError(f"still unusable: {error}") from None
     if {record.vim_id, letter.vim_id} != {vim_id}:
         raise UnusableLetterError(

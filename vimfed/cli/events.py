@@ -16,6 +16,7 @@ from vimfed.kafka.clients import new_consumer
 from vimfed.kafka.partitions import partition_of
 from vimfed.kafka.topic_checks import check_topic
 from vimfed.kafka.topics import TopicNames
+from vimfed.model.decoding import decoded
 from vimfed.model.keys import instance_key, split_instance_key
 from vimfed.model.records import NewerSchemaError, VmEvent, stray_schema
 from vimfed.process.escaping import echo, echo_bytes, escaped
@@ -81,15 +82,15 @@ def run(
             try:
                 if not wanted.wants_key(record.key or b""):
                     continue
-                event = _decode_event(record.value or b"")
-                payload = _decode_payload(event.payload)
+                event = decoded(_decode_event, record.value or b"")
+                payload = decoded(_decode_payload, event.payload)
             except NewerSchemaError as error:
                 stray = stray_schema(error, record.headers)
                 if not stray:
                     raise
                 echo(f"{record.topic}-{record.partition}@{record.offset}: {stray}", err=True)
                 continue
-            except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
+            except ValueError as error:
                 # Somebody else's record: the worker writes none that cannot be read.
                 place = f"{record.topic}-{record.partition}@{record.offset}"
                 echo(f"{place} is no event: {error}", err=True)

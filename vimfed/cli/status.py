@@ -23,6 +23,12 @@ from vimfed.cli.own_login import client_context, login_headers
 from vimfed.errors import OperatorError, UsageError
 from vimfed.local.stop_signals import StopSignals
 from vimfed.model.decoding import UnreadableError, decoded
+from vimfed.process.bounded_answer import (
+    MAX_ANSWER_BYTES,
+    RefusedAnswerError,
+    bounded_session,
+    read_answer,
+)
 from vimfed.process.escaping import escaped
 from vimfed.process.ports import monitoring_url, own_url
 from vimfed.settings import DmaapOutput, Settings
@@ -164,7 +170,7 @@ async def _ask(
     """Ask everybody. Raises StatusError where no worker answers, or there is no such cloud."""
     timeout = aiohttp.ClientTimeout(total=TIMEOUT)
     connector = aiohttp.TCPConnector(ssl=client_context(settings.web))
-    async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
+    async with bounded_session(timeout=timeout, connector=connector) as session:
         api = f"{url}{settings.web.prefix}/v1"
         vims = await _get(session, f"{api}/vims", login)
         workers = await _get(session, f"{api}/workers", login)
@@ -196,7 +202,7 @@ async def _get(
     """Return a worker's status and body. Raises StatusError where nobody answers."""
     try:
         async with session.get(url, headers=login, allow_redirects=False) as response:
-            return response.status, await response.read()
+            return response.status, await read_answer(response, MAX_ANSWER_BYTES)
     except (aiohttp.ClientError, TimeoutError) as error:
         said = f"no worker answers at {url}: {error or 'it takes too long'}"
         raise StatusError(
@@ -275,6 +281,7 @@ async def _ask_publisher(
     return process
 
 
+_ANOTHER = "another program answers there"
 _decode_health = msgspec.json.Decoder(_Health).decode
 
 
@@ -283,14 +290,17 @@ async def _ask_process(
 ) -> tuple[Process, dict[str, Sequence[Sample]]]:
     """Return what a process says of itself, and its metrics by family; none where it is silent."""
     try:
-        async with session.get(f"{url}/readyz") as response:
-            wrong = decoded(_decode_health, await response.read()).wrong
-        async with session.get(f"{url}/metrics") as response:
-            families = list(text_string_to_metric_families(await response.text()))
+        async with session.get(f"{url}/readyz", allow_redirects=False) as response:
+            wrong = decoded(_decode_health, await read_answer(response)).wrong
+        async with session.get(f"{url}/metrics", allow_redirects=False) as response:
+            text = (await read_answer(response, MAX_ANSWER_BYTES)).decode()
+        families = list(text_string_to_metric_families(text))
+    except RefusedAnswerError:
+        return Process(name=name, url=url, wrong={"process": _ANOTHER}), {}
     except (aiohttp.ClientError, TimeoutError):
         return Process(name=name, url=url, wrong={"process": "does not answer"}), {}
     except ValueError:  # also of what is no JSON, no metrics, no text
-        return Process(name=name, url=url, wrong={"process": "another program answers there"}), {}
+        return Process(name=name, url=url, wrong={"process": _ANOTHER}), {}
     return Process(name=name, url=url, wrong=wrong), {
         family.name: [(sample.labels, sample.value) for sample in family.samples]
         for family in families

@@ -14,7 +14,10 @@ _PLAIN = {"Accept-Encoding": "identity"}
 
 
 class AnswerError(Exception):
-    """An answer, or the way to it, that is not to be trusted; the text says why."""
+    """An answer, or the way to it, that is not to be trusted; the text says why.
+
+    It is none of requests' errors: keystoneauth would take it for an endpoint that is away.
+    """
 
 
 class RefusedAnswerError(AnswerError, aiohttp.ClientError):

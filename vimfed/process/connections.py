@@ -81,7 +81,7 @@ class Connection(RequestHandler):
         """Send the rest of an answer; who does not take it in time is cut off."""
         if isinstance(resp, web.HTTPException):
             # Of what comes before the handlers of errors: an expectation that is not understood.
-            resp = _problem(resp.reason, resp.status)
+            resp = problem(resp.reason, resp.status)
         try:
             async with asyncio.timeout(SEND_TIMEOUT):
                 return await super().finish_response(request, resp, start_time)
@@ -103,14 +103,25 @@ class Connection(RequestHandler):
             return super().handle_error(request, status, exc, message)
         LOG.debug("malformed request from %s: %r", request.remote, exc)
         text = " ".join((message or "").split()) or "malformed"
-        response = _problem(f"this is no HTTP request: {text}", status)
+        response = problem(f"this is no HTTP request: {text}", status)
         response.force_close()
         return response
 
 
-def _problem(text: str, status: int) -> web.Response:
+def problem(text: str, status: int, **headers: str) -> web.Response:
+    """Return an error as every server tells it: JSON, with a sentence."""
     body = msgspec.json.encode({"error": text})
-    return web.Response(body=body, status=status, content_type="application/json")
+    return web.Response(body=body, status=status, content_type="application/json", headers=headers)
+
+
+def http_problem(request: web.Request, error: web.HTTPException) -> web.Response:
+    """Return the answer to what aiohttp itself refuses: a path or method that there is not."""
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allowed = ", ".join(sorted(error.allowed_methods))
+        return problem(f"{request.path} takes {allowed}, not {error.method}", 405, Allow=allowed)
+    if isinstance(error, web.HTTPNotFound):
+        return problem(f"there is nothing at {request.path}", 404)
+    return problem(error.reason, error.status)
 
 
 async def _complete_headers(_request: web.Request, response: web.StreamResponse) -> None:

@@ -7,10 +7,11 @@ names begin with ``vimfed_<process>_``, counters end in ``_total``, times are se
 import contextlib
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from importlib.metadata import version
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
@@ -25,8 +26,9 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from vimfed.errors import OperatorError
-from vimfed.process.connections import ConnectionRunner
-from vimfed.settings import GatewaySettings, WebSettings
+from vimfed.process.connections import ConnectionRunner, http_problem, problem
+from vimfed.process.host_names import AllowedHosts, host_name
+from vimfed.settings import GatewaySettings, WebSettings, is_loopback
 
 LOG = logging.getLogger(__name__)
 
@@ -104,6 +106,34 @@ def health_response(check: Check, degraded: Check = _nothing) -> web.Response:
     return web.Response(status=503, text=text, content_type="application/json")
 
 
+def _refusing(allowed: AllowedHosts | None) -> Middleware:
+    """Return the middleware that answers errors as every server of ours does.
+
+    ``allowed``: the names by which it may be asked; None: by any. On loopback only a browser asks
+    by another one, for a page whose site's name leads there; elsewhere Prometheus does, by the name
+    of a service, and the network keeps strangers out.
+    """
+
+    @web.middleware
+    async def refusing(request: web.Request, handler: Handler) -> web.StreamResponse:
+        authority = request.headers.get("Host", "localhost")
+        if allowed is not None and not allowed.is_own(authority):
+            return problem(
+                f"ask 127.0.0.1 or localhost, not {host_name(authority)}; name a host of ours in "
+                "web.allowed_hosts",
+                403,
+            )
+        try:
+            return await handler(request)
+        except web.HTTPException as error:
+            return http_problem(request, error)
+        except Exception:
+            LOG.exception("%s %s failed", request.method, request.path)
+            return problem("an error of ours; the log says more", 500)
+
+    return refusing
+
+
 class MonitoringServer:
     """Serves ``/metrics``, ``/healthz`` (is a restart needed?) and ``/readyz`` (does it work?).
 
@@ -111,12 +141,20 @@ class MonitoringServer:
     """
 
     def __init__(
-        self, registry: CollectorRegistry, *, live: Check, ready: Check, degraded: Check = _nothing
+        self,
+        registry: CollectorRegistry,
+        *,
+        live: Check,
+        ready: Check,
+        degraded: Check = _nothing,
+        allowed_hosts: Sequence[str] = (),
     ) -> None:
+        """``allowed_hosts``: names by which it is asked where it listens on loopback."""
         self._registry = registry
         self._live = live
         self._ready = ready
         self._degraded = degraded
+        self._allowed = AllowedHosts(allowed_hosts)
         registry.register(Readiness(ready))
         self._runner: web.AppRunner | None = None
 
@@ -132,7 +170,7 @@ class MonitoringServer:
         async def ready(_request: web.Request) -> web.Response:
             return health_response(self._ready, self._degraded)
 
-        app = web.Application()
+        app = web.Application(middlewares=[_refusing(self._allowed if is_loopback(host) else None)])
         app.add_routes(
             [web.get("/metrics", metrics), web.get("/healthz", live), web.get("/readyz", ready)]
         )

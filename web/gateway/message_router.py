@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from vimfed.model.decoding import UNREADABLE
+from vimfed.model.decoding import UNREADABLE, decoded
 from vimfed.model.records import MAX_RECORD_BYTES
 from vimfed.settings import GatewayUser
 from web.auth import passwords
@@ -71,8 +71,6 @@ def parse_body(content_type: str, body: bytes, partition_key: str | None) -> lis
         raise MessageRouterError(413, 5004, text) from None
     except (
         ValueError,
-        msgspec.DecodeError,
-        RecursionError,
         OSError,
         EOFError,
         zlib.error,
@@ -125,7 +123,7 @@ def _cambria_zip(body: bytes, default: bytes | None) -> list[Posted]:
 
 
 def _json(body: bytes, default: bytes | None) -> list[Posted]:
-    value = msgspec.json.decode(body.removeprefix(codecs.BOM_UTF8))
+    value = decoded(msgspec.json.decode, body.removeprefix(codecs.BOM_UTF8))
     values = value if isinstance(value, list) else [value]
     if len(values) > MAX_MESSAGES:
         raise _TooManyMessagesError
@@ -237,8 +235,8 @@ def parse_filter(text: str | None) -> Callable[[bytes], bool]:
     if not text:
         return lambda _message: True
     try:
-        test = _test(msgspec.json.decode(text))
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        test = _test(decoded(msgspec.json.decode, text))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise MessageRouterError(400, 5007, f"filter is not understood: {error!r}") from None
 
     def passes(message: bytes) -> bool:

@@ -9,7 +9,6 @@ import fcntl
 import logging
 import random
 import signal
-import ssl
 import struct
 import termios
 import time
@@ -48,6 +47,7 @@ from vimfed.process.metrics import (
     new_registry,
 )
 from vimfed.process.neighbours import network_of
+from vimfed.process.tls import server_context
 from vimfed.settings import KafkaConnection, Settings
 from web.gateway.access import GatewayAccess, refuse_open_gateway
 from web.gateway.message_router import (
@@ -164,7 +164,12 @@ class Gateway:
         self._trail = Trail(self._registry)
         self._wrong: dict[str, str] = {}
         """Which part is not ready, and why."""
-        self.monitoring = MonitoringServer(self._registry, live=dict, ready=lambda: self._wrong)
+        self.monitoring = MonitoringServer(
+            self._registry,
+            live=dict,
+            ready=lambda: self._wrong,
+            allowed_hosts=settings.web.allowed_hosts,
+        )
         """For a port of its own, where the settings name one."""
         self._serves_metrics = not settings.gateway.monitoring_port
 
@@ -438,6 +443,7 @@ async def _serve(settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    context = server_context("gateway", settings.gateway)
     gateway = Gateway(settings)
     host, port = settings.gateway.host, settings.gateway.port
     try:
@@ -450,7 +456,7 @@ async def _serve(settings: Settings) -> None:
     await runner.setup()
     try:
         async with gateway.monitoring.beside(settings.gateway, "gateway.monitoring_port"):
-            await web.TCPSite(runner, host, port, ssl_context=_server_tls(settings)).start()
+            await web.TCPSite(runner, host, port, ssl_context=context).start()
             LOG.info("Message Router API: %s://%s:%d", settings.gateway.scheme, host, port)
             await stop.wait()
     except OSError as error:
@@ -572,20 +578,6 @@ async def _body(request: web.Request) -> bytes:
     except TimeoutError:
         text = f"the body has not come within {BODY_TIMEOUT:.0f} s"
         raise MessageRouterError(408, 5007, text) from None
-
-
-def _server_tls(settings: Settings) -> ssl.SSLContext | None:
-    """Return the TLS context of the server; None: it speaks HTTP. Raises OperatorError."""
-    gateway = settings.gateway
-    if not gateway.cert_file:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(gateway.cert_file, gateway.key_file or None)
-    except OSError as error:
-        text = f"gateway: cannot use cert_file {gateway.cert_file}: {error.strerror}"
-        raise OperatorError(text) from None
-    return context
 
 
 @web.middleware

@@ -4,11 +4,11 @@ A browser acts for any page that it shows. A page of another site must change no
 where nobody has to log in it must read nothing, also after its site's name has led to our address.
 """
 
-import ipaddress
 from collections.abc import Sequence
 
 from aiohttp import web
 
+from vimfed.process.host_names import AllowedHosts, host_name, is_address
 from vimfed.process.neighbours import Networks
 from vimfed.settings import is_loopback
 from web.http.errors import ApiError
@@ -17,20 +17,6 @@ FOREIGN_PAGE = (
     "a page of another site may not change anything here; where it is ours, behind "
     "a proxy, name the host in its URL in web.allowed_hosts"
 )
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
-def _host_name(authority: str) -> str:
-    """Return the name of ``name:port``, or the address."""
-    name, _, port = authority.partition("/")[0].rpartition(":")
-    return (name if name and port.isdecimal() else authority.partition("/")[0]).strip("[]").lower()
 
 
 def _page_host(request: web.Request) -> str | None:
@@ -43,19 +29,6 @@ def _page_host(request: web.Request) -> str | None:
         return origin.partition("://")[2]
     referer = request.headers.get("Referer") if request.method == "GET" else None
     return None if referer is None else referer.partition("://")[2].partition("/")[0]
-
-
-class _AllowedHosts:
-    """The names of ``web.allowed_hosts``, by which browsers reach a server through a proxy."""
-
-    def __init__(self, hosts: Sequence[str]) -> None:
-        self._hosts = frozenset(host.lower() for host in hosts)
-
-    def __contains__(self, authority: str) -> bool:
-        """Return whether ``name:port`` is one of them; one without a port stands for every port."""
-        whole = authority.lower()
-        name, _, port = whole.rpartition(":")
-        return whole in self._hosts or (port.isdecimal() and name in self._hosts)
 
 
 class Door:
@@ -74,9 +47,9 @@ class Door:
         own_url: str = "",
         by_address: bool,
     ) -> None:
-        self._allowed = _AllowedHosts(allowed)
+        self._allowed = AllowedHosts(allowed)
         self._proxies = Networks(proxies)
-        self._own_name = _host_name(own_url.partition("://")[2])
+        self._own_name = host_name(own_url.partition("://")[2])
         self._by_address = by_address
 
     def refuse_foreign_page(self, request: web.Request, *, changes: bool) -> None:
@@ -105,10 +78,10 @@ class Door:
         what it reads and writes for the page's own.
         """
         host = request.headers.get("Host", "localhost")  # browsers always send it
-        name = _host_name(host)
+        name = host_name(host)
         if is_loopback(name) or (self._own_name and name == self._own_name):
             return
-        if host in self._allowed or (self._by_address and _is_address(name)):
+        if host in self._allowed or (self._by_address and is_address(name)):
             return
         others = ", an IP address" if self._by_address else ""
         raise ApiError(

@@ -7,6 +7,8 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from vimfed.process.connections import http_problem
+
 LOG = logging.getLogger(__name__)
 
 _encode = msgspec.json.Encoder().encode
@@ -94,14 +96,8 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
         return unavailable_response(error)
     except web.HTTPRequestEntityTooLarge:
         return json_response(Problem(error="the body is larger than 1 MiB"), 413)
-    except web.HTTPMethodNotAllowed as error:
-        allowed = ", ".join(sorted(error.allowed_methods))
-        problem = Problem(error=f"{request.path} takes {allowed}, not {error.method}")
-        return json_response(problem, 405, Allow=allowed)
-    except web.HTTPNotFound:
-        return json_response(Problem(error=f"there is nothing at {request.path}"), 404)
     except web.HTTPException as error:
-        return json_response(Problem(error=error.reason), error.status)
+        return http_problem(request, error)
     except Exception:
         LOG.exception("%s %s failed", request.method, request.path)
         return json_response(Problem(error="an error of ours; the log says more"), 500)

@@ -16,6 +16,7 @@ import msgspec
 from vimfed.kafka.aio import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from vimfed.kafka.clients import new_consumer
 from vimfed.kafka.topics import TopicNames
+from vimfed.model.decoding import decoded
 from vimfed.settings import KafkaSettings
 from web.live.event_ring import EventRing, LiveEvent, RingEntry
 
@@ -148,8 +149,8 @@ def _entries_of(records: Iterable[ConsumerRecord]) -> list[RingEntry]:
 def entry_of(record: ConsumerRecord) -> RingEntry | None:
     """Return what is held of a record; None where it is no VmEvent."""
     try:
-        read = _decode(record.value or b"")
-    except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
+        read = decoded(_decode, record.value or b"")
+    except ValueError as error:
         # Somebody else's record: the worker writes none that cannot be read.
         LOG.warning("%s-%s@%s: %s", record.topic, record.partition, record.offset, error)
         return None

@@ -17,6 +17,7 @@ import msgspec
 from streams.publisher.delivery import DeliveryError, Message, RefusedError
 from vimfed.kafka.topic_settings import Finding
 from vimfed.model.decoding import UnreadableError, decoded
+from vimfed.process.bounded_answer import bounded_session, read_answer
 from vimfed.process.retry_after import retry_after
 from vimfed.process.tls import tls_context
 from vimfed.settings import DmaapOutput, Settings
@@ -65,7 +66,7 @@ class MessageRouterOutput:
             async with self._opened().post(
                 self._output.url, data=body, headers=self._headers, allow_redirects=False
             ) as response:
-                self._judge(response, await response.read(), len(messages))
+                self._judge(response, await read_answer(response), len(messages))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise DeliveryError(
                 f"{self._output.url}: {str(error) or type(error).__name__}",
@@ -95,7 +96,8 @@ class MessageRouterOutput:
 
     async def check(self) -> None:
         """Ask the server for its topics. Raises aiohttp.ClientError, TimeoutError or OSError."""
-        async with self._opened().get(urljoin(self._output.url, "/topics"), headers=self._headers):
+        url = urljoin(self._output.url, "/topics")
+        async with self._opened().get(url, headers=self._headers, allow_redirects=False):
             pass
 
     async def close(self) -> None:
@@ -109,7 +111,7 @@ class MessageRouterOutput:
             if self._output.url.startswith("https:"):
                 output = self._output
                 options["ssl"] = tls_context(output)
-            self._session = aiohttp.ClientSession(
+            self._session = bounded_session(
                 connector=aiohttp.TCPConnector(**options),
                 timeout=aiohttp.ClientTimeout(total=self._output.timeout),
             )
