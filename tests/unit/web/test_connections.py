@@ -238,7 +238,7 @@ async def test_probes_beside_an_api_answer_while_all_of_its_connections_are_held
             assert (await reader.readline()).startswith(b"HTTP/1.1 200")
         for asked, answer in ((port, b"HTTP/1.1 503"), (probes, b"HTTP/1.1 200")):
             reader, writer = await stack.enter_async_context(connection(asked))
-            writer.write(b"GET /healthz HTTP/1.1\r\nHost: worker\r\n\r\n")
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert (await reader.readline()).startswith(answer)
         again = MonitoringServer(CollectorRegistry(), live=dict, ready=dict)
         with pytest.raises(OperatorError, match=r"choose another web\.monitoring_port"):
