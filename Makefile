@@ -91,7 +91,8 @@ lock: $(LOCK)/bin/uv
 	for lock in "requirements.lock pyproject.toml" "requirements-dev.lock pyproject.toml --extra dev" \
 		"deploy/audit-tools.lock deploy/audit-tools.in" \
 		"deploy/mutation-tools.lock deploy/mutation-tools.in" \
-		"tests/real_nova/requirements.lock tests/real_nova/requirements.in"; do \
+		"tests/real_nova/requirements.lock tests/real_nova/requirements.in" \
+		"tests/real_keystone/requirements.lock tests/real_keystone/requirements.in"; do \
 		$(LOCK)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 			--no-header --no-annotate --no-emit-index-url -o $$lock || exit; \
 	done

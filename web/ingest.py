@@ -38,7 +38,7 @@ from vimfed.nova.bare_state import (
 )
 from vimfed.nova.states import TASK_STATES, VM_STATES
 from vimfed.settings import Settings
-from web.auth.caller import CALLER, CLIENT, EVERYBODY
+from web.auth.caller import CALLER, CLIENT, EVERYBODY, Caller
 from web.group_commit import GroupCommit
 from web.http.audit import COUNT, WHO
 from web.http.bounded_map import BoundedMap
@@ -220,6 +220,7 @@ class Ingest:
         vim_id = vim_id_in(request)
         if vim_id not in self._vims:
             raise ApiError(404, f"unknown VIM {vim_id}: it must be configured in [[vims]]")
+        _refuse_limited(request[CALLER])
         caller = request[CALLER].name if request[CALLER] is not EVERYBODY else request[CLIENT]
         self._check_rate(caller)
         body = await body_of(request)
@@ -275,6 +276,16 @@ class Ingest:
         if isinstance(told, Passed) and told.reason == "malformed_payload":
             raise EntryError(f"the payload of {told.event_type} is not understood")
         return notification, instance_id
+
+
+def _refuse_limited(caller: Caller) -> None:
+    """Raise ApiError (403) where a caller may not see all tenants: what is pushed is a cloud's."""
+    if caller.tenants is not None:
+        raise ApiError(
+            403,
+            f"{caller.name} may see some tenants alone, and who pushes speaks for a cloud: take a "
+            "token of the system, or of a project that keystone.all_tenants_projects names",
+        )
 
 
 def _entries(body: bytes) -> list[Raw]:

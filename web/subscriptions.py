@@ -23,7 +23,7 @@ from vimfed.kafka.aio import KafkaError
 from vimfed.model.decoding import UnreadableError, decoded
 from vimfed.model.times import utc_text
 from vimfed.settings import Settings
-from web.auth.caller import CALLER
+from web.auth.caller import CALLER, Caller
 from web.http.audit import WHO
 from web.http.errors import ApiError, Problem, Unavailable, UnavailableError, json_response
 from web.http.routes import Route, body_of
@@ -125,13 +125,14 @@ class Subscriptions:
     async def list_all(self, request: web.Request) -> web.Response:
         """Tell all subscriptions, the settings' filter among them.
 
-        Who may not see all clouds is told those that name none but clouds that it may see.
+        Who may not see all clouds, or all tenants, is told those that name none but such as it may
+        see.
         """
         held = await self._held()
         told = [
             _told(name, held[name])
             for name in sorted(held)
-            if request[CALLER].may_see_all(held[name].clouds)
+            if _is_within(request[CALLER], held[name])
         ]
         return json_response(SubscriptionList(subscriptions=told))
 
@@ -140,7 +141,7 @@ class Subscriptions:
         name, held = request.match_info["name"], await self._held()
         if name not in held:
             raise ApiError(404, f"there is no subscription {name}")
-        _check_clouds(request, held[name])
+        _check_limits(request, held[name])
         return json_response(_told(name, held[name]))
 
     async def put(self, request: web.Request) -> web.Response:
@@ -149,7 +150,7 @@ class Subscriptions:
         subscription = self._parsed(await body_of(request))
         held = await self._held()
         for concerned in (subscription, held.get(name, subscription)):
-            _check_clouds(request, concerned)
+            _check_limits(request, concerned)
         full = ApiError(
             409, f"there are {MAX_SUBSCRIPTIONS} subscriptions already: delete one first"
         )
@@ -174,7 +175,7 @@ class Subscriptions:
         held = await self._held()
         if name not in held:
             raise ApiError(404, f"there is no subscription {name}")
-        _check_clouds(request, held[name])
+        _check_limits(request, held[name])
         holds_until = await self._write(name, None, request[WHO].header())
         return json_response(EndedSubscription(name=name, holds_until=holds_until))
 
@@ -223,12 +224,19 @@ def _writable_name(request: web.Request) -> str:
     return name
 
 
-def _check_clouds(request: web.Request, subscription: Subscription) -> None:
-    """Raise ApiError (403) where it concerns clouds that the caller may not see."""
+def _is_within(caller: Caller, subscription: Subscription) -> bool:
+    """Return whether it concerns nothing but what the caller may see."""
+    return caller.may_see_all(subscription.clouds) and caller.may_see_tenants(subscription.tenants)
+
+
+def _check_limits(request: web.Request, subscription: Subscription) -> None:
+    """Raise ApiError (403) where it concerns what the caller may not see."""
     caller = request[CALLER]
-    if not caller.may_see_all(subscription.clouds):
-        seen = ", ".join(caller.clouds)
-        raise ApiError(403, f"{caller.name} may see {seen} alone: name such clouds in clouds")
+    if _is_within(caller, subscription):
+        return
+    limits = (("clouds", caller.clouds), ("tenants", caller.tenants or ()))
+    seen = "; ".join(f"in {key} such of {', '.join(own)}" for key, own in limits if own)
+    raise ApiError(403, f"{caller.name} may not see all that this concerns: name {seen}")
 
 
 def _told(

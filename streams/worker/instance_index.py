@@ -9,7 +9,8 @@ chunks of some milliseconds, and few scans at a time, since each holds a list of
 import asyncio
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import cache
 from heapq import heappop, heappush, merge, nlargest, nsmallest
 from itertools import chain, islice
 from typing import Literal, NamedTuple
@@ -80,6 +81,8 @@ class Selection(NamedTuple):
     after: Position | None = None
     """The position of the last instance already seen."""
     limit: int = 100
+    tenants: Collection[str] | None = None
+    """Instances of these tenants alone; None: of all."""
 
 
 class Page(NamedTuple):
@@ -125,6 +128,8 @@ class _VimIndex:
         self._ordered: dict[str, IndexEntry] = {}
         """What ``_groups`` holds; behind ``latest`` for the ids in ``_changed``."""
         self._groups: defaultdict[StateGroup, SortedList[IndexEntry]] = defaultdict(SortedList)
+        self._tenants: defaultdict[str, dict[str, None]] = defaultdict(dict)
+        """The ids of ``_ordered`` by tenant; a dictionary takes less memory than a set."""
         self._changed: set[str] = set()
 
     def put(self, entry: IndexEntry) -> None:
@@ -158,6 +163,30 @@ class _VimIndex:
             if new is not None:
                 self._ordered[instance_id] = new
                 self._groups[new.group].add(new)
+            self._note_tenant(instance_id, old, new)
+
+    def _note_tenant(
+        self, instance_id: str, old: IndexEntry | None, new: IndexEntry | None
+    ) -> None:
+        if old is not None and new is not None and old.tenant_id == new.tenant_id:
+            return
+        if new is not None:
+            self._tenants[new.tenant_id][instance_id] = None
+        if old is not None:
+            ids = self._tenants[old.tenant_id]
+            del ids[instance_id]
+            if not ids:
+                del self._tenants[old.tenant_id]
+
+    def ids_of(self, tenants: Iterable[str]) -> list[str]:
+        """Return the ids of some tenants' instances."""
+        self.settle(self.behind)
+        return [each for tenant in tenants for each in self._tenants.get(tenant, ())]
+
+    def has_some_of(self, tenants: Iterable[str]) -> bool:
+        """Return whether some tenants have any instances."""
+        self.settle(self.behind)
+        return any(tenant in self._tenants for tenant in tenants)
 
     def groups(self) -> dict[StateGroup, "SortedList[IndexEntry]"]:
         """Return all groups, each in the order of time."""
@@ -261,6 +290,25 @@ class InstanceIndex:
                 counts[vim_id].update(vim.counts)
         return {vim_id: dict(+states) for vim_id, states in counts.items()}
 
+    async def counts_of(self, tenants: Collection[str]) -> dict[str, dict[str, int]]:
+        """Return the same of some tenants' instances alone; VIMs without any are left out."""
+        counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        async with self._scans:
+            held = [each for vims in self._partitions.values() for each in vims.items()]
+            for vim_id, vim in held:
+                for entries in await _entries_of(vim, tenants, lambda _entry: True):
+                    counts[vim_id].update(entry.group.vm_state for entry in entries)
+        return {vim_id: dict(states) for vim_id, states in counts.items()}
+
+    async def knows(self, vim_id: str, tenants: Collection[str] | None) -> bool:
+        """Return whether a VIM has rows here, of some tenants where they are given."""
+        held = [vims[vim_id] for vims in self._partitions.values() if vim_id in vims]
+        if tenants is None:
+            return bool(held)
+        for vim in held:
+            await _settled(vim)
+        return any(vim.has_some_of(tenants) for vim in held)
+
     def __len__(self) -> int:
         return sum(len(vim.latest) for vims in self._partitions.values() for vim in vims.values())
 
@@ -278,12 +326,13 @@ class InstanceIndex:
                     for entry in known
                     if entry and selection.matches(entry.group)
                     if entry.changed_at >= selection.since
+                    if selection.tenants is None or entry.tenant_id in selection.tenants
                 ],
             )
+        if selection.tenants is not None:
+            return await self._query_tenants(selection, vims, selection.tenants)
         for vim in vims:
-            while vim.behind > CHUNK:
-                vim.settle(CHUNK)
-                await asyncio.sleep(0)
+            await _settled(vim)
         if selection.passes is None and selection.sort == "changed_at":
             return _in_order(selection, _matching(selection, vims))
         async with self._scans:
@@ -291,6 +340,43 @@ class InstanceIndex:
                 selection,
                 [list(group.islice(start)) for group, start in _matching(selection, vims)],
             )
+
+    async def _query_tenants(
+        self, selection: Selection, vims: Iterable[_VimIndex], tenants: Collection[str]
+    ) -> Page:
+        """Select among some tenants' instances, of which each is looked at, and no others."""
+        matches = cache(selection.matches)  # there are few states
+
+        def is_wanted(entry: IndexEntry) -> bool:
+            return entry.changed_at >= selection.since and matches(entry.group)
+
+        async with self._scans:
+            held = [await _entries_of(vim, tenants, is_wanted) for vim in vims]
+            return await _scan(selection, list(chain(*held)))
+
+
+async def _settled(vim: _VimIndex) -> None:
+    """Put what has changed into order, but for what one chunk takes."""
+    while vim.behind > CHUNK:
+        vim.settle(CHUNK)
+        await asyncio.sleep(0)
+
+
+async def _entries_of(
+    vim: _VimIndex, tenants: Collection[str], is_wanted: Callable[[IndexEntry], bool]
+) -> list[list[IndexEntry]]:
+    """Return the instances of some tenants that are wanted, chunk by chunk."""
+    await _settled(vim)
+    ids = vim.ids_of(tenants)
+    chunks = []
+    for begin in range(0, len(ids), CHUNK):
+        # Others have had their turn since: an instance may be gone, or another's.
+        known = map(vim.latest.get, ids[begin : begin + CHUNK])
+        chunks.append(
+            [entry for entry in known if entry and entry.tenant_id in tenants and is_wanted(entry)]
+        )
+        await asyncio.sleep(0)
+    return chunks
 
 
 def _matching(

@@ -35,6 +35,7 @@ PREFIX = "/api/multicloud"
 CLOUDS = ("Owner_one", "Owner_two")
 READER, WRITER = "token-of-the-reader", "token-of-the-writer"
 ADMIN, LIMITED = "token-of-the-admin", "token-of-the-limited-writer"
+TENANTS = "token-of-the-reader-of-two-tenants"
 SECRET = "the secret of the peers"
 PASSWORD = "correct horse: battery"
 HASHED = "staple"
@@ -75,6 +76,7 @@ MAY_CALL = {
     "": {"anyone"},
     READER: {"anyone", "reader"},
     LIMITED: {"anyone", "reader", "writer"},
+    TENANTS: {"anyone", "reader"},
     WRITER: {"anyone", "reader", "writer"},
     ADMIN: {"anyone", "reader", "writer"},
 }
@@ -163,6 +165,7 @@ async def guarded(
         {"name": "writer", "token": WRITER, "role": "writer"},
         {"name": "admin", "token": ADMIN, "role": "admin"},
         {"name": "limited", "token": LIMITED, "role": "writer", "clouds": ["Owner_o*"]},
+        {"name": "tenants", "token": TENANTS, "tenants": ["tenant-a", "tenant-c"]},
         {"name": "plain", "password": PASSWORD},
         {"name": "hashed", "password": hash_password(HASHED, Cost(10, 8, 1))},
     ]
@@ -179,6 +182,9 @@ async def guarded(
             "[web.auth.keystone]",
             f'url = "{keystone.url}"',
             'reader_roles = ["member"]',
+            'writer_roles = ["event_writer"]',
+            'clouds = ["*"]',
+            'all_tenants_projects = ["ops@Default"]',
             "timeout = 1.0",
             "cache_seconds = 2.0",
         ]
@@ -353,6 +359,158 @@ async def test_a_writer_of_one_cloud_subscribes_to_that_alone(guarded: Guarded) 
     assert [each["name"] for each in body["subscriptions"]] == ["own"]
     for name in ("own", "all"):
         assert (await guarded.ask("DELETE", f"{base}/{name}", WRITER))[0] == 200
+
+
+INSTANCES = f"{PREFIX}/v1/Owner/two/instances"
+OWNED = {"tenant-a": 8, "tenant-b": 6, "tenant-c": 2, "": 1}
+"""So many instances each tenant has; of one nobody knows whose it is."""
+
+
+def owned(*tenants: str) -> list[str]:
+    """Return the ids of the instances of some tenants."""
+    return [f"{each or 'nobody'}-{number}" for each in tenants for number in range(OWNED[each])]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="package")
+async def with_tenants(guarded: Guarded) -> Guarded:
+    """The workers, when they know the instances of some tenants in the cloud Owner_two."""
+    topic = NotificationsTopic(guarded.stack, "Owner_two")
+    for tenant in OWNED:
+        for name in owned(tenant):
+            topic.tell(name, "compute.instance.suspend.end", state="suspended", tenant_id=tenant)
+
+    async def all_are_known() -> bool:
+        for worker in ("one", "two"):
+            path = f"{INSTANCES}?name=&limit=1000"
+            status, body, _ = await guarded.ask("GET", path, READER, worker)
+            if status != 200 or not {one["instance_id"] for one in body["instances"]} >= {
+                *owned(*OWNED)
+            }:
+                return False
+        return True
+
+    await eventually(all_are_known, within=30)
+    return guarded
+
+
+def readers(keystone: Keystone) -> Iterator[tuple[Mapping[str, str], list[str]]]:
+    """Yield logins, and the tenants whose instances each of them sees; none: all."""
+    give = partial(keystone.give, "alice", "member")
+    yield keystone_token(give(project="tenant-a")), ["tenant-a"]
+    yield keystone_token(give(project="tenant-a", name="ops", domain="elsewhere")), ["tenant-a"]
+    yield keystone_token(keystone.give("root", "admin", project="tenant-b")), ["tenant-b"]
+    yield bearer(TENANTS), ["tenant-a", "tenant-c"]
+    for all_seeing in (give(name="ops"), give(system=True)):
+        yield keystone_token(all_seeing), list(OWNED)
+
+
+@pytest.mark.parametrize("worker", ["one", "two"])
+async def test_who_is_limited_to_tenants_lists_and_counts_theirs_alone(
+    with_tenants: Guarded, worker: str
+) -> None:
+    for login, tenants in readers(with_tenants.keystone):
+        ask = partial(with_tenants.ask, login=login, worker=worker)
+        seen = owned(*tenants)
+        _, body, _ = await ask("GET", f"{PREFIX}/v1/vims")
+        (two,) = [vim for vim in body["vims"] if vim["vim_id"] == "Owner_two"]
+        assert two["states"]["suspended"] == len(seen)
+        assert two["instances"] == sum(two["states"].values())
+        listed = list[str]()
+        marker: str | None = ""
+        while marker is not None:
+            _, page, _ = await ask("GET", f"{INSTANCES}?state=suspended&limit=3&marker={marker}")
+            listed += [one["instance_id"] for one in page["instances"]]
+            assert page["count"] == len(seen)
+            marker = page["next_marker"]
+        assert sorted(listed) == sorted(seen)
+        check = f"{PREFIX}/v1/Owner/two/check_vim_status"
+        for tenant in OWNED:
+            wanted = len(owned(tenant)) if tenant in tenants else 0
+            about = {"states": ["SUSPEND"], "instance_id": owned(tenant)[0]}
+            _, body, _ = await ask("POST", check, body=json.dumps(about).encode())
+            assert body["count"] == (1 if wanted else 0)
+            header = {**login, "Project": tenant}
+            if tenant:
+                _, body, _ = await ask("GET", f"{INSTANCES}?tenant_id={tenant}")
+                assert body["count"] == wanted
+                body = (await ask("POST", check, login=header, body=b'{"states": ["SUSPEND"]}'))[1]
+                assert body["count"] == wanted
+
+
+@pytest.mark.parametrize("worker", ["one", "two"])
+async def test_an_instance_of_another_tenant_is_there_as_little_as_one_that_is_not(
+    with_tenants: Guarded, worker: str
+) -> None:
+    for login, tenants in readers(with_tenants.keystone):
+        for tenant in OWNED:
+            for name in owned(tenant)[:2]:
+                path = f"{INSTANCES}/{name}"
+                for query in ("", "?stale=ok"):
+                    status, body, _ = await with_tenants.ask("GET", path + query, login, worker)
+                    if tenant in tenants:
+                        assert (status, body["instance_id"]) == (200, name)
+                    else:
+                        said = f"unknown instance {name} of VIM Owner_two"
+                        assert (status, body["error"]) == (404, said)
+                _, body, _ = await with_tenants.ask("GET", f"{path}/events", login, worker)
+                assert len(body["events"]) == (1 if tenant in tenants else 0)
+
+
+async def test_a_marker_of_one_who_sees_all_shows_no_more_to_others(with_tenants: Guarded) -> None:
+    _, page = await with_tenants.get(f"{INSTANCES}?limit=1", READER)
+    _, body = await with_tenants.get(f"{INSTANCES}?marker={page['next_marker']}", TENANTS)
+    assert {one["tenant_id"] for one in body["instances"]} == {"tenant-a", "tenant-c"}
+
+
+async def test_who_is_limited_to_tenants_is_told_live_events_of_theirs_alone(
+    guarded: Guarded,
+) -> None:
+    topic = NotificationsTopic(guarded.stack, "Owner_one")
+    token = guarded.keystone.give("alice", "member", project="tenant-a")
+    async with (
+        event_stream(
+            guarded.session, guarded.url(f"{PREFIX}/v1/events"), **keystone_token(token)
+        ) as own,
+        event_stream(
+            guarded.session, guarded.url(f"{PREFIX}/v1/events"), **bearer(READER)
+        ) as every,
+    ):
+        for tenant in ("tenant-b", "", "tenant-a"):
+            topic.tell(f"live-{tenant}", state="active", tenant_id=tenant)
+        told = await every.take(3)
+        assert sorted(each["instance_id"] for each in told) == [
+            "live-",
+            "live-tenant-a",
+            "live-tenant-b",
+        ]
+        assert [each["instance_id"] for each in await own.take(1)] == ["live-tenant-a"]
+
+
+async def test_a_writer_of_a_project_subscribes_to_its_tenant_alone_and_pushes_nothing(
+    guarded: Guarded,
+) -> None:
+    base = f"{PREFIX}/v1/subscriptions"
+    writer = keystone_token(guarded.keystone.give("bob", "event_writer", project="tenant-a"))
+
+    async def put(login: str | Mapping[str, str], **fields: Any) -> int:
+        body = json.dumps(fields).encode()
+        return (await guarded.ask("PUT", f"{base}/of-a-tenant", login, body=body))[0]
+
+    assert await put(writer) == 403
+    assert await put(writer, tenants=["tenant-a", "tenant-b"]) == 403
+    assert await put(writer, tenants=["tenant-a"], clouds=["Owner_one"]) == 201
+    _, body = await guarded.get(base, writer)
+    assert [each["name"] for each in body["subscriptions"]] == ["of-a-tenant"]
+    assert await put(WRITER, tenants=["tenant-b"]) == 200
+    assert (await guarded.get(f"{base}/of-a-tenant", writer))[0] == 403
+    assert (await guarded.get(base, writer))[1]["subscriptions"] == []
+    assert await put(writer, tenants=["tenant-a"]) == 403
+    assert (await guarded.ask("DELETE", f"{base}/of-a-tenant", writer))[0] == 403
+    assert (await guarded.ask("DELETE", f"{base}/of-a-tenant", WRITER))[0] == 200
+    push = f"{PREFIX}/v1/Owner/one/notifications"
+    cloudwide = keystone_token(guarded.keystone.give("bob", "event_writer", name="ops"))
+    for login, status in ((writer, 403), (cloudwide, 400)):
+        assert (await guarded.ask("POST", push, login, body=b"{}"))[0] == status
 
 
 async def test_failed_logins_are_logged_without_the_secret_and_slowed(

@@ -36,9 +36,9 @@ LATER = {
         "        sort=parameters.sort,\n": (
             "        sort=parameters.sort,\n        not_host=parameters.not_host,\n"
         ),
-        "    if tenant_id is None and host is None and name is None:\n        return None\n": "",
-        "        return (\n            (tenant_id": (
-            "        return (\n            entry.host != search.not_host and (tenant_id"
+        "    if host is None and name is None:\n        return None\n": "",
+        "        return (host is None": (
+            "        return entry.host != search.not_host and (host is None"
         ),
     },
     # A field of the rows that others may ignore, and a source that they do not know.

@@ -38,8 +38,21 @@ class Keystone:
     async def __aexit__(self, *_exception: object) -> None:
         await self._runner.cleanup()
 
-    def give(self, user: str, *roles: str, seconds: float = 3600) -> str:
-        """Return a new token of a user."""
+    def give(
+        self,
+        user: str,
+        *roles: str,
+        seconds: float = 3600,
+        project: str = "",
+        name: str = "demo",
+        domain: str = "Default",
+        system: bool = False,
+    ) -> str:
+        """Return a new token of a user; without roles, one without a scope.
+
+        ``project`` is an id, by default of a project of the token's own, ``name`` and ``domain``
+        are its name and its domain's; with ``system``, the scope is the system.
+        """
         token = f"gAAAAA{uuid.uuid4().hex}"
         until = datetime.now(UTC) + timedelta(seconds=seconds)
         self.tokens[token] = {
@@ -51,6 +64,17 @@ class Keystone:
         if roles:  # one without a scope has none
             given = [{"id": uuid.uuid4().hex, "name": role} for role in roles]
             self.tokens[token]["roles"] = given
+            self.tokens[token] |= (
+                {"system": {"all": True}}
+                if system
+                else {
+                    "project": {
+                        "id": project or uuid.uuid4().hex,
+                        "name": name,
+                        "domain": {"name": domain},
+                    }
+                }
+            )
         return token
 
     def revoke(self, token: str) -> None:

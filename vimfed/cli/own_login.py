@@ -11,7 +11,7 @@ _ROLES = ("reader", "writer", "admin")
 
 
 def login_headers(web: WebSettings) -> dict[str, str]:
-    """Return the headers of the settings' user who may do least, of those who may see all clouds.
+    """Return the headers of the settings' user who may do least, of those who may see everything.
 
     The command line only reads, and every role may. They are for the workers alone.
 
@@ -20,7 +20,7 @@ def login_headers(web: WebSettings) -> dict[str, str]:
     users = [
         user
         for user in web.auth.users
-        if not user.clouds and not passwords.is_hash(user.password.reveal())
+        if not (user.clouds or user.tenants) and not passwords.is_hash(user.password.reveal())
     ]
     if not users:
         return {}

@@ -284,8 +284,18 @@ def check_web(settings: Settings) -> None:
     for key in ("peer_secret", "peer_secret_previous"):
         if 0 < len(getattr(auth, key)) < MIN_SECRET:
             raise SettingsError(f"web.auth: {key} has {MIN_SECRET} characters at least")
-    keystone = auth.keystone
+    _check_keystone(settings)
+
+
+def _check_keystone(settings: Settings) -> None:
+    """Raise SettingsError where Keystone cannot be asked, or it is open which clouds are its."""
+    keystone = settings.web.auth.keystone
     if keystone.url:
         _split_url("web.auth.keystone: url", keystone.url)
     if bool(keystone.username) != bool(keystone.password):
         raise SettingsError("web.auth.keystone: username and password go together")
+    if keystone.url and len(settings.vims) > 1 and not keystone.clouds:
+        raise SettingsError(
+            "web.auth.keystone: several clouds stand in [[vims]]: name in clouds those whose "
+            'Keystone it is, or all: clouds = ["*"]'
+        )

@@ -382,6 +382,8 @@ class WebUser(_Section, frozen=True, kw_only=True):
     everything"""
     clouds: list[str] = []
     """vim_ids of the clouds that the user may see, * matches anything; empty: every cloud"""
+    tenants: list[Annotated[str, Meta(min_length=1)]] = []
+    """ids of the tenants (projects) whose instances alone the user sees; empty: every tenant"""
 
 
 class KeystoneSettings(_Section, frozen=True, kw_only=True):
@@ -412,7 +414,11 @@ class KeystoneSettings(_Section, frozen=True, kw_only=True):
     """those that make an admin"""
     clouds: list[str] = []
     """vim_ids of the clouds whose Keystone it is, the only ones that its users may see; * matches
-    anything; empty: every cloud"""
+    anything; needed where [[vims]] names several clouds; empty: every cloud"""
+    all_tenants_projects: list[Annotated[str, Meta(pattern=r"^([0-9a-f]{32}|.+@[^@]+)$")]] = []
+    """projects whose tokens show the instances of all tenants, as tokens of the system do, and may
+    push: name@domain, or the project's id; a token of any other project shows that project's
+    instances alone"""
     timeout: Annotated[float, Meta(gt=0)] = 5.0
     """seconds that Keystone has for an answer"""
     cache_seconds: Annotated[float, Meta(ge=0)] = 60.0

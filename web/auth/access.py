@@ -46,6 +46,8 @@ _GRANTS: dict[Role, frozenset[Role]] = {
     "peer": frozenset({"anyone", "peer"}),
 }
 """By a caller's role, those of the routes that it may call."""
+_ASK_FOR_TENANTS = frozenset({"reader", "writer", "admin"})
+"""Roles of the routes that are for those who may see some tenant."""
 
 
 def refuse_open_door(settings: WebSettings) -> None:
@@ -154,6 +156,8 @@ class Access:
                 )
             return NOBODY
         request[WHO] = _who(caller, request)
+        if role in _ASK_FOR_TENANTS and caller.tenants == ():
+            raise ApiError(403, f"{caller.name} needs a token of a project, or of the system")
         if role not in _GRANTS[caller.role]:
             raise ApiError(403, f"{caller.name} has the role {caller.role}, this needs {role}")
         if role != "peer" and {"vim_id", "owner"} & request.match_info.keys():

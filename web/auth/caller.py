@@ -17,6 +17,8 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     role: Role
     clouds: tuple[str, ...] = ()
     """Patterns of the vim_ids that it may see; empty: all."""
+    tenants: tuple[str, ...] | None = None
+    """Ids of the tenants whose instances alone it may see; None: all, unknown ones among them."""
     until: float = math.inf
     """When the login ends, in seconds since 1970."""
     holds: float = math.inf
@@ -31,6 +33,12 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     def may_see_all(self, vim_ids: Sequence[str]) -> bool:
         """Return whether it may see all of these clouds; none means every cloud there is."""
         return not self.clouds or (bool(vim_ids) and all(map(self.may_see, vim_ids)))
+
+    def may_see_tenants(self, tenant_ids: Sequence[str]) -> bool:
+        """Return whether it may see all of these tenants; none means every tenant there is."""
+        return self.tenants is None or (
+            bool(tenant_ids) and all(each in self.tenants for each in tenant_ids)
+        )
 
 
 CALLER: web.RequestKey[Caller] = web.RequestKey("caller", Caller)

@@ -5,7 +5,7 @@ workers it is the offset that follows in each partition, as text.
 """
 
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from operator import ge, gt
 
 import msgspec
@@ -103,11 +103,19 @@ class EventRing:
         if not own:
             del self._by_instance[instance]
 
-    def recent(self, vim_id: str, instance_id: str, limit: int) -> list[LiveEvent]:
-        """Return an instance's events, each once, the newest first."""
+    def recent(
+        self,
+        vim_id: str,
+        instance_id: str,
+        limit: int,
+        tenants: Collection[str] | None = None,
+    ) -> list[LiveEvent]:
+        """Return an instance's events, each once, the newest first; of some tenants alone."""
         held = self._by_instance.get((vim_id, instance_id), ())
         newest: dict[str, LiveEvent] = {}
         for entry in reversed(held):
+            if tenants is not None and entry.tenant_id not in tenants:
+                continue
             newest.setdefault(entry.event.id, entry.event)
             if len(newest) == limit:
                 break

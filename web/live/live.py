@@ -129,7 +129,7 @@ class _Client:
     ) -> None:
         self.response = response
         self.transport = transport
-        self.filter: Hashable = (subscription, caller.clouds)
+        self.filter: Hashable = (subscription, caller.clouds, caller.tenants)
         """Whoever has the same is told the same."""
         self._matcher = Matcher(subscription)
         self.caller = caller
@@ -143,8 +143,10 @@ class _Client:
 
     def wants(self, entry: RingEntry) -> bool:
         """Return whether the client is told of an event."""
-        return self._matcher.wants(entry.event, entry.tenant_id) and self.caller.may_see(
-            entry.event.vim_id
+        return (
+            self._matcher.wants(entry.event, entry.tenant_id)
+            and self.caller.may_see(entry.event.vim_id)
+            and self.caller.may_see_tenants([entry.tenant_id])
         )
 
     async def send(self, text: bytes) -> None:
@@ -228,16 +230,18 @@ class LiveEvents:
             await asyncio.wait([self._task])
 
     async def recent(self, request: web.Request) -> web.Response:
-        """Tell an instance's recent events, newest first, and since when the list is complete."""
+        """Tell an instance's recent events, newest first, and since when the list is complete.
+
+        An instance of a tenant that the caller may not see has none, as one that there is not.
+        """
         limit = parse_query(request, RecentParameters).limit
         vim_id, instance_id = vim_id_in(request), request.match_info["instance_id"]
         ring = await self._followed_ring()
         partitions = self._settings.kafka.partitions
         since = ring.since(partition_of(instance_key(vim_id, instance_id), partitions)) / 1000
         told = utc_text(datetime.fromtimestamp(since, UTC), "milliseconds")
-        return json_response(
-            RecentEvents(events=ring.recent(vim_id, instance_id, limit), since=told)
-        )
+        events = ring.recent(vim_id, instance_id, limit, request[CALLER].tenants)
+        return json_response(RecentEvents(events=events, since=told))
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """Tell events as they happen, as server-sent events.

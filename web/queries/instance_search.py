@@ -21,6 +21,7 @@ from vimfed.nova.states import DELETED
 from web.http.errors import ApiError
 from web.queries.peer_query import PeerQuery
 from web.queries.state_names import ACCEPTED_NAMES, canonical, matcher
+from web.queries.tenants import Tenants
 
 Order = Literal["asc", "desc"]
 Limit = Annotated[int, Meta(ge=1, le=1000, description="instances in the answer")]
@@ -95,13 +96,21 @@ class InstanceSearch(PeerQuery, frozen=True, kw_only=True):
     limit: int = 100
     after: Position | None = None
     """Where the last instance of the page before stands."""
+    tenants: Tenants = None
+    """Whose instances the caller may see."""
+
+    def shown_tenants(self) -> Tenants:
+        """Return the tenants that are asked for, of those that the caller may see."""
+        if self.tenant_id is None:
+            return self.tenants
+        return (self.tenant_id,) if self.tenants is None or self.tenant_id in self.tenants else ()
 
 
 class FoundInstances(msgspec.Struct, frozen=True, kw_only=True):
     """What one worker found among its own."""
 
     known: bool
-    """Whether the VIM has rows here."""
+    """Whether the VIM has rows here that the caller may see."""
     count: int
     """How many match in all."""
     instances: list[tuple[Position, InstanceSummary]]
@@ -216,6 +225,7 @@ def selection(search: InstanceSearch) -> Selection:
         search.order == "desc",
         search.after,
         search.limit,
+        search.shown_tenants(),
     )
 
 
@@ -235,15 +245,13 @@ def _group_test(search: InstanceSearch) -> Callable[[StateGroup], bool]:
 
 def _entry_test(search: InstanceSearch) -> Callable[[IndexEntry], bool] | None:
     """Return what tells whether an instance passes; None where all do."""
-    tenant_id, host, name = search.tenant_id, search.host, search.name
-    if tenant_id is None and host is None and name is None:
+    host, name = search.host, search.name
+    if host is None and name is None:
         return None
 
     def passes(entry: IndexEntry) -> bool:
-        return (
-            (tenant_id is None or entry.tenant_id == tenant_id)
-            and (host is None or entry.host == host)
-            and (name is None or name in entry.display_name.casefold())
+        return (host is None or entry.host == host) and (
+            name is None or name in entry.display_name.casefold()
         )
 
     return passes

@@ -13,6 +13,7 @@ from vimfed.model.records import InstanceState, decode_row
 from web.http.errors import UnavailableError
 from web.queries.instance_search import FoundInstances, InstanceSearch, selection, summary
 from web.queries.peer_query import PeerQuery
+from web.queries.tenants import Tenants, is_shown
 from web.queries.vims import FoundVims, VimsQuery
 
 
@@ -21,6 +22,8 @@ class RowQuery(PeerQuery, frozen=True):
 
     vim_id: str
     instance_id: str
+    tenants: Tenants = None
+    """Of whose the instance must be."""
 
 
 class FoundRow(msgspec.Struct, frozen=True):
@@ -103,17 +106,19 @@ class OwnPartitions:
         """Return the partitions that we own."""
         return sorted(self._worker.table.active)
 
-    def read_stale(self, vim_id: str, instance_id: str) -> StaleRow | None:
+    def read_stale(self, query: RowQuery) -> StaleRow | None:
         """Return an instance's row as a standby of ours knows it, and how old that may be.
 
-        None where we hold no copy of its partition, or the copy has no such row.
+        None where we hold no copy of its partition, or the copy has no such row of those tenants.
         """
-        partition = self.partition_of(vim_id, instance_id)
+        partition = self.partition_of(query.vim_id, query.instance_id)
         lag = self._worker.copy_lag(partition)
         if lag is None:
             return None
-        row = self._row(partition, vim_id, instance_id)
-        return None if row is None else StaleRow(row, lag, self._worker.copy_age(partition))
+        row = self._row(partition, query.vim_id, query.instance_id)
+        if row is None or not is_shown(row, query.tenants):
+            return None
+        return StaleRow(row, lag, self._worker.copy_age(partition))
 
     async def find_instances(self, search: InstanceSearch) -> FoundInstances:
         """Return the instances that we own and that are searched for."""
@@ -123,10 +128,14 @@ class OwnPartitions:
         for position, entry in page.found:
             row = self._own_row(search.vim_id, entry.instance_id)
             # A long search gives way to the stream, which may have changed what was found.
-            if row and wanted.matches(StateGroup(row.vm_state, row.task_state, row.kind)):
+            if (
+                row
+                and wanted.matches(StateGroup(row.vm_state, row.task_state, row.kind))
+                and is_shown(row, wanted.tenants)
+            ):
                 found.append((position, summary(row)))
         return FoundInstances(
-            known=search.vim_id in self._worker.index.vim_ids(),
+            known=await self._worker.index.knows(search.vim_id, search.tenants),
             count=page.total,
             instances=found,
             until=page.found[-1][0] if page.more else None,
@@ -134,11 +143,15 @@ class OwnPartitions:
 
     async def find_row(self, query: RowQuery) -> FoundRow:
         """Return the row of an instance that we own."""
-        return FoundRow(self._own_row(query.vim_id, query.instance_id))
+        row = self._own_row(query.vim_id, query.instance_id)
+        return FoundRow(row if row and is_shown(row, query.tenants) else None)
 
-    async def find_vims(self, _query: VimsQuery) -> FoundVims:
+    async def find_vims(self, query: VimsQuery) -> FoundVims:
         """Return the VIMs of which we own instances."""
-        return FoundVims(self._worker.index.counts())
+        index = self._worker.index
+        if query.tenants is None:
+            return FoundVims(index.counts())
+        return FoundVims(await index.counts_of(query.tenants))
 
     def _own_row(self, vim_id: str, instance_id: str) -> InstanceState | None:
         """Return the row of an instance; None where it is not there or not ours."""

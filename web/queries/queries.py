@@ -1,9 +1,10 @@
 """The routes that answer from the instances table: clouds, their instances, check_vim_status."""
 
+import msgspec
 from aiohttp import web
 
 from streams.worker.worker import StreamWorker
-from web.auth.caller import CALLER
+from web.auth.caller import CALLER, Caller
 from web.http.errors import ApiError, Problem, Unavailable, UnavailableError, json_response
 from web.http.routes import Route, body_of, parse_query, vim_id_in
 from web.queries.gather import Gather, Question
@@ -83,21 +84,23 @@ class Queries:
         """Tell which instances of a VIM are in one of the states asked for."""
         vim_id = vim_id_in(request)
         search = parse_request(vim_id, await body_of(request), request.headers.get("Project"))
-        return json_response(status_answer(await self._page(search)))
+        return json_response(status_answer(await self._page(search, request[CALLER])))
 
     async def vims(self, request: web.Request) -> web.Response:
         """Tell all VIMs that the caller may see, and how many instances are in which state."""
-        found = await self._gather.ask(self._vims, VimsQuery())
+        caller = request[CALLER]
+        found = await self._gather.ask(self._vims, VimsQuery(tenants=caller.tenants))
         told = combine_vims(self._configured, found).vims
-        return json_response(VimList([vim for vim in told if request[CALLER].may_see(vim.vim_id)]))
+        return json_response(VimList([vim for vim in told if caller.may_see(vim.vim_id)]))
 
     async def instances(self, request: web.Request) -> web.Response:
         """Tell a VIM's instances: those that pass every filter given, page by page."""
         parameters = parse_query(request, InstancesParameters)
         search = parse_search(vim_id_in(request), parameters, request.headers.get("Project"))
-        return json_response(await self._page(search))
+        return json_response(await self._page(search, request[CALLER]))
 
-    async def _page(self, search: InstanceSearch) -> InstancePage:
+    async def _page(self, search: InstanceSearch, caller: Caller) -> InstancePage:
+        search = msgspec.structs.replace(search, tenants=caller.tenants)
         found = await self._gather.ask(self._search, search)
         if search.vim_id not in self._configured and not any(part.known for part in found):
             raise ApiError(
@@ -112,12 +115,13 @@ class Queries:
         changes it is behind, and how many seconds old its knowledge is.
         """
         vim_id, instance_id = vim_id_in(request), request.match_info["instance_id"]
+        query = RowQuery(vim_id, instance_id, request[CALLER].tenants)
         stale_is_ok = parse_query(request, InstanceParameters).stale == "ok"
         try:
             partition = self._own.partition_of(vim_id, instance_id)
-            (found,) = await self._gather.ask(self._row, RowQuery(vim_id, instance_id), partition)
+            (found,) = await self._gather.ask(self._row, query, partition)
         except UnavailableError:
-            held = self._own.read_stale(vim_id, instance_id) if stale_is_ok else None
+            held = self._own.read_stale(query) if stale_is_ok else None
             if held is None:
                 raise
             return json_response(instance_answer(*held))

@@ -7,10 +7,14 @@ import msgspec
 
 from vimfed.nova.states import DELETED
 from web.queries.peer_query import PeerQuery
+from web.queries.tenants import Tenants
 
 
 class VimsQuery(PeerQuery, frozen=True):
     """What the workers ask each other."""
+
+    tenants: Tenants = None
+    """Whose instances are counted."""
 
 
 class FoundVims(msgspec.Struct, frozen=True):

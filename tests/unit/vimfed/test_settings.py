@@ -160,6 +160,24 @@ def test_a_previous_secret_of_the_workers_stands_beside_the_present_one(tmp_path
     assert short not in told
 
 
+def test_keystone_is_asked_for_no_cloud_by_accident(tmp_path: Path) -> None:
+    auth = f"[web.auth]\npeer_secret = '{'x' * 20}'\n[web.auth.keystone]\nurl = 'https://k:5000'\n"
+    one, two = (f"[[vims]]\ncloud_owner = 'O'\ncloud_region_id = '{each}'\n" for each in "AB")
+    for fine in (auth, auth + one, one + two, auth + "clouds = ['*']\n" + one + two):
+        load(tmp_path, fine)
+    assert refusal(tmp_path, auth + one + two) == (
+        "web.auth.keystone: several clouds stand in [[vims]]: name in clouds those whose Keystone "
+        'it is, or all: clouds = ["*"]'
+    )
+
+
+def test_a_project_that_sees_all_tenants_is_named_with_its_domain(tmp_path: Path) -> None:
+    section = "[web.auth.keystone]\nall_tenants_projects = "
+    assert load(tmp_path, f"{section}['a b@Default', '{'0' * 32}']")
+    for ambiguous in ("admin", "admin@", "@Default", "0" * 31):
+        assert "all_tenants_projects" in refusal(tmp_path, f"{section}['{ambiguous}']")
+
+
 def test_the_login_of_the_own_cluster_goes_to_no_other(tmp_path: Path) -> None:
     kafka = """
     [kafka]

@@ -28,7 +28,7 @@ from web.auth import passwords
 from web.auth.access import Access, refuse_open_door
 from web.auth.backends.keystone import caller_of
 from web.auth.backends.keystone_client import Keystone as KeystoneClient
-from web.auth.backends.keystone_client import TokenOwner
+from web.auth.backends.keystone_client import Project, TokenOwner
 from web.auth.caller import Caller
 from web.auth.failed_logins import FREE, MAX_ADDRESSES, MAX_PAUSE, FailedLogins
 from web.http.errors import UnavailableError, errors_as_json, json_response
@@ -61,6 +61,52 @@ def test_a_caller_sees_the_clouds_that_its_patterns_name() -> None:
     assert limited.may_see_all(["A_one", "B_two"])
     assert not limited.may_see_all(["A_one", "B_one"])
     assert not limited.may_see_all([])
+
+
+def test_a_caller_sees_the_tenants_that_it_is_limited_to() -> None:
+    all_seeing = Caller(name="u", role="reader")
+    assert all_seeing.may_see_tenants([])
+    assert all_seeing.may_see_tenants([""])
+    limited = Caller(name="u", role="reader", tenants=("a", "b"))
+    assert limited.may_see_tenants(["a", "b"])
+    for beyond in ([], [""], ["a", "c"], ["A"]):
+        assert not limited.may_see_tenants(beyond)
+    assert not Caller(name="u", role="reader", tenants=()).may_see_tenants([""])
+
+
+@pytest.mark.parametrize(
+    ("name", "domain", "tenants"),
+    [
+        ("ops", "Default", None),
+        ("ops", "elsewhere", ("an id",)),
+        ("ops", "default", ("an id",)),
+        ("opS", "Default", ("an id",)),
+        ("a@b", "c", None),
+        ("a", "b@c", ("an id",)),
+        ("ops@Default", "elsewhere", ("an id",)),
+        ("ops@Default", "", ("an id",)),
+    ],
+)
+def test_a_project_that_is_named_is_one_of_its_domain(
+    name: str, domain: str, tenants: tuple[str, ...] | None
+) -> None:
+    named = ["f" * 32, "ops@Default", "a@b@c"]
+    settings = KeystoneSettings(reader_roles=("member",), all_tenants_projects=named)
+    project = {"id": "an id", "name": name, "domain": {"name": domain}}
+    owner = TokenOwner("u@Default", ("member",), 5.0, msgspec.convert(project, Project))
+    assert caller_of(owner, settings).tenants == tenants
+    by_id = msgspec.structs.replace(
+        owner, project=msgspec.convert({**project, "id": "f" * 32}, Project)
+    )
+    assert caller_of(by_id, settings).tenants is None
+
+
+def test_a_token_without_a_project_shows_nothing_unless_it_is_the_systems() -> None:
+    owner = TokenOwner("u@Default", ("admin",), 5.0)
+    assert caller_of(owner, KeystoneSettings()).tenants == ()
+    assert caller_of(msgspec.structs.replace(owner, is_system=True), KeystoneSettings()) == Caller(
+        name="u@Default", role="admin", until=5.0, holds=60.0
+    )
 
 
 @pytest.mark.parametrize(
@@ -117,7 +163,8 @@ def test_the_command_line_logs_in_as_the_user_who_may_do_least() -> None:
     limited = WebUser(name="l", token=Secret("b" * 20), role="admin", clouds=["A_one"])
     writer = WebUser(name="w", token=Secret("c" * 20), role="writer")
     assert headers() == {}
-    assert headers(hashed, limited) == {}
+    of_a_tenant = WebUser(name="t", token=Secret("d" * 20), tenants=["a"])
+    assert headers(hashed, limited, of_a_tenant) == {}
     assert headers(reader, hashed) == {"Authorization": "Basic cjpw"}
     assert headers(writer, limited) == {"Authorization": "Bearer " + "c" * 20}
     assert headers(writer, reader) == {"Authorization": "Basic cjpw"}

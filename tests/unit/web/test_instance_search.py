@@ -2,6 +2,7 @@
 
 from base64 import urlsafe_b64encode
 
+import msgspec
 import pytest
 
 from streams.worker.instance_index import IndexEntry, StateGroup
@@ -45,8 +46,6 @@ def test_states_and_kinds_narrow_and_deleted_instances_must_be_asked_for(
 @pytest.mark.parametrize(
     ("parameters", "passes"),
     [
-        ({"tenant_id": "t"}, True),
-        ({"tenant_id": "T"}, False),
         ({"host": "compute01"}, True),
         ({"host": "compute0"}, False),
         ({"name": "eb-0"}, True),
@@ -55,12 +54,28 @@ def test_states_and_kinds_narrow_and_deleted_instances_must_be_asked_for(
         ({"name": "web", "host": "compute02"}, False),
     ],
 )
-def test_tenant_and_host_are_given_whole_and_a_name_in_part(
-    parameters: dict[str, str], passes: bool
-) -> None:
+def test_a_host_is_given_whole_and_a_name_in_part(parameters: dict[str, str], passes: bool) -> None:
     test = selection(parse_search("v", InstancesParameters(**parameters), None)).passes  # type: ignore[arg-type]
     assert test is not None
     assert test(IndexEntry("1", "i", PAUSED, "t", "compute01", "Web-01")) is passes
+
+
+@pytest.mark.parametrize(
+    ("asked", "seen", "shown"),
+    [
+        ("", None, None),
+        ("", ("t", "u"), ("t", "u")),
+        ("t", None, ("t",)),
+        ("t", ("t", "u"), ("t",)),
+        ("T", ("t", "u"), ()),
+        ("t", (), ()),
+    ],
+)
+def test_the_tenant_that_is_asked_for_is_one_of_those_that_the_caller_may_see(
+    asked: str, seen: tuple[str, ...] | None, shown: tuple[str, ...] | None
+) -> None:
+    search = parse_search("v", InstancesParameters(tenant_id=asked), None)
+    assert selection(msgspec.structs.replace(search, tenants=seen)).tenants == shown
 
 
 @pytest.mark.parametrize(

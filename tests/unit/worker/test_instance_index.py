@@ -79,10 +79,47 @@ async def test_an_instance_is_found_in_its_newest_state_alone(index: InstanceInd
 async def test_a_tenant_sees_its_own(index: InstanceIndex) -> None:
     index.put(0, row("a", "active", "2026-01-01T00:00:01", tenant="x"))
     index.put(0, row("b", "active", "2026-01-01T00:00:02", tenant="y"))
-    assert await found(index, "active", passes=lambda entry: entry.tenant_id == "x") == (
-        1,
-        ["a"],
-    )
+    index.put(1, row("c", "paused", "2026-01-01T00:00:03", tenant="x"))
+    index.put(1, row("d", "active", "2026-01-01T00:00:04", tenant=""))
+    assert await found(index, "active", tenants=("x",)) == (1, ["a"])
+    assert await found(index, "active", tenants=("x", "y")) == (2, ["b", "a"])
+    assert await found(index, "active", tenants=("z",)) == (0, [])
+    assert await found(index, "active", tenants=()) == (0, [])
+    assert await found(index, "active", tenants=("x",), instance_id="a") == (1, ["a"])
+    assert await found(index, "active", tenants=("x",), instance_id="b") == (0, [])
+    assert await index.counts_of(("x",)) == {VIM: {"active": 1, "paused": 1}}
+    assert await index.counts_of(("z",)) == {}
+
+
+async def test_what_has_changed_tenant_or_is_gone_is_no_longer_a_tenants(
+    index: InstanceIndex,
+) -> None:
+    index.put(0, row("a", "active", "2026-01-01T00:00:01", tenant="x"))
+    assert await index.knows(VIM, ("x",))
+    index.put(0, row("a", "active", "2026-01-01T00:00:02", tenant="y"))
+    assert (await index.knows(VIM, ("x",)), await index.knows(VIM, ("x", "y"))) == (False, True)
+    assert await found(index, "active", tenants=("x",)) == (0, [])
+    index.put(0, row("b", "active", "2026-01-01T00:00:02", tenant="z"))
+    index.remove(0, VIM, "a")
+    assert (await index.knows(VIM, ("y",)), await index.knows(VIM, None)) == (False, True)
+    assert await index.counts_of(("y", "z")) == {VIM: {"active": 1}}
+    assert not await index.knows("Owner_Elsewhere", None)
+
+
+async def test_of_many_instances_those_of_a_tenant_alone_are_looked_at(
+    index: InstanceIndex,
+) -> None:
+    for number in range(3000):
+        tenant = f"t{number % 100}"
+        index.put(number % 2, row(f"{number:04}", "active", f"{number:04}", tenant=tenant))
+    looked_at = list[str]()
+
+    def passes(entry: instance_index.IndexEntry) -> bool:
+        looked_at.append(entry.tenant_id)
+        return True
+
+    total, first = await found(index, "active", tenants=("t7",), passes=passes, limit=2)
+    assert (total, first, looked_at) == (30, ["2907", "2807"], ["t7"] * 30)
 
 
 async def test_a_partition_that_is_gone_is_not_asked(index: InstanceIndex) -> None:

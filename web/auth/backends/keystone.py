@@ -1,11 +1,11 @@
 """Tokens of OpenStack's Keystone."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
 from vimfed.settings import KeystoneSettings, WebAuthSettings
-from web.auth.backends.keystone_client import Keystone, TokenOwner
+from web.auth.backends.keystone_client import Keystone, Project, TokenOwner
 from web.auth.backends.login import Attempt, Login
 from web.auth.caller import Caller
 from web.http.routes import Role
@@ -56,6 +56,27 @@ def caller_of(owner: TokenOwner, settings: KeystoneSettings) -> Caller:
         name=owner.name,
         role=next((ours for ours, theirs in roles if held.intersection(theirs)), "anyone"),
         clouds=tuple(settings.clouds),
+        tenants=_tenants_of(owner, settings),
         until=owner.until,
         holds=settings.cache_seconds,
     )
+
+
+def _tenants_of(owner: TokenOwner, settings: KeystoneSettings) -> tuple[str, ...] | None:
+    """Return the tenants that a token's scope shows; None where it shows all."""
+    project = owner.project
+    if project is None:
+        return None if owner.is_system else ()
+    return None if _shows_all(project, settings.all_tenants_projects) else (project.id,)
+
+
+def _shows_all(project: Project, named: Iterable[str]) -> bool:
+    """Return whether a project is among those that are named, by ``name@domain`` or by its id.
+
+    What follows the last @ is the domain: who may choose a project's name chooses no other domain.
+    """
+    for each in named:
+        name, at, domain = each.rpartition("@")
+        if (project.name, project.domain.name) == (name, domain) if at else project.id == each:
+            return True
+    return False

@@ -32,10 +32,24 @@ class _User(msgspec.Struct, frozen=True):
     domain: _Named = _Named()
 
 
+class Project(msgspec.Struct, frozen=True):
+    """A project of Keystone's, which nova calls a tenant."""
+
+    id: str
+    name: str
+    domain: _Named
+
+
+class _System(msgspec.Struct, frozen=True):
+    all: bool = False
+
+
 class _Token(msgspec.Struct, frozen=True):
     user: _User
     expires_at: str
     roles: list[_Named] = []
+    project: Project | None = None
+    system: _System = _System()
 
 
 class _Answer(msgspec.Struct, frozen=True):
@@ -51,6 +65,10 @@ class TokenOwner(msgspec.Struct, frozen=True):
     """Names of the roles that it has in the token's scope."""
     until: float
     """When it expires, in seconds since 1970."""
+    project: Project | None = None
+    """Its scope; None where that is a domain, the system, or nothing."""
+    is_system: bool = False
+    """Whether its scope is the system."""
 
 
 _decode = msgspec.json.Decoder(_Answer).decode
@@ -158,4 +176,5 @@ def _owner(body: bytes) -> TokenOwner | None:
     if until <= time.time():
         return None
     name = f"{token.user.name}@{token.user.domain.name}"
-    return TokenOwner(name, tuple(role.name for role in token.roles), until)
+    roles = tuple(role.name for role in token.roles)
+    return TokenOwner(name, roles, until, token.project, token.system.all)

@@ -60,4 +60,9 @@ def given_to(login: type[Login] | Login, header: str, value: str) -> str | None:
 
 def caller_for(user: WebUser) -> Caller:
     """Return what a user of the settings may."""
-    return Caller(name=user.name, role=user.role, clouds=tuple(user.clouds))
+    return Caller(
+        name=user.name,
+        role=user.role,
+        clouds=tuple(user.clouds),
+        tenants=tuple(user.tenants) or None,
+    )
