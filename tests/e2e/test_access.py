@@ -498,7 +498,7 @@ async def test_a_writer_of_a_project_subscribes_to_its_tenant_alone_and_pushes_n
 
     assert await put(writer) == 403
     assert await put(writer, tenants=["tenant-a", "tenant-b"]) == 403
-    assert await put(writer, tenants=["tenant-a"], clouds=["Owner_one"]) == 201
+    assert await put(writer, tenants=["tenant-a"]) == 201
     _, body = await guarded.get(base, writer)
     assert [each["name"] for each in body["subscriptions"]] == ["of-a-tenant"]
     assert await put(WRITER, tenants=["tenant-b"]) == 200
@@ -509,6 +509,8 @@ async def test_a_writer_of_a_project_subscribes_to_its_tenant_alone_and_pushes_n
     assert (await guarded.ask("DELETE", f"{base}/of-a-tenant", WRITER))[0] == 200
     push = f"{PREFIX}/v1/Owner/one/notifications"
     cloudwide = keystone_token(guarded.keystone.give("bob", "event_writer", name="ops"))
+    assert await put(cloudwide) == 201
+    assert (await guarded.ask("DELETE", f"{base}/of-a-tenant", cloudwide))[0] == 200
     for login, status in ((writer, 403), (cloudwide, 400)):
         assert (await guarded.ask("POST", push, login, body=b"{}"))[0] == status
 

@@ -32,7 +32,9 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
 
     def may_see_all(self, vim_ids: Sequence[str]) -> bool:
         """Return whether it may see all of these clouds; none means every cloud there is."""
-        return not self.clouds or (bool(vim_ids) and all(map(self.may_see, vim_ids)))
+        if not self.clouds or "*" in self.clouds:
+            return True
+        return bool(vim_ids) and all(map(self.may_see, vim_ids))
 
     def may_see_tenants(self, tenant_ids: Sequence[str]) -> bool:
         """Return whether it may see all of these tenants; none means every tenant there is."""

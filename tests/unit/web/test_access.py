@@ -55,6 +55,7 @@ def test_a_caller_sees_the_clouds_that_its_patterns_name() -> None:
     all_seeing = Caller(name="u", role="reader")
     assert all_seeing.may_see("A_one")
     assert all_seeing.may_see_all([])
+    assert Caller(name="u", role="reader", clouds=("*",)).may_see_all([])
     limited = Caller(name="u", role="reader", clouds=("A_*", "B_two"))
     assert limited.may_see("A_one")
     assert not limited.may_see("B_one")
