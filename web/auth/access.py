@@ -156,14 +156,7 @@ class Access:
                 )
             return NOBODY
         request[WHO] = _who(caller, request)
-        if role in _ASK_FOR_TENANTS and caller.tenants == ():
-            raise ApiError(403, f"{caller.name} needs a token of a project, or of the system")
-        if role not in _GRANTS[caller.role]:
-            raise ApiError(403, f"{caller.name} has the role {caller.role}, this needs {role}")
-        if role != "peer" and {"vim_id", "owner"} & request.match_info.keys():
-            vim_id = vim_id_in(request)
-            if not caller.may_see(vim_id):
-                raise ApiError(403, f"{caller.name} may not see the cloud {vim_id}")
+        _refuse_beyond_rights(caller, role, request)
         return caller
 
     async def _admitted_peer(self, request: web.Request) -> Admitted:
@@ -247,3 +240,15 @@ def _too_many(wait: int) -> tuple[str, dict[str, str]]:
     """Return what is said of too many failures, and the headers."""
     text = f"too many logins from this address have failed: try again in {wait} s"
     return text, {"Retry-After": str(wait)}
+
+
+def _refuse_beyond_rights(caller: Caller, role: Role, request: web.Request) -> None:
+    """Raise ApiError (403) unless a caller may call a route of ``role`` about what it names."""
+    if role in _ASK_FOR_TENANTS and caller.tenants == ():
+        raise ApiError(403, f"{caller.name} needs a token of a project, or of the system")
+    if role not in _GRANTS[caller.role]:
+        raise ApiError(403, f"{caller.name} has the role {caller.role}, this needs {role}")
+    if role != "peer" and {"vim_id", "owner"} & request.match_info.keys():
+        vim_id = vim_id_in(request)
+        if not caller.may_see(vim_id):
+            raise ApiError(403, f"{caller.name} may not see the cloud {vim_id}")
