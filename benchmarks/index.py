@@ -31,6 +31,7 @@ QUERIES = {
         matches=lambda group: group.vm_state == "paused"
     ),
     "the newest 100 on one host": ALL._replace(passes=lambda entry: entry.host == "compute001"),
+    "the newest 100 of one tenant of 300": ALL._replace(tenants=(f"{7:032x}",)),
     "100 whose name has a part": ALL._replace(
         passes=lambda entry: "99" in entry.display_name.casefold()
     ),
