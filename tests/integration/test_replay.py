@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import amqp
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from tests.support.brokers import RabbitMQ
@@ -108,6 +108,13 @@ def test_the_rate_bounds_the_pace(rabbitmq: RabbitMQ) -> None:
     assert time.monotonic() - began >= 0.29
 
 
+def sent_by_command(trace: Path, rabbitmq: RabbitMQ) -> Result:
+    """Run the command; its URL, which has a password, is in a file."""
+    file = trace.with_name("url")
+    file.write_text(rabbitmq.url)
+    return CliRunner().invoke(main, ["replay", str(trace), "--url-file", str(file)])
+
+
 def test_the_command_sends_a_plain_trace_and_says_how_many(
     rabbitmq: RabbitMQ, tmp_path: Path
 ) -> None:
@@ -116,7 +123,7 @@ def test_the_command_sends_a_plain_trace_and_says_how_many(
         trace.write_bytes(
             b"".join(islice(lines, 20)).replace(b'"versioned_', b'"command.versioned_')
         )
-    result = CliRunner().invoke(main, ["replay", str(trace), "--url", rabbitmq.url])
+    result = sent_by_command(trace, rabbitmq)
     assert result.exit_code == 0, result.output
     assert f"20 messages of {trace} sent to rabbit://127.0.0.1:{rabbitmq.port}" in result.stdout
     assert "guest" not in result.output
@@ -138,7 +145,7 @@ def test_a_malformed_line_is_named_and_nothing_is_sent(
     trace = tmp_path / "trace.jsonl"
     good = b'{"routing_key": "malformed.info", "body": "{\\"event_type\\": \\"x\\"}"}\n'
     trace.write_bytes(good + line + b"\n" + good)
-    result = CliRunner().invoke(main, ["replay", str(trace), "--url", rabbitmq.url])
+    result = sent_by_command(trace, rabbitmq)
     assert result.exit_code == 1
     assert result.stderr.startswith(f"vimfed: {trace}, line 2: ")
     with pytest.raises(ReplayError, match=complaint):

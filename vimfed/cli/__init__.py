@@ -198,10 +198,13 @@ def run(config: Path, workers: int) -> None:
 
 @main.command("replay")
 @click.argument("trace", type=click.Path(path_type=Path))
-@click.option("--url", required=True, help="oslo.messaging transport URL, rabbit:// or kafka://.")
+@click.option("--url", help="oslo.messaging transport URL without a password.")
+@click.option("--url-file", help="File that holds the URL, rabbit:// or kafka://.")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="Messages per second.")
 @click.option("--exchange", default="nova", show_default=True, help="nova's control_exchange.")
-def replay_trace(trace: Path, url: str, rate: float | None, exchange: str) -> None:
+def replay_trace(
+    trace: Path, url: str | None, url_file: str | None, rate: float | None, exchange: str
+) -> None:
     """Send recorded notifications to an oslo transport.
 
     TRACE has one JSON object a line, with routing_key (such as notifications.info), content_type
@@ -210,7 +213,7 @@ def replay_trace(trace: Path, url: str, rate: float | None, exchange: str) -> No
     """
     from vimfed.cli import replay
 
-    replay.run(trace, url, rate, exchange)
+    replay.run(trace, replay.url_of(url, url_file), rate, exchange)
 
 
 @main.command("check")
@@ -351,10 +354,18 @@ def _kinds(_ctx: click.Context, _parameter: click.Parameter, begun: str) -> list
 @main.command("status")
 @click.argument("vim", required=False, shell_complete=_vim_ids)
 @click.option("--url", help="Ask the worker here, instead of at web.host and web.port.")
+@click.option("--login-file", help="File that holds USER:PASSWORD, or a token, for the worker.")
 @click.option("--once", is_flag=True, help="Print it once, also on a terminal.")
 @click.option("--json", "as_json", is_flag=True, help="Print it once, as JSON.")
 @click.pass_obj
-def show_status(config: Path, vim: str | None, url: str | None, once: bool, as_json: bool) -> None:
+def show_status(
+    config: Path,
+    vim: str | None,
+    url: str | None,
+    login_file: str | None,
+    once: bool,
+    as_json: bool,
+) -> None:
     """Show clouds, workers, bridge and outputs.
 
     On a terminal it is a table that is kept up to date until Ctrl-C. VIM is a vim_id: of that cloud
@@ -362,7 +373,8 @@ def show_status(config: Path, vim: str | None, url: str | None, once: bool, as_j
     """
     from vimfed.cli import status
 
-    status.run(load_settings(config), vim, url, once=once, as_json=as_json)
+    where = status.Asked(url, login_file)
+    status.run(load_settings(config), vim, where, once=once, as_json=as_json)
 
 
 @main.command("events")

@@ -27,8 +27,9 @@ from oslo_messaging._drivers.impl_kafka import KafkaDriver
 from rich.console import Console
 from rich.progress import Progress
 
+from vimfed.cli.own_login import refuse_secret_argument
 from vimfed.errors import OperatorError, UsageError
-from vimfed.settings import check_transport_url
+from vimfed.settings import check_transport_url, read_secret
 
 LOG = logging.getLogger(__name__)
 
@@ -241,6 +242,16 @@ def _report_deliveries(transport: oslo_messaging.Transport) -> _ReportingProduce
         raise ReplayError(f"no Kafka answers at {hosts}: {error.args[0].str()}") from None
     connection.producer = reports = _ReportingProducer(connection.producer)
     return reports
+
+
+def url_of(url: str | None, url_file: str | None) -> str:
+    """Return the URL that is given, as an argument or in a file. Raises UsageError."""
+    if (url is None) == (url_file is None):
+        raise UsageError("give the transport's URL: --url-file FILE, or --url without a password")
+    if url is None:
+        return read_secret(url_file or "")
+    refuse_secret_argument("--url", url, "write the URL into a file, --url-file FILE")
+    return url
 
 
 def run(trace: Path, url: str, rate: float | None, exchange: str) -> None:

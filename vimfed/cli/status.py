@@ -7,7 +7,8 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
+from urllib.parse import urlsplit
 
 import aiohttp
 import click
@@ -19,7 +20,12 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Column, Table
 
-from vimfed.cli.own_login import client_context, login_headers
+from vimfed.cli.own_login import (
+    client_context,
+    headers_of_file,
+    login_headers,
+    refuse_secret_argument,
+)
 from vimfed.errors import OperatorError, UsageError
 from vimfed.local.stop_signals import StopSignals
 from vimfed.model.decoding import UnreadableError, decoded
@@ -31,7 +37,7 @@ from vimfed.process.bounded_answer import (
 )
 from vimfed.process.escaping import escaped
 from vimfed.process.ports import monitoring_url, own_url
-from vimfed.settings import DmaapOutput, Settings
+from vimfed.settings import DmaapOutput, Settings, is_loopback
 
 TIMEOUT = 5.0
 EVERY = 2.0
@@ -136,18 +142,31 @@ class _Workers(msgspec.Struct):
     unowned: list[int]
 
 
-def run(
-    settings: Settings, vim_id: str | None, url: str | None, *, once: bool, as_json: bool
-) -> None:
+class Asked(NamedTuple):
+    """Which worker is asked, and how one logs in there; None: as the settings say."""
+
+    url: str | None = None
+    login_file: str | None = None
+
+
+def run(settings: Settings, vim_id: str | None, where: Asked, *, once: bool, as_json: bool) -> None:
     """Print the status once, or keep it on the terminal until SIGINT.
 
-    Raises StatusError, and UsageError for a ``url`` that is none.
+    Raises StatusError, and UsageError for a URL that is none.
     """
+    url = where.url
+    if url is not None:
+        refuse_secret_argument("--url", url, "write USER:PASSWORD into a file, --login-file FILE")
     if url is not None and not re.match("https?://[^/]", url):
         raise UsageError(f"--url: {url!r} is no http:// or https:// URL of a worker")
-    login = {} if url else login_headers(settings.web)  # no secret of ours for somebody else's URL
+    login: Mapping[str, str] = {}
+    if where.login_file is not None:
+        login = headers_of_file(where.login_file)
+    elif url is None:  # no secret of ours for somebody else's URL
+        login = login_headers(settings.web)
     own = own_url(settings.web.host, settings.web.port, settings.web.scheme)
     asked = (url or own).rstrip("/")
+    _refuse_exposed_login(settings, asked, login)
 
     def now() -> Status:
         return asyncio.run(_ask(settings, asked, login, vim_id))
@@ -162,6 +181,16 @@ def run(
         with Live(_shown(now()), console=Console(), auto_refresh=False) as live:
             while not stop.wait(EVERY):
                 live.update(_shown(now()), refresh=True)
+
+
+def _refuse_exposed_login(settings: Settings, url: str, login: Mapping[str, str]) -> None:
+    parts = urlsplit(url)
+    is_plain = parts.scheme == "http" and not is_loopback(parts.hostname or "")
+    if login and is_plain and not settings.web.insecure:
+        raise UsageError(
+            f"{url}: the login would go to another machine in the clear: ask https://, or say "
+            "web.insecure = true where nobody listens on the way"
+        )
 
 
 async def _ask(
@@ -214,7 +243,9 @@ async def _get(
 def _decoded(answer: tuple[int, bytes], kind: type[T]) -> T:
     status, body = answer
     if status in (401, 403):
-        raise StatusError(f"the worker refuses us ({status}): --url http://USER:PASSWORD@HOST:PORT")
+        raise StatusError(
+            f"the worker refuses us ({status}): give a login in a file, --login-file FILE"
+        )
     if status != 200:
         with contextlib.suppress(UnreadableError):
             told = decoded(partial(msgspec.json.decode, type=_Problem), body).error

@@ -228,7 +228,7 @@ def _resolve_secret_files(section: S) -> S:
         value = getattr(section, name)
         secret = name.removesuffix("_file")
         if value and secret != name and secret in section.__struct_fields__:
-            text = _read_secret(value)
+            text = read_secret(value)
             is_list = isinstance(getattr(section, secret), tuple)
             resolved[secret] = tuple(map(Secret, text.split())) if is_list else Secret(text)
         elif isinstance(value, _Section):
@@ -241,7 +241,8 @@ def _resolve_secret_files(section: S) -> S:
     return msgspec.structs.replace(section, **resolved)
 
 
-def _read_secret(path: str) -> str:
+def read_secret(path: str) -> str:
+    """Return the secret in a file. Raises SettingsError, which names the file alone."""
     try:
         secret = Path(path).read_text(encoding="utf-8").strip()
     except OSError as error:

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from click.testing import CliRunner
+import pytest
+from click.testing import CliRunner, Result
 
 from vimfed.cli import main
 
@@ -74,3 +75,51 @@ def test_the_login_goes_to_the_worker_alone(tmp_path: Path) -> None:
     assert len(to_others) >= 3, "bridge, publisher and gateway"
     assert {login for _path, login in to_others} == {None}
     assert done.stdout.count("another program answers there") == 3
+
+
+def asked_by(config: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(main, ["--config", str(config), "status", "--json", *arguments])
+
+
+@pytest.mark.parametrize(
+    ("login", "header"),
+    [("one:a password", "Basic b25lOmEgcGFzc3dvcmQ="), ("a-token-of-theirs", None)],
+)
+def test_a_login_for_another_worker_comes_from_a_file(
+    tmp_path: Path, login: str, header: str | None
+) -> None:
+    config, file = tmp_path / "vimfed.toml", tmp_path / "login"
+    config.write_text("")
+    file.write_text(login + "\n")
+    heard: list[tuple[str, str | None]] = []
+    with listening(heard) as port:
+        asked_by(config, "--url", f"http://127.0.0.1:{port}", "--login-file", str(file))
+    logins = {login for path, login in heard if path.startswith("/api/multicloud")}
+    assert logins == {header or f"Bearer {login}"}
+
+
+def test_a_password_in_an_argument_is_refused_and_not_repeated(tmp_path: Path) -> None:
+    config = tmp_path / "vimfed.toml"
+    config.write_text("")
+    for command in (["status"], ["replay", "trace"]):
+        arguments = [*command, "--url", "rabbit://who:pass-word@127.0.0.1:1/"]
+        done = CliRunner().invoke(main, ["--config", str(config), *arguments])
+        assert done.exit_code == 2
+        assert "everybody on this machine can read the password in an argument" in done.stderr
+        assert "-file FILE" in done.stderr
+        assert "pass-word" not in done.output
+
+
+def test_a_login_goes_to_no_other_machine_in_the_clear(tmp_path: Path) -> None:
+    config, file = tmp_path / "vimfed.toml", tmp_path / "login"
+    config.write_text("")
+    file.write_text("one:a password")
+    refused = asked_by(config, "--url", "http://worker.invalid:6066", "--login-file", str(file))
+    assert (refused.exit_code, refused.stderr) == (
+        2,
+        "vimfed: http://worker.invalid:6066: the login would go to another machine in the clear: "
+        "ask https://, or say web.insecure = true where nobody listens on the way\n",
+    )
+    config.write_text("[web]\ninsecure = true\n")
+    meant = asked_by(config, "--url", "http://worker.invalid:6066", "--login-file", str(file))
+    assert "no worker answers at http://worker.invalid:6066" in meant.stderr
