@@ -20,7 +20,9 @@ from vimfed.process.bounded_answer import (
     bounded_session,
     read_answer,
 )
-from vimfed.settings import DmaapOutput, Settings
+from vimfed.settings import DmaapOutput, KeystoneSettings, Settings
+from web.auth.backends.keystone_client import Keystone as KeystoneClient
+from web.http.errors import UnavailableError
 
 PIECE = bytes(1024 * 1024)
 
@@ -89,3 +91,12 @@ async def test_a_program_at_a_port_of_ours_fills_no_memory_of_status(
         assert (process.wrong, metrics) == ({"process": "another program answers there"}, {})
         with pytest.raises(StatusError, match="has more than 2000000 bytes"):
             await _get(session, sender.url, {})
+
+
+async def test_a_keystone_without_an_end_fills_no_memory() -> None:
+    async with endless() as sender:
+        keystone = KeystoneClient(KeystoneSettings(url=sender.url))
+        async with keystone.connected() as keystone.session:
+            with pytest.raises(UnavailableError, match="Keystone does not answer"):
+                await keystone.owner_of("a token")
+        assert sender.sent < 2 * MAX_SHORT_ANSWER_BYTES

@@ -12,6 +12,7 @@ import aiohttp
 import msgspec
 
 from vimfed.model.decoding import decoded
+from vimfed.process.bounded_answer import bounded_session, read_answer
 from vimfed.process.tls import tls_context
 from vimfed.settings import KeystoneSettings, Tls
 from web.http.errors import UnavailableError
@@ -90,7 +91,7 @@ class Keystone:
         settings = self._settings
         connector = aiohttp.TCPConnector(ssl=tls_context(Tls(ca_file=settings.ca_file)))
         timeout = aiohttp.ClientTimeout(total=settings.timeout)
-        return aiohttp.ClientSession(connector=connector, timeout=timeout)
+        return bounded_session(connector=connector, timeout=timeout)
 
     async def owner_of(self, token: str) -> TokenOwner | None:
         """Return whose a token is; None where it is none, has expired or was revoked.
@@ -130,7 +131,7 @@ class Keystone:
     async def _get(self, token: str, asker: str) -> tuple[int, bytes]:
         headers = {"X-Auth-Token": asker, "X-Subject-Token": token}
         async with self.session.get(self._url, headers=headers, allow_redirects=False) as response:
-            return response.status, await response.read()
+            return response.status, await read_answer(response)
 
     async def _asker(self, token: str) -> str:
         """Return the token with which to ask: our account's, or the one that is asked about."""
