@@ -52,7 +52,12 @@ def tell_large(stack: Stack) -> None:
     topic = NotificationsTopic(stack, VIM_ID)
     names = (name for name in map("vm-{}".format, count()) if partition_of_instance(name) == 0)
     for name in islice(names, ROWS):
-        topic.tell(name, metadata={"key": incompressible(ROW_BYTES)})
+        topic.tell(name, metadata=full(128), image_meta=full(256))
+
+
+def full(entries: int) -> dict[str, str]:
+    """Return a map with as many entries as nova can have, and the longest values."""
+    return {f"key-{number}": incompressible(255) for number in range(entries)}
 
 
 def partition_of_instance(name: str) -> int:
@@ -60,7 +65,7 @@ def partition_of_instance(name: str) -> int:
 
 
 def incompressible(size: int) -> str:
-    return random.randbytes(size // 2).hex()
+    return random.randbytes(size // 2 + 1).hex()[:size]
 
 
 async def test_a_disk_that_takes_no_more_ends_a_worker_with_one_line(stack: Stack) -> None:
