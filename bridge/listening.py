@@ -4,7 +4,12 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from bridge.forwarding import Arrival, UnusableBodyError, forwarded
+from bridge.forwarding import (
+    Arrival,
+    UnusableBodyError,
+    UnusedNotificationError,
+    forwarded,
+)
 from bridge.progress import Progress
 from vimfed.kafka.clients import OutgoingRecord
 from vimfed.process.backoff import Backoff
@@ -68,20 +73,34 @@ class Listener:
         return pause
 
 
-def records_of(
-    kafka: KafkaSettings, messages: Iterable[Message]
-) -> tuple[list[OutgoingRecord], int]:
-    """Return the records of messages in their order, and how many of them are dead letters."""
+class Records(NamedTuple):
+    """What becomes of a batch of messages."""
+
+    records: list[OutgoingRecord]
+    """In the order of the messages."""
+    dead: int
+    """How many of the records are dead letters."""
+    passed_over: int
+    """How many messages have no record: nobody uses them."""
+
+
+def records_of(kafka: KafkaSettings, messages: Iterable[Message]) -> Records:
+    """Return the records of messages in their order, but for those that nobody uses."""
     records = []
-    dead = 0
+    dead = passed_over = 0
     for message in messages:
         why = message.refused
         if not why:
             try:
-                records.append(forwarded(kafka, message.body, message.arrival))
+                record = forwarded(
+                    kafka, message.body, message.arrival, unused_too=kafka.retention.unused
+                )
+                records.append(record)
+            except UnusedNotificationError:
+                passed_over += 1
             except UnusableBodyError as error:
                 why = str(error)
         if why:
             dead += 1
             records.append(message.dead_letter(why))
-    return records, dead
+    return Records(records, dead, passed_over)

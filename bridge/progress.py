@@ -52,11 +52,15 @@ class Progress:
         self.in_flight = count
         self._counters.received.labels(self.vim_id, self.bus).inc(count)
 
-    def written(self, forwarded: int, dead_lettered: int) -> None:
-        """Note that Kafka has acknowledged them; those that it refused are dead letters, too."""
+    def written(self, forwarded: int, dead_lettered: int, passed_over: int = 0) -> None:
+        """Note that Kafka has acknowledged them; those that it refused are dead letters, too.
+
+        ``passed_over``: how many were not written, as nobody uses them.
+        """
         refused, self._refused = self._refused, 0
         self._counters.forwarded.labels(self.vim_id, self.bus).inc(forwarded - refused)
         self._counters.dead_letters.labels(self.vim_id, self.bus).inc(dead_lettered + refused)
+        self._counters.passed_over.labels(self.vim_id, self.bus).inc(passed_over)
         self.settled()
 
     def settled(self) -> None:
@@ -123,6 +127,9 @@ class Counters:
         self.dead_letters = counter(
             "vimfed_bridge_dead_letters", "records acknowledged on the dead-letter topic"
         )
+        self.passed_over = counter(
+            "vimfed_bridge_passed_over", "messages that no worker uses, and that are not forwarded"
+        )
         self.retries = counter("vimfed_bridge_retries", "attempts to write that Kafka did not take")
         self.expired = counter(
             "vimfed_bridge_expired_unread",
@@ -135,6 +142,7 @@ class Counters:
             self.received,
             self.forwarded,
             self.dead_letters,
+            self.passed_over,
             self.retries,
             self.expired,
         ):

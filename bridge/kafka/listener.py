@@ -166,9 +166,9 @@ class KafkaListener(Listener):
             self.progress.connected = True
             self.progress.received(sum(map(len, fetched.values())))
             places = await sessions.after(fetched)
-            records, dead = records_of(self._kafka, self._messages(fetched, places))
-            await self._written(records)
-            self.progress.written(len(records) - dead, dead)
+            batch = records_of(self._kafka, self._messages(fetched, places))
+            await self._written(batch.records)
+            self.progress.written(len(batch.records) - batch.dead, batch.dead, batch.passed_over)
             try:
                 await consumer.commit({tp: tuple(place) for tp, place in places.items()})
             except CommitFailedError:

@@ -446,8 +446,8 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
     def _deliver(self, incoming: list[_Arrived]) -> bool:
         """Write a batch; False where it had to be given up."""
         self._progress.received(len(incoming))
-        records, dead = records_of(self._kafka, self._messages(incoming))
-        self._delivery = self._write(records, self._progress)
+        batch = records_of(self._kafka, self._messages(incoming))
+        self._delivery = self._write(batch.records, self._progress)
         while True:
             try:
                 self._delivery.result(TICK)
@@ -464,7 +464,9 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
             else:
                 self._delivery = None
                 self._order.written()
-                self._progress.written(len(records) - dead, dead)
+                self._progress.written(
+                    len(batch.records) - batch.dead, batch.dead, batch.passed_over
+                )
                 return True
 
     def _messages(self, incoming: list[_Arrived]) -> Iterator[Message]:

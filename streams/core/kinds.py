@@ -205,13 +205,6 @@ class EventType(NamedTuple):
     told_apart_by: Discriminator = ""
 
 
-AUDIT_PREFIXES = ("compute.instance.exists", "instance.exists")
-"""Snapshots for accounting, sent around some actions and in floods: they tell no change. What
-verified them sent them on as ``compute.instance.exists.verified`` in old releases."""
-
-INSTANCE_PREFIXES = ("compute.instance.", "instance.", "compute_task.", EVENT_PREFIX)
-"""How all event types begin that are about one instance."""
-
 FAILURES = "compute.exception"
 """A failed call inside nova, versioned; the legacy ones are named after the function."""
 

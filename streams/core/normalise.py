@@ -16,11 +16,9 @@ from streams.core.bounds import (
     bounded_fields,
 )
 from streams.core.kinds import (
-    AUDIT_PREFIXES,
     CONDUCTOR,
     EVENT_TYPES,
     FAILURES,
-    INSTANCE_PREFIXES,
     EventType,
 )
 from streams.core.memory import Teller
@@ -42,6 +40,7 @@ from vimfed.model.records import Notification, Phase, Source
 from vimfed.model.records import decode_notification as decode_record
 from vimfed.model.times import read_time
 from vimfed.nova.bare_state import MAX_ID
+from vimfed.nova.event_types import AUDIT_PREFIXES, INSTANCE_PREFIXES
 from vimfed.nova.states import DELETED, OTHER
 
 PassReason = Literal[

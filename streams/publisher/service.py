@@ -13,7 +13,7 @@ from streams.publisher.delivery import Delivery, Message
 from streams.publisher.health import PublisherCounters, PublisherHealth
 from streams.publisher.outputs.kinds import kind_of
 from streams.publisher.publisher import Publisher
-from streams.subscriptions.filters import SubscriptionHistory, default_subscription
+from streams.subscriptions.filters import SubscriptionHistory, default_subscription, events_kept
 from streams.subscriptions.log import SubscriptionLog
 from vimfed.kafka.aio import AIOKafkaProducer, ConsumerRecord
 from vimfed.kafka.appending import append_all
@@ -24,7 +24,6 @@ from vimfed.model.keys import split_instance_key
 from vimfed.process.metrics import MonitoringServer, new_registry
 from vimfed.process.ports import refuse_port_in_use
 from vimfed.settings import (
-    EVENTS_RETENTION,
     DmaapOutput,
     Settings,
     SettingsError,
@@ -49,7 +48,7 @@ def run(settings: Settings, output: DmaapOutput, port: int | None = None) -> int
         names.events,
         settings.state_dir / f"publisher-{output.name}",
         # While DMaaP is away, batches wait: that is no reason to leave the group.
-        max_poll_interval=EVENTS_RETENTION,
+        max_poll_interval=settings.kafka.retention.events,
         store="memory://",
         table_standby_replicas=0,
         web_enabled=False,
@@ -131,7 +130,9 @@ async def _publishing(
     )
     bound = await monitoring.start(settings.dmaap.host, port)
     LOG.info("metrics and health: http://%s:%d/metrics", settings.dmaap.host, bound)
-    history = SubscriptionHistory(default_subscription(settings.filter))
+    history = SubscriptionHistory(
+        default_subscription(settings.filter), kept=events_kept(settings.kafka)
+    )
     try:
         async with SubscriptionLog(settings.kafka, history).followed() as subscriptions:
             watch = asyncio.create_task(health.watch_ends(subscriptions))

@@ -12,16 +12,26 @@ from typing import Protocol
 import msgspec
 
 from vimfed.model.records import Phase
-from vimfed.settings import EVENTS_RETENTION, FilterSettings, Format
+from vimfed.settings import FilterSettings, Format, KafkaSettings
 
 DEFAULT = "default"
 """Name of the subscription that the settings' filter is."""
 HOLDS_AFTER = 1.0
 """Seconds from Kafka's taking a change to the first event that is matched against it."""
-EVENTS_KEPT = EVENTS_RETENTION + 86400.0
-"""Seconds for which an event may still be read; a broker removes it some hours after its time."""
 MAX_SUBSCRIPTIONS = 1000
 """So many subscriptions there may be, the default one among them."""
+
+
+def events_kept(kafka: KafkaSettings) -> float:
+    """Return the seconds for which an event may still be read.
+
+    A broker removes it some hours after its time.
+    """
+    return kafka.retention.events + 86400.0
+
+
+EVENTS_KEPT = events_kept(KafkaSettings())
+"""By default."""
 
 
 class Subscription(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -242,6 +242,52 @@ async def test_a_deleted_instance_is_swept_after_its_retention(stack: Stack) -> 
     assert table[instance_key(VIM_ID, "gone")] == b""
 
 
+@pytest.mark.parametrize("sections", ["deleted_retention = 1"])
+async def test_a_tenants_data_are_deleted_as_the_documentation_says(stack: Stack) -> None:
+    """docs/security.md, Personal data."""
+    stack.start_worker()
+    await stack.ready()
+    push = INSTANCES.replace("/instances", "/notifications")
+    place = partition_of(instance_key(VIM_ID, "private"), PARTITIONS)
+    names = (f"other-{number}" for number in count())
+    other = next(n for n in names if partition_of(instance_key(VIM_ID, n), PARTITIONS) == place)
+
+    async def tell(instance_id: str, tenant: str, **said: Any) -> None:
+        state = {"instance_id": instance_id, "state": "active", "tenant_id": tenant, **said}
+        assert (await stack.post(push, state))[0] == 200
+
+    async def of_tenant(tenant: str) -> list[str]:
+        status, answer = await stack.get(f"{INSTANCES}?tenant_id={tenant}")
+        assert status == 200
+        return [each["instance_id"] for each in answer["instances"]]
+
+    async def has_one() -> bool:
+        return await of_tenant("left") == ["private"] and await of_tenant("here") == [other]
+
+    await tell("private", "left", display_name="Jane Doe", metadata={"phone": "555"})
+    await tell(other, "here", display_name="stays")
+    await eventually(has_one, within=30)
+
+    for name in await of_tenant("left"):
+        await tell(name, "left", state="deleted", display_name="", hostname="", metadata={})
+    await eventually(partial(is_in, stack, "private", "deleted"), within=30)
+    assert (
+        b"Jane Doe"
+        not in newest_values(stack.bootstrap, stack.names.changelog)[
+            instance_key(VIM_ID, "private")
+        ]
+    )
+
+    async def is_swept() -> bool:
+        await tell(other, "here")
+        return await is_in(stack, "private", 404)
+
+    await eventually(is_swept, within=30, every=0.5)
+    table = newest_values(stack.bootstrap, stack.names.changelog)
+    assert table[instance_key(VIM_ID, "private")] == b""
+    assert b"stays" in table[instance_key(VIM_ID, other)]
+
+
 @pytest.mark.parametrize("sections", ['store = "memory"'])
 async def test_rows_in_memory_come_back_from_the_changelog(stack: Stack, tmp_path: Path) -> None:
     stack.start_worker()

@@ -96,16 +96,24 @@ async def test_each_setting_of_which_something_depends_is_warned_of(
             assert f"--entity-name {name} --add-config {key}=" in line
 
 
-async def test_our_own_topics_are_as_we_need_them_and_more_of_something_is_no_fault(
+async def test_our_own_topics_are_as_we_need_them_and_what_stays_for_longer_is_warned_of(
     settings: KafkaSettings, caplog: pytest.LogCaptureFixture
 ) -> None:
     names = TopicNames(settings.topic_prefix)
-    # All that we make it with, but that it is kept for ever.
+    # All that we make it with, but that it is kept for ever, and takes larger records.
     (spec,) = [spec for spec in topic_specs(settings) if spec.name == names.events]
-    make(settings, names.events, **{**spec.configs, "retention.ms": "-1"})
+    make(
+        settings,
+        names.events,
+        **{**spec.configs, "retention.ms": "-1", "max.message.bytes": "2000000"},
+    )
     assert len(await ensure_topics(settings)) == 4
     assert await ensure_topics(settings) == []
-    assert not caplog.records
+    warnings = {record.getMessage() for record in caplog.records}
+    assert len(warnings) == 1
+    assert "has retention.ms = -1 instead of 604800000: records are removed unread, or" in str(
+        warnings
+    )
 
 
 @pytest.fixture

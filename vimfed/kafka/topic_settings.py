@@ -47,7 +47,7 @@ def _at_most(wanted: str, there: str) -> bool:
 _TOO_LARGE = "the log keeps, and a recovery reads, more than the rows need"
 _RULES = {
     "cleanup.policy": _Rule(_same, "Kafka removes records that are still needed"),
-    "retention.ms": _Rule(_at_least, "what nobody has read by then is lost"),
+    "retention.ms": _Rule(_same, "records are removed unread, or stay for longer"),
     "retention.bytes": _Rule(_at_least, "what exceeds it is lost, whether it was read or not"),
     "min.insync.replicas": _Rule(_at_least, "what was acknowledged is lost with fewer brokers"),
     "unclean.leader.election.enable": _Rule(_same, "what was acknowledged may be lost"),
@@ -56,7 +56,7 @@ _RULES = {
     "min.compaction.lag.ms": _Rule(_at_least, "what held when an event was written is forgotten"),
     "delete.retention.ms": _Rule(_at_least, "who was away for half of it reads all anew"),
     "segment.bytes": _Rule(_at_most, _TOO_LARGE),
-    "segment.ms": _Rule(_at_most, _TOO_LARGE),
+    "segment.ms": _Rule(_at_most, "records stay for as much longer"),
     "min.cleanable.dirty.ratio": _Rule(_at_most, _TOO_LARGE),
 }
 

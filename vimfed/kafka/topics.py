@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from vimfed.settings import EVENTS_RETENTION, KafkaSettings
+from vimfed.settings import KafkaSettings
 
 DAY_MS = 24 * 3600 * 1000
 TOMBSTONES_KEPT_MS = 7 * DAY_MS
@@ -70,12 +70,12 @@ class TopicSpec:
 def topic_specs(kafka: KafkaSettings) -> Sequence[TopicSpec]:
     """Return what each of the job's topics must be like."""
     names = TopicNames(kafka.topic_prefix)
+    kept = kafka.retention
     durable = {
         "min.insync.replicas": str(kafka.min_insync_replicas),
         "max.message.bytes": "1048588",  # Kafka's default, whatever the broker's: we count on it
         "unclean.leader.election.enable": "false",
     }
-    expiring = {"cleanup_policy": "delete", "retention_bytes": "-1"}
     # The segment that is written to is not compacted: one of Kafka's default size and age, 1 GiB
     # and a week, lets a changelog of 100 instances grow to gigabytes, and a recovery reads them.
     changelog = {
@@ -97,23 +97,34 @@ def topic_specs(kafka: KafkaSettings) -> Sequence[TopicSpec]:
     # By arrival: a cloud's wrong clock, or a replayed trace of last year, must not expire records.
     by_arrival = {"message_timestamp_type": "LogAppendTime"}
     return (
-        spec(names.notifications, retention_ms=str(7 * DAY_MS), **expiring, **by_arrival),
+        spec(names.notifications, **_expiring(kept.notifications), **by_arrival),
         written_whole(spec(names.changelog, **changelog, **by_arrival)),
-        written_whole(
-            spec(names.events, retention_ms=str(EVENTS_RETENTION * 1000), **expiring, **by_arrival)
-        ),
+        written_whole(spec(names.events, **_expiring(kept.events), **by_arrival)),
         replace(
             spec(
                 names.subscriptions,
                 cleanup_policy="compact",
                 # As long as an event may be read again, so must be what held at its time.
-                min_compaction_lag_ms=str(EVENTS_RETENTION * 1000),
-                delete_retention_ms=str(EVENTS_RETENTION * 1000),
+                min_compaction_lag_ms=str(kept.events * 1000),
+                delete_retention_ms=str(kept.events * 1000),
                 **by_arrival,
             ),
             partitions=1,
         ),
-        written_whole(
-            spec(names.dead_letter, retention_ms=str(30 * DAY_MS), **expiring, **by_arrival)
-        ),
+        written_whole(spec(names.dead_letter, **_expiring(kept.dead_letters), **by_arrival)),
     )
+
+
+def _expiring(seconds: int) -> dict[str, str]:
+    """Return the settings of a topic whose records are removed after so many seconds.
+
+    Kafka removes whole segments, and writes to one for a week (its default): as much longer its
+    oldest record is there. A topic that is to be rid of them sooner has shorter segments.
+    """
+    settings = {
+        "cleanup_policy": "delete",
+        "retention_bytes": "-1",
+        "retention_ms": str(seconds * 1000),
+    }
+    shorter = {"segment_ms": str(seconds * 1000 // 4)} if seconds * 1000 < 7 * DAY_MS else {}
+    return settings | shorter

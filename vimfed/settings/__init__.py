@@ -5,7 +5,6 @@ from vimfed.settings.loading import load_settings, read_secret
 from vimfed.settings.plaintext import exposures, is_loopback, refuse_exposed_secrets
 from vimfed.settings.sections import (
     DEFAULT_DMAAP_TOPIC,
-    EVENTS_RETENTION,
     MAX_PORT,
     MIN_SECRET,
     BridgeSettings,
@@ -22,6 +21,7 @@ from vimfed.settings.sections import (
     LogSettings,
     PollSettings,
     RabbitSettings,
+    RetentionSettings,
     Settings,
     SettingsError,
     Tls,
@@ -36,7 +36,6 @@ from vimfed.settings.values import Login, Secret
 
 __all__ = [
     "DEFAULT_DMAAP_TOPIC",
-    "EVENTS_RETENTION",
     "MAX_PORT",
     "MIN_SECRET",
     "BridgeSettings",
@@ -54,6 +53,7 @@ __all__ = [
     "Login",
     "PollSettings",
     "RabbitSettings",
+    "RetentionSettings",
     "Secret",
     "Settings",
     "SettingsError",

@@ -71,6 +71,11 @@ def check_kafka(settings: Settings) -> None:
             f"kafka: min_insync_replicas = {kafka.min_insync_replicas} is more than replication = "
             f"{kafka.replication}: Kafka would take no record"
         )
+    if settings.dmaap.give_up_after > kafka.retention.events:
+        raise SettingsError(
+            f"dmaap: give_up_after = {settings.dmaap.give_up_after:g} is more than "
+            f"kafka.retention.events = {kafka.retention.events}: events would be gone before"
+        )
 
 
 def check_vims(settings: Settings) -> None:

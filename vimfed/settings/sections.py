@@ -18,8 +18,6 @@ DEFAULT_DMAAP_TOPIC = "unauthenticated.VIM_VM_EVENTS"
 MAX_PORT = 65535
 MIN_SECRET = 16
 """Characters that a token or a secret of the HTTP API has at least."""
-EVENTS_RETENTION = 7 * 24 * 3600
-"""Seconds for which the events topic keeps a record."""
 
 Format = Literal["payload", "cloudevents", "ves"]
 
@@ -79,6 +77,20 @@ class KafkaConnection(Tls, frozen=True, kw_only=True):
         return Login(self.username, self.password)
 
 
+class RetentionSettings(_Section, frozen=True, kw_only=True):
+    """``[kafka.retention]``: how long what clouds told is kept, in seconds, and what of it."""
+
+    notifications: Annotated[int, Meta(ge=3600)] = 7 * 24 * 3600
+    """notifications as they came: what no worker has read by then is lost"""
+    events: Annotated[int, Meta(ge=3600)] = 7 * 24 * 3600
+    """events: what no publisher has read by then is lost; not less than dmaap.give_up_after"""
+    dead_letters: Annotated[int, Meta(ge=3600)] = 30 * 24 * 3600
+    """dead letters: the time in which they can be replayed"""
+    unused: bool = False
+    """bridges forward notifications that no worker uses, too: keypairs, flavors, services, audits,
+    failed calls"""
+
+
 class KafkaSettings(KafkaConnection, frozen=True, kw_only=True):
     """``[kafka]``: the cluster that carries the job's own topics."""
 
@@ -99,6 +111,7 @@ class KafkaSettings(KafkaConnection, frozen=True, kw_only=True):
     compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "zstd"
     """how bridges and workers compress what they write to the job's own topics, by batch; outputs
     are not compressed"""
+    retention: RetentionSettings = RetentionSettings()
 
 
 class DmaapOutput(Tls, frozen=True, kw_only=True):
@@ -152,9 +165,9 @@ class DmaapSettings(_Section, frozen=True, kw_only=True):
     port: Annotated[int, Meta(ge=0, le=65000)] = 6070
     """port of the first output's publisher, the others take those above it; 0: any free one, for
     tests"""
-    give_up_after: Annotated[float, Meta(gt=0, le=EVENTS_RETENTION)] = EVENTS_RETENTION / 2
-    """seconds since an event's arrival after which it is not tried again, but dead-lettered; by
-    default half of the events' retention"""
+    give_up_after: Annotated[float, Meta(gt=0)] = 3.5 * 24 * 3600
+    """seconds since an event's arrival after which it is not tried again, but dead-lettered; not
+    more than kafka.retention.events"""
     outputs: list[DmaapOutput] = []
     """by default topic unauthenticated.VIM_VM_EVENTS on the cluster of [kafka]"""
 

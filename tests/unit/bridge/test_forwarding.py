@@ -7,10 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.forwarding import Arrival, UnusableBodyError, forwarded
+from bridge.listening import Message, records_of
+from tests.support import notifications
 from vimfed.kafka.clients import OutgoingRecord
 from vimfed.kafka.dead_letter import dead_letter_record
 from vimfed.model.records import MAX_RECORD_BYTES
-from vimfed.settings import KafkaSettings
+from vimfed.settings import KafkaSettings, RetentionSettings
 
 KAFKA = KafkaSettings(topic_prefix="p", partitions=4)
 ARRIVAL = Arrival("o_r", "p", 1, "now")
@@ -96,3 +98,18 @@ def test_what_is_nested_deeply_is_forwarded_or_unusable(mark: str, depth: int) -
     with contextlib.suppress(UnusableBodyError):
         record = forward(content.encode())
         assert nested.encode() in (record.value or b"")
+
+
+def test_what_no_worker_uses_is_passed_over_unless_the_settings_keep_it() -> None:
+    used = notifications.body()
+    unused = notifications.body(event_type="keypair.create.end")
+    messages = [
+        Message(each, ARRIVAL, lambda why: dead_letter_record(KAFKA, b"", why, source="queue"))
+        for each in (used, unused, b"no message", used)
+    ]
+    records, dead, passed_over = records_of(KAFKA, messages)
+    assert (len(records), dead, passed_over) == (3, 1, 1)
+    topics = [record.topic for record in records]
+    assert topics == ["p.notifications", "p.dead-letter", "p.notifications"]
+    keeping = KafkaSettings(retention=RetentionSettings(unused=True))
+    assert records_of(keeping, messages)[1:] == (1, 0)

@@ -7,7 +7,6 @@ import pytest
 from streams.core.kinds import (
     ACTIONS,
     API_STATUSES,
-    AUDIT_PREFIXES,
     EVENT_TYPES,
     KINDS,
     STATE,
@@ -18,6 +17,7 @@ from streams.core.kinds import (
 from tests.support.paths import PROJECT
 from tests.support.traces import RUNS, notifications
 from vimfed.nova.bare_state import BARE_STATE, EVENT_PREFIX
+from vimfed.nova.event_types import AUDIT_PREFIXES, is_used
 from vimfed.nova.states import TASK_STATES, VM_STATES
 
 DOCUMENTATION = PROJECT / "docs" / "notifications.md"
@@ -344,3 +344,28 @@ def test_the_documentation_says_which_phases_tell_no_state() -> None:
     assert documented == {
         action.kind: set(action.old_copies) for action in ACTIONS if action.old_copies
     }
+
+
+def test_every_event_type_that_means_something_is_used_and_forwarded() -> None:
+    assert all(map(is_used, EVENT_TYPES))
+    assert is_used("compute.instance.of_a_later_nova.end")
+
+
+@pytest.mark.parametrize(
+    "event_type",
+    [
+        "keypair.create.end",
+        "flavor.update",
+        "aggregate.addhost.end",
+        "service.create",
+        "compute.instance.exists",
+        "instance.exists",
+        "compute.exception",
+        "build_instances",
+        "scheduler.select_destinations.end",
+        "volume.create.end",
+    ],
+)
+def test_what_no_worker_looks_at_is_not_used(event_type: str) -> None:
+    assert event_type not in EVENT_TYPES
+    assert not is_used(event_type)

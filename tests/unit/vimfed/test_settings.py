@@ -264,6 +264,7 @@ def test_the_login_of_the_own_cluster_goes_to_no_other(tmp_path: Path) -> None:
         ("[kafka]\nbootstrap = 'a:1,'\n", "must look like host:port"),
         ("[kafka]\nbootstrap = 'kafka://a:1'\n", "must look like host:port"),
         ("[kafka]\nmin_insync_replicas = 2\n", "is more than replication = 1"),
+        ("[kafka.retention]\nevents = 86400\n", "is more than kafka.retention.events = 86400"),
         (OUTPUT.replace("a:1", "a:one"), "url must look like kafka://host:port/topic"),
         (OUTPUT.replace("a:1", "[a"), "url is no URL"),
         ("[gateway]\noutput = 'x'\n", "gateway.output: there is no output 'x' on Kafka"),

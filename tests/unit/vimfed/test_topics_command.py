@@ -10,7 +10,7 @@ from bridge.kafka.listener import cloud_needs
 from tests.support.paths import PROJECT
 from vimfed.cli.topics import as_commands, as_strimzi, plans_of
 from vimfed.kafka.rights import Need, needs_by_process, output_needs
-from vimfed.kafka.topic_settings import _RULES
+from vimfed.kafka.topic_settings import _RULES, settings_findings
 from vimfed.kafka.topics import topic_specs
 from vimfed.nova.oslo import PRIORITIES
 from vimfed.settings import (
@@ -18,6 +18,7 @@ from vimfed.settings import (
     DmaapOutput,
     DmaapSettings,
     KafkaSettings,
+    RetentionSettings,
     Secret,
     Settings,
     VimSettings,
@@ -69,6 +70,49 @@ def test_the_table_of_rights_is_that_of_the_code() -> None:
         for process, each in needs.items()
         for need in each
     )
+
+
+def test_the_acls_that_security_tells_of_are_those_of_the_code() -> None:
+    text = (PROJECT / "docs" / "security.md").read_text()
+    told = {
+        (kind, name, operation, process)
+        for kind, name, writers, readers in re.findall(
+            r"^\| (topic|group) `([^`]+)` \| ([a-z, ]*) ?\| ([a-z, ]+) \|$", text, re.MULTILINE
+        )
+        for operation, processes in (("Write", writers), ("Read", readers))
+        for process in processes.replace(" ", "").split(",")
+        if process
+    }
+    assert told == {
+        (need.kind, need.name, operation, process.partition(" ")[0])
+        for process, needs in needs_by_process(KafkaSettings(), ["dmaap"]).items()
+        for need in needs
+        for operation in need.operations
+    }
+
+
+def test_topics_are_made_with_the_retention_that_the_settings_say() -> None:
+    short = RetentionSettings(notifications=86400, events=172800, dead_letters=3600)
+    kafka = KafkaSettings(retention=short)
+    made = {spec.name: spec.configs for spec in topic_specs(kafka)}
+    kept = {name: configs.get("retention.ms") for name, configs in made.items()}
+    assert kept == {
+        "vimfed.notifications": "86400000",
+        "vimfed-instances-changelog": None,
+        "vimfed.events": "172800000",
+        "vimfed.subscriptions": None,
+        "vimfed.dead-letter": "3600000",
+    }
+    assert made["vimfed.subscriptions"]["min.compaction.lag.ms"] == "172800000"
+    assert made["vimfed.events"]["segment.ms"] == "43200000"
+    there = {**made["vimfed.events"], "retention.ms": "604800000"}
+    (spec,) = [spec for spec in topic_specs(kafka) if spec.name == "vimfed.events"]
+    (finding,) = settings_findings(kafka, spec, there)
+    assert not finding.refused
+    assert finding.text.endswith("--add-config retention.ms=172800000")
+    script = as_commands(plans_of(Settings(kafka=kafka)))
+    assert "--topic vimfed.dead-letter" in script
+    assert "retention.ms=3600000" in script
 
 
 def test_the_table_of_settings_names_each_that_is_checked() -> None:
