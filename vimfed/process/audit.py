@@ -6,8 +6,6 @@ either as JSON's fields or as ``key=value`` of the line.
 
 import logging
 import re
-import threading
-import time
 from collections import Counter as Counts
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -21,6 +19,7 @@ from vimfed.model.times import utc_text
 from vimfed.process.audit_file import AuditFile
 from vimfed.process.escaping import escaped, quoted
 from vimfed.process.neighbours import network_of
+from vimfed.process.windows import Windows
 
 LOGGER = logging.getLogger("vimfed.audit")
 
@@ -161,46 +160,32 @@ class Trail:
         )
         if registry is not None:
             registry.register(_Unwritten())
-        self._lock = threading.RLock()
-        self._window = Window()
-        self._began = (time.monotonic(), datetime.now(UTC))
-        self._timer: threading.Timer | None = None
+        self._counts = Window()
+        self._windows = Windows(WINDOW, self._tell_left_out)
 
     def record(self, event: Event, result: Result, who: Who, **details: Field) -> None:
         """Write a record. ``details`` are further fields; those that are empty are left out."""
-        with self._lock:
-            if time.monotonic() - self._began[0] >= WINDOW:
-                self._end_window()
+        with self._windows.lock:
+            self._windows.turn()
             self._records.labels(event, result).inc()
-            if self._window.takes(event, result, who.address):
+            if self._counts.takes(event, result, who.address):
                 _write(event, result, who, details)
-                return
-            self._suppressed.labels(event).inc()
-            if self._timer is None:
-                left = self._began[0] + WINDOW - time.monotonic()
-                self._timer = threading.Timer(max(0.0, left), self._end_window)
-                self._timer.daemon = True
-                self._timer.start()
+            else:
+                self._suppressed.labels(event).inc()
+                self._windows.watch()
 
     def close(self) -> None:
         """Tell what was left out."""
-        self._end_window()
+        self._windows.end()
 
-    def _end_window(self) -> None:
-        with self._lock:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-            for left_out, count in self._window.left_out.items():
-                self._records.labels("records.suppressed", left_out.result).inc()
-                _write(
-                    "records.suppressed",
-                    left_out.result,
-                    Who(address=left_out.neighbour),
-                    {"of": left_out.event, "count": count, "since": _text(self._began[1])},
-                )
-            self._window = Window()
-            self._began = (time.monotonic(), datetime.now(UTC))
+    def _tell_left_out(self) -> None:
+        since = _text(self._windows.since)
+        for left_out, count in self._counts.left_out.items():
+            self._records.labels("records.suppressed", left_out.result).inc()
+            who = Who(address=left_out.neighbour)
+            details: dict[str, Field] = {"of": left_out.event, "count": count, "since": since}
+            _write("records.suppressed", left_out.result, who, details)
+        self._counts = Window()
 
 
 class _Fields(dict[str, Any]):

@@ -6,6 +6,7 @@ The audit trail's records go with them, or to a file of their own.
 import logging
 import textwrap
 import warnings
+from collections import Counter
 from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter
@@ -13,6 +14,7 @@ from pythonjsonlogger.json import JsonFormatter
 from vimfed.process import audit
 from vimfed.process.audit_file import AuditFile
 from vimfed.process.escaping import escaped
+from vimfed.process.windows import Windows
 from vimfed.settings import LogSettings
 
 _NOISY = (
@@ -26,6 +28,54 @@ _NOISY = (
     "mode",
 )
 """Libraries that log every poll below WARNING; producing those records costs more than our work."""
+
+
+STRANGERS_CAUSE = ("web.", "vimfed.process.connections")
+"""How the names of loggers begin whose records anybody can cause by a request."""
+MOST_ALIKE, WINDOW = 100, 60.0
+"""Maximum records of one line of code of theirs, and the seconds in which they count."""
+
+
+class SparingFilter(logging.Filter):
+    """Lets pass so many records that strangers cause, and tells how many more there were.
+
+    The requests of one who goes on must not fill a disk.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: Counter[tuple[str, int]] = Counter()
+        """By logger and line."""
+        self._last: dict[tuple[str, int], logging.LogRecord] = {}
+        """The last one of those that did not pass."""
+        self._windows = Windows(WINDOW, self._tell_left_out)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the record passes."""
+        if not record.name.startswith(STRANGERS_CAUSE) or hasattr(record, "left_out"):
+            return True
+        place = (record.name, record.lineno)
+        with self._windows.lock:
+            self._windows.turn()
+            self._seen[place] += 1
+            if self._seen[place] <= MOST_ALIKE:
+                return True
+            self._last[place] = record
+            self._windows.watch()
+            return False
+
+    def _tell_left_out(self) -> None:
+        left_out = {place: self._seen[place] - MOST_ALIKE for place in self._last}
+        last, self._last = self._last, {}
+        self._seen.clear()
+        for place, record in last.items():
+            logging.getLogger(record.name).log(
+                record.levelno,
+                "%d more like the following were left out: %s",
+                left_out[place],
+                record.getMessage(),
+                extra={"left_out": left_out[place]},
+            )
 
 
 class LineFormatter(logging.Formatter):
@@ -55,6 +105,7 @@ def configure_logging(log: LogSettings, process: str) -> None:
     """Send log records to standard error as ``log`` says; ``process`` names this one in each."""
     handler = logging.StreamHandler()
     handler.setFormatter(_formatter(log, process))
+    handler.addFilter(SparingFilter())
     logging.basicConfig(level=log.level, handlers=[handler], force=True)
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.WARNING)

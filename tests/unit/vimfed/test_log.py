@@ -1,0 +1,80 @@
+"""The log: what strangers cause does not fill it."""
+
+import io
+import json
+import logging
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.support.waiting import eventually
+from vimfed.process import log as module
+from vimfed.process.log import MOST_ALIKE, configure_logging
+from vimfed.settings import LogSettings
+
+Configure = Callable[[LogSettings], io.StringIO]
+
+
+@pytest.fixture
+def configured() -> Iterator[Configure]:
+    """Configure the log, and return what goes to standard error."""
+    root = logging.getLogger()
+    before, level = root.handlers, root.level
+
+    def configure(settings: LogSettings) -> io.StringIO:
+        configure_logging(settings, "worker")
+        (handler,) = root.handlers
+        assert isinstance(handler, logging.StreamHandler)
+        stream = io.StringIO()
+        handler.setStream(stream)
+        return stream
+
+    root.handlers = []
+    try:
+        yield configure
+    finally:
+        root.handlers = before
+        root.setLevel(level)
+
+
+@pytest.mark.parametrize(
+    "name", ["web.auth.backends.keystone_client", "vimfed.process.connections"]
+)
+def test_what_a_stranger_goes_on_causing_is_told_as_a_number(
+    configured: Configure, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(module, "WINDOW", 0.5)
+    log = configured(LogSettings())
+    logger = logging.getLogger(name)
+    for number in range(1000):
+        logger.warning("Keystone does not answer: %s", number)
+    logger.error("another line of code")
+    eventually(lambda: "left out" in log.getvalue())
+    lines = log.getvalue().splitlines()
+    assert len(lines) == MOST_ALIKE + 2
+    assert lines[MOST_ALIKE].endswith("another line of code")
+    assert lines[-1].endswith(
+        f"WARNING {name}: {1000 - MOST_ALIKE} more like the following were left out: "
+        "Keystone does not answer: 999"
+    )
+    logger.warning("Keystone does not answer: %s", "again")
+    assert log.getvalue().endswith("again\n")
+
+
+def test_what_comes_from_clouds_and_kafka_is_all_told(configured: Configure) -> None:
+    log = configured(LogSettings())
+    for number in range(3 * MOST_ALIKE):
+        logging.getLogger("streams.worker.worker").warning("a record: %s", number)
+        logging.getLogger("vimfed.audit").warning("a record: %s", number)
+    assert len(log.getvalue().splitlines()) == 6 * MOST_ALIKE
+
+
+def test_in_json_the_number_is_a_field(
+    configured: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "WINDOW", 0.3)
+    log = configured(LogSettings(format="json"))
+    for _ in range(MOST_ALIKE + 7):
+        logging.getLogger("web.gateway.service").warning("Kafka is unavailable")
+    eventually(lambda: "left_out" in log.getvalue())
+    assert json.loads(log.getvalue().splitlines()[-1])["left_out"] == 7
