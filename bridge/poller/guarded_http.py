@@ -20,29 +20,35 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 
 from vimfed.process.bounded_answer import MAX_ANSWER_BYTES, AnswerError, AnswerPieces
+from vimfed.settings.plaintext import is_loopback
 
 _PIECE = 64 * 1024
 
 
-def guarded_session(auth_url: str, hosts: Collection[str], timeout: float) -> requests.Session:
+def guarded_session(
+    auth_url: str, hosts: Collection[str], timeout: float, *, insecure: bool = False
+) -> requests.Session:
     """Return a session that talks to Keystone's host and to ``hosts`` alone.
 
     Where ``hosts`` is empty, it talks to any host but those at loopback, link-local and the like,
-    which Keystone's own may be. ``timeout``: seconds for a whole answer. The session's requests
-    raise AnswerError, or what those of requests raise.
+    which Keystone's own may be. Without TLS it talks to loopback alone, unless it may be
+    ``insecure``. ``timeout``: seconds for a whole answer. The session's requests raise AnswerError,
+    or what those of requests raise.
     """
     session = requests.Session()
-    adapter = _Adapter(urlsplit(auth_url).hostname or "", frozenset(hosts), timeout)
+    own = urlsplit(auth_url).hostname or ""
+    adapter = _Adapter(own, frozenset(hosts), timeout, insecure=insecure)
     session.mount("http://", adapter)
     session.mount("https://", adapter)
     return session
 
 
 class _Adapter(HTTPAdapter):
-    def __init__(self, own: str, hosts: frozenset[str], timeout: float) -> None:
+    def __init__(self, own: str, hosts: frozenset[str], timeout: float, *, insecure: bool) -> None:
         self._own = own.lower()
         self._hosts = frozenset(map(str.lower, hosts))
         self._timeout = timeout
+        self._insecure = insecure
         super().__init__()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -62,7 +68,13 @@ class _Adapter(HTTPAdapter):
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> Any:
         """Send a request and read the whole answer. Raises AnswerError and RequestException."""
-        host = (urlsplit(request.url or "").hostname or "").lower()
+        url = urlsplit(request.url or "")
+        host = (url.hostname or "").lower()
+        if url.scheme != "https" and not (self._insecure or is_loopback(host)):
+            raise AnswerError(
+                f"the catalogue names http://{host}, where the token would go in the clear: let it "
+                "name an https:// endpoint (poll.interface chooses which), or say insecure = true"
+            )
         if self._hosts and host != self._own and host not in self._hosts:
             raise AnswerError(
                 f"the catalogue names the host {host}, neither auth_url's nor in poll.hosts"

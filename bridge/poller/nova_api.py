@@ -265,7 +265,7 @@ def _connect(poll: PollSettings) -> Connection:
         )
     session = Session(
         auth=auth,
-        session=guarded_session(auth_url, poll.hosts, poll.timeout),
+        session=guarded_session(auth_url, poll.hosts, poll.timeout, insecure=poll.insecure),
         redirect=False,  # it would take the password, or the token, to wherever the answer says
         verify=poll.ca_file or True,
         timeout=poll.timeout,

@@ -195,6 +195,15 @@ def test_a_catalogue_leads_to_no_inner_address_unless_it_is_named() -> None:
         eventually(lambda: any(one.startswith(b"GET /") for one in told), 10)
 
 
+def test_a_catalogue_leads_the_token_to_no_http_url_unless_that_is_meant() -> None:
+    with Hostile(empty, nova="http://nova.invalid/") as cloud:
+        with pytest.raises(CloudApiError, match=r"http://nova\.invalid.* in the clear"):
+            cloud.api().page()
+        with pytest.raises(CloudApiError) as tried:
+            cloud.api(insecure=True).page()
+        assert "in the clear" not in str(tried.value)
+
+
 def test_a_list_without_an_end_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bridge.poller.poller, "MAX_PAGES", 3)
     pages = 0
