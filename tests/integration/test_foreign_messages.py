@@ -182,7 +182,7 @@ def test_one_cloud_ends_no_other(
     process.start([f"Owner_{bad}", f"Owner_{good}"])
     before = resident(process)
     room = MAX_BODY_BYTES - 1000
-    objects = b'{"message_id":"m","event_type":"e","payload":{"ctxt":1,"a":['
+    objects = b'{"message_id":"m","event_type":"compute.instance.update","payload":{"ctxt":1,"a":['
     objects += b"{}," * (room // 3) + b"{}]}}"
     contexts = b'{"a":NaN,"b":"' + b"_context" * (room // 8) + b'"}'
     with rabbit_sender(rabbitmq.url, exchange=bad) as sender:
