@@ -21,9 +21,10 @@ from vimfed.kafka.dead_letter import dead_letter_record
 from vimfed.kafka.partitions import partition_of
 from vimfed.kafka.renewed_producer import RenewedProducer
 from vimfed.kafka.topics import TopicNames
-from vimfed.model.keys import instance_key
-from vimfed.model.records import MAX_RECORD_BYTES, Notification, schema_headers
+from vimfed.model.keys import cloud_key, host_key, instance_key
+from vimfed.model.records import MAX_RECORD_BYTES, Notification, Source, schema_headers
 from vimfed.model.times import utc_text
+from vimfed.nova.host_report import CloudReport, Heartbeat, HostReport, report_notification
 from vimfed.process.backoff import Backoff
 from vimfed.settings import KafkaSettings
 
@@ -78,14 +79,62 @@ def notification_record(
 
     Raises RecordTooLargeError.
     """
-    value = _encode(notification)
     key = instance_key(notification.vim_id, instance_id)
+    return _record(kafka, notification, key, partition_of(key, kafka.partitions))
+
+
+def report_records(
+    kafka: KafkaSettings,
+    vim_id: str,
+    report: HostReport | CloudReport,
+    *,
+    source: Source,
+    timestamp: str,
+    received_at: str,
+) -> list[OutgoingRecord]:
+    """Return the records of a report about a host or a cloud: one for each partition."""
+    key = host_key(vim_id, report.host) if isinstance(report, HostReport) else cloud_key(vim_id)
+    home = partition_of(key, kafka.partitions)
+    stamps = {"source": source, "timestamp": timestamp, "received_at": received_at}
+    away, at_home = (
+        report_notification(vim_id, msgspec.structs.replace(report, is_home=is_home), **stamps)
+        for is_home in (False, True)
+    )
+    return [
+        _record(kafka, at_home if partition == home else away, key, partition)
+        for partition in range(kafka.partitions)
+    ]
+
+
+def heartbeat_record(
+    kafka: KafkaSettings, vim_id: str, heartbeat: Heartbeat, *, received_at: str
+) -> OutgoingRecord:
+    """Return the record of a heartbeat, in the partition of its cloud's key."""
+    key = cloud_key(vim_id)
+    notification = report_notification(
+        vim_id, heartbeat, source="oslo", timestamp=received_at, received_at=received_at
+    )
+    return _record(kafka, notification, key, partition_of(key, kafka.partitions))
+
+
+def alert_record(kafka: KafkaSettings, notification: Notification, home: bytes) -> OutgoingRecord:
+    """Return the record of an alert; ``home``: the ``home_key`` of what it is about.
+
+    Raises RecordTooLargeError.
+    """
+    return _record(kafka, notification, home, partition_of(home, kafka.partitions))
+
+
+def _record(
+    kafka: KafkaSettings, notification: Notification, key: bytes, partition: int
+) -> OutgoingRecord:
+    value = _encode(notification)
     size = len(key) + len(value)
     if size > MAX_RECORD_BYTES:
         raise RecordTooLargeError(f"too large: {size} bytes, a record takes {MAX_RECORD_BYTES}")
     return OutgoingRecord(
         TopicNames(kafka.topic_prefix).notifications,
-        partition_of(key, kafka.partitions),
+        partition,
         key,
         value,
         schema_headers(notification.schema_version),

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Annotated, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from vimfed.errors import OperatorError
 
@@ -133,6 +134,57 @@ class Inference(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """When the state was seen that it made."""
 
 
+class Alarm(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """An alarm of one source (an instance, a host or a cloud) and one condition.
+
+    It is raised once, perhaps changed, and cleared once; then the same condition raises a new one,
+    with a new id.
+    """
+
+    id: str
+    """UUIDv5 of its source, its condition and what raised it."""
+    condition: str
+    """``vm_error``, ``vm_unavailable``, ``host_down``, ``action_failed/<KIND>``, or
+    ``alert/<fingerprint>`` of an alert from outside."""
+    started_at: str
+    """When it was raised; times here: ISO 8601, UTC, microseconds, ``Z``."""
+    changed_at: str
+    """Of its last step."""
+    sequence: int = 0
+    """Number of its last step: 0 raised it."""
+    cleared_at: str = ""
+    """Empty while it is active."""
+    severity: str = ""
+    """What an alert from outside says; empty of our own conditions, which have it by settings."""
+    name: str = ""
+    """What an alert from outside is called; empty of our own conditions."""
+    summary: str = ""
+    """One line for people."""
+
+
+class AlarmStep(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """What an event does to an alarm: the fields are those of the alarm after it."""
+
+    step: Literal["raised", "changed", "cleared"]
+    id: str
+    condition: str
+    started_at: str
+    sequence: int = 0
+    severity: str = ""
+    name: str = ""
+    summary: str = ""
+
+
+class Outage(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """Why an instance is unavailable although nova may call it active."""
+
+    since: str
+    """When the news of its host was true by the cloud's clock: ISO 8601, UTC, microseconds, Z."""
+    reason: str
+    """``host_down`` or ``host_forced_down``."""
+    host: str
+
+
 class InstanceState(Recorded, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """A row of the instances table: what is known of one instance, and what has been told of it."""
 
@@ -166,6 +218,10 @@ class InstanceState(Recorded, frozen=True, gc=False, kw_only=True, omit_defaults
     """Time of the newest identity that had to be forgotten, in ms since 1970; -1: none was."""
     inferences: tuple[Inference, ...] = ()
     """The newest events that were told without knowing the action, as long as it is not known."""
+    outage: Outage | None = None
+    """Set while the instance is unavailable."""
+    alarms: tuple[Alarm, ...] = ()
+    """The active alarms, and the newest cleared ones."""
     messages: bytes = b""
     """The newest message ids, updates included (streams/core/memory.py)."""
     messages_forgotten: dict[int, int] = {}
@@ -177,6 +233,61 @@ class InstanceState(Recorded, frozen=True, gc=False, kw_only=True, omit_defaults
     """Offset in the notifications topic of the record that last wrote this row."""
     revision: int = 0
     """Grows with each row of the instance (streams/core/revision.py); 0: version 0.1.0 wrote it."""
+
+
+class HostState(Recorded, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """A row of the instances table: a host (a nova-compute service) of a cloud.
+
+    It lies, the same, in every partition: under ``host_key``, which no instance can have.
+    """
+
+    vim_id: str
+    host: str
+    is_up: bool = True
+    """nova's ``state``."""
+    forced_down: bool = False
+    disabled: bool = False
+    """nova's ``status``."""
+    disabled_reason: str = ""
+    down_since: str = ""
+    """Empty while it is up and not forced down."""
+    disabled_since: str = ""
+    told_at: dict[str, str] = {}
+    """By field, the sender's time of the newest news of it: older news changes nothing."""
+    source: Source = "poller"
+    alarms: tuple[Alarm, ...] = ()
+    received_at: str = ""
+    source_offset: int = -1
+    revision: int = 0
+
+
+class CloudState(Recorded, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """A row of the instances table: what is known of a cloud itself, in every partition alike."""
+
+    vim_id: str
+    hosts_unknown_since: str = ""
+    """Since when the cloud does not tell how its hosts are; empty: it tells, or was never asked."""
+    told_at: str = ""
+    received_at: str = ""
+    source_offset: int = -1
+    revision: int = 0
+
+
+class SourceAlerts(Recorded, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """A row of the instances table: the alerts from outside about one source, under
+    ``alerts_key``, in the partition of the source's own key (``home_key``).
+    """
+
+    vim_id: str
+    instance_id: str = ""
+    host: str = ""
+    """Neither: the alerts are about the cloud."""
+    alarms: tuple[Alarm, ...] = ()
+    expires: dict[str, str] = {}
+    """By condition of an active alarm: when it ages out unless it is told again."""
+    received_at: str = ""
+    source_offset: int = -1
+    revision: int = 0
 
 
 class VmEvent(Recorded, frozen=True, gc=False, kw_only=True):
@@ -200,7 +311,16 @@ class VmEvent(Recorded, frozen=True, gc=False, kw_only=True):
     """Seen in a state that was found or pushed; which action made it, nobody told."""
     source: Source
     payload: msgspec.Raw
-    """The specification's flat payload as JSON text."""
+    """The specification's flat payload as JSON text; of what is not about an instance, an object
+    with what is told."""
+    host: str | UnsetType = UNSET
+    """Of UNAVAILABLE, HOST_DOWN, HOST_DISABLED, and of an ALERT about a host: the host."""
+    reason: str | UnsetType = UNSET
+    """Of UNAVAILABLE and HOST_DOWN, at the start: ``host_down`` or ``host_forced_down``; at the
+    end: ``host_up``, ``host_gone``, ``moved``, ``deleted`` or ``shelved_offloaded``. Of an ALERT at
+    the end: ``resolved`` or ``expired``."""
+    alarm: AlarmStep | UnsetType = UNSET
+    """What the event does to an alarm, where it does anything to one."""
 
 
 MAX_RECORD_BYTES = 1_000_000
