@@ -24,6 +24,7 @@ from web.http.routes import add_routes
 from web.ingest import Ingest
 from web.live.live import LiveEvents
 from web.probes import Probes
+from web.pushing import Pushing
 from web.queries.gather import Gather
 from web.queries.own_partitions import OwnPartitions
 from web.queries.queries import Queries
@@ -96,15 +97,15 @@ def serve(worker: StreamWorker) -> None:
     server.web_app.cleanup_ctx.append(asking_peers)
     subscriptions = Subscriptions(worker.settings)
     server.web_app.cleanup_ctx.append(subscriptions.following)
-    ingest = Ingest(worker.settings)
-    server.web_app.cleanup_ctx.append(ingest.writing)
+    pushing = Pushing(worker.settings)
+    server.web_app.cleanup_ctx.append(pushing.writing)
     live = LiveEvents(worker.settings, worker.registry, fair, access.still_admits)
     server.web_app.on_shutdown.append(live.stop)
     groups = (
         Queries(worker, own, gather),
         Probes(worker, own),
         subscriptions,
-        ingest,
+        Ingest(pushing),
         live,
         Workers(worker, own, gather),
         Dashboard(worker.settings.web.prefix),

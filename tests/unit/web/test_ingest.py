@@ -14,7 +14,8 @@ from vimfed.settings import Settings, WebSettings
 from web.auth.caller import CALLER, CLIENT, EVERYBODY
 from web.http.audit import WHO
 from web.http.errors import ApiError
-from web.ingest import EntryError, Ingest, Rates, read_entry
+from web.ingest import Ingest, read_entry
+from web.pushing import EntryError, Pushing, Rates
 
 NOW = "2026-01-01T12:00:00.000000Z"
 BARE = {"instance_id": "a", "state": "paused", "state_description": "unpausing"}
@@ -66,6 +67,10 @@ def test_the_same_bare_state_is_the_same_message() -> None:
             {"event_type": "vimfed.instance.state", "message_id": "m", "payload": {}},
             "are our own",
         ),
+        *(
+            ({"event_type": f"vimfed.{kind}", "message_id": "m", "payload": {}}, "are our own")
+            for kind in ("host.state", "cloud.hosts", "cloud.heartbeat", "alert")
+        ),
         ({"oslo.message": "{"}, "malformed JSON"),
         ({"oslo.message": "{}", "vim_id": "Other_Region"}, "names the VIM Other_Region"),
         (b'{"x": ' + b"[" * 100_000, "neither a notification nor a bare state"),
@@ -93,7 +98,8 @@ def test_who_takes_more_than_the_rate_waits_until_that_has_passed() -> None:
 
 
 async def test_a_caller_has_a_rate_of_bytes_beside_that_of_entries() -> None:
-    ingest = Ingest(Settings(web=WebSettings(ingest_bytes_rate=1000.0)))
+    pushing = Pushing(Settings(web=WebSettings(ingest_bytes_rate=1000.0)))
+    ingest = Ingest(pushing)
     large = b'{"text": "' + b"x" * 10_000 + b'"}'
 
     class Request(dict[Any, Any]):
@@ -102,7 +108,7 @@ async def test_a_caller_has_a_rate_of_bytes_beside_that_of_entries() -> None:
         async def read(self) -> bytes:
             return large
 
-    ingest._vims = frozenset({"Owner_Region"})
+    pushing._vims = frozenset({"Owner_Region"})
     request: Any = Request({CALLER: EVERYBODY, CLIENT: "192.0.2.1", WHO: Who(address="192.0.2.1")})
     with pytest.raises(ApiError) as refused:
         await ingest.push(request)
