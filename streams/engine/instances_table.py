@@ -125,7 +125,7 @@ class InstancesTable(faust.Table[bytes, bytes]):
     """Instance key → encoded InstanceState, by partition.
 
     ``on_activated(partition)`` is called when a partition becomes ours to answer for, then
-    ``on_rows(partition, rows)`` until all of its rows have been handed over, and
+    ``on_rows(partition, rows)`` until all of its rows have been handed over with their keys, and
     ``on_released(partition)`` when it no longer is ours.
     """
 
@@ -137,7 +137,7 @@ class InstancesTable(faust.Table[bytes, bytes]):
         *,
         folder: Path | None,
         on_activated: Callable[[int], None],
-        on_rows: Callable[[int, Sequence[bytes]], None],
+        on_rows: Callable[[int, Sequence[tuple[bytes, bytes]]], None],
         on_released: Callable[[int], None],
         **options: Any,
     ) -> None:
@@ -241,7 +241,7 @@ class InstancesTable(faust.Table[bytes, bytes]):
             self._on_activated(partition)
         for partition in taken:
             rows = self.stores.get(partition).items()
-            while chunk := [row for _key, row in islice(rows, CHUNK)]:
+            while chunk := list(islice(rows, CHUNK)):
                 self._on_rows(partition, chunk)
                 await asyncio.sleep(0)
                 if self._taking.get(partition) is not token:

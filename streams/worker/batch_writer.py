@@ -19,13 +19,12 @@ from streams.core.transition import has_outlived
 from streams.engine.batched_transport import BatchedConsumer, RecordBatch
 from streams.engine.changelog_reader import read_range
 from streams.engine.instances_table import InstancesTable
-from streams.worker.instance_index import InstanceIndex
+from streams.worker.row_indexes import RowIndexes
 from vimfed.kafka.aio import AIOKafkaProducer, ConsumerRecord, TopicPartition
 from vimfed.kafka.appending import Appended, append_all
 from vimfed.kafka.clients import OutgoingRecord, new_consumer
 from vimfed.kafka.dead_letter import dead_letter_of
 from vimfed.kafka.topics import TopicNames
-from vimfed.model.keys import split_instance_key
 from vimfed.model.records import SCHEMA_VERSION, InstanceState, decode_row, schema_headers
 from vimfed.model.times import utc_text
 from vimfed.settings import KafkaSettings, WorkerSettings
@@ -44,7 +43,7 @@ class BatchWriter:
         kafka: KafkaSettings,
         limits: WorkerSettings,
         table: InstancesTable,
-        index: InstanceIndex,
+        indexes: RowIndexes,
         consumer: BatchedConsumer,
         producer: AIOKafkaProducer,
         on_done: Callable[[int, FoldedBatch], None],
@@ -54,7 +53,8 @@ class BatchWriter:
         self._quota = quota_of_partition(limits.instances_per_cloud, kafka.partitions)
         self._names = TopicNames(kafka.topic_prefix)
         self._table = table
-        self._index = index
+        self._indexes = indexes
+        self._index = indexes.instances
         self._consumer = consumer
         self._producer = producer
         self._on_done = on_done
@@ -169,9 +169,9 @@ class BatchWriter:
             self._table.write(partition, rows, appended.next_offset - 1)
             for key, row in rows.items():
                 if row is None:
-                    self._index.remove(partition, *split_instance_key(key))
+                    self._indexes.remove(partition, key)
                 else:
-                    self._index.put(partition, row)
+                    self._indexes.put(partition, key, row)
             store = self._table.partition(partition)
             rows = {key: store.get(key) for key in foreign}
         return True

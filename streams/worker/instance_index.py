@@ -209,11 +209,7 @@ class InstanceIndex:
         """Begin to index a partition that becomes ours, with some of its rows."""
         self._partitions[partition] = {}
         self._deleted[partition] = []
-        self.add_rows(partition, (row for _key, row in rows))
-
-    def add_rows(self, partition: int, rows: Iterable[bytes]) -> None:
-        """Index some encoded rows of a partition."""
-        for row in rows:
+        for _key, row in rows:
             self.put(partition, row)
 
     def drop_partition(self, partition: int) -> None:

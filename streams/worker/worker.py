@@ -15,7 +15,7 @@ from streams.engine.table_upkeep import TableUpkeep
 from streams.engine.tombstones import tombstones_kept
 from streams.worker.batch_writer import BatchWriter
 from streams.worker.health import WorkerCounters, WorkerHealth
-from streams.worker.instance_index import InstanceIndex
+from streams.worker.row_indexes import RowIndexes
 from vimfed.kafka.aio import AIOKafkaProducer
 from vimfed.kafka.rights import worker_needs
 from vimfed.kafka.topics import TopicNames
@@ -41,7 +41,8 @@ class StreamWorker:
         self.health = WorkerHealth(self, settings.worker.stuck_after)
         self.registry.register(self.health)
         self._source = names.notifications
-        self.index = InstanceIndex()
+        self.indexes = RowIndexes()
+        self.index = self.indexes.instances
         self.app = new_app(
             settings,
             names.worker_group,
@@ -60,9 +61,9 @@ class StreamWorker:
             partitions=settings.kafka.partitions,
             folder=self._folder,
             standby_buffer_size=1,  # a standby must not sit on rows that it has received
-            on_activated=self.index.add_partition,
-            on_rows=self.index.add_rows,
-            on_released=self.index.drop_partition,
+            on_activated=self.indexes.add_partition,
+            on_rows=self.indexes.add_rows,
+            on_released=self.indexes.drop_partition,
         )
         self.app.tables.add(self.table)
         consume(self.app, names.notifications, settings.kafka, self._new_writer)
@@ -92,7 +93,7 @@ class StreamWorker:
             kafka=self.settings.kafka,
             limits=self.settings.worker,
             table=self.table,
-            index=self.index,
+            indexes=self.indexes,
             consumer=self.consumer,
             producer=producer,
             on_done=self._counters.processed,

@@ -12,7 +12,7 @@ from faust.types import TP
 
 from streams.engine.instances_table import InstancesTable
 from streams.engine.table_recovery import TableManager
-from streams.worker.instance_index import InstanceIndex
+from streams.worker.row_indexes import RowIndexes
 from tests.unit.worker.test_instance_index import found, row
 from vimfed.model.keys import instance_key
 
@@ -25,16 +25,17 @@ class Scene:
 
     def __init__(self, folder: Path) -> None:
         app = faust.App("group", datadir=folder, web_enabled=False, TableManager=TableManager)
-        self.index = InstanceIndex()
+        self.indexes = RowIndexes()
+        self.index = self.indexes.instances
         self.table = InstancesTable(
             app,
             name="instances",
             changelog_topic=app.topic(CHANGELOG, key_type=bytes, value_type=bytes),
             partitions=1,
             folder=None,
-            on_activated=self.index.add_partition,
-            on_rows=self.index.add_rows,
-            on_released=self.index.drop_partition,
+            on_activated=self.indexes.add_partition,
+            on_rows=self.indexes.add_rows,
+            on_released=self.indexes.drop_partition,
         )
         self.crashes: list[BaseException] = []
 
