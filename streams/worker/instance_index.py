@@ -20,7 +20,7 @@ from sortedcontainers import SortedList
 
 from streams.core.bounds import KNOWN_TASK_STATES, KNOWN_VM_STATES, shortened
 from vimfed.model.keys import instance_key
-from vimfed.model.records import Recorded
+from vimfed.model.records import Alarm, Outage, Recorded
 from vimfed.nova.states import DELETED, OTHER
 
 CHUNK = 1000
@@ -35,6 +35,21 @@ class StateGroup(NamedTuple):
     vm_state: str
     task_state: str
     kind: str
+    is_out: bool = False
+    """Whether it is unavailable since its host is down."""
+
+
+def state_group(vm_state: str, task_state: str, kind: str, outage: Outage | None) -> StateGroup:
+    """Return the group of an instance, of whatever release its row is.
+
+    Release 0.1.0 kept whatever a cloud said: names that nova does not know, of any length.
+    """
+    return StateGroup(
+        vm_state if vm_state in KNOWN_VM_STATES else OTHER,
+        task_state if task_state in KNOWN_TASK_STATES else OTHER,
+        kind,
+        outage is not None,
+    )
 
 
 class IndexEntry(NamedTuple):
@@ -102,7 +117,7 @@ class _Payload(msgspec.Struct, gc=False):
     display_name: str | None = None
 
 
-class _Row(Recorded, frozen=True, gc=False, kw_only=True):
+class IndexedRow(Recorded, frozen=True, gc=False, kw_only=True):
     """As much of an encoded InstanceState as the index holds."""
 
     vim_id: str
@@ -112,10 +127,12 @@ class _Row(Recorded, frozen=True, gc=False, kw_only=True):
     kind: str
     changed_at: str
     received_at: str = ""
+    outage: Outage | None = None
+    alarms: tuple[Alarm, ...] = ()
     payload: _Payload
 
 
-_decode_row = msgspec.json.Decoder(_Row).decode
+_decode_row = msgspec.json.Decoder(IndexedRow).decode
 
 
 class _VimIndex:
@@ -125,6 +142,10 @@ class _VimIndex:
         self.latest: dict[str, IndexEntry] = {}
         self.counts: Counter[str] = Counter()
         """By vm_state."""
+        self.on_host: Counter[str] = Counter()
+        """By host, how many there are, without the deleted ones."""
+        self.out = 0
+        """How many are unavailable since their host is down."""
         self._ordered: dict[str, IndexEntry] = {}
         """What ``_groups`` holds; behind ``latest`` for the ids in ``_changed``."""
         self._groups: defaultdict[StateGroup, SortedList[IndexEntry]] = defaultdict(SortedList)
@@ -136,16 +157,24 @@ class _VimIndex:
         old = self.latest.get(entry.instance_id)
         self.latest[entry.instance_id] = entry
         self._changed.add(entry.instance_id)
-        if old is None or old.group is not entry.group:
-            self.counts[entry.group.vm_state] += 1
+        if old is None or old.group is not entry.group or old.host is not entry.host:
+            self._count(entry, 1)
             if old is not None:
-                self.counts[old.group.vm_state] -= 1
+                self._count(old, -1)
 
     def remove(self, instance_id: str) -> None:
         old = self.latest.pop(instance_id, None)
         if old is not None:
             self._changed.add(instance_id)
-            self.counts[old.group.vm_state] -= 1
+            self._count(old, -1)
+
+    def _count(self, entry: IndexEntry, by: int) -> None:
+        self.counts[entry.group.vm_state] += by
+        self.out += by * entry.group.is_out
+        if entry.host and entry.group.vm_state != DELETED:
+            self.on_host[entry.host] += by
+            if not self.on_host[entry.host]:
+                del self.on_host[entry.host]
 
     @property
     def behind(self) -> int:
@@ -217,19 +246,14 @@ class InstanceIndex:
         self._partitions.pop(partition, None)
         self._deleted.pop(partition, None)
 
-    def put(self, partition: int, row: bytes) -> None:
-        """Index an encoded InstanceState that was written."""
+    def put(self, partition: int, row: bytes) -> IndexedRow:
+        """Index an encoded InstanceState that was written; return what was read of it."""
         state = _decode_row(row)
         vims = self._partitions[partition]
         vim = vims.get(state.vim_id)
         if vim is None:
             vim = vims[state.vim_id] = _VimIndex()
-        # Release 0.1.0 kept whatever a cloud said: names that nova does not know, of any length.
-        group = StateGroup(
-            state.vm_state if state.vm_state in KNOWN_VM_STATES else OTHER,
-            state.task_state if state.task_state in KNOWN_TASK_STATES else OTHER,
-            state.kind,
-        )
+        group = state_group(state.vm_state, state.task_state, state.kind, state.outage)
         vim.put(
             IndexEntry(
                 state.changed_at,
@@ -243,6 +267,7 @@ class InstanceIndex:
         if state.vm_state == DELETED:
             key = instance_key(state.vim_id, state.instance_id)
             heappush(self._deleted[partition], (state.received_at, key))
+        return state
 
     def pop_deleted(self, partition: int, before: str) -> Iterator[bytes]:
         """Yield, and forget, the keys of rows that were written as deleted before a time.
@@ -285,6 +310,27 @@ class InstanceIndex:
             for vim_id, vim in vims.items():
                 counts[vim_id].update(vim.counts)
         return {vim_id: dict(+states) for vim_id, states in counts.items()}
+
+    def on_hosts(self, vim_id: str) -> dict[str, int]:
+        """Return for each host of a VIM how many instances it has, without the deleted ones."""
+        counts: Counter[str] = Counter()
+        for vims in self._partitions.values():
+            if vim_id in vims:
+                counts.update(vims[vim_id].on_host)
+        return dict(counts)
+
+    def unavailable(self) -> dict[str, int]:
+        """Return for each VIM how many instances are unavailable since their host is down."""
+        counts: Counter[str] = Counter()
+        for vims in list(self._partitions.values()):
+            for vim_id, vim in list(vims.items()):
+                counts[vim_id] += vim.out
+        return dict(counts)
+
+    def entry(self, partition: int, vim_id: str, instance_id: str) -> IndexEntry | None:
+        """Return what is known of an instance in a partition of ours."""
+        vim = self._partitions.get(partition, {}).get(vim_id)
+        return None if vim is None else vim.latest.get(instance_id)
 
     async def counts_of(self, tenants: Collection[str]) -> dict[str, dict[str, int]]:
         """Return the same of some tenants' instances alone; VIMs without any are left out."""

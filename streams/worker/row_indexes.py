@@ -5,19 +5,41 @@ A row's key says what it is about, and with that which index it goes to.
 
 from collections.abc import Iterable
 
+import msgspec
+
+from streams.worker.alarm_index import AlarmIndex, AlarmSource
+from streams.worker.host_index import HostIndex
 from streams.worker.instance_index import InstanceIndex
+from vimfed.kafka.partitions import partition_of
 from vimfed.model.keys import kind_of_key, split_instance_key
+from vimfed.model.records import Alarm, Recorded
+
+
+class _Alarmed(Recorded, frozen=True, gc=False, kw_only=True):
+    """The alarms of an encoded HostState or SourceAlerts."""
+
+    vim_id: str
+    instance_id: str = ""
+    host: str = ""
+    alarms: tuple[Alarm, ...] = ()
+
+
+_decode_alarmed = msgspec.json.Decoder(_Alarmed).decode
 
 
 class RowIndexes:
-    """The indexes of all partitions that this worker owns."""
+    """The indexes of all partitions that this worker owns, of ``partitions`` that there are."""
 
-    def __init__(self) -> None:
+    def __init__(self, partitions: int) -> None:
+        self._count = partitions
         self.instances = InstanceIndex()
+        self.hosts = HostIndex(partitions)
+        self.alarms = AlarmIndex()
 
     def add_partition(self, partition: int) -> None:
         """Begin to index a partition that becomes ours."""
-        self.instances.add_partition(partition)
+        for index in (self.instances, self.hosts, self.alarms):
+            index.add_partition(partition)
 
     def add_rows(self, partition: int, rows: Iterable[tuple[bytes, bytes]]) -> None:
         """Index some encoded rows of a partition, each with its key."""
@@ -26,14 +48,35 @@ class RowIndexes:
 
     def drop_partition(self, partition: int) -> None:
         """Forget a partition that is no longer ours."""
-        self.instances.drop_partition(partition)
+        for index in (self.instances, self.hosts, self.alarms):
+            index.drop_partition(partition)
 
     def put(self, partition: int, key: bytes, row: bytes) -> None:
         """Index an encoded row that was written."""
-        if kind_of_key(key) == "instance":
-            self.instances.put(partition, row)
+        kind = kind_of_key(key)
+        if kind == "instance":
+            state = self.instances.put(partition, row)
+            source = AlarmSource(state.instance_id)
+            self.alarms.put(partition, state.vim_id, key, source, state.alarms)
+        elif kind == "cloud":
+            self.hosts.put_cloud(partition, row)
+        else:
+            if kind == "host":
+                self.hosts.put_host(partition, row)
+            # A host's row lies in every partition: its alarms count in its own.
+            if kind == "alerts" or partition_of(key, self._count) == partition:
+                about = _decode_alarmed(row)
+                source = AlarmSource(about.instance_id, about.host)
+                self.alarms.put(partition, about.vim_id, key, source, about.alarms)
 
     def remove(self, partition: int, key: bytes) -> None:
         """Forget a row that was deleted."""
-        if kind_of_key(key) == "instance":
-            self.instances.remove(partition, *split_instance_key(key))
+        kind = kind_of_key(key)
+        vim_id, about = split_instance_key(key)
+        if kind == "instance":
+            self.instances.remove(partition, vim_id, about)
+        elif kind == "host":
+            self.hosts.remove_host(partition, vim_id, about.partition("/")[2])
+        elif kind == "cloud":
+            self.hosts.remove_cloud(partition, vim_id)
+        self.alarms.remove(partition, vim_id, key)

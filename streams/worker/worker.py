@@ -41,7 +41,7 @@ class StreamWorker:
         self.health = WorkerHealth(self, settings.worker.stuck_after)
         self.registry.register(self.health)
         self._source = names.notifications
-        self.indexes = RowIndexes()
+        self.indexes = RowIndexes(settings.kafka.partitions)
         self.index = self.indexes.instances
         self.app = new_app(
             settings,

@@ -25,7 +25,7 @@ class Scene:
 
     def __init__(self, folder: Path) -> None:
         app = faust.App("group", datadir=folder, web_enabled=False, TableManager=TableManager)
-        self.indexes = RowIndexes()
+        self.indexes = RowIndexes(1)
         self.index = self.indexes.instances
         self.table = InstancesTable(
             app,
