@@ -9,7 +9,7 @@ from time import monotonic
 import msgspec
 from aiohttp import web
 
-from streams.core.kinds import KINDS
+from streams.core.kinds import EVENT_KINDS
 from streams.subscriptions.filters import (
     DEFAULT,
     HOLDS_AFTER,
@@ -206,7 +206,7 @@ class Subscriptions:
         except UnreadableError as error:
             raise ApiError(400, f"not a subscription: {error}") from None
         for what, given, accepted in (
-            ("kinds", subscription.kinds, KINDS.keys()),
+            ("kinds", subscription.kinds, EVENT_KINDS),
             ("output", filter(None, [subscription.output]), self._outputs),
         ):
             for unknown in sorted(set(given) - accepted):

@@ -185,6 +185,18 @@ ACTIONS: tuple[Action, ...] = (
 )
 
 KINDS: dict[str, Action] = {action.kind: action for action in ACTIONS}
+"""Every kind that nova's notifications of an instance make."""
+
+UNAVAILABLE = "UNAVAILABLE"
+"""The kind of events of an instance whose host is down, whatever nova's state of it says."""
+HOST_DOWN = "HOST_DOWN"
+HOST_DISABLED = "HOST_DISABLED"
+ALERT = "ALERT"
+"""The kind of what a monitor outside says of an instance, a host or a cloud."""
+HEARTBEAT = "HEARTBEAT"
+"""The kind of a bridge's word that it still listens to a cloud."""
+
+EVENT_KINDS = frozenset({*KINDS, UNAVAILABLE, HOST_DOWN, HOST_DISABLED, ALERT, HEARTBEAT})
 """Every kind that an event can have."""
 
 Shape = Literal["legacy", "versioned", "legacy_task", "versioned_task", "report"]

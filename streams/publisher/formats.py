@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from vimfed.model.records import VmEvent
 from vimfed.nova.states import DELETED
@@ -40,7 +41,7 @@ def flat_payload(event: VmEvent, output: DmaapOutput) -> bytes:
     """Return the specification's flat payload as JSON.
 
     Unless the output leaves it out, one object ``vim_event`` is added: id, vim_id, kind, phase,
-    changed_at, late and inferred.
+    changed_at, late and inferred; host, reason and alarm where the event has them.
     """
     payload = bytes(event.payload)
     if not output.vim_event:
@@ -53,19 +54,29 @@ def flat_payload(event: VmEvent, output: DmaapOutput) -> bytes:
         "changed_at": event.changed_at,
         "late": event.late,
         "inferred": event.inferred,
+        "host": event.host,
+        "reason": event.reason,
+        "alarm": event.alarm,
     }
+    about = {name: value for name, value in about.items() if value is not UNSET}
     # The payload's JSON text is an object, never empty: it gets one more key at its end.
     return b'%s,"vim_event":%s}' % (payload.rstrip()[:-1], _encode(about))
 
 
 def cloudevents_attributes(event: VmEvent) -> dict[str, str]:
-    """Return the CloudEvents 1.0 context attributes of ``event``, extensions last."""
+    """Return the CloudEvents 1.0 context attributes of ``event``, extensions last.
+
+    The subject is an instance, a host, or a cloud, as the type says.
+    """
+    what, subject = "vm", event.instance_id
+    if not subject:
+        what, subject = ("host", event.host) if event.host else ("cloud", event.vim_id)
     attributes = {
         "specversion": "1.0",
         "id": event.id,
-        "type": f"org.onap.multicloud.vm.{event.kind.lower()}.{event.phase}",
+        "type": f"org.onap.multicloud.{what}.{event.kind.lower()}.{event.phase}",
         "source": f"/vims/{event.vim_id}",
-        "subject": event.instance_id,
+        "subject": subject,
         "time": event.changed_at,
         "vimid": event.vim_id,
         "kind": event.kind,
@@ -73,6 +84,13 @@ def cloudevents_attributes(event: VmEvent) -> dict[str, str]:
     }
     if event.inferred:
         attributes["inferred"] = "true"
+    if event.host:
+        attributes["host"] = event.host
+    if event.reason:
+        attributes["reason"] = event.reason
+    if event.alarm:
+        attributes["alarmid"] = event.alarm.id
+        attributes["alarmstep"] = event.alarm.step
     return attributes
 
 
@@ -84,7 +102,10 @@ def _headers(event: VmEvent) -> Headers:
     )
 
 
-def _payload(event: VmEvent, output: DmaapOutput) -> Content:
+def _payload(event: VmEvent, output: DmaapOutput) -> Content | None:
+    """Return the flat payload, which only an instance has."""
+    if not event.instance_id:
+        return None
     return Content(flat_payload(event, output), _headers(event))
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from streams.core.kinds import HEARTBEAT
 from streams.engine.apps import App
 from streams.engine.batched_transport import BatchedConsumer, RecordBatch
 from streams.publisher.delivery import AbandonedError, Delivery, Message
@@ -18,7 +19,7 @@ from streams.subscriptions.log import SubscriptionLog
 from vimfed.kafka.aio import AIOKafkaProducer, ConsumerRecord
 from vimfed.kafka.dead_letter import ONLY_OUTPUT
 from vimfed.model.decoding import decoded
-from vimfed.model.keys import instance_key
+from vimfed.model.keys import home_key
 from vimfed.model.records import NewerSchemaError, VmEvent, stray_schema
 from vimfed.settings import (
     DmaapOutput,
@@ -32,7 +33,7 @@ LOG = logging.getLogger(__name__)
 class _Payload(msgspec.Struct, gc=False):
     """What is read of a payload here and by the formats."""
 
-    instance_id: str
+    instance_id: str = ""
     display_name: str | None = None
     tenant_id: str | None = None
 
@@ -78,7 +79,9 @@ def read_event(record: ConsumerRecord) -> ReadEvent:
         raise NoEventError(f"not an event: {error}") from None
     if zone is None:
         raise NoEventError("not an event: changed_at has no time zone")
-    key = instance_key(event.vim_id, event.instance_id)
+    if event.instance_id and not payload.instance_id:
+        raise NoEventError("not an event: the payload of an instance names none")
+    key = home_key(event.vim_id, event.instance_id, event.host or "")
     if record.key != key:
         raise NoEventError(f"the record's key is not {key.decode()}")
     return ReadEvent(event, payload.tenant_id or "", outputs)
@@ -148,13 +151,16 @@ class Publisher:
     def _wanted_formats(self, read: ReadEvent, timestamp: int) -> Iterator[Format]:
         """Yield the formats of the subscriptions that want the event, in their order.
 
-        The first one that has something to say of it is sent.
+        The first one that has something to say of it is sent. Heartbeats are what VES has a domain
+        for; in another format they go to who names their kind.
         """
         if read.outputs and self._output.name not in read.outputs:
             return
         for matcher in self._subscriptions.history.matchers(self._output.name, timestamp):
             if matcher.wants(read.event, read.tenant_id):
-                yield matcher.format or self._output.format
+                format_ = matcher.format or self._output.format
+                if read.event.kind != HEARTBEAT or format_ == "ves" or matcher.kinds is not None:
+                    yield format_
         if read.outputs:  # a dead letter of this output, played again: it was wanted
             yield self._output.format
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from typing import cast
 
-from streams.core.kinds import KINDS
+from streams.core.kinds import EVENT_KINDS, KINDS
 from streams.engine.apps import App, consume, consumer_of, new_app, run_app
 from streams.engine.lanes import BatchHandler
 from streams.publisher.delivery import Delivery, Message
@@ -64,12 +64,12 @@ def run(settings: Settings, output: DmaapOutput, port: int | None = None) -> int
 
 def refuse_unknown_kinds(settings: Settings, output: DmaapOutput) -> None:
     """Raise SettingsError where the settings of an output's publisher name a kind that is none."""
-    for key, kinds in (
-        ("filter.kinds", settings.filter.kinds),
-        (f"ves_kinds of output {output.name}", output.ves_kinds),
+    for key, kinds, known in (
+        ("filter.kinds", settings.filter.kinds, EVENT_KINDS),
+        (f"ves_kinds of output {output.name}", output.ves_kinds, KINDS.keys()),
     ):
-        for unknown in sorted(set(kinds) - KINDS.keys()):
-            raise SettingsError(f"{key}: {unknown!r} is none of {', '.join(sorted(KINDS))}")
+        for unknown in sorted(set(kinds) - known):
+            raise SettingsError(f"{key}: {unknown!r} is none of {', '.join(sorted(known))}")
 
 
 @contextlib.asynccontextmanager

@@ -77,18 +77,21 @@ class Matcher:
         self.format = subscription.format
         # None wants everything; so an empty list costs no look-up.
         self._clouds = frozenset(subscription.clouds) or None
-        self._kinds = frozenset(subscription.kinds) or None
+        self.kinds = frozenset(subscription.kinds) or None
         self._phases: frozenset[str] | None = frozenset(subscription.phases) or None
         self._tenants = frozenset(subscription.tenants) or None
         self._instances = frozenset(subscription.instances) or None
 
     def wants(self, event: Told, tenant_id: str) -> bool:
-        """Return whether the subscription wants ``event``, of an instance of ``tenant_id``."""
+        """Return whether the subscription wants ``event``, of an instance of ``tenant_id``.
+
+        What is about a host or a cloud is no tenant's.
+        """
         return (
-            (self._kinds is None or event.kind in self._kinds)
+            (self.kinds is None or event.kind in self.kinds)
             and (self._phases is None or event.phase in self._phases)
             and (self._clouds is None or event.vim_id in self._clouds)
-            and (self._tenants is None or tenant_id in self._tenants)
+            and (self._tenants is None or (tenant_id in self._tenants and event.instance_id != ""))
             and (self._instances is None or event.instance_id in self._instances)
         )
 

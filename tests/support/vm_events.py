@@ -12,14 +12,60 @@ from confluent_kafka import Producer
 from tests.support.nova_messages import spec_example
 from vimfed.kafka.partitions import partition_of
 from vimfed.kafka.topic_checks import ensure_topics
-from vimfed.model.keys import instance_key
-from vimfed.model.records import VmEvent
+from vimfed.model.keys import home_key
+from vimfed.model.records import AlarmStep, VmEvent
+from vimfed.nova.host_report import Heartbeat
 from vimfed.settings import KafkaSettings
 
 SPEC_EXAMPLE = spec_example()
 VIM_ID = "CloudOwner_RegionOne"
 
 _encode = msgspec.json.Encoder().encode
+
+
+HOST_FIELDS: dict[str, Any] = {
+    **dict.fromkeys(("old_state", "old_task_state", "new_state", "new_task_state"), ""),
+    "instance_id": "",
+    "source": "poller",
+}
+
+
+def host_event(host: str = "compute-1", **fields: Any) -> VmEvent:
+    """Return what is told of a host that goes down; ``fields`` override."""
+    report = {
+        "host": host,
+        "is_up": False,
+        "forced_down": False,
+        "disabled": False,
+        "disabled_reason": "",
+    }
+    values = {
+        **HOST_FIELDS,
+        "kind": "HOST_DOWN",
+        "phase": "start",
+        "host": host,
+        "reason": "host_down",
+        "alarm": alarm_step("host_down"),
+        "payload": msgspec.Raw(_encode(report)),
+    }
+    return msgspec.structs.replace(vm_event(), **{**values, **fields})
+
+
+def heartbeat_event(**fields: Any) -> VmEvent:
+    """Return a bridge's heartbeat; ``fields`` override."""
+    told = Heartbeat(interval=30.0, lag=1.25, sources={"rabbit": True, "poll": False})
+    values = {**HOST_FIELDS, "kind": "HEARTBEAT", "payload": msgspec.Raw(_encode(told))}
+    return msgspec.structs.replace(vm_event(), **{**values, **fields})
+
+
+def alarm_step(condition: str, **fields: Any) -> AlarmStep:
+    """Return the step that raises an alarm; ``fields`` override."""
+    values = {
+        "step": "raised",
+        "id": str(uuid.uuid5(uuid.NAMESPACE_OID, condition)),
+        "started_at": "2026-01-01T12:00:00.000001Z",
+    }
+    return AlarmStep(condition=condition, **{**values, **fields})
 
 
 def vm_event(
@@ -66,7 +112,7 @@ def write_events(
     producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True})
     began = time.monotonic()
     for number, event in enumerate(events):
-        key = instance_key(event.vim_id, event.instance_id)
+        key = home_key(event.vim_id, event.instance_id, event.host or "")
 
         def note(error: Any, message: Any, event_id: str = event.id) -> None:
             assert error is None, error

@@ -346,9 +346,9 @@ def _vim_ids(ctx: click.Context, _parameter: click.Parameter, begun: str) -> lis
 
 
 def _kinds(_ctx: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
-    from streams.core.kinds import KINDS
+    from streams.core.kinds import EVENT_KINDS
 
-    return [kind for kind in sorted(KINDS) if kind.startswith(begun.upper())]
+    return [kind for kind in sorted(EVENT_KINDS) if kind.startswith(begun.upper())]
 
 
 @main.command("status")

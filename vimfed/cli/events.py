@@ -9,7 +9,7 @@ from typing import NamedTuple
 import click
 import msgspec
 
-from streams.core.kinds import KINDS
+from streams.core.kinds import EVENT_KINDS
 from vimfed.errors import UsageError
 from vimfed.kafka.aio import ConsumerRecord, TopicPartition
 from vimfed.kafka.clients import new_consumer
@@ -59,8 +59,10 @@ _decode_payload = msgspec.json.Decoder(_Payload).decode
 
 def check_kinds(kinds: frozenset[str]) -> None:
     """Raise UsageError where one is no kind."""
-    for unknown in sorted(kinds - KINDS.keys()):
-        raise UsageError(f"--kind: {unknown} is no kind; there are {', '.join(sorted(KINDS))}")
+    for unknown in sorted(kinds - EVENT_KINDS):
+        raise UsageError(
+            f"--kind: {unknown} is no kind; there are {', '.join(sorted(EVENT_KINDS))}"
+        )
 
 
 def run(

@@ -4,11 +4,19 @@ import json
 from typing import Any
 
 import jsonschema
+import msgspec
 import pytest
 
 from streams.publisher.formats import FORMATS
 from tests.support.paths import PROJECT
-from tests.support.vm_events import SPEC_EXAMPLE, vm_event
+from tests.support.vm_events import (
+    SPEC_EXAMPLE,
+    VIM_ID,
+    alarm_step,
+    heartbeat_event,
+    host_event,
+    vm_event,
+)
 from vimfed.model.records import VmEvent
 from vimfed.settings import DmaapOutput, Format
 
@@ -43,6 +51,37 @@ def test_a_cloudevent_carries_the_payload_as_its_data() -> None:
     value = message(event, "cloudevents")
     assert (value["id"], value["subject"], value["kind"]) == (event.id, "vm-1", "PAUSE")
     assert value["data"] == message(event, "payload")
+
+
+def test_a_payload_says_which_host_and_which_alarm_and_hosts_have_none() -> None:
+    step = alarm_step("vm_unavailable", summary="compute-1 is down")
+    fields: Any = {"host": "compute-1", "reason": "host_down", "alarm": step}
+    event = vm_event(kind="UNAVAILABLE", phase="start", **fields)
+    about = message(event, "payload")["vim_event"]
+    assert (about["host"], about["reason"]) == ("compute-1", "host_down")
+    assert about["alarm"] == json.loads(msgspec.json.encode(step))
+    for each in (host_event(), heartbeat_event()):
+        assert message(each, "payload") is None
+
+
+@pytest.mark.parametrize(
+    ("event", "type_", "subject"),
+    [
+        (vm_event(kind="UNAVAILABLE", host="compute-1"), "vm.unavailable.end", "vm-1"),
+        (host_event(), "host.host_down.start", "compute-1"),
+        (heartbeat_event(), "cloud.heartbeat.end", VIM_ID),
+        (heartbeat_event(kind="ALERT", phase="start"), "cloud.alert.start", VIM_ID),
+        (host_event(kind="ALERT"), "host.alert.start", "compute-1"),
+    ],
+)
+def test_a_cloudevent_is_about_an_instance_a_host_or_a_cloud(
+    event: VmEvent, type_: str, subject: str
+) -> None:
+    value = message(event, "cloudevents")
+    assert (value["type"], value["subject"]) == (f"org.onap.multicloud.{type_}", subject)
+    assert value.get("host") == (event.host or None)
+    if event.alarm:
+        assert (value["alarmid"], value["alarmstep"]) == (event.alarm.id, "raised")
 
 
 @pytest.mark.parametrize(

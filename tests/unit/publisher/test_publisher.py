@@ -13,9 +13,9 @@ from streams.engine.batched_transport import RecordBatch
 from streams.publisher.health import PublisherCounters
 from streams.publisher.publisher import NoEventError, Publisher, read_event
 from streams.subscriptions.filters import Subscription, SubscriptionHistory
-from tests.support.vm_events import vm_event
+from tests.support.vm_events import heartbeat_event, host_event, vm_event
 from vimfed.kafka.dead_letter import ONLY_OUTPUT
-from vimfed.model.keys import instance_key
+from vimfed.model.keys import home_key, instance_key
 from vimfed.model.records import NewerSchemaError, VmEvent, schema_headers
 from vimfed.process.metrics import new_registry
 from vimfed.settings import DmaapOutput, Format, KafkaSettings
@@ -57,7 +57,7 @@ def published(
         **fakes,
     )
     value = msgspec.json.encode(event)
-    key = instance_key(event.vim_id, event.instance_id)
+    key = home_key(event.vim_id, event.instance_id, event.host or "")
     record = ConsumerRecord("events", 0, 0, LATER, 1, key, value, None, 0, 0, headers)
     batch = RecordBatch([record], 1)
     asyncio.run(publisher.publish(batch, 0))
@@ -76,6 +76,30 @@ def test_an_event_of_a_newer_schema_ends_a_publisher_only_where_a_newer_version_
         read_event(record())
     with pytest.raises(NewerSchemaError):
         read_event(record(*schema_headers(99)))
+
+
+def test_an_event_has_the_key_of_what_it_is_about() -> None:
+    def record(event: VmEvent, key: bytes) -> ConsumerRecord[bytes, bytes]:
+        value = msgspec.json.encode(event)
+        return ConsumerRecord("events", 0, 0, LATER, 1, key, value, None, 0, 0, ())
+
+    down, beat = host_event(), heartbeat_event()
+    assert read_event(record(down, b"CloudOwner_RegionOne/host/compute-1")).event == down
+    assert read_event(record(beat, b"CloudOwner_RegionOne/cloud/")).event == beat
+    for key in (b"CloudOwner_RegionOne/", b"CloudOwner_RegionOne/compute-1"):
+        with pytest.raises(NoEventError, match="key is not CloudOwner_RegionOne/host/compute-1"):
+            read_event(record(down, key))
+
+
+def test_heartbeats_go_to_who_has_a_domain_for_them_or_names_their_kind() -> None:
+    beat = heartbeat_event()
+    assert published(beat, {"a": Subscription(format="cloudevents")}) == []
+    assert published(beat, {"a": Subscription(format="payload", kinds=("HEARTBEAT",))}) == []
+    named = Subscription(format="cloudevents", kinds=("HEARTBEAT",))
+    (message,) = published(beat, {"a": named})
+    assert message["data"]["lag"] == 1.25
+    (down,) = published(host_event(), {"a": Subscription(format="cloudevents")})
+    assert down["subject"] == "compute-1"
 
 
 PAUSED = vm_event()

@@ -36,6 +36,13 @@ def test_a_subscription_wants_what_all_of_its_lists_name(
     assert Matcher(subscription).wants(vm_event(), TENANT) is wanted
 
 
+def test_what_is_about_a_host_or_a_cloud_is_no_tenants() -> None:
+    down = vm_event("", kind="HOST_DOWN", host="compute-1", payload={"tenant_id": TENANT})
+    assert Matcher(Subscription()).wants(down, TENANT)
+    assert not Matcher(Subscription(tenants=(TENANT,))).wants(down, TENANT)
+    assert not Matcher(Subscription(tenants=("",))).wants(down, "")
+
+
 def wanted_by(history: SubscriptionHistory, output: str, timestamp: int) -> int:
     return len(history.matchers(output, timestamp))
 
@@ -78,8 +85,8 @@ def test_changes_that_no_event_can_meet_any_more_are_forgotten() -> None:
     for at in range(newest - kept + 1000, newest + 1000, every):
         assert wanted_by(history, "x", at + 1000) == 2
         assert wanted_by(history, "y", at + 1000) == (1 if at % (2 * every) else 2)
-        assert Matcher(Subscription(kinds=(f"K{at}",)))._kinds in (
-            matcher._kinds for matcher in history.matchers("x", at + 1000)
+        assert Matcher(Subscription(kinds=(f"K{at}",))).kinds in (
+            matcher.kinds for matcher in history.matchers("x", at + 1000)
         )
 
 

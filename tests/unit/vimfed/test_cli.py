@@ -197,7 +197,7 @@ def test_check_refuses_kinds_that_a_publisher_would(config: Path, settings: str)
     config.write_text(settings)
     result = invoke(config, "check")
     assert result.exit_code == 2
-    assert "'DELTE' is none of CREATE, " in result.stderr
+    assert "'DELTE' is none of " in result.stderr
 
 
 @pytest.mark.parametrize("cloud", ["", '[[vims]]\ncloud_owner = "a"\ncloud_region_id = "b"\n'])
