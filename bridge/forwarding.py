@@ -1,11 +1,19 @@
-"""What becomes of one notification body: a record for the notifications topic, or unusable."""
+"""What becomes of one notification body: records for the notifications topic, or unusable."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from vimfed.kafka.clients import OutgoingRecord
-from vimfed.kafka.notification_writer import RecordTooLargeError, notification_record
+from vimfed.kafka.notification_writer import (
+    RecordTooLargeError,
+    notification_record,
+    report_records,
+)
+from vimfed.model.times import read_time
 from vimfed.nova import oslo
 from vimfed.nova.event_types import is_used
+from vimfed.nova.host_report import OWN_PREFIX
+from vimfed.nova.service_notification import SERVICE_TYPES, NotAServiceError, read_service
 from vimfed.settings import KafkaSettings
 
 
@@ -30,16 +38,42 @@ class Arrival(NamedTuple):
 
 def forwarded(
     kafka: KafkaSettings, body: bytes, arrival: Arrival, *, unused_too: bool = True
-) -> OutgoingRecord:
-    """Return the record for the notifications topic, stamped with where it came from.
+) -> Sequence[OutgoingRecord]:
+    """Return the records for the notifications topic, stamped with where the body came from.
 
-    Raises UnusableBodyError, and UnusedNotificationError unless ``unused_too``.
+    One, but of what nova says of a host one for each partition, and of what nobody uses none unless
+    ``unused_too``. Raises UnusableBodyError, and UnusedNotificationError where there is none.
     """
     try:
         decoded = oslo.decode(body)
-        if not (unused_too or is_used(decoded.event_type)):
-            raise UnusedNotificationError(decoded.event_type)
-        notification = oslo.stamp(decoded, **arrival._asdict())
-        return notification_record(kafka, notification, decoded.instance_id)
-    except (oslo.NotANotificationError, RecordTooLargeError) as error:
+        if decoded.event_type.startswith(OWN_PREFIX):
+            raise UnusableBodyError(f"event types {OWN_PREFIX}* are our own: no cloud sends them")
+        records = _reports(kafka, decoded, arrival)
+        if unused_too or is_used(decoded.event_type):
+            notification = oslo.stamp(decoded, **arrival._asdict())
+            records.append(notification_record(kafka, notification, decoded.instance_id))
+    except (oslo.NotANotificationError, NotAServiceError, RecordTooLargeError) as error:
         raise UnusableBodyError(str(error)) from None
+    if not records:
+        raise UnusedNotificationError(decoded.event_type)
+    return records
+
+
+def _reports(
+    kafka: KafkaSettings, told: oslo.OsloNotification, arrival: Arrival
+) -> list[OutgoingRecord]:
+    """Return the records of what nova says of a host. Raises NotAServiceError."""
+    if told.event_type not in SERVICE_TYPES:
+        return []
+    report = read_service(told.event_type, told.payload)
+    if report is None:
+        return []
+    sent = read_time(told.timestamp)
+    return report_records(
+        kafka,
+        arrival.vim_id,
+        report,
+        source="oslo",
+        timestamp=arrival.received_at if sent is None else sent[0],
+        received_at=arrival.received_at,
+    )

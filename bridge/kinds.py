@@ -6,6 +6,7 @@ vimfed/settings/sections.py.
 
 from collections.abc import Mapping, Sequence
 
+from bridge.hosts.source import host_pollers
 from bridge.kafka.listener import kafka_listeners
 from bridge.poller.source import pollers
 from bridge.rabbit.listener import rabbit_listeners
@@ -16,6 +17,7 @@ KINDS: Mapping[str, SourceKind] = {
     "rabbit": SourceKind(lambda vim: list(vim.rabbit.buses), rabbit_listeners),
     "kafka": SourceKind(lambda vim: [""] if vim.kafka.is_used else [], kafka_listeners),
     "poller": SourceKind(lambda vim: [""] if vim.poll.is_used else [], pollers),
+    "hosts": SourceKind(lambda vim: [""] if vim.poll.looks_at_hosts else [], host_pollers),
 }
 """By the name that logs and ``SourceKey`` give them."""
 

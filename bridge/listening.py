@@ -77,7 +77,7 @@ class Records(NamedTuple):
     """What becomes of a batch of messages."""
 
     records: list[OutgoingRecord]
-    """In the order of the messages."""
+    """In the order of the messages; one of them can have several."""
     dead: int
     """How many of the records are dead letters."""
     passed_over: int
@@ -86,16 +86,15 @@ class Records(NamedTuple):
 
 def records_of(kafka: KafkaSettings, messages: Iterable[Message]) -> Records:
     """Return the records of messages in their order, but for those that nobody uses."""
-    records = []
+    records: list[OutgoingRecord] = []
     dead = passed_over = 0
     for message in messages:
         why = message.refused
         if not why:
             try:
-                record = forwarded(
+                records += forwarded(
                     kafka, message.body, message.arrival, unused_too=kafka.retention.unused
                 )
-                records.append(record)
             except UnusedNotificationError:
                 passed_over += 1
             except UnusableBodyError as error:

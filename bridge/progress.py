@@ -92,6 +92,11 @@ class Progress:
         return self.connected
 
     @property
+    def lag(self) -> float:
+        """Age of the oldest message that is not acknowledged, or seconds without a connection."""
+        return self.waiting_seconds if self.connected else time.monotonic() - self.alive_at
+
+    @property
     def troubles(self) -> Mapping[str, str]:
         """Why the listener is not connected; nothing where it is."""
         if self.connected:

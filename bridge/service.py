@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable, Sequence
 from socket import gethostname
 
+from bridge.heartbeats import beat
 from bridge.kinds import makers, wanted
 from bridge.progress import Progress
 from bridge.source import Running, SourceKey, Surroundings
@@ -82,6 +83,9 @@ class _Bridge:
             asyncio.create_task(self._make_topics_ready()),
             asyncio.create_task(self._heed(hangup)),
         ]
+        if self._settings.bridge.heartbeat_interval:
+            beating = beat(self._surroundings, self._settings.bridge.heartbeat_interval)
+            background.append(asyncio.create_task(beating))
         try:
             await self._apply(self._settings.vims)
             await self._stop.wait()

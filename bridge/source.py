@@ -42,6 +42,11 @@ class Health(Protocol):
     def troubles(self) -> Mapping[str, str]:
         """What keeps no other source from its work, as ``/readyz`` names it: why, by what."""
 
+    @property
+    def lag(self) -> float:
+        """Seconds by which what is known of the cloud through this source is behind it, as far as
+        that can be told; 0: it is not."""
+
     def wrong(self, stuck_after: float) -> str:
         """Return why the process needs a restart; empty where it does not.
 

@@ -24,6 +24,7 @@ from web.http.routes import add_routes
 from web.ingest import Ingest
 from web.live.live import LiveEvents
 from web.probes import Probes
+from web.pushed_hosts import PushedHosts
 from web.pushing import Pushing
 from web.queries.gather import Gather
 from web.queries.own_partitions import OwnPartitions
@@ -106,6 +107,7 @@ def serve(worker: StreamWorker) -> None:
         Probes(worker, own),
         subscriptions,
         Ingest(pushing),
+        PushedHosts(pushing),
         live,
         Workers(worker, own, gather),
         Dashboard(worker.settings.web.prefix),

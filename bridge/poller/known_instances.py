@@ -1,4 +1,4 @@
-"""The instances that the table knows of the polled clouds, read from its changelog.
+"""What the table knows of the polled clouds, read from its changelog: here their instances.
 
 The bridge has no table. A scan reads the whole changelog once, keeps ids, and serves every cloud.
 """
@@ -10,7 +10,7 @@ import re
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -34,7 +34,7 @@ from vimfed.settings import KafkaSettings
 LOG = logging.getLogger(__name__)
 
 Known = dict[str, str]
-"""Projects by instance id; the project is empty where the row does not name it."""
+"""Projects by instance id; the project is empty where the row does not name it, and of a host."""
 
 FRESH = 600.0
 """A cloud takes its part of a scan within so many seconds, or has a new one made."""
@@ -66,6 +66,15 @@ class _Row(Recorded, frozen=True, gc=False, kw_only=True):
 _decode_row = msgspec.json.Decoder(_Row).decode
 
 
+class Scope(NamedTuple):
+    """What of the table is to be known."""
+
+    heed: Callable[[Mapping[str, Known], ConsumerRecord], None]
+    """Takes what a record of the changelog says into what is known of each cloud."""
+    partitions: int | None = None
+    """How many partitions tell all there is; None: all of them."""
+
+
 class KnownInstances:
     """What the table knows of several clouds, each of which asks from its own thread."""
 
@@ -74,7 +83,10 @@ class KnownInstances:
         kafka: KafkaSettings,
         vim_ids: Callable[[], Collection[str]],
         is_topic_ready: Callable[[], bool],
+        scope: Scope | None = None,
     ) -> None:
+        """``scope``: what is to be known in place of instances."""
+        self._scope = scope or Scope(_heed)
         self._kafka = kafka
         self._vim_ids = vim_ids
         self._is_topic_ready = is_topic_ready
@@ -86,8 +98,8 @@ class KnownInstances:
     def take(self, vim_id: str, stopped: Callable[[], bool]) -> Known:
         """Return a cloud's instances that are not deleted, as the table knows them now.
 
-        Left out is what a plug-in told last. Blocks while the changelog is read, until
-        ``stopped``. Raises KnownInstancesError.
+        Left out is what a plug-in told last. Of another scope: what its ``heed`` keeps. Blocks
+        while the changelog is read, until ``stopped``. Raises KnownInstancesError.
         """
         while not self._is_topic_ready():
             _unless(stopped())
@@ -97,7 +109,7 @@ class KnownInstances:
         try:
             if vim_id not in self._found or time.monotonic() - self._found_at > FRESH:
                 wanted = {vim_id, *self._vim_ids()}
-                self._found = asyncio.run(_scan(self._kafka, wanted, stopped))
+                self._found = asyncio.run(_scan(self._kafka, wanted, stopped, self._scope))
                 self._found_at = time.monotonic()
             return self._found.pop(vim_id)
         finally:
@@ -110,7 +122,7 @@ def _unless(is_stopped: bool) -> None:
 
 
 async def _scan(
-    kafka: KafkaSettings, vim_ids: Collection[str], stopped: Callable[[], bool]
+    kafka: KafkaSettings, vim_ids: Collection[str], stopped: Callable[[], bool], scope: Scope
 ) -> dict[str, Known]:
     topic = TopicNames(kafka.topic_prefix).changelog
     begun = time.monotonic()
@@ -118,10 +130,12 @@ async def _scan(
     count = 0
     try:
         await check_topic(kafka, topic)
-        async with contextlib.aclosing(_records(kafka, topic, stopped)) as records:
+        partitions = range(scope.partitions or kafka.partitions)
+        numbered = [TopicPartition(topic, number) for number in partitions]
+        async with contextlib.aclosing(_records(kafka, numbered, stopped)) as records:
             async for record in records:
                 count += 1
-                _heed(found, record)
+                scope.heed(found, record)
     except TopicAuthorizationFailedError:
         raise KnownInstancesError(refusal(kafka, "topic", topic, "Read")) from None
     except KnownInstancesError:
@@ -136,10 +150,9 @@ async def _scan(
 
 
 async def _records(
-    kafka: KafkaSettings, topic: str, stopped: Callable[[], bool]
+    kafka: KafkaSettings, partitions: Sequence[TopicPartition], stopped: Callable[[], bool]
 ) -> AsyncGenerator[ConsumerRecord, None]:
-    """Yield what lies on the topic now. Raises KafkaError, TimeoutError, KnownInstancesError."""
-    partitions = [TopicPartition(topic, number) for number in range(kafka.partitions)]
+    """Yield what lies there now. Raises KafkaError, TimeoutError, KnownInstancesError."""
     consumer = new_consumer(kafka)
     try:
         await consumer.start()

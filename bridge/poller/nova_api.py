@@ -25,6 +25,7 @@ from openstack.connection import Connection
 from bridge.poller.findings import ActionEvent, Server, ServerAction
 from bridge.poller.guarded_http import guarded_session
 from vimfed.model.decoding import UNREADABLE
+from vimfed.nova.host_report import COMPUTE
 from vimfed.process.bounded_answer import AnswerError
 from vimfed.process.retry_after import retry_after
 from vimfed.settings import PollSettings
@@ -35,11 +36,14 @@ PAGE = 500
 NEWEST_MICROVERSION = (2, 90)
 """The newest of which we know what it means; clouds that are older are asked for their newest.
 
-What comes with them: 2.21 actions of deleted servers, 2.47 the flavor's content, 2.51 events for
-all users, 2.58 changes-since for actions, 2.62 the host of events, 2.69 other cells' answers while
-one is down.
+What comes with them: 2.11 whether a service is forced down, 2.21 actions of deleted servers, 2.47
+the flavor's content, 2.51 events for all users, 2.58 changes-since for actions, 2.62 the host of
+events, 2.69 what is known of a cell that is down.
 """
 _CHANGES_SINCE_FOR_ACTIONS = (2, 58)
+_SERVICES_OF_DOWN_CELLS = (2, 69)
+MAX_SERVICES = 10_000
+"""Compute services of one cloud; nova gives them all in one answer."""
 
 Reason = Literal[
     "down", "slow", "unauthorised", "forbidden", "throttled", "failing", "garbage", "refused"
@@ -64,6 +68,37 @@ class Page(NamedTuple):
     """Where the next page begins; empty where there is none."""
     asked_at: datetime
     """By the cloud's clock, not later than when the list was read; whole seconds."""
+
+
+class ComputeService(Struct, frozen=True, kw_only=True):
+    """A nova-compute as nova lists it; the names are nova's.
+
+    Of one whose cell does not answer nova tells ``binary``, ``host`` and status UNKNOWN alone.
+    """
+
+    host: str
+    binary: str = ""
+    status: str = ""
+    """enabled or disabled."""
+    state: str = ""
+    """up or down; down, too, while it is forced down."""
+    forced_down: bool | None = None
+    """None: nova is older than microversion 2.11."""
+    disabled_reason: str | None = None
+
+
+class ServiceList(NamedTuple):
+    """All compute services of a cloud."""
+
+    services: Sequence[ComputeService]
+    is_whole: bool
+    """Whether those of a cell that does not answer are among them; before 2.69 they are not."""
+    asked_at: datetime
+    """Like ``Page.asked_at``."""
+
+
+class _Services(Struct):
+    services: list[ComputeService]
 
 
 class _Link(Struct):
@@ -103,6 +138,7 @@ class _OneAction(Struct):
 
 _decode_servers = msgspec.json.Decoder(_Servers).decode
 _decode_server = msgspec.json.Decoder(_OneServer).decode
+_decode_services = msgspec.json.Decoder(_Services).decode
 _decode_fault = msgspec.json.Decoder(_NotFound).decode
 _decode_actions = msgspec.json.Decoder(_Actions).decode
 _decode_action = msgspec.json.Decoder(_OneAction).decode
@@ -184,6 +220,25 @@ class NovaApi:
         body, _asked_at = self._get(path, {})
         events = _decoded(_decode_action, body).action.events if body else []
         return msgspec.structs.replace(action, events=events)
+
+    def compute_services(self) -> ServiceList:
+        """Return all compute services; only an admin may see them. Raises CloudApiError."""
+        try:
+            body, asked_at = self._get("/os-services", {"binary": COMPUTE})
+        except CloudApiError as error:
+            if error.reason != "forbidden":
+                raise
+            text = f"{error}: give the user nova's role admin, or set poll.hosts_interval = 0"
+            raise CloudApiError("forbidden", text) from None
+        if not body:
+            raise CloudApiError("refused", "GET /os-services: 404: nova does not know this path")
+        services = _decoded(_decode_services, body).services
+        if len(services) > MAX_SERVICES:
+            raise CloudApiError("garbage", f"more than {MAX_SERVICES} compute services")
+        is_whole = (self._microversion or (2, 0)) >= _SERVICES_OF_DOWN_CELLS
+        return ServiceList(
+            [each for each in services if each.binary == COMPUTE], is_whole, asked_at
+        )
 
     def check(self) -> None:
         """Log in and list one server. Raises CloudApiError."""

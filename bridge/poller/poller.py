@@ -11,18 +11,13 @@ Where the cloud also notifies, the same at a slow interval finds what nova's sen
 told already leaves no trace in the worker.
 """
 
-import asyncio
-import concurrent.futures
 import itertools
 import logging
-import random
-import threading
-import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from bridge.poller.comparison import Comparison
 from bridge.poller.findings import (
@@ -35,10 +30,9 @@ from bridge.poller.findings import (
     is_settled,
 )
 from bridge.poller.known_instances import KnownInstances
-from bridge.poller.nova_api import CloudApiError, NovaApi, Page
+from bridge.poller.nova_api import CloudApiError, Page
+from bridge.poller.polling import Polling, Write
 from bridge.poller.progress import PollerProgress
-from bridge.progress import STOP_TIMEOUT
-from vimfed.kafka.clients import OutgoingRecord
 from vimfed.kafka.notification_writer import (
     RecordTooLargeError,
     arrival_time,
@@ -47,15 +41,9 @@ from vimfed.kafka.notification_writer import (
 from vimfed.model.times import as_utc_text, utc_text
 from vimfed.nova.bare_state import bare_state_notification
 from vimfed.nova.states import DELETED
-from vimfed.process.backoff import Backoff
 from vimfed.settings import KafkaSettings, VimSettings
 
 LOG = logging.getLogger(__name__)
-
-T = TypeVar("T")
-
-Write = Callable[[Sequence[OutgoingRecord]], concurrent.futures.Future[None]]
-"""Starts to write records; the future is done when Kafka has acknowledged all of them."""
 
 OVERLAP = timedelta(seconds=60)
 """By so much the time of a change may be older than when it can be read."""
@@ -67,18 +55,6 @@ MAX_PAGES = 10_000
 """Pages of a list after which it counts as one without an end."""
 ROUNDS = 3
 """So often a server is read at most whose state changes while its actions are read."""
-JITTER = 0.1
-MIN_BACKOFF = 1.0
-MAX_BACKOFF = 300.0
-MAX_ASKED_FOR = 3600.0
-"""A cloud is left alone no longer than this, whatever its Retry-After says."""
-TICK = 0.5
-_KEEPS_LOGIN = ("throttled", "failing", "slow")
-"""Failures after which it would be no help to log in again."""
-
-
-class _Stopped(Exception):  # noqa: N818 - no error
-    """The poller was told to stop in the middle of a cycle."""
 
 
 class _Seen(NamedTuple):
@@ -96,8 +72,10 @@ class _Seen(NamedTuple):
         return is_settled(self.server, list(self.actions.values()), self.seen_at)
 
 
-class Poller:
-    """Polls until it is stopped; an error of the cloud's only leads to another attempt."""
+class Poller(Polling):
+    """Polls a cloud's servers until it is stopped."""
+
+    progress: PollerProgress
 
     def __init__(
         self,
@@ -109,74 +87,18 @@ class Poller:
         *,
         known: KnownInstances,
     ) -> None:
-        self._vim = vim
+        super().__init__(vim, vim.seconds_between_polls, write, progress, "")
         self._kafka = kafka
         self._retention = timedelta(seconds=deleted_retention)
-        self._write = write
-        self.progress = progress
-        self._api = NovaApi(vim.poll)
         self._path = f"{vim.vim_id}/poller/{uuid.uuid4().hex[:12]}"
         self._sequence = 0
         self._mark: datetime | None = None
         """Up to when the cloud's changes are known, by its own clock."""
         self._seen: dict[str, _Seen] = {}
         """Servers that changed within the overlap: the next cycle is shown them again."""
-        self._stop = threading.Event()
         self._comparison = Comparison(
             vim, self._api, partial(known.take, vim.vim_id, self._stop.is_set), progress
         )
-        self._left = concurrent.futures.Future[None]()
-        # A daemon: a request to a cloud that does not answer cannot be interrupted.
-        self._thread = threading.Thread(target=self._run, name=f"{vim.vim_id} poller", daemon=True)
-
-    def start(self) -> None:
-        """Begin to poll; returns at once."""
-        self._thread.start()
-
-    async def stop(self) -> bool:
-        """Stop; False where a request takes more than STOP_TIMEOUT. It is then left alone."""
-        self._stop.set()
-        await asyncio.wait([asyncio.wrap_future(self._left)], timeout=STOP_TIMEOUT)
-        return self._left.done()
-
-    def _run(self) -> None:
-        backoff = Backoff(MIN_BACKOFF, min(MAX_BACKOFF, 4 * self._vim.seconds_between_polls))
-        while not self._stop.is_set():
-            begun = time.monotonic()
-            try:
-                self.cycle()
-            except _Stopped:
-                break
-            except Exception as error:
-                delay = max(backoff.pause(), _asked_for(error))
-                self._failed(error, delay)
-            else:
-                took = time.monotonic() - begun
-                if self.progress.succeeded(took):
-                    LOG.info("cloud %s: polled in %.1f s", self._vim.vim_id, took)
-                backoff.reset()
-                pause = self._vim.seconds_between_polls
-                delay = pause * random.uniform(1 - JITTER, 1 + JITTER) - took  # noqa: S311
-            self._stop.wait(max(delay, 0.0))
-        self._api.close()
-        self._left.set_result(None)
-
-    def _failed(self, error: Exception, delay: float) -> None:
-        """Note a failed cycle; the log tells it once for each reason, until it changes."""
-        if not (isinstance(error, CloudApiError) and error.reason in _KEEPS_LOGIN):
-            self._api.close()
-        is_typed = isinstance(error, CloudApiError)
-        reason = error.reason if isinstance(error, CloudApiError) else "bug"
-        if self.progress.failed(reason, str(error)):
-            LOG.warning(
-                "cloud %s: not polled (%s), trying again in %.0f s and so on: %s",
-                self._vim.vim_id,
-                reason,
-                delay,
-                error,
-                extra={"vim_id": self._vim.vim_id},
-                exc_info=None if is_typed else error,
-            )
 
     def cycle(self) -> None:
         """List what changed, write what follows, and advance the mark. Raises CloudApiError."""
@@ -273,7 +195,7 @@ class Poller:
         return _Seen(server, seen_at, actions)
 
     def _tell(self, found: Sequence[Finding]) -> None:
-        """Write findings; return when Kafka has acknowledged them. Raises _Stopped."""
+        """Write findings; return when Kafka has acknowledged them. Raises StoppedError."""
         records = []
         received_at = arrival_time()
         for state, action in found:
@@ -291,30 +213,7 @@ class Poller:
                 records.append(notification_record(self._kafka, notification, state.instance_id))
             except RecordTooLargeError as error:
                 LOG.warning("cloud %s: %s: %s", self._vim.vim_id, state.instance_id, error)
-        if not records:
-            return
-        written = self._write(records)
-        while True:
-            try:
-                written.result(TICK)
-            except TimeoutError:
-                if self._stop.is_set():
-                    written.cancel()
-                    raise _Stopped from None
-            except concurrent.futures.CancelledError:  # the process ends
-                raise _Stopped from None
-            else:
-                break
-        self.progress.wrote(len(records))
-
-    def _asked(self, ask: Callable[[], T]) -> T:
-        """Ask the API, unless the poller is to stop. Raises CloudApiError and _Stopped."""
-        if self._stop.is_set():
-            raise _Stopped
-        try:
-            return ask()
-        finally:
-            self.progress.asked(self._api.take_requests())
+        self._written(records)
 
     def _forget(self, before: datetime) -> None:
         """Forget the servers that the next cycle is not shown again."""
@@ -332,8 +231,3 @@ def _is_running(actions: Mapping[str, ServerAction]) -> bool:
 
 def _same(one: Server, other: Server) -> bool:
     return (one.updated, one.state) == (other.updated, other.state)
-
-
-def _asked_for(error: Exception) -> float:
-    """Return the seconds for which the cloud asked to be left alone."""
-    return min(error.retry_after, MAX_ASKED_FOR) if isinstance(error, CloudApiError) else 0.0

@@ -15,66 +15,138 @@ STALE_AT_LEAST = 60.0
 """A cycle may last for so many intervals and seconds before it counts as stuck."""
 
 
-class PollerCounters:
-    """The pollers' counters, per cloud."""
+class CycleCounters:
+    """The counters of all pollers of a kind, per cloud."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            labels = ("vim_id", *labels)
-            return Counter(name, text, labels, registry=registry)
-
-        self.requests = counter("vimfed_poller_requests", "requests to the compute API")
-        self.findings = counter(
-            "vimfed_poller_findings", "states and actions that Kafka has acknowledged"
-        )
-        self.absences = counter(
-            "vimfed_poller_absences",
-            "known instances that were not listed, by what became of them",
-            "outcome",
-        )
-        self.failures = counter("vimfed_poller_failures", "cycles that failed, by why", "reason")
+    def __init__(self, registry: CollectorRegistry, kind: str) -> None:
+        """``kind``: how the names of its metrics begin."""
+        self._kind, self._registry = kind, registry
+        self.requests = self.counter("requests", "requests to the compute API")
+        self.failures = self.counter("failures", "cycles that failed, by why", "reason")
         self.cycles = Histogram(
-            "vimfed_poller_cycle_seconds",
+            f"{kind}_cycle_seconds",
             "what a cycle took that succeeded",
             ["vim_id"],
             buckets=CYCLE_BUCKETS,
             registry=registry,
         )
 
+    def counter(self, name: str, text: str, *labels: str) -> Counter:
+        """Return a counter of the kind, by cloud and ``labels``."""
+        return Counter(f"{self._kind}_{name}", text, ("vim_id", *labels), registry=self._registry)
 
-class PollerProgress:
+
+class PollerCounters(CycleCounters):
+    """The counters of those who poll servers."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__(registry, "vimfed_poller")
+        self.findings = self.counter("findings", "states and actions that Kafka has acknowledged")
+        self.absences = self.counter(
+            "absences",
+            "known instances that were not listed, by what became of them",
+            "outcome",
+        )
+
+
+class CycleProgress:
     """One cloud's poller. Each attribute has one writer, so plain attributes do across threads."""
 
-    def __init__(self, vim_id: str, interval: float, counters: PollerCounters) -> None:
+    what = "polling"
+    """What does not go on, as ``/readyz`` names it."""
+
+    def __init__(self, vim_id: str, interval: float, counters: CycleCounters) -> None:
         self.vim_id = vim_id
         self.interval = interval
+        self._started_at = time.time()
+        self.succeeded_at: float | None = None
+        """When the last good cycle ended, seconds since 1970."""
+        self.failing = ""
+        """Why the last cycle failed; empty where it succeeded."""
+        self._reason = ""
+        self._cycles = counters
+        for each in (counters.requests, counters.cycles):
+            each.labels(vim_id)
+
+    def asked(self, requests: int) -> None:
+        """Note that the API was asked, whatever it answered."""
+        self._cycles.requests.labels(self.vim_id).inc(requests)
+
+    def wrote(self, records: int) -> None:
+        """Note that Kafka has acknowledged records."""
+        raise NotImplementedError
+
+    def succeeded(self, seconds: float) -> bool:
+        """Note a good cycle; return whether it is the first, or the first after a failure."""
+        self._cycles.cycles.labels(self.vim_id).observe(seconds)
+        is_news = self.succeeded_at is None or self.failing != ""
+        self.succeeded_at = time.time()
+        self.failing = self._reason = ""
+        return is_news
+
+    def failed(self, reason: str, text: str) -> bool:
+        """Note a failed cycle; return whether the reason is another than before."""
+        self._cycles.failures.labels(self.vim_id, reason).inc()
+        is_news = reason != self._reason
+        self._reason, self.failing = reason, f"{reason}: {text}"
+        return is_news
+
+    def wrong(self, _stuck_after: float) -> str:
+        """Return an empty string: no restart makes an API answer."""
+        return ""
+
+    @property
+    def troubles(self) -> Mapping[str, str]:
+        """Why what is known of the cloud grows old, where that is so."""
+        return {f"{self.what} {self.vim_id}": self.trouble} if self.trouble else {}
+
+    @property
+    def flows(self) -> bool:
+        """Whether what is known of the cloud is as new as it is to be."""
+        return self.succeeded_at is not None and not self.trouble
+
+    @property
+    def lag(self) -> float:
+        """Seconds since the last good cycle, where all is not well."""
+        return 0.0 if self.flows else self.age
+
+    @property
+    def trouble(self) -> str:
+        """Why it grows old, and how old it is; empty where all is well."""
+        age = self.age
+        why = self.failing
+        if not why and age > STALE_INTERVALS * self.interval + STALE_AT_LEAST:
+            why = "stuck: no cycle has ended"
+        last = "never" if self.succeeded_at is None else f"{age:.0f} s ago"
+        return why and f"{why}; last polled: {last}"
+
+    @property
+    def age(self) -> float:
+        """Seconds since the last good cycle, or since the start."""
+        return time.time() - (self.succeeded_at or self._started_at)
+
+
+class PollerProgress(CycleProgress):
+    """The progress of one who polls a cloud's servers."""
+
+    def __init__(self, vim_id: str, interval: float, counters: PollerCounters) -> None:
+        super().__init__(vim_id, interval, counters)
         self.listed = 0
         """Servers that the last cycle was shown."""
-        self._started_at = time.time()
         self.absent = 0
         """Known instances that the API does not list, and that are still to be asked for."""
         self.compared_at: float | None = None
         """When a comparison with what is known last ended, seconds since 1970."""
         self.why_not_compared = ""
         """Why the last comparison had no result; empty where it had one."""
-        self.succeeded_at: float | None = None
-        """When the last good cycle ended, seconds since 1970."""
-        self.failing = ""
-        """Why the last cycle failed; empty where it succeeded."""
-        self._reason = ""
         self._counters = counters
-        for each in (counters.requests, counters.findings, counters.cycles):
-            each.labels(vim_id)
+        counters.findings.labels(vim_id)
         for outcome in OUTCOMES:
             counters.absences.labels(vim_id, outcome)
 
-    def asked(self, requests: int) -> None:
-        """Note that the API was asked, whatever it answered."""
-        self._counters.requests.labels(self.vim_id).inc(requests)
-
-    def wrote(self, findings: int) -> None:
+    def wrote(self, records: int) -> None:
         """Note that Kafka has acknowledged findings."""
-        self._counters.findings.labels(self.vim_id).inc(findings)
+        self._counters.findings.labels(self.vim_id).inc(records)
 
     def found_absent(self, outcome: str, servers: int) -> None:
         """Note what became of known instances that were not listed."""
@@ -93,45 +165,11 @@ class PollerProgress:
         self.why_not_compared = why
         return is_news
 
-    def succeeded(self, seconds: float) -> bool:
-        """Note a good cycle; return whether it is the first, or the first after a failure."""
-        self._counters.cycles.labels(self.vim_id).observe(seconds)
-        is_news = self.succeeded_at is None or self.failing != ""
-        self.succeeded_at = time.time()
-        self.failing = self._reason = ""
-        return is_news
-
-    def failed(self, reason: str, text: str) -> bool:
-        """Note a failed cycle; return whether the reason is another than before."""
-        self._counters.failures.labels(self.vim_id, reason).inc()
-        is_news = reason != self._reason
-        self._reason, self.failing = reason, f"{reason}: {text}"
-        return is_news
-
-    def wrong(self, _stuck_after: float) -> str:
-        """Return an empty string: no restart makes an API answer."""
-        return ""
-
     @property
     def troubles(self) -> Mapping[str, str]:
         """Why the cloud's states grow old, and why it was not compared, where that is so."""
-        found = {"polling": self.trouble, "comparing": self.why_not_compared}
+        found = {self.what: self.trouble, "comparing": self.why_not_compared}
         return {f"{what} {self.vim_id}": why for what, why in found.items() if why}
-
-    @property
-    def flows(self) -> bool:
-        """Whether the cloud's states are as new as they are to be."""
-        return self.succeeded_at is not None and not self.trouble
-
-    @property
-    def trouble(self) -> str:
-        """Why the cloud's states grow old, and how old they are; empty where all is well."""
-        age = time.time() - (self.succeeded_at or self._started_at)
-        why = self.failing
-        if not why and age > STALE_INTERVALS * self.interval + STALE_AT_LEAST:
-            why = "stuck: no cycle has ended"
-        last = "never" if self.succeeded_at is None else f"{age:.0f} s ago"
-        return why and f"{why}; last polled: {last}"
 
 
 class PollerCollector(Collector):

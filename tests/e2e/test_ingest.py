@@ -11,6 +11,8 @@ from tests.e2e.conftest import INGEST_RATE
 from tests.e2e.stack import Stack, eventually
 from tests.support.core_truth import records_on
 from tests.support.notifications import body
+from vimfed.model.keys import host_key
+from vimfed.settings import KafkaSettings
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
 
@@ -103,6 +105,22 @@ async def test_it_is_on_kafka_when_it_is_answered_and_a_repetition_changes_nothi
     assert (await served.post(PATH, last, "two"))[0] == 200
     await eventually(partial(is_in, served, last["instance_id"], "paused", None), within=30)
     assert await state_of(served, "repeated-7") == ("active", None)
+
+
+async def test_what_is_pushed_of_hosts_is_on_kafka_in_every_partition(served: Stack) -> None:
+    path = "/api/multicloud/v1/Owner/ingest/hosts"
+    pushed = [{"host": "pushed-1", "is_up": False}, {"host": "pushed-2", "is_gone": True}]
+    assert await served.post(path, pushed, "two") == (200, {"accepted": 2})
+    status, answer = await served.post(path, [*pushed, {"host": "pushed-3"}], "two")
+    assert (status, [each["index"] for each in answer["refused"]]) == (400, [2])
+    records = records_on(served.bootstrap, served.names.notifications)
+    for host in ("pushed-1", "pushed-2", "pushed-3"):
+        told = [each for each in records if each.key == host_key(VIM_ID, host)]
+        count = 0 if host == "pushed-3" else KafkaSettings().partitions
+        assert sorted(each.partition for each in told) == list(range(count))
+        assert all(each.headers["caller"].startswith("everybody/") for each in told)
+    log = served.children["two"].log.read_text()  # type: ignore[union-attr]
+    assert " event=hosts.pushed result=done login=everybody role=admin " in log
 
 
 REFUSED: list[tuple[Any, int, str, list[int] | None]] = [

@@ -23,9 +23,12 @@ from tests.support.notifications import (
     numbered,
     rabbit_sender,
     send_to_kafka,
+    service,
 )
 from tests.support.topics import headers_of, read_topic, values, wait_for_records
 from vimfed.local.kafka import LocalKafka
+from vimfed.model.records import decode_notification
+from vimfed.nova.host_report import read_host_report
 from vimfed.nova.oslo import PRIORITIES
 from vimfed.process.ports import free_ports
 
@@ -266,6 +269,38 @@ def test_what_cannot_be_forwarded_is_kept_with_the_reason_and_holds_nothing_up(
     eventually(lambda: setup.bridge.metric("in_flight", CLOUD) == 0, "nothing in flight")
     assert setup.bridge.metric("dead_letters_total", CLOUD) == len(letters)
     assert setup.bridge.metric("forwarded_total", CLOUD) == 1
+
+
+@pytest.mark.parametrize("transport", ["rabbit", "kafka"])
+def test_what_nova_says_of_a_host_reaches_every_partition_and_what_is_our_own_none(
+    setup: Setup, transport: str
+) -> None:
+    forged = body(event_type="vimfed.host.state", message_id="forged")
+    scheduler = service(binary="nova-scheduler")
+    contents = [service(forced_down=True), scheduler, forged, service("service.delete")]
+    if transport == "rabbit":
+        setup.start(setup.rabbit_cloud())
+        sender = setup.sender()
+        for content in contents:
+            sender.send(content, "versioned_notifications.info")
+        sender.close()
+    else:
+        setup.make_topics()
+        setup.start(setup.kafka_cloud())
+        setup.send_to_kafka(list(contents), "versioned_notifications.info")
+    records = wait_for_records(setup.kafka.bootstrap, f"{setup.name}.notifications", 8)
+    for partition in range(4):
+        told = [decode_notification(one.value() or b"") for one in records
+                if one.partition() == partition]  # fmt: skip
+        forced, gone = (read_host_report(each.payload) for each in told)
+        assert (forced.host, forced.forced_down, forced.is_gone) == ("compute01", True, False)
+        assert (gone.host, gone.is_gone) == ("compute01", True)
+    ((value, headers),) = setup.dead_letters(1)
+    assert b"forged" in value
+    assert headers["error"] == "event types vimfed.* are our own: no cloud sends them"
+    eventually(lambda: setup.bridge.metric("in_flight", CLOUD) == 0, "nothing in flight")
+    assert setup.bridge.metric("passed_over_total", CLOUD) == 1
+    assert setup.bridge.metric("forwarded_total", CLOUD) == 8
 
 
 def test_what_oslo_would_reject_is_kept_with_the_reason(setup: Setup) -> None:

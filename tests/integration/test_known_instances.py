@@ -8,12 +8,13 @@ import msgspec
 import pytest
 from confluent_kafka import Producer
 
+from bridge.hosts.known_hosts import HOSTS
 from bridge.poller.known_instances import KnownInstances, KnownInstancesError
 from tests.support.topics import count_records
 from vimfed.kafka.topic_checks import ensure_topics
 from vimfed.kafka.topics import TopicNames
 from vimfed.local.kafka import LocalKafka
-from vimfed.model.keys import instance_key
+from vimfed.model.keys import alerts_key, cloud_key, host_key, instance_key
 from vimfed.model.records import SCHEMA_VERSION, InstanceState, Source, encode_row
 from vimfed.settings import KafkaSettings
 
@@ -49,8 +50,8 @@ class Changelog:
         self.put_bytes(instance_key(vim_id, instance_id), encode_row(row))
         return instance_id
 
-    def put_bytes(self, key: bytes, value: bytes | None) -> None:
-        self._producer.produce(self.topic, value, key)
+    def put_bytes(self, key: bytes, value: bytes | None, partition: int = -1) -> None:
+        self._producer.produce(self.topic, value, key, partition)
         assert self._producer.flush(30) == 0
 
     def take(self, vim_id: str) -> dict[str, str]:
@@ -80,6 +81,19 @@ def test_one_scan_serves_each_cloud_once(kafka: LocalKafka) -> None:
     assert taken == [{first: "project of a_b"}, {}]
     second = changelog.put("a_b")
     assert changelog.take("a_b").keys() == {first, second}, "read again"
+
+
+def test_hosts_are_known_from_one_partition_which_has_all_of_them(kafka: LocalKafka) -> None:
+    changelog = Changelog(kafka, "a_b", "c_d")
+    changelog.put("a_b")
+    keys = [host_key(vim, host) for vim in ("a_b", "c_d", "e_f") for host in ("one", "two")]
+    for key in [*keys, cloud_key("a_b"), alerts_key("a_b", host="three"), b"\xff/host/x", b"none"]:
+        changelog.put_bytes(key, b"{}", partition=0)
+    changelog.put_bytes(host_key("a_b", "elsewhere"), b"{}", partition=1)
+    changelog.put_bytes(host_key("a_b", "one"), None, partition=0)
+    hosts = KnownInstances(changelog.settings, lambda: ["a_b", "c_d"], lambda: True, HOSTS)
+    assert hosts.take("a_b", lambda: False).keys() == {"two"}
+    assert hosts.take("c_d", lambda: False).keys() == {"one", "two"}
 
 
 def test_a_changelog_that_cannot_be_used_is_said_so(kafka: LocalKafka) -> None:

@@ -44,6 +44,39 @@ def body(
     return json.dumps({"oslo.version": "2.0", "oslo.message": json.dumps(message)}).encode()
 
 
+def service(event_type: str = "service.update", **said: Any) -> bytes:
+    """Return nova's versioned notification of a service, as it is sent; ``said`` overrides."""
+    data = {
+        "host": "compute01",
+        "binary": "nova-compute",
+        "topic": "compute",
+        "report_count": 7,
+        "disabled": False,
+        "disabled_reason": None,
+        "availability_zone": None,
+        "last_seen_up": "2026-01-01T12:00:00Z",
+        "forced_down": False,
+        "version": 68,
+        "uuid": "fafac544-c29b-4ae8-8a8a-9b1a2b3c4d5e",
+        **said,
+    }
+    payload = {
+        "nova_object.name": "ServiceStatusPayload",
+        "nova_object.namespace": "nova",
+        "nova_object.version": "1.1",
+        "nova_object.data": data,
+    }
+    message = {
+        "message_id": str(uuid.uuid4()),
+        "publisher_id": "nova-compute:compute01",
+        "event_type": event_type,
+        "timestamp": "2026-01-01 12:00:00.123456",
+        "priority": "INFO",
+        "payload": payload,
+    }
+    return json.dumps({"oslo.version": "2.0", "oslo.message": json.dumps(message)}).encode()
+
+
 def numbered(count: int, *, instances: int = 50, first: int = 0) -> Iterator[tuple[str, bytes]]:
     """Yield (message_id, body); the id ``m-<n>``, and per instance a growing ``number``."""
     for number in range(first, first + count):

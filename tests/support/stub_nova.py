@@ -30,6 +30,12 @@ class StubNova(ThreadedServer):
         """Servers whose cell is down: not listed, and shown without their state."""
         self.faults: dict[str, int] = {}
         """By server: the status with which its own question fails."""
+        self.hosts: dict[str, dict[str, Any]] = {}
+        """Its compute services, by host."""
+        self.hosts_answer = 200
+        """The status with which it answers who asks for them."""
+        self.hosts_headers: dict[str, str] = {}
+        """Headers of that answer where it is no 200."""
         self.shows_own_project_only = False
         """Answer 404 for single servers of other projects, as nova does to who is no admin."""
         self._max_microversion = max_microversion
@@ -115,6 +121,15 @@ class StubNova(ThreadedServer):
         self.change(server, vm_state)
         return request
 
+    def host(self, name: str, state: str = "up", **more: Any) -> None:
+        """Say how a host is: ``status``, ``forced_down``, ``disabled_reason``; or UNKNOWN alone."""
+        said = {"binary": "nova-compute", "host": name}
+        if state == "UNKNOWN":
+            self.hosts[name] = {**said, "status": state}
+            return
+        usual = {"status": "enabled", "forced_down": False, "disabled_reason": None, "zone": "nova"}
+        self.hosts[name] = {**said, **usual, "state": state, **more}
+
     def purge(self, server: str) -> None:
         """Delete a server so that no trace is left (``nova-manage db archive_deleted_rows``)."""
         del self.servers[server]
@@ -134,6 +149,7 @@ class StubNova(ThreadedServer):
                 web.get("/v2.1", self._version),
                 web.get("/v2.1/", self._version),
                 web.get(f"{servers}/detail", self._list),
+                web.get(f"{self._endpoint}/os-services", self._services),
                 web.get(f"{servers}/{{server}}", self._server),
                 web.get(f"{servers}/{{server}}/os-instance-actions", self._actions),
                 web.get(f"{servers}/{{server}}/os-instance-actions/{{request}}", self._action),
@@ -216,6 +232,15 @@ class StubNova(ThreadedServer):
         if len(shown) > limit:
             body["servers_links"] = [{"rel": "next", "href": "elsewhere"}]
         return self._answer(body)
+
+    async def _services(self, request: web.Request) -> web.Response:
+        refusal = self._refused(request)
+        if refusal is not None:
+            return refusal
+        if self.hosts_answer != 200:
+            return self._answer({}, self.hosts_answer, **self.hosts_headers)
+        scheduler = {"binary": "nova-scheduler", "host": "controller", "state": "up"}
+        return self._answer({"services": [scheduler, *self.hosts.values()]})
 
     async def _server(self, request: web.Request) -> web.Response:
         server_id = request.match_info["server"]

@@ -125,7 +125,7 @@ def _cloud_checks(vim: VimSettings) -> dict[str, Find]:
     if vim.kafka.is_used:
         checks[cloud if is_one else f"{cloud}: Kafka"] = partial(_kafka_findings, vim.kafka)
     if vim.poll.is_used:
-        checks[f"{cloud}: API"] = partial(_try_api, vim.poll)
+        checks[f"{cloud}: API"] = partial(_api_findings, cloud, vim.poll)
     return checks
 
 
@@ -191,9 +191,17 @@ def _kafka_findings(kafka: CloudKafkaSettings) -> list[Finding]:
     return asyncio.run(source_findings(kafka, cloud_needs(kafka)))
 
 
-def _try_api(poll: PollSettings) -> None:
+def _api_findings(subject: str, poll: PollSettings) -> list[Finding]:
+    """Return a warning where the hosts may not be seen. Raises CloudApiError."""
     api = NovaApi(poll)
     try:
         api.check()
+        if poll.looks_at_hosts:
+            api.compute_services()
+    except CloudApiError as error:
+        if not (error.reason == "forbidden" and "os-services" in str(error)):
+            raise
+        return [Finding(subject, f"hosts are not looked at: {error}", refused=False)]
     finally:
         api.close()
+    return []

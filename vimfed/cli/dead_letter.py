@@ -1,7 +1,7 @@
 """``vimfed dead-letter``: list, show, replay and drop what could not be handled."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import click
 
@@ -67,13 +67,13 @@ def replay(settings: Settings, wanted: Wanted, letter_ids: tuple[str, ...]) -> i
         async for letter in _chosen(kafka, wanted, letter_ids):
             try:
                 with audit.recorded("dead_letter.replayed", **_told(letter)):
-                    record = _replayed(kafka, letter)
-                    await settle(kafka, letter, "replayed", record, caller=audit.who.header())
+                    records = _replayed(kafka, letter)
+                    await settle(kafka, letter, "replayed", records, caller=audit.who.header())
             except UnusableLetterError as error:
                 echo(f"{letter.id}: {error}", err=True)
                 failures = 1
             else:
-                echo(f"{letter.id}: replayed to {record.topic}")
+                echo(f"{letter.id}: replayed to {records[0].topic}")
         return failures
 
     with audit_of_command(settings, "dead-letter") as audit:
@@ -117,8 +117,8 @@ async def _chosen(
         )
 
 
-def _replayed(kafka: KafkaSettings, letter: DeadLetter) -> OutgoingRecord:
-    """Return the record that tries a dead letter again. Raises UnusableLetterError.
+def _replayed(kafka: KafkaSettings, letter: DeadLetter) -> Sequence[OutgoingRecord]:
+    """Return the records that try a dead letter again. Raises UnusableLetterError.
 
     Where it goes follows from whose bytes it holds, and not from what it says.
     """
@@ -138,7 +138,8 @@ def _replayed(kafka: KafkaSettings, letter: DeadLetter) -> OutgoingRecord:
     only = () if output is None else ((ONLY_OUTPUT, output.encode()),)
     headers = (*schema_headers(version), *only)
     topic = names.events if origin == "events" else names.notifications
-    return OutgoingRecord(topic, partition_of(key, kafka.partitions), key, letter.value, headers)
+    partition = partition_of(key, kafka.partitions)
+    return [OutgoingRecord(topic, partition, key, letter.value, headers)]
 
 
 def _check_own(

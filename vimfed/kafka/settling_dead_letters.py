@@ -5,7 +5,7 @@ A dead letter is settled by a further record in its partition, without a value, 
 letter. The bytes themselves stay until the topic's retention removes them.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple, get_args
 
@@ -113,11 +113,11 @@ async def settle(
     kafka: KafkaSettings,
     letter: DeadLetter,
     how: str,
-    replayed: OutgoingRecord | None = None,
+    replayed: Sequence[OutgoingRecord] = (),
     *,
     caller: tuple[str, bytes],
 ) -> None:
-    """Write ``replayed``, if any, then that the letter is settled, both with the header ``caller``.
+    """Write ``replayed``, then that the letter is settled, all with the header ``caller``.
 
     Ended in between, the letter is still there: replayed twice, it is recognised by its ids. Raises
     DeadLetterError where Kafka does not take it.
@@ -127,9 +127,10 @@ async def settle(
     producer = idempotent_producer(kafka)
     try:
         await producer.start()
-        if replayed is not None:
-            known = msgspec.structs.replace(replayed, headers=(*replayed.headers, caller))
-            await append_all(producer, [known])
+        if replayed:
+            replace = msgspec.structs.replace
+            known = [replace(each, headers=(*each.headers, caller)) for each in replayed]
+            await append_all(producer, known)
         await append_all(
             producer, [OutgoingRecord(topic, letter.partition, letter.key, b"", headers)]
         )

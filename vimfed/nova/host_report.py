@@ -23,8 +23,12 @@ HOSTS_KNOWN = "vimfed.cloud.hosts"
 HEARTBEAT = "vimfed.cloud.heartbeat"
 """Event type of a heartbeat; keyed by ``cloud_key``, in that partition alone."""
 
+COMPUTE = "nova-compute"
+"""The binary of the service that a host is known by."""
 MAX_HOST = 255
 """Maximum characters of a host's name, as in nova's database."""
+MAX_REASON = 255
+"""Characters that nova keeps of why a service is disabled."""
 
 _NAMESPACE = uuid.UUID("a3a3c6b1-9c39-5d0e-8f63-0f4a54f6f9ab")
 _encode = msgspec.json.Encoder().encode
@@ -66,6 +70,11 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
 read_host_report = msgspec.json.Decoder(HostReport).decode
 read_cloud_report = msgspec.json.Decoder(CloudReport).decode
 read_heartbeat = msgspec.json.Decoder(Heartbeat).decode
+
+
+def is_host_name(name: str) -> bool:
+    """Return whether a host can be called so: 1 to 255 printable characters, no spaces, no /."""
+    return 0 < len(name) <= MAX_HOST and name.isprintable() and not {" ", "/"} & set(name)
 
 
 def report_notification(

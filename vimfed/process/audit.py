@@ -39,6 +39,7 @@ Event = Literal[
     "subscription.written",
     "subscription.deleted",
     "states.pushed",
+    "hosts.pushed",
     "topic.created",
     "messages.published",
     "dead_letter.replayed",
@@ -53,6 +54,7 @@ EVENTS: dict[Event, str] = {
     "subscription.written": "a subscription was made or replaced",
     "subscription.deleted": "a subscription was deleted",
     "states.pushed": "a plug-in pushed notifications or bare states",
+    "hosts.pushed": "a plug-in or a monitor pushed how hosts are",
     "topic.created": "a topic was created through the gateway",
     "messages.published": "messages were published through the gateway",
     "dead_letter.replayed": "`vimfed dead-letter replay` gave one back",
@@ -100,6 +102,7 @@ BOUNDS: dict[Event, Bound] = {
     "subscription.written": _CALLERS,
     "subscription.deleted": _CALLERS,
     "states.pushed": _CALLERS,
+    "hosts.pushed": _CALLERS,
     "topic.created": _CALLERS,
     "messages.published": _CALLERS,
 }

@@ -289,6 +289,9 @@ class PollSettings(_Section, frozen=True, kw_only=True):
     compare_interval: Annotated[float, Meta(ge=0)] = 86400.0
     """seconds between two comparisons of all known instances with the polled cloud, the first at
     the start: what is gone is told as deleted; 0: never"""
+    hosts_interval: Annotated[float, Meta(ge=0, le=3600)] = 10.0
+    """seconds between two looks which compute hosts are up, down or disabled, which takes an admin:
+    nova notifies nobody when one dies; 0: none"""
     timeout: Annotated[float, Meta(gt=0, le=600)] = 30.0
     """seconds that the API has for an answer"""
     insecure: bool = False
@@ -299,6 +302,11 @@ class PollSettings(_Section, frozen=True, kw_only=True):
     def is_used(self) -> bool:
         """Whether the cloud is polled."""
         return bool(self.auth_url)
+
+    @property
+    def looks_at_hosts(self) -> bool:
+        """Whether the cloud is asked how its hosts are."""
+        return self.is_used and self.hosts_interval > 0
 
 
 class VimSettings(_Section, frozen=True, kw_only=True):
@@ -337,6 +345,9 @@ class BridgeSettings(_Section, frozen=True, kw_only=True):
     """port to listen on; 0: any free one, for tests"""
     stuck_after: Annotated[float, Meta(ge=10)] = 60.0
     """seconds without a sign of life after which a listener is stuck"""
+    heartbeat_interval: Annotated[float, Meta(ge=0, le=86400)] = 60.0
+    """seconds between two heartbeats, which say of each cloud that it is still listened to, and how
+    far behind; 0: none"""
 
 
 class FilterSettings(_Section, frozen=True, kw_only=True):

@@ -6,12 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.forwarding import Arrival, UnusableBodyError, forwarded
+from bridge.forwarding import (
+    Arrival,
+    UnusableBodyError,
+    UnusedNotificationError,
+    forwarded,
+)
 from bridge.listening import Message, records_of
 from tests.support import notifications
+from tests.support.notifications import service
 from vimfed.kafka.clients import OutgoingRecord
 from vimfed.kafka.dead_letter import dead_letter_record
-from vimfed.model.records import MAX_RECORD_BYTES
+from vimfed.kafka.partitions import partition_of
+from vimfed.model.keys import host_key
+from vimfed.model.records import MAX_RECORD_BYTES, decode_notification
+from vimfed.nova.host_report import HostReport, read_host_report
 from vimfed.settings import KafkaSettings, RetentionSettings
 
 KAFKA = KafkaSettings(topic_prefix="p", partitions=4)
@@ -54,7 +63,8 @@ MESSAGES = st.fixed_dictionaries(
 
 
 def forward(body: bytes) -> OutgoingRecord:
-    return forwarded(KAFKA, body, ARRIVAL)
+    (record,) = forwarded(KAFKA, body, ARRIVAL)
+    return record
 
 
 def outcome(body: bytes) -> OutgoingRecord:
@@ -113,3 +123,98 @@ def test_what_no_worker_uses_is_passed_over_unless_the_settings_keep_it() -> Non
     assert topics == ["p.notifications", "p.dead-letter", "p.notifications"]
     keeping = KafkaSettings(retention=RetentionSettings(unused=True))
     assert records_of(keeping, messages)[1:] == (1, 0)
+
+
+USUAL = {"forced_down": False, "disabled": False, "disabled_reason": ""}
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (service(), USUAL),
+        (service("service.create"), USUAL),
+        (service(forced_down=True), {**USUAL, "forced_down": True}),
+        (
+            service(disabled=True, disabled_reason="r" * 300),
+            {**USUAL, "disabled": True, "disabled_reason": "r" * 255},
+        ),
+        (service("service.delete", disabled=True), {"is_gone": True}),
+    ],
+)
+def test_what_nova_says_of_a_service_is_told_to_every_partition(
+    body: bytes, said: dict[str, Any]
+) -> None:
+    records = forwarded(KAFKA, body, ARRIVAL, unused_too=False)
+    assert [each.partition for each in records] == [0, 1, 2, 3]
+    assert {each.key for each in records} == {host_key("o_r", "compute01")}
+    told = [decode_notification(each.value or b"") for each in records]
+    reports = [read_host_report(each.payload) for each in told]
+    home = partition_of(host_key("o_r", "compute01"), 4)
+    assert reports == [
+        HostReport(host="compute01", is_home=number == home, **said) for number in range(4)
+    ]
+    assert {(each.event_type, each.source, each.vim_id) for each in told} == {
+        ("vimfed.host.state", "oslo", "o_r")
+    }
+    assert {(each.timestamp, each.received_at) for each in told} == {
+        ("2026-01-01T12:00:00.123456Z", "now")
+    }
+
+
+def test_a_service_is_kept_as_it_came_where_the_settings_keep_what_is_unused() -> None:
+    records = forwarded(KAFKA, service(), ARRIVAL)
+    assert [each.key for each in records[:4]] == [host_key("o_r", "compute01")] * 4
+    assert decode_notification(records[4].value or b"").event_type == "service.update"
+
+
+@pytest.mark.parametrize("binary", ["nova-scheduler", "nova-conductor", None])
+def test_services_that_are_no_hosts_are_passed_over(binary: str | None) -> None:
+    with pytest.raises(UnusedNotificationError):
+        forwarded(KAFKA, service(binary=binary, host=None), ARRIVAL, unused_too=False)
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ({"host": None}, "cannot be called so"),
+        ({"host": "a/b"}, "cannot be called so: 'a/b'"),
+        ({"host": "x" * 256}, "cannot be called so"),
+        ({"host": "a\u202eb"}, r"cannot be called so: 'a\\u202eb'"),
+        ({"disabled": "yes"}, "without nova's service"),
+        ({"forced_down": None}, "without nova's service"),
+    ],
+)
+def test_a_service_that_is_none_is_a_dead_letter(said: dict[str, Any], why: str) -> None:
+    with pytest.raises(UnusableBodyError, match=why):
+        forwarded(KAFKA, service(**said), ARRIVAL, unused_too=False)
+
+
+@pytest.mark.parametrize(
+    "event_type",
+    [
+        "vimfed.host.state",
+        "vimfed.cloud.hosts",
+        "vimfed.cloud.heartbeat",
+        "vimfed.alert",
+        "vimfed.instance.state",
+        "vimfed.instance.pause.end",
+        "vimfed.whatever",
+    ],
+)
+@pytest.mark.parametrize("unused_too", [True, False])
+def test_no_cloud_sends_what_is_our_own(event_type: str, unused_too: bool) -> None:
+    body = notifications.body(event_type=event_type)
+    with pytest.raises(UnusableBodyError, match="are our own"):
+        forwarded(KAFKA, body, ARRIVAL, unused_too=unused_too)
+
+
+def test_a_batch_keeps_its_order_and_counts_every_record() -> None:
+    used = notifications.body()
+    messages = [
+        Message(each, ARRIVAL, lambda why: dead_letter_record(KAFKA, b"", why, source="queue"))
+        for each in (used, service(), service(host="a b"), used)
+    ]
+    batch = records_of(KAFKA, messages)
+    assert (len(batch.records), batch.dead, batch.passed_over) == (7, 1, 0)
+    topics = [record.topic.removeprefix("p.") for record in batch.records]
+    assert topics == ["notifications"] * 5 + ["dead-letter", "notifications"]

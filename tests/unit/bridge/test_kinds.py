@@ -29,7 +29,13 @@ def test_each_way_of_access_to_a_cloud_is_a_source_of_its_own() -> None:
         SourceKey("Owner_R", "rabbit", "[::1]:5672/cell"): rabbit,
         SourceKey("Owner_B", "kafka"): both,
         SourceKey("Owner_B", "poller"): both,
+        SourceKey("Owner_B", "hosts"): both,
     }
+
+
+def test_a_cloud_is_not_asked_for_its_hosts_where_that_is_switched_off() -> None:
+    quiet = cloud("Q", poll={"auth_url": "http://keystone/v3", "hosts_interval": 0})
+    assert list(wanted([quiet])) == [SourceKey("Owner_Q", "poller")]
 
 
 class Toy:
