@@ -26,6 +26,7 @@ from web.live.live import LiveEvents
 from web.probes import Probes
 from web.pushed_hosts import PushedHosts
 from web.pushing import Pushing
+from web.queries.alert_routes import AlertRoutes
 from web.queries.gather import Gather
 from web.queries.own_partitions import OwnPartitions
 from web.queries.queries import Queries
@@ -104,6 +105,7 @@ def serve(worker: StreamWorker) -> None:
     server.web_app.on_shutdown.append(live.stop)
     groups = (
         Queries(worker, own, gather),
+        AlertRoutes(worker, gather),
         Probes(worker, own),
         subscriptions,
         Ingest(pushing),

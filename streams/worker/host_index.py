@@ -131,6 +131,12 @@ class HostIndex:
         cloud = self._partitions.get(partition, {}).get(vim_id)
         return _NOBODY if cloud is None else CloudNews(cloud.hosts, cloud.unknown_since)
 
+    def all_news(self, vim_id: str) -> CloudNews:
+        """Return what our partitions know of a cloud's hosts: unknown where it is in one."""
+        told = [self.news(partition, vim_id) for partition in self._partitions]
+        hosts = max((news.hosts for news in told), key=len, default=_NOBODY.hosts)
+        return CloudNews(hosts, max((news.unknown_since for news in told), default=""))
+
     def at_home(self, vim_id: str) -> list[HostEntry]:
         """Return the hosts of a cloud whose own partitions are among ours."""
         held = [clouds[vim_id] for clouds in self._partitions.values() if vim_id in clouds]

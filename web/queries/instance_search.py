@@ -13,12 +13,14 @@ import msgspec
 from msgspec import Meta
 
 from streams.core.kinds import KINDS
+from streams.worker.host_index import CloudNews
 from streams.worker.instance_index import IndexEntry, Position, Selection, SortField, StateGroup
 from vimfed.model.decoding import decoded
 from vimfed.model.records import InstanceState, Phase
 from vimfed.model.times import as_utc_text
 from vimfed.nova.states import DELETED
 from web.http.errors import ApiError
+from web.queries.availability import UNAVAILABLE, Availability, availability, spelled
 from web.queries.peer_query import PeerQuery
 from web.queries.state_names import ACCEPTED_NAMES, canonical, matcher
 from web.queries.tenants import Tenants
@@ -46,6 +48,12 @@ class InstanceSummary(msgspec.Struct, frozen=True, kw_only=True):
     instance_launched_at: str | None
     """The time of the instance's launch, as nova spells it."""
     host: str | None
+    available: bool | None = None
+    """Whether its host is up; None where that is not known."""
+    unavailable_since: str | None = None
+    """Since when its host is known to be down."""
+    unavailable_reason: str | None = None
+    """``host_down`` or ``host_forced_down``."""
 
 
 class InstancesParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -64,6 +72,10 @@ class InstancesParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     tenant_id: Annotated[str, Meta(description="instances of this tenant (a project id)")] = ""
     host: Annotated[str, Meta(description="instances on this host")] = ""
     name: Annotated[str, Meta(description="a part of the display name, in any case")] = ""
+    available: Annotated[
+        Availability | Literal[""],
+        Meta(description="instances whose host is up, is down, or of whose host that is unknown"),
+    ] = ""
     changed_since: Annotated[
         str,
         Meta(description="ISO 8601, UTC by default: instances that changed then or later"),
@@ -89,6 +101,10 @@ class InstanceSearch(PeerQuery, frozen=True, kw_only=True):
     tenant_id: str | None = None
     host: str | None = None
     name: str | None = None
+    unavailable: bool = False
+    """Whether instances that are unavailable match like those in one of the states."""
+    available: Availability | Literal[""] = ""
+    """How it is with their hosts; empty: however."""
     changed_since: str = ""
     """Spelled like ``InstanceState.changed_at``."""
     sort: SortField = "changed_at"
@@ -149,14 +165,17 @@ def parse_search(
     vim_id: str, parameters: InstancesParameters, tenant_id: str | None
 ) -> InstanceSearch:
     """Check a query string. Raises ApiError (400)."""
+    names = state_names("state", parameters.state)
     order = parameters.order or ("desc" if parameters.sort == "changed_at" else "asc")
     return InstanceSearch(
         vim_id=vim_id,
-        states=state_names("state", parameters.state),
+        states=without_unavailable(names),
+        unavailable=UNAVAILABLE in names,
         kinds=kind_names(parameters.kind),
         tenant_id=parameters.tenant_id or tenant_id,
         host=parameters.host or None,
         name=parameters.name.casefold() or None,
+        available=parameters.available,
         changed_since=_parse_time(parameters.changed_since),
         sort=parameters.sort,
         order=order,
@@ -168,6 +187,11 @@ def parse_search(
 def state_names(what: str, given: Sequence[str]) -> tuple[str, ...]:
     """Return the canonical names of states and kinds, each once. Raises ApiError (400)."""
     return _known_names(what, given, ACCEPTED_NAMES)
+
+
+def without_unavailable(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return names without UNAVAILABLE, which workers of an earlier version do not know."""
+    return tuple(name for name in names if name != UNAVAILABLE)
 
 
 def kind_names(given: Sequence[str]) -> tuple[str, ...]:
@@ -213,14 +237,14 @@ def parse_marker(marker: str | None, sort: SortField, order: Order) -> Position 
 _decode_marker = msgspec.json.Decoder(_Marker).decode
 
 
-def selection(search: InstanceSearch) -> Selection:
-    """Return what the index is asked for."""
+def selection(search: InstanceSearch, news: CloudNews) -> Selection:
+    """Return what the index is asked for; ``news`` is what is known of the cloud's hosts."""
     return Selection(
         search.vim_id,
         _group_test(search),
         search.instance_id,
         search.changed_since,
-        _entry_test(search),
+        _entry_test(search, news),
         search.sort,
         search.order == "desc",
         search.after,
@@ -234,8 +258,8 @@ def _group_test(search: InstanceSearch) -> Callable[[StateGroup], bool]:
     kinds = frozenset(search.kinds)
 
     def matches(group: StateGroup) -> bool:
-        if in_state is not None:
-            wanted = in_state(group)
+        if in_state is not None or search.unavailable:
+            wanted = bool(in_state and in_state(group)) or (search.unavailable and group.is_out)
         else:
             wanted = group.vm_state != DELETED or "DELETE" in kinds
         return wanted and (not kinds or group.kind in kinds)
@@ -243,22 +267,33 @@ def _group_test(search: InstanceSearch) -> Callable[[StateGroup], bool]:
     return matches
 
 
-def _entry_test(search: InstanceSearch) -> Callable[[IndexEntry], bool] | None:
+def _entry_test(search: InstanceSearch, news: CloudNews) -> Callable[[IndexEntry], bool] | None:
     """Return what tells whether an instance passes; None where all do."""
-    host, name = search.host, search.name
-    if host is None and name is None:
+    host, name, available = search.host, search.name, search.available
+    if host is None and name is None and not available:
         return None
 
     def passes(entry: IndexEntry) -> bool:
         return (host is None or entry.host == host) and (
-            name is None or name in entry.display_name.casefold()
+            (name is None or name in entry.display_name.casefold())
+            and (not available or available == _availability(entry, news))
         )
 
     return passes
 
 
-def summary(row: InstanceState) -> InstanceSummary:
-    """Return what an answer says of an instance."""
+def _availability(entry: IndexEntry, news: CloudNews) -> Availability:
+    return spelled(availability(is_out=entry.group.is_out, host=entry.host, news=news))
+
+
+def is_available(row: InstanceState, news: CloudNews) -> bool | None:
+    """Return whether an instance is available; None: that is not known."""
+    host = _decode_payload(row.payload).host or ""
+    return availability(is_out=row.outage is not None, host=host, news=news)
+
+
+def summary(row: InstanceState, news: CloudNews) -> InstanceSummary:
+    """Return what an answer says of an instance; ``news`` is what is known of its cloud's hosts."""
     payload = _decode_payload(row.payload)
     return InstanceSummary(
         instance_id=row.instance_id,
@@ -271,6 +306,9 @@ def summary(row: InstanceState) -> InstanceSummary:
         launched_at=row.changed_at,
         instance_launched_at=payload.launched_at,
         host=payload.host,
+        available=is_available(row, news),
+        unavailable_since=row.outage.since if row.outage else None,
+        unavailable_reason=row.outage.reason if row.outage else None,
     )
 
 

@@ -5,13 +5,20 @@ from typing import NamedTuple
 import msgspec
 
 from streams.engine.apps import owners_of
-from streams.worker.instance_index import StateGroup
+from streams.worker.host_index import CloudNews
+from streams.worker.instance_index import state_group
 from streams.worker.worker import StreamWorker
 from vimfed.kafka.partitions import partition_of
 from vimfed.model.keys import instance_key
 from vimfed.model.records import InstanceState, decode_row
 from web.http.errors import UnavailableError
-from web.queries.instance_search import FoundInstances, InstanceSearch, selection, summary
+from web.queries.instance_search import (
+    FoundInstances,
+    InstanceSearch,
+    is_available,
+    selection,
+    summary,
+)
 from web.queries.peer_query import PeerQuery
 from web.queries.tenants import Tenants, is_shown
 from web.queries.vims import FoundVims, VimsQuery
@@ -30,6 +37,8 @@ class FoundRow(msgspec.Struct, frozen=True):
     """The owner's answer; None where there is no such instance."""
 
     row: InstanceState | None
+    available: bool | None = None
+    """Whether its host is up; None where that is not known."""
 
 
 class StaleRow(NamedTuple):
@@ -122,7 +131,8 @@ class OwnPartitions:
 
     async def find_instances(self, search: InstanceSearch) -> FoundInstances:
         """Return the instances that we own and that are searched for."""
-        wanted = selection(search)
+        hosts = self._worker.indexes.hosts
+        wanted = selection(search, hosts.all_news(search.vim_id))
         page = await self._worker.index.query(wanted)
         found = []
         for position, entry in page.found:
@@ -130,10 +140,10 @@ class OwnPartitions:
             # A long search gives way to the stream, which may have changed what was found.
             if (
                 row
-                and wanted.matches(StateGroup(row.vm_state, row.task_state, row.kind))
+                and wanted.matches(state_group(row.vm_state, row.task_state, row.kind, row.outage))
                 and is_shown(row, wanted.tenants)
             ):
-                found.append((position, summary(row)))
+                found.append((position, summary(row, self._news(search.vim_id, row))))
         return FoundInstances(
             known=await self._worker.index.knows(search.vim_id, search.tenants),
             count=page.total,
@@ -144,7 +154,9 @@ class OwnPartitions:
     async def find_row(self, query: RowQuery) -> FoundRow:
         """Return the row of an instance that we own."""
         row = self._own_row(query.vim_id, query.instance_id)
-        return FoundRow(row if row and is_shown(row, query.tenants) else None)
+        if row is None or not is_shown(row, query.tenants):
+            return FoundRow(None)
+        return FoundRow(row, is_available(row, self._news(query.vim_id, row)))
 
     async def find_vims(self, query: VimsQuery) -> FoundVims:
         """Return the VIMs of which we own instances."""
@@ -152,6 +164,11 @@ class OwnPartitions:
         if query.tenants is None:
             return FoundVims(index.counts())
         return FoundVims(await index.counts_of(query.tenants))
+
+    def _news(self, vim_id: str, row: InstanceState) -> CloudNews:
+        """Return what is known of a cloud's hosts where an instance's row lies."""
+        partition = self.partition_of(vim_id, row.instance_id)
+        return self._worker.indexes.hosts.news(partition, vim_id)
 
     def _own_row(self, vim_id: str, instance_id: str) -> InstanceState | None:
         """Return the row of an instance; None where it is not there or not ours."""

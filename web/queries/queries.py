@@ -124,7 +124,8 @@ class Queries:
             held = self._own.read_stale(query) if stale_is_ok else None
             if held is None:
                 raise
-            return json_response(instance_answer(*held))
+            # A standby does not follow how hosts are now: nothing is said of that.
+            return json_response(instance_answer(held.row, None, held.lag, held.age))
         if found.row is None:
             raise ApiError(404, f"unknown instance {instance_id} of VIM {vim_id}")
-        return json_response(instance_answer(found.row))
+        return json_response(instance_answer(found.row, found.available))

@@ -32,6 +32,12 @@ class InstanceAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """The time of the last change of state or action."""
     source: Source
     """Where the state was learned: the cloud's notifications, polling, or a plug-in that pushes."""
+    available: bool | None
+    """Whether its host is up; None where that is not known."""
+    unavailable_since: str | None
+    """Since when its host is known to be down."""
+    unavailable_reason: str | None
+    """``host_down`` or ``host_forced_down``."""
     payload: msgspec.Raw
     """The specification's flat payload."""
     stale: bool | msgspec.UnsetType = msgspec.UNSET
@@ -42,7 +48,9 @@ class InstanceAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds since it last knew of every change: a second or so, more where Kafka is away."""
 
 
-def instance_answer(row: InstanceState, lag: int | None = None, age: float = 0.0) -> InstanceAnswer:
+def instance_answer(
+    row: InstanceState, available: bool | None, lag: int | None = None, age: float = 0.0
+) -> InstanceAnswer:
     """Return everything that is known of one instance; ``lag``, ``age`` where a standby answers."""
     return InstanceAnswer(
         vim_id=row.vim_id,
@@ -55,6 +63,9 @@ def instance_answer(row: InstanceState, lag: int | None = None, age: float = 0.0
         phase=row.phase,
         changed_at=row.changed_at,
         source=row.source,
+        available=available,
+        unavailable_since=row.outage.since if row.outage else None,
+        unavailable_reason=row.outage.reason if row.outage else None,
         payload=row.payload,
         stale=msgspec.UNSET if lag is None else True,
         lag=msgspec.UNSET if lag is None else lag,

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from streams.core.kinds import API_STATUSES, KINDS, api_status
 from streams.worker.instance_index import StateGroup
 from vimfed.nova.states import DELETED, TASK_STATES, VM_STATES
+from web.queries.availability import UNAVAILABLE
 
 Matcher = Callable[[StateGroup], bool]
 
@@ -21,7 +22,7 @@ def canonical(name: str) -> str:
 _VM_STATES = {canonical(state): state for state in VM_STATES}
 _TASK_STATES = {canonical(state): state for state in TASK_STATES}
 
-ACCEPTED_NAMES = frozenset({*_VM_STATES, *_TASK_STATES, *API_STATUSES, *KINDS})
+ACCEPTED_NAMES = frozenset({*_VM_STATES, *_TASK_STATES, *API_STATUSES, *KINDS, UNAVAILABLE})
 """Every canonical name that can be asked for."""
 
 
@@ -30,7 +31,8 @@ def matcher(names: Iterable[str]) -> Matcher:
 
     A vm_state, a task_state or an API status matches an instance that is in it; a kind matches one
     in that kind's task_state at its start or its vm_state at its end, or, where it leaves no state
-    of its own, one whose last action it was. Deleted instances match only DELETE and DELETED.
+    of its own, one whose last action it was. UNAVAILABLE is no state: InstanceSearch has it apart.
+    Deleted instances match only DELETE and DELETED.
     """
     wanted = frozenset(names)
     vm_states = {_VM_STATES[name] for name in wanted & _VM_STATES.keys()}

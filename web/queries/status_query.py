@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from vimfed.model.decoding import UNREADABLE
 from web.http.errors import ApiError
+from web.queries.availability import UNAVAILABLE
 from web.queries.instance_search import (
     InstancePage,
     InstanceSearch,
@@ -18,6 +19,7 @@ from web.queries.instance_search import (
     Limit,
     parse_marker,
     state_names,
+    without_unavailable,
 )
 
 
@@ -61,9 +63,11 @@ def parse_request(vim_id: str, body: bytes, tenant_id: str | None) -> InstanceSe
         raise ApiError(400, f"{error}; {_EXAMPLE}") from None
     except UNREADABLE as error:
         raise ApiError(400, f"the body is not JSON: {error}; {_EXAMPLE}") from None
+    names = state_names("states", request.states)
     return InstanceSearch(
         vim_id=vim_id,
-        states=state_names("states", request.states),
+        states=without_unavailable(names),
+        unavailable=UNAVAILABLE in names,
         instance_id=request.instance_id,
         tenant_id=request.tenant_id or tenant_id,
         limit=request.limit,

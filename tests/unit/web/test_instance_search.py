@@ -5,7 +5,9 @@ from base64 import urlsafe_b64encode
 import msgspec
 import pytest
 
+from streams.worker.host_index import CloudNews, HostEntry
 from streams.worker.instance_index import IndexEntry, StateGroup
+from vimfed.model.records import InstanceState, Outage
 from web.http.errors import ApiError
 from web.queries.instance_search import (
     FoundInstances,
@@ -13,6 +15,7 @@ from web.queries.instance_search import (
     combine,
     parse_search,
     selection,
+    summary,
 )
 from web.queries.vims import FoundVims, Vim
 from web.queries.vims import combine as combine_vims
@@ -20,27 +23,33 @@ from web.queries.vims import combine as combine_vims
 PAUSED = StateGroup("paused", "", "PAUSE")
 PAUSED_AND_LOCKED = StateGroup("paused", "", "LOCK")
 DELETED = StateGroup("deleted", "", "DELETE")
+OUT = StateGroup("active", "", "CREATE", True)
+NEWS = CloudNews({"compute01": HostEntry(host="compute01", told="down")}, "")
+UNKNOWN = NEWS._replace(unknown_since="2026-01-01T00:00:00.000000Z")
 
 
 @pytest.mark.parametrize(
     ("parameters", "groups"),
     [
-        ({}, {PAUSED, PAUSED_AND_LOCKED}),
+        ({}, {PAUSED, PAUSED_AND_LOCKED, OUT}),
         ({"state": ["pause"]}, {PAUSED, PAUSED_AND_LOCKED}),
-        ({"state": ["active"]}, set()),
         ({"kind": ["pause"]}, {PAUSED}),
         ({"state": ["PAUSE"], "kind": ["LOCK"]}, {PAUSED_AND_LOCKED}),
         ({"state": ["deleted"]}, {DELETED}),
         ({"kind": ["DELETE", "PAUSE"]}, {DELETED, PAUSED}),
         ({"state": ["paused"], "kind": ["DELETE"]}, set()),
+        ({"state": ["unavailable"]}, {OUT}),
+        ({"state": ["UNAVAILABLE", "PAUSE"]}, {OUT, PAUSED, PAUSED_AND_LOCKED}),
+        ({"state": ["UNAVAILABLE"], "kind": ["PAUSE"]}, set()),
+        ({"state": ["active"]}, {OUT}),
     ],
 )
 def test_states_and_kinds_narrow_and_deleted_instances_must_be_asked_for(
     parameters: dict[str, list[str]], groups: set[StateGroup]
 ) -> None:
     search = parse_search("v", InstancesParameters(**parameters), None)  # type: ignore[arg-type]
-    matches = selection(search).matches
-    assert {one for one in (PAUSED, PAUSED_AND_LOCKED, DELETED) if matches(one)} == groups
+    matches = selection(search, NEWS).matches
+    assert {one for one in (PAUSED, PAUSED_AND_LOCKED, DELETED, OUT) if matches(one)} == groups
 
 
 @pytest.mark.parametrize(
@@ -55,9 +64,69 @@ def test_states_and_kinds_narrow_and_deleted_instances_must_be_asked_for(
     ],
 )
 def test_a_host_is_given_whole_and_a_name_in_part(parameters: dict[str, str], passes: bool) -> None:
-    test = selection(parse_search("v", InstancesParameters(**parameters), None)).passes  # type: ignore[arg-type]
+    test = selection(parse_search("v", InstancesParameters(**parameters), None), NEWS).passes  # type: ignore[arg-type]
     assert test is not None
     assert test(IndexEntry("1", "i", PAUSED, "t", "compute01", "Web-01")) is passes
+
+
+@pytest.mark.parametrize(
+    ("group", "host", "news", "told"),
+    [
+        (OUT, "compute01", NEWS, "false"),
+        (PAUSED, "compute01", NEWS, "true"),
+        (PAUSED, "compute02", NEWS, "unknown"),
+        (PAUSED, "", NEWS, "unknown"),
+        (OUT, "compute01", UNKNOWN, "unknown"),
+        (PAUSED, "compute01", UNKNOWN, "unknown"),
+        (PAUSED, "compute01", CloudNews({}, ""), "unknown"),
+    ],
+)
+def test_an_instance_is_available_as_far_as_is_known_of_its_host(
+    group: StateGroup, host: str, news: CloudNews, told: str
+) -> None:
+    entry = IndexEntry("1", "i", group, "t", host, "Web-01")
+    for wanted in ("true", "false", "unknown"):
+        search = parse_search("v", InstancesParameters(available=wanted), None)
+        passes = selection(search, news).passes
+        assert passes is not None
+        assert passes(entry) is (wanted == told)
+
+
+def test_what_is_said_of_an_instance_tells_since_when_it_is_unavailable_and_why() -> None:
+    since = "2026-01-01T00:00:01.000000Z"
+    row = InstanceState(
+        vim_id="v",
+        instance_id="i",
+        vm_state="active",
+        task_state="",
+        kind="CREATE",
+        phase="end",
+        changed_at=since,
+        payload=msgspec.Raw(b'{"host": "compute01"}'),
+        outage=Outage(since, "host_down", "compute01"),
+    )
+    told = summary(row, NEWS)
+    assert (told.available, told.unavailable_since, told.unavailable_reason) == (
+        False,
+        since,
+        "host_down",
+    )
+    # What was told last is said also while the cloud does not tell.
+    told = summary(row, UNKNOWN)
+    assert (told.available, told.unavailable_since) == (None, since)
+    told = summary(msgspec.structs.replace(row, outage=None), NEWS)
+    assert (told.available, told.unavailable_since, told.unavailable_reason) == (True, None, None)
+
+
+def test_a_question_of_before_is_asked_as_before() -> None:
+    """A worker of an earlier version refuses what it does not know."""
+    search = parse_search("v", InstancesParameters(state=["PAUSE"]), None)
+    assert (
+        not {"available", "unavailable"}
+        & msgspec.json.decode(msgspec.json.encode(search), type=dict).keys()
+    )
+    search = parse_search("v", InstancesParameters(state=["UNAVAILABLE", "PAUSE"]), None)
+    assert (search.states, search.unavailable) == (("PAUSE",), True)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +144,7 @@ def test_the_tenant_that_is_asked_for_is_one_of_those_that_the_caller_may_see(
     asked: str, seen: tuple[str, ...] | None, shown: tuple[str, ...] | None
 ) -> None:
     search = parse_search("v", InstancesParameters(tenant_id=asked), None)
-    assert selection(msgspec.structs.replace(search, tenants=seen)).tenants == shown
+    assert selection(msgspec.structs.replace(search, tenants=seen), NEWS).tenants == shown
 
 
 @pytest.mark.parametrize(
