@@ -36,14 +36,16 @@ LATER = {
         "        sort=parameters.sort,\n": (
             "        sort=parameters.sort,\n        not_host=parameters.not_host,\n"
         ),
-        "    if host is None and name is None:\n        return None\n": "",
+        "    if host is None and name is None and not available:\n        return None\n": "",
         "        return (host is None": (
             "        return entry.host != search.not_host and (host is None"
         ),
     },
     # A field of the rows that others may ignore, and a source that they do not know.
     "vimfed/model/records.py": {
-        "    source_offset: int = -1\n": '    source_offset: int = -1\n    note: str = ""\n',
+        "    messages_forgotten: dict[int, int] = {}\n": (
+            '    messages_forgotten: dict[int, int] = {}\n    note: str = ""\n'
+        ),
     },
     "streams/core/transition.py": {
         '"schema_version": SCHEMA_VERSION,': '"schema_version": SCHEMA_VERSION, "note": "later",',
