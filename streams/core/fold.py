@@ -4,32 +4,61 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
+from msgspec import Raw
+
+from streams.core.alarms import TooManyAlarmsError
+from streams.core.availability import compared, host_of_row
+from streams.core.batch_rows import BatchRows, ReadRow
 from streams.core.bounds import OutOfBoundsError
+from streams.core.clouds import apply_cloud_report, heartbeat_event
+from streams.core.hosts import apply_host_report, check_host, down_reason, time_of
 from streams.core.normalise import (
     InstanceNews,
     MalformedNotificationError,
     Passed,
+    check_instance_id,
     decode_notification,
     normalise,
 )
+from streams.core.outside_alerts import About, AlertOutcome, apply_alert, expire_alerts
+from streams.core.placement import Nowhere, Placement, is_down
 from streams.core.quota import CloudQuota
 from streams.core.transition import Outcome, transition
-from vimfed.model.keys import instance_key
+from streams.core.vm_alarms import with_alarms
+from vimfed.model.decoding import UNREADABLE
+from vimfed.model.keys import alerts_key, cloud_key, home_key, host_key, instance_key
 from vimfed.model.records import (
     MAX_RECORD_BYTES,
+    HostState,
     InstanceState,
     NewerSchemaError,
+    Notification,
+    VmEvent,
     encode_event,
     encode_row,
     stray_schema,
 )
+from vimfed.model.rows import Row
+from vimfed.nova.alert_report import ALERT, read_alert_report
+from vimfed.nova.host_report import (
+    HEARTBEAT,
+    HOST_STATE,
+    HOSTS_KNOWN,
+    read_cloud_report,
+    read_heartbeat,
+    read_host_report,
+)
+
+R = TypeVar("R")
 
 MAX_NOTIFICATION_BYTES = MAX_RECORD_BYTES - 16 * 1024
 """Largest notification from which rows and events are made: they hold its payload, and more."""
 SURELY_FITS = MAX_RECORD_BYTES // 8
 """What is made of so many bytes of a notification and of an old payload need not be measured."""
+MAX_HOSTS = 20_000
+"""Maximum number of hosts of one cloud: twice what the largest known ones have."""
 HEADROOM = 400
 """So many calls further down the stack than elsewhere a batch is folded.
 
@@ -78,22 +107,51 @@ class FoldedBatch:
     """What polling found of instances of which notifications had told last: instance and news."""
     received_at: str = ""
     """When the bridge received the newest of them."""
+    taken: int = 0
+    """How many of the records have been folded, from the first one on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What is known of a partition beside its rows, and what limits a fold."""
+
+    placement: Placement = field(default_factory=Nowhere)
+    """As the rows were before the batch."""
+    action_failures: frozenset[str] = frozenset()
+    """Kinds whose failures are alarms (``worker.action_failures``)."""
+    alert_sources: Callable[[str], int] = lambda _vim_id: 0
+    """Of how many sources of a cloud the partition has rows of alerts."""
+    expiring: Callable[[str], Iterable[bytes]] = lambda _now: ()
+    """The keys of rows of alerts of which one ages out until a time."""
+    most_rows: float = math.inf
+    """A fold ends behind the record with which so many rows have changed."""
 
 
 def fold(
     records: Iterable[SourceRecord],
-    read_row: Callable[[bytes], InstanceState | None],
+    read_row: ReadRow,
     deleted_retention: float = math.inf,
     quota: CloudQuota | None = None,
+    surroundings: Surroundings | None = None,
 ) -> FoldedBatch:
-    """Fold ``records``, reading an instance's row with ``read_row`` when it is first needed.
+    """Fold ``records``, reading a row with ``read_row`` when it is first needed.
 
     ``deleted_retention`` is in seconds: what is told of an instance that was deleted longer ago,
     and has no row, makes none. What would make a row beyond its cloud's ``quota`` is rejected.
     Raises NewerSchemaError where a newer version is known to have written a record.
     """
+    around = surroundings or Surroundings()
     quota = quota or CloudQuota()
-    return _further_down(HEADROOM, lambda: _fold(records, read_row, deleted_retention, quota))
+    folding = _Folding(
+        FoldedBatch(),
+        BatchRows(read_row, around.placement),
+        around,
+        deleted_retention,
+        quota,
+        CloudQuota(MAX_HOSTS, around.placement.hosts_held),
+        CloudQuota(quota.most, around.alert_sources),
+    )
+    return _further_down(HEADROOM, lambda: _fold(records, folding))
 
 
 def _further_down(calls: int, function: Callable[[], FoldedBatch]) -> FoldedBatch:
@@ -108,44 +166,43 @@ class _RefusedError(Exception):
         self.outcome = outcome
 
 
-def _fold(
-    records: Iterable[SourceRecord],
-    read_row: Callable[[bytes], InstanceState | None],
-    deleted_retention: float,
-    quota: CloudQuota,
-) -> FoldedBatch:
-    folded = FoldedBatch()
-    known: dict[bytes, InstanceState | None] = {}
-    changed: dict[bytes, InstanceState] = {}
+class _Folding(NamedTuple):
+    """A batch that is being folded."""
+
+    folded: FoldedBatch
+    rows: BatchRows
+    around: Surroundings
+    deleted_retention: float
+    quota: CloudQuota
+    host_quota: CloudQuota
+    alert_quota: CloudQuota
+
+
+def _fold(records: Iterable[SourceRecord], folding: _Folding) -> FoldedBatch:
+    folded, rows, most_rows = folding.folded, folding.rows, folding.around.most_rows
     for record in records:
+        folded.taken += 1
         try:
-            news = _read(record, folded)
-            if news is None:
-                continue
-            row = known[record.key] if record.key in known else read_row(record.key)
-            outcome, events = _applied(record, row, news, deleted_retention, quota)
+            notification = _read(record, folded)
+            own = _OWN_NEWS.get(notification.event_type, _take_instance_news)
+            own(folding, record, notification)
         except _RefusedError as refused:
             folded.rejected.append((record, str(refused)))
             folded.outcomes[refused.outcome] += 1
-            continue
-        _count(folded, record, row, news, outcome)
-        if outcome.row is not None:
-            row = changed[record.key] = outcome.row
-        known[record.key] = row
-        folded.events.extend((record.key, event) for event in events)
-    folded.rows = {key: encode_row(row) for key, row in changed.items()}
+        except OutOfBoundsError as error:
+            folded.rejected.append((record, str(error)))
+            folded.outcomes["out_of_bounds"] += 1
+        if len(rows.changed) >= most_rows:
+            break
+    _expire_alerts(folding)
+    folded.rows = {
+        key: None if row is None else encode_row(row) for key, row in rows.changed.items()
+    }
     return folded
 
 
-def _over_quota(vim_id: str, most: float) -> str:
-    return (
-        f"cloud {vim_id} has {most:.0f} instances in this partition, its share of "
-        "worker.instances_per_cloud: a new one is not taken in"
-    )
-
-
-def _read(record: SourceRecord, folded: FoldedBatch) -> InstanceNews | None:
-    """Return what a record says, or None where it is passed over.
+def _read(record: SourceRecord, folded: FoldedBatch) -> Notification:
+    """Return a record's notification.
 
     Raises _RefusedError, and NewerSchemaError where a newer version wrote it.
     """
@@ -162,40 +219,76 @@ def _read(record: SourceRecord, folded: FoldedBatch) -> InstanceNews | None:
             raise
         raise _RefusedError("newer_schema", stray) from None
     folded.received_at = max(folded.received_at, notification.received_at)
-    try:
-        news = normalise(notification)
-    except OutOfBoundsError as error:
-        raise _RefusedError("out_of_bounds", str(error)) from None
-    if isinstance(news, Passed):
-        folded.passed[news.event_type] += 1
-        folded.outcomes[news.reason] += 1
-        return None
-    key = instance_key(news.vim_id, news.instance_id)
+    return notification
+
+
+def _check_key(record: SourceRecord, key: bytes) -> None:
     if key != record.key:
         # The row would lie in a partition where nobody looks for it.
         raise _RefusedError("malformed", f"the record's key is not {key.decode()}")
-    return news
+
+
+# -- what nova tells of an instance
+
+
+def _take_instance_news(
+    folding: _Folding, record: SourceRecord, notification: Notification
+) -> None:
+    folded, rows = folding.folded, folding.rows
+    news = normalise(notification)
+    if isinstance(news, Passed):
+        folded.passed[news.event_type] += 1
+        folded.outcomes[news.reason] += 1
+        return
+    _check_key(record, instance_key(news.vim_id, news.instance_id))
+    row = rows.instance(record.key)
+    outcome, after, events = _applied(folding, record, notification, row, news)
+    _count(folded, record, row, news, outcome)
+    if after is not None:
+        rows.put_instance(record.key, after)
+    folded.events.extend((record.key, event) for event in events)
 
 
 def _applied(
+    folding: _Folding,
     record: SourceRecord,
+    notification: Notification,
     row: InstanceState | None,
     news: InstanceNews,
-    deleted_retention: float,
-    quota: CloudQuota,
-) -> tuple[Outcome, list[bytes]]:
-    """Return what ``news`` makes of ``row``, and its encoded events. Raises _RefusedError."""
+) -> tuple[Outcome, InstanceState | None, list[bytes]]:
+    """Return what ``news`` makes of ``row``: the outcome, the next row, and its encoded events.
+
+    Raises _RefusedError.
+    """
+    around, quota = folding.around, folding.quota
     try:
-        outcome = transition(row, news, record.offset, deleted_retention)
+        outcome = with_alarms(
+            row,
+            transition(row, news, record.offset, folding.deleted_retention),
+            around.action_failures,
+        )
+        after, told = outcome.row, outcome.events
+        if after is not None and (after.outage is not None or folding.rows.has_down(news.vim_id)):
+            host = folding.rows.host(news.vim_id, host_of_row(after))
+            at = time_of(notification)
+            found = compared(after, host, notification, record.offset, at)
+            after, told = found.row, (*told, *found.events)
     except RecursionError:
         raise _RefusedError("malformed", "nested too deeply") from None
-    events = [encode_event(event) for event in outcome.events]
+    events = [encode_event(event) for event in told]
     size = len(record.value or b"") + (0 if row is None else len(row.payload))
-    if size > SURELY_FITS and _is_too_large(record.key, outcome.row, events):
+    if size > SURELY_FITS and _is_too_large(record.key, after, events):
         raise _RefusedError("too_large", "too large: what it says, with what was known before")
-    if row is None and outcome.row is not None and not quota.take(news.vim_id):
+    if row is None and after is not None and not quota.take(news.vim_id):
         raise _RefusedError("over_quota", _over_quota(news.vim_id, quota.most))
-    return outcome, events
+    return outcome, after, events
+
+
+def _over_quota(vim_id: str, most: float) -> str:
+    return (
+        f"cloud {vim_id} has {most:.0f} instances in this partition, its share of "
+        "worker.instances_per_cloud: a new one is not taken in"
+    )
 
 
 def _count(
@@ -216,7 +309,7 @@ def _count(
         folded.reconciled[news.vim_id] += len(outcome.events)
 
 
-def _is_too_large(key: bytes, row: InstanceState | None, events: list[bytes]) -> bool:
+def _is_too_large(key: bytes, row: Row | None, events: list[bytes]) -> bool:
     """Return whether a row or an event is too large for a record of its own.
 
     It can be where the notification is not: states stand there more than once, and a report keeps
@@ -231,3 +324,136 @@ def _repaired(key: bytes, outcome: Outcome) -> list[str]:
     if not news and outcome.result == "changed" and outcome.row is not None:
         news = [f"now {outcome.row.vm_state} {outcome.row.task_state}".rstrip()]
     return [f"{key.decode()}: {each}" for each in news]
+
+
+# -- what bridges and monitors tell of hosts, clouds and alerts
+
+
+def _report_of(notification: Notification, read: Callable[[Raw], R]) -> R:
+    try:
+        return read(notification.payload)
+    except UNREADABLE as error:
+        raise _RefusedError("malformed", f"not a report: {error}") from None
+
+
+def _take_host_report(folding: _Folding, record: SourceRecord, notification: Notification) -> None:
+    folded, rows, vim_id = folding.folded, folding.rows, notification.vim_id
+    report = _report_of(notification, read_host_report)
+    check_host(report)
+    _check_key(record, host_key(vim_id, report.host))
+    before = rows.host(vim_id, report.host)
+    outcome = apply_host_report(before, report, notification, record.offset)
+    after = outcome.row
+    if before is None and after is not None and not folding.host_quota.take(vim_id):
+        reason = f"cloud {vim_id} has {MAX_HOSTS} hosts: a new one is not taken in"
+        raise _RefusedError("over_quota", reason)
+    folded.outcomes[f"host_{outcome.result}"] += 1
+    if after is before:
+        return
+    rows.put_host(vim_id, report.host, after)
+    _tell(folded, outcome.events)
+    if _outage_reason(before) != _outage_reason(after):
+        _compare_instances(folding, record, notification, report.host)
+
+
+def _outage_reason(row: HostState | None) -> str:
+    return down_reason(row) if row is not None and is_down(row) else ""
+
+
+def _compare_instances(
+    folding: _Folding, record: SourceRecord, notification: Notification, name: str
+) -> None:
+    """Begin and end the episodes of a host's instances."""
+    folded, rows, vim_id = folding.folded, folding.rows, notification.vim_id
+    host = rows.host(vim_id, name)
+    at = time_of(notification)
+    for key in rows.instances_on(vim_id, name):
+        row = rows.instance(key)
+        if row is None or host_of_row(row) != name:
+            continue
+        found = compared(row, host, notification, record.offset, at)
+        if found.row is row:
+            continue
+        events = [encode_event(event) for event in found.events]
+        if len(row.payload) > SURELY_FITS and _is_too_large(key, found.row, events):
+            folded.rejected.append((record, f"too large: the row of {key.decode()}, with it"))
+            continue
+        rows.put_instance(key, found.row)
+        folded.events.extend((key, event) for event in events)
+
+
+def _take_cloud_report(folding: _Folding, record: SourceRecord, notification: Notification) -> None:
+    vim_id = notification.vim_id
+    report = _report_of(notification, read_cloud_report)
+    _check_key(record, cloud_key(vim_id))
+    outcome = apply_cloud_report(folding.rows.cloud(vim_id), report, notification, record.offset)
+    folding.folded.outcomes[f"cloud_{outcome.result}"] += 1
+    if outcome.row is not None:
+        folding.rows.put_cloud(outcome.row)
+
+
+def _take_heartbeat(folding: _Folding, record: SourceRecord, notification: Notification) -> None:
+    _report_of(notification, read_heartbeat)
+    _check_key(record, cloud_key(notification.vim_id))
+    folding.folded.outcomes["heartbeat"] += 1
+    _tell(folding.folded, (heartbeat_event(notification),))
+
+
+def _take_alert(folding: _Folding, record: SourceRecord, notification: Notification) -> None:
+    rows, vim_id = folding.rows, notification.vim_id
+    report = _report_of(notification, read_alert_report)
+    instance_id, host = report.instance_id, report.host
+    if instance_id:
+        check_instance_id(instance_id)
+    _check_key(record, home_key(vim_id, instance_id, host))
+    row = rows.alerts(vim_id, instance_id, host)
+    about = _about(rows, vim_id, instance_id, host)
+    try:
+        outcome = apply_alert(row, report, notification, about, record.offset)
+    except TooManyAlarmsError as error:
+        raise _RefusedError("too_many_alarms", str(error)) from None
+    events = [encode_event(event) for event in outcome.events]
+    if _is_too_large(record.key, outcome.row, events):
+        raise _RefusedError("too_large", "too large: what it says, with what was known before")
+    if row is None and outcome.row is not None and not folding.alert_quota.take(vim_id):
+        raise _RefusedError("over_quota", _over_quota(vim_id, folding.alert_quota.most))
+    _put_alerts(folding, alerts_key(vim_id, instance_id, host), outcome)
+
+
+def _about(rows: BatchRows, vim_id: str, instance_id: str, host: str) -> About:
+    instance = rows.instance(instance_key(vim_id, instance_id)) if instance_id else None
+    name = host if instance is None else host_of_row(instance)
+    return About(instance, rows.host(vim_id, name) if name else None)
+
+
+def _put_alerts(folding: _Folding, key: bytes, outcome: AlertOutcome) -> None:
+    folding.folded.outcomes[outcome.result] += 1
+    if outcome.row is not None or outcome.is_removed:
+        folding.rows.put_alerts(key, None if outcome.is_removed else outcome.row)
+    _tell(folding.folded, outcome.events)
+
+
+def _expire_alerts(folding: _Folding) -> None:
+    """End what ages out by the time at which the newest of the records was received."""
+    rows, now = folding.rows, folding.folded.received_at
+    for key in folding.around.expiring(now) if now else ():
+        row = rows.alerts_at(key)
+        if row is not None:
+            about = _about(rows, row.vim_id, row.instance_id, row.host)
+            _put_alerts(folding, key, expire_alerts(row, now, about))
+
+
+def _tell(folded: FoldedBatch, events: Iterable[VmEvent]) -> None:
+    for event in events:
+        host = event.host if isinstance(event.host, str) else ""
+        key = home_key(event.vim_id, event.instance_id, host)
+        folded.events.append((key, encode_event(event)))
+
+
+_OWN_NEWS: dict[str, Callable[[_Folding, SourceRecord, Notification], None]] = {
+    HOST_STATE: _take_host_report,
+    HOSTS_KNOWN: _take_cloud_report,
+    HEARTBEAT: _take_heartbeat,
+    ALERT: _take_alert,
+}
+"""By event type; all others tell of instances."""

@@ -304,8 +304,7 @@ def _news(
 ) -> InstanceNews | Passed:
     if not instance_id:
         return Passed("malformed_payload", notification.event_type)
-    if len(instance_id) > MAX_ID:
-        raise OutOfBoundsError(f"the instance's id has {len(instance_id)} characters: not nova's")
+    check_instance_id(instance_id)
     if vm_state not in KNOWN_VM_STATES:
         vm_state = OTHER
     if task_state not in KNOWN_TASK_STATES:
@@ -354,6 +353,14 @@ def _news(
         is_report,
         False,
     )
+
+
+def check_instance_id(instance_id: str) -> None:
+    """Raise OutOfBoundsError where nova cannot have given an id, or it would name another row."""
+    if len(instance_id) > MAX_ID:
+        raise OutOfBoundsError(f"the instance's id has {len(instance_id)} characters: not nova's")
+    if "/" in instance_id:
+        raise OutOfBoundsError("the instance's id has a slash: not nova's")
 
 
 def _is_believed(meaning: EventType, vm_state: str) -> bool:

@@ -25,11 +25,15 @@ from vimfed.kafka.appending import Appended, append_all
 from vimfed.kafka.clients import OutgoingRecord, new_consumer
 from vimfed.kafka.dead_letter import dead_letter_of
 from vimfed.kafka.topics import TopicNames
-from vimfed.model.records import SCHEMA_VERSION, InstanceState, decode_row, schema_headers
+from vimfed.model.records import SCHEMA_VERSION, decode_row, schema_headers
+from vimfed.model.rows import Row, decode_row_of
 from vimfed.model.times import utc_text
 from vimfed.settings import KafkaSettings, WorkerSettings
 
 LOG = logging.getLogger(__name__)
+
+MAX_ROWS = 1000
+"""So many rows change before they are written, and others have their turn on the event loop."""
 
 _EVENT_HEADERS = schema_headers(SCHEMA_VERSION)
 
@@ -50,6 +54,7 @@ class BatchWriter:
     ) -> None:
         self._kafka = kafka
         self._deleted_retention = limits.deleted_retention
+        self._action_failures = frozenset(limits.action_failures)
         self._quota = quota_of_partition(limits.instances_per_cloud, kafka.partitions)
         self._names = TopicNames(kafka.topic_prefix)
         self._table = table
@@ -82,19 +87,39 @@ class BatchWriter:
                 await self._put(partition, self._overwritten_rows(partition), generation)
 
     async def _process(self, batch: RecordBatch, partition: int) -> None:
-        # 1. Compute events and rows. An instance's row comes from RocksDB, then from the batch.
-        store = self._table.partition(partition)
+        done = 0
+        while done < len(batch.records):
+            folded = await self._process_some(batch, partition, done)
+            if folded is None:
+                return
+            done += folded.taken
+            self._on_done(folded.taken, folded)
 
-        def read_row(key: bytes) -> InstanceState | None:
-            row = store.get(key)
-            return None if row is None else decode_row(row)
+        # 5. Done: its offset may be committed.
+        batch.done = True
 
+    async def _process_some(
+        self, batch: RecordBatch, partition: int, begin: int
+    ) -> FoldedBatch | None:
+        """Fold a batch from its record number ``begin`` on, and make what follows durable.
+
+        The news of one host can change the rows of all its instances: what becomes too much for
+        one step is left for the next. Return None where the partition may have another owner.
+        """
+        # 1. Compute events and rows. A row comes from RocksDB, then from the batch.
+        records = batch.records[begin:] if begin else batch.records
         quota = CloudQuota(self._quota, partial(self._index.held, partition))
-        folded = fold(batch.records, read_row, self._deleted_retention, quota)
+        folded = fold(
+            records,
+            partial(self._row, partition),
+            self._deleted_retention,
+            quota,
+            self._indexes.surroundings(partition, self._action_failures, MAX_ROWS),
+        )
 
         # 2. Fence: nobody else may own the partition.
         if not await self._owns(batch, partition):
-            return
+            return None
 
         # 3. What cannot be handled, and the events: acknowledged before any row knows of them.
         await append_all(
@@ -111,18 +136,17 @@ class BatchWriter:
         # 4. The rows to the changelog, then to the table and the index. Once more the fence: a stop
         #    while we waited for the acknowledgements must not write an old row.
         if not await self._owns(batch, partition):
-            return
+            return None
         rows = {
             **self._overwritten_rows(partition),
             **self._outlived_rows(partition, folded.received_at),
             **folded.rows,
         }
-        if not await self._put(partition, rows, batch.generation):
-            return
+        return folded if await self._put(partition, rows, batch.generation) else None
 
-        # 5. Done: its offset may be committed.
-        batch.done = True
-        self._on_done(len(batch.records), folded)
+    def _row(self, partition: int, key: bytes) -> Row | None:
+        row = self._table.partition(partition).get(key)
+        return None if row is None else decode_row_of(key, row)
 
     async def _owns(self, batch: RecordBatch, partition: int) -> bool:
         owns = await self._consumer.owns(batch)

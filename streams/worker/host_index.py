@@ -4,7 +4,7 @@ Every partition has all hosts; one of them, that of the host's key, counts where
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -59,6 +59,8 @@ class _Cloud:
         self.hosts: dict[str, HostEntry] = {}
         self.at_home: dict[str, HostEntry] = {}
         """Those whose own partition this is."""
+        self.down: set[str] = set()
+        """Names of those that are down, by force or not."""
         self.unknown_since = ""
 
 
@@ -98,6 +100,10 @@ class HostIndex:
         # The hash takes some microseconds: it is asked for once.
         is_new = state.host not in cloud.hosts
         cloud.hosts[state.host] = entry
+        if entry.told == "up":
+            cloud.down.discard(state.host)
+        else:
+            cloud.down.add(state.host)
         if state.host in cloud.at_home or (is_new and self._is_home(partition, state)):
             cloud.at_home[state.host] = entry
 
@@ -109,6 +115,7 @@ class HostIndex:
         cloud = self._cloud(partition, vim_id)
         cloud.hosts.pop(host, None)
         cloud.at_home.pop(host, None)
+        cloud.down.discard(host)
 
     def put_cloud(self, partition: int, row: bytes) -> None:
         """Index an encoded CloudState that was written."""
@@ -136,6 +143,11 @@ class HostIndex:
         told = [self.news(partition, vim_id) for partition in self._partitions]
         hosts = max((news.hosts for news in told), key=len, default=_NOBODY.hosts)
         return CloudNews(hosts, max((news.unknown_since for news in told), default=""))
+
+    def down(self, partition: int, vim_id: str) -> Collection[str]:
+        """Return the names of a cloud's hosts that are down, as a partition of ours knows them."""
+        cloud = self._partitions[partition].get(vim_id)
+        return () if cloud is None else cloud.down
 
     def at_home(self, vim_id: str) -> list[HostEntry]:
         """Return the hosts of a cloud whose own partitions are among ours."""

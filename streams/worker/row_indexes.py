@@ -3,11 +3,14 @@
 A row's key says what it is about, and with that which index it goes to.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from functools import partial
 
 import msgspec
 
+from streams.core.fold import Surroundings
 from streams.worker.alarm_index import AlarmIndex, AlarmSource
+from streams.worker.alert_rows import AlertRows
 from streams.worker.host_index import HostIndex
 from streams.worker.instance_index import InstanceIndex
 from vimfed.kafka.partitions import partition_of
@@ -27,6 +30,23 @@ class _Alarmed(Recorded, frozen=True, gc=False, kw_only=True):
 _decode_alarmed = msgspec.json.Decoder(_Alarmed).decode
 
 
+class _Placement:
+    """Where the instances of one partition are, for the fold."""
+
+    def __init__(self, indexes: "RowIndexes", partition: int) -> None:
+        self._indexes = indexes
+        self._partition = partition
+
+    def hosts_held(self, vim_id: str) -> int:
+        return len(self._indexes.hosts.news(self._partition, vim_id).hosts)
+
+    def down(self, vim_id: str) -> Collection[str]:
+        return self._indexes.hosts.down(self._partition, vim_id)
+
+    def instances_on(self, vim_id: str, host: str) -> Collection[str]:
+        return self._indexes.instances.ids_on(self._partition, vim_id, host)
+
+
 class RowIndexes:
     """The indexes of all partitions that this worker owns, of ``partitions`` that there are."""
 
@@ -35,10 +55,11 @@ class RowIndexes:
         self.instances = InstanceIndex()
         self.hosts = HostIndex(partitions)
         self.alarms = AlarmIndex()
+        self.alert_rows = AlertRows()
 
     def add_partition(self, partition: int) -> None:
         """Begin to index a partition that becomes ours."""
-        for index in (self.instances, self.hosts, self.alarms):
+        for index in (self.instances, self.hosts, self.alarms, self.alert_rows):
             index.add_partition(partition)
 
     def add_rows(self, partition: int, rows: Iterable[tuple[bytes, bytes]]) -> None:
@@ -48,7 +69,7 @@ class RowIndexes:
 
     def drop_partition(self, partition: int) -> None:
         """Forget a partition that is no longer ours."""
-        for index in (self.instances, self.hosts, self.alarms):
+        for index in (self.instances, self.hosts, self.alarms, self.alert_rows):
             index.drop_partition(partition)
 
     def put(self, partition: int, key: bytes, row: bytes) -> None:
@@ -63,6 +84,8 @@ class RowIndexes:
         else:
             if kind == "host":
                 self.hosts.put_host(partition, row)
+            else:
+                self.alert_rows.put(partition, key, row)
             # A host's row lies in every partition: its alarms count in its own.
             if kind == "alerts" or partition_of(key, self._count) == partition:
                 about = _decode_alarmed(row)
@@ -79,4 +102,18 @@ class RowIndexes:
             self.hosts.remove_host(partition, vim_id, about.partition("/")[2])
         elif kind == "cloud":
             self.hosts.remove_cloud(partition, vim_id)
+        else:
+            self.alert_rows.remove(partition, key)
         self.alarms.remove(partition, vim_id, key)
+
+    def surroundings(
+        self, partition: int, action_failures: frozenset[str], most_rows: float
+    ) -> Surroundings:
+        """Return what a fold of a partition's batch needs to know beside the rows."""
+        return Surroundings(
+            placement=_Placement(self, partition),
+            action_failures=action_failures,
+            alert_sources=partial(self.alert_rows.held, partition),
+            expiring=partial(self.alert_rows.expiring, partition),
+            most_rows=most_rows,
+        )

@@ -383,6 +383,9 @@ class WorkerSettings(_Section, frozen=True, kw_only=True):
     instances_per_cloud: Annotated[int, Meta(ge=0)] = 200_000
     """instances that one cloud may have, deleted ones as long as they stay visible; notifications
     of further ones are dead letters; 0: any number"""
+    action_failures: list[str] = []
+    """kinds of actions, e.g. LIVE_MIGRATION, whose failure is an alarm although it leaves the VM as
+    it was"""
     stuck_after: Annotated[float, Meta(ge=1)] = 60.0
     """seconds without progress, while records wait, after which a worker says that it needs a
     restart"""
