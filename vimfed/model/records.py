@@ -284,7 +284,13 @@ class SourceAlerts(Recorded, frozen=True, gc=False, kw_only=True, omit_defaults=
     """Neither: the alerts are about the cloud."""
     alarms: tuple[Alarm, ...] = ()
     expires: dict[str, str] = {}
-    """By condition of an active alarm: when it ages out unless it is told again."""
+    """By condition of an active alarm: when it ages out unless it is told again. Without an active
+    alarm, under the empty text: when the row is removed."""
+    told_at: dict[str, str] = {}
+    """By condition of an alarm that stands here: when its newest report was true. An older report
+    changes nothing."""
+    source: Source = "ingest"
+    """Who brought the newest report."""
     received_at: str = ""
     source_offset: int = -1
     revision: int = 0
