@@ -92,7 +92,8 @@ lock: $(LOCK)/bin/uv
 		"deploy/audit-tools.lock deploy/audit-tools.in" \
 		"deploy/mutation-tools.lock deploy/mutation-tools.in" \
 		"tests/real_nova/requirements.lock tests/real_nova/requirements.in" \
-		"tests/real_keystone/requirements.lock tests/real_keystone/requirements.in"; do \
+		"tests/real_keystone/requirements.lock tests/real_keystone/requirements.in" \
+		"tests/real_aodh/requirements.lock tests/real_aodh/requirements.in"; do \
 		$(LOCK)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 			--no-header --no-annotate --no-emit-index-url -o $$lock || exit; \
 	done
@@ -109,7 +110,8 @@ audit: $(AUDIT)/installed
 		{ echo "make audit: a version above has a known vulnerability; or, where it says that packages" \
 		"are not found, the data cannot be reached from here: run it where they can" >&2; exit 1; }
 
-# What the tests need beside Python: Java and Maven for Kafka, RabbitMQ, promtool and Chromium.
+# What the tests need beside Python: Java and Maven for Kafka, RabbitMQ, promtool, Alertmanager and
+# Chromium.
 system-packages:
 	@deploy/install-test-packages
 

@@ -143,21 +143,37 @@ class Pushing:
 
         ``weight``: what an entry takes of the caller's rate. Raises ApiError.
         """
+        vim_id, body = await self.received(request)
+        entries = _entries(body)
+        self.take(request, len(entries) * weight, len(body))
+        request[COUNT] = len(entries)
+        records = await _records(vim_id, entries, read, request[WHO].header())
+        await self.commit(records)
+        return json_response(Accepted(accepted=len(entries)))
+
+    async def received(self, request: web.Request) -> tuple[str, bytes]:
+        """Return for which cloud a request is, and its body. Raises ApiError."""
         vim_id = vim_id_in(request)
         if vim_id not in self._vims:
             raise ApiError(404, f"unknown VIM {vim_id}: it must be configured in [[vims]]")
         _refuse_limited(request[CALLER])
-        caller = request[CALLER].name if request[CALLER] is not EVERYBODY else request[CLIENT]
+        self._check_rate(_rated(request))
+        return vim_id, await body_of(request)
+
+    def take(self, request: web.Request, entries: int, size: int) -> None:
+        """Note what the caller pushes, ``size`` bytes. Raises ApiError where it is too fast."""
+        caller = _rated(request)
         self._check_rate(caller)
-        body = await body_of(request)
-        entries = _entries(body)
-        self._check_rate(caller)
-        self._rates.take(caller, len(entries) * weight, monotonic())
-        self._bytes.take(caller, len(body), monotonic())
-        request[COUNT] = len(entries)
-        records = await _records(vim_id, entries, read, request[WHO].header())
+        self._rates.take(caller, entries, monotonic())
+        self._bytes.take(caller, size, monotonic())
+
+    def take_more(self, request: web.Request, entries: int) -> None:
+        """Note that what was taken has turned out to be more entries."""
+        self._rates.take(_rated(request), entries, monotonic())
+
+    async def commit(self, records: Sequence[OutgoingRecord]) -> None:
+        """Return when Kafka has acknowledged all records. Raises UnavailableError."""
         await self._commits.commit(records)
-        return json_response(Accepted(accepted=len(entries)))
 
     def _check_rate(self, caller: str) -> None:
         web_settings = self.settings.web
@@ -171,6 +187,12 @@ class Pushing:
                     error=f"more than {rate} a second; try again in {wait} s", retry_after=wait
                 )
                 raise ApiError(429, problem, {"Retry-After": str(wait)})
+
+
+def _rated(request: web.Request) -> str:
+    """Return whose rate a request takes from."""
+    caller = request[CALLER]
+    return request[CLIENT] if caller is EVERYBODY else caller.name
 
 
 async def _records(

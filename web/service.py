@@ -24,6 +24,7 @@ from web.http.routes import add_routes
 from web.ingest import Ingest
 from web.live.live import LiveEvents
 from web.probes import Probes
+from web.pushed_alerts import PushedAlerts
 from web.pushed_hosts import PushedHosts
 from web.pushing import Pushing
 from web.queries.alert_routes import AlertRoutes
@@ -110,6 +111,7 @@ def serve(worker: StreamWorker) -> None:
         subscriptions,
         Ingest(pushing),
         PushedHosts(pushing),
+        PushedAlerts(pushing),
         live,
         Workers(worker, own, gather),
         Dashboard(worker.settings.web.prefix),

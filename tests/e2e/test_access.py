@@ -66,6 +66,8 @@ ROLES = {
     f"DELETE {PREFIX}/v1/subscriptions/{{name}}": "writer",
     f"POST {PREFIX}/v0/{{vim_id}}/notifications": "writer",
     f"POST {PREFIX}/v1/{{owner}}/{{region}}/notifications": "writer",
+    f"POST {PREFIX}/v0/{{vim_id}}/alerts": "writer",
+    f"POST {PREFIX}/v1/{{owner}}/{{region}}/alerts": "writer",
     "POST /peer/v1/instances": "peer",
     "POST /peer/v1/instance": "peer",
     "POST /peer/v1/vims": "peer",

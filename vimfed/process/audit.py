@@ -40,6 +40,7 @@ Event = Literal[
     "subscription.deleted",
     "states.pushed",
     "hosts.pushed",
+    "alerts.pushed",
     "topic.created",
     "messages.published",
     "dead_letter.replayed",
@@ -55,6 +56,7 @@ EVENTS: dict[Event, str] = {
     "subscription.deleted": "a subscription was deleted",
     "states.pushed": "a plug-in pushed notifications or bare states",
     "hosts.pushed": "a plug-in or a monitor pushed how hosts are",
+    "alerts.pushed": "a monitor pushed alerts",
     "topic.created": "a topic was created through the gateway",
     "messages.published": "messages were published through the gateway",
     "dead_letter.replayed": "`vimfed dead-letter replay` gave one back",
@@ -103,6 +105,7 @@ BOUNDS: dict[Event, Bound] = {
     "subscription.deleted": _CALLERS,
     "states.pushed": _CALLERS,
     "hosts.pushed": _CALLERS,
+    "alerts.pushed": _CALLERS,
     "topic.created": _CALLERS,
     "messages.published": _CALLERS,
 }

@@ -19,6 +19,8 @@ MAX_PORT = 65535
 MIN_SECRET = 16
 """Characters that a token or a secret of the HTTP API has at least."""
 
+LabelName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]+$")]
+
 Format = Literal["payload", "cloudevents", "ves"]
 
 
@@ -389,6 +391,20 @@ class WorkerSettings(_Section, frozen=True, kw_only=True):
     stuck_after: Annotated[float, Meta(ge=1)] = 60.0
     """seconds without progress, while records wait, after which a worker says that it needs a
     restart"""
+    alerts_expire_after: Annotated[float, Meta(ge=1)] = 86400.0
+    """seconds without a repetition after which an alarm from outside ages out: more than
+    Alertmanager's repeat_interval (4 hours by default)"""
+
+
+class AlertsSettings(_Section, frozen=True, kw_only=True):
+    """``[alerts]``: what alerts of monitors outside (Alertmanager, aodh) are about."""
+
+    instance_labels: tuple[LabelName, ...] = ("instance_id", "instance_uuid", "server_id")
+    """labels (of aodh's alarms by events: traits) that name the instance by its id; the first one
+    with a fitting value decides"""
+    host_labels: tuple[LabelName, ...] = ("host", "hypervisor_hostname")
+    """where none of those does: labels that name the host as nova calls it, with or without a port;
+    where these do not, either, an alert is about the cloud"""
 
 
 class WebUser(_Section, frozen=True, kw_only=True):
@@ -609,6 +625,7 @@ class Settings(_Section, frozen=True, kw_only=True):
     bridge: BridgeSettings = BridgeSettings()
     filter: FilterSettings = FilterSettings()
     worker: WorkerSettings = WorkerSettings()
+    alerts: AlertsSettings = AlertsSettings()
     web: WebSettings = WebSettings()
     gateway: GatewaySettings = GatewaySettings()
     log: LogSettings = LogSettings()

@@ -1,6 +1,8 @@
 """The alert rules: promtool's own checks, and a place in the troubleshooting guide for each."""
 
 import re
+import shutil
+import subprocess
 from typing import Any
 
 import pytest
@@ -29,6 +31,18 @@ GUIDE = (PROJECT / "docs" / "troubleshooting.md").read_text()
 )
 def test_promtool_accepts(arguments: tuple[str, ...]) -> None:
     promtool(*arguments)
+
+
+def test_alertmanager_accepts_the_example() -> None:
+    amtool = shutil.which("amtool")
+    assert amtool, "amtool is missing: apt-get install prometheus-alertmanager (make test does so)"
+    done = subprocess.run(
+        [amtool, "check-config", str(PROMETHEUS / "alertmanager.yml")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_alert_is_tested_to_fire_and_to_keep_still() -> None:

@@ -28,13 +28,13 @@ needs, so that no process holds, nor names, the secrets of another.
 {{- $root := .root -}}
 {{- $all := mergeOverwrite (deepCopy $root.Values.settings) (deepCopy (default dict (index $root.Values .kind).settings)) -}}
 {{- range $key, $_ := $all -}}
-{{- if not (has $key (list "state_dir" "kafka" "dmaap" "vims" "bridge" "filter" "worker" "web" "gateway" "log")) -}}
+{{- if not (has $key (list "state_dir" "kafka" "dmaap" "vims" "bridge" "filter" "worker" "alerts" "web" "gateway" "log")) -}}
 {{- fail (printf "settings.%s is no section of vimfed.toml: docs/configuration.md tells them" $key) -}}
 {{- end -}}
 {{- end -}}
 {{- $sections := dict
       "bridge" (list "kafka" "vims" "bridge" "log")
-      "worker" (list "kafka" "vims" "dmaap" "filter" "worker" "web" "log")
+      "worker" (list "kafka" "vims" "dmaap" "filter" "worker" "alerts" "web" "log")
       "publisher" (list "kafka" "dmaap" "filter" "worker" "log")
       "gateway" (list "kafka" "dmaap" "gateway" "web" "log") -}}
 {{- $own := dict -}}
