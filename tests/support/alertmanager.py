@@ -96,7 +96,7 @@ class Alertmanager:
         until: datetime,
         annotations: Mapping[str, str],
     ) -> None:
-        body = [
+        body: list[Any] = [
             {
                 "labels": dict(labels),
                 "annotations": dict(annotations),
