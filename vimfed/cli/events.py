@@ -18,7 +18,7 @@ from vimfed.kafka.topic_checks import check_topic
 from vimfed.kafka.topics import TopicNames
 from vimfed.model.decoding import decoded
 from vimfed.model.keys import instance_key, split_instance_key
-from vimfed.model.records import NewerSchemaError, VmEvent, stray_schema
+from vimfed.model.records import AlarmStep, NewerSchemaError, VmEvent, stray_schema
 from vimfed.process.escaping import echo, echo_bytes, escaped
 from vimfed.settings import KafkaSettings, Settings
 
@@ -145,23 +145,44 @@ def _show_json(value: bytes, _event: VmEvent, _payload: _Payload) -> None:
 
 
 def _show_line(_value: bytes, event: VmEvent, payload: _Payload) -> None:
-    old = _state(event.old_state, event.old_task_state)
-    new = _state(event.new_state, event.new_task_state)
     words = [
         event.changed_at.replace("T", " ")[:23],
         event.vim_id,
         f"{event.kind:<12} {event.phase:<5}",
-        f"{payload.display_name or '-'} {event.instance_id}",
-        new if old == new else f"{old} -> {new}",
+        *(_about_instance(event, payload) if event.instance_id else [_about_other(event)]),
     ]
-    if payload.host:
-        words.append(f"on {payload.host}")
     if event.late:
         words.append("(late)")
+    if event.reason:
+        words.append(f"({event.reason})")
+    if event.alarm:
+        words.append(_alarm(event.alarm))
     words = [escaped(word) for word in words]
     words[2] = click.style(words[2], fg=COLOURS[event.phase])
     click.echo("  ".join(words))
     sys.stdout.flush()
+
+
+def _about_instance(event: VmEvent, payload: _Payload) -> list[str]:
+    old = _state(event.old_state, event.old_task_state)
+    new = _state(event.new_state, event.new_task_state)
+    host = event.host or payload.host
+    return [
+        f"{payload.display_name or '-'} {event.instance_id}",
+        new if old == new else f"{old} -> {new}",
+        *([f"on {host}"] if host else []),
+    ]
+
+
+def _about_other(event: VmEvent) -> str:
+    return f"host {event.host}" if event.host else "the cloud"
+
+
+def _alarm(alarm: AlarmStep) -> str:
+    """Return what is done to an alarm; its own words, where it comes from outside."""
+    said = ": ".join(filter(None, (alarm.severity, alarm.name, alarm.summary)))
+    done = f"alarm {alarm.condition} {alarm.step} #{alarm.sequence}"
+    return f"{done} {said}" if said else done
 
 
 def _state(vm_state: str, task_state: str) -> str:

@@ -9,8 +9,9 @@ from collections.abc import Collection, Sequence
 from operator import ge, gt
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
-from vimfed.model.records import Phase, Source
+from vimfed.model.records import AlarmStep, Phase, Source
 
 
 class LiveEvent(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -34,6 +35,13 @@ class LiveEvent(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     inferred: bool = False
     """Seen in a state that was found or pushed; which action made it, nobody told."""
     source: Source
+    host: str | UnsetType = UNSET
+    """Of UNAVAILABLE, HOST_DOWN, HOST_DISABLED, and of an ALERT about a host: the host. An event
+    without an instance is about it; without a host, too, about the cloud."""
+    reason: str | UnsetType = UNSET
+    """Why: of UNAVAILABLE and HOST_DOWN, and of the end of an ALERT."""
+    alarm: AlarmStep | UnsetType = UNSET
+    """What the event does to an alarm, where it does anything to one."""
 
 
 class RingEntry(msgspec.Struct, frozen=True, gc=False):

@@ -21,6 +21,7 @@ from aiohttp import web
 from msgspec import Meta
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from streams.core.kinds import EVENT_KINDS
 from streams.subscriptions.filters import Matcher, Subscription
 from vimfed.kafka.aio import KafkaError
 from vimfed.kafka.partitions import partition_of
@@ -146,7 +147,8 @@ class _Client:
         return (
             self._matcher.wants(entry.event, entry.tenant_id)
             and self.caller.may_see(entry.event.vim_id)
-            and self.caller.may_see_tenants([entry.tenant_id])
+            # What is about a host or a cloud is no tenant's.
+            and self.caller.may_see_tenants([entry.tenant_id] if entry.event.instance_id else [])
         )
 
     async def send(self, text: bytes) -> None:
@@ -478,7 +480,7 @@ def _unsent(transport: asyncio.Transport) -> int:
 def _subscription(parameters: EventsParameters) -> Subscription:
     return Subscription(
         clouds=tuple(parameters.vim_id),
-        kinds=kind_names(parameters.kind),
+        kinds=kind_names(parameters.kind, EVENT_KINDS),
         phases=tuple(parameters.phase),
         tenants=tuple(parameters.tenant_id),
         instances=tuple(parameters.instance_id),

@@ -194,9 +194,9 @@ def without_unavailable(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in names if name != UNAVAILABLE)
 
 
-def kind_names(given: Sequence[str]) -> tuple[str, ...]:
+def kind_names(given: Sequence[str], accepted: Collection[str] = KINDS.keys()) -> tuple[str, ...]:
     """Return the canonical names of kinds, each once. Raises ApiError (400)."""
-    return _known_names("kind", given, KINDS.keys())
+    return _known_names("kind", given, accepted)
 
 
 def _known_names(what: str, given: Sequence[str], accepted: Collection[str]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from aiokafka.structs import ConsumerRecord
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.vm_events import vm_event
+from tests.support.vm_events import heartbeat_event, host_event, vm_event
 from web.live.event_ring import EventRing, RingEntry
 from web.live.event_tail import entry_of
 
@@ -45,6 +45,19 @@ def test_an_event_is_told_without_its_payload_but_with_its_name() -> None:
     assert text.startswith('event: vm_event\ndata: {"id":"2-7"')
     assert text.count("\n") == 2
     assert "image_ref_url" not in text
+
+
+def test_what_is_told_of_a_host_or_a_cloud_names_it_and_the_alarm() -> None:
+    values = [msgspec.json.encode(event) for event in (host_event("c-1"), heartbeat_event())]
+    of_host, of_cloud = (entry_of(record(value)) for value in values)
+    assert of_host is not None
+    told = msgspec.json.decode(of_host.frame.split(b"data: ", 1)[1])
+    assert (told["instance_id"], told["host"], told["reason"]) == ("", "c-1", "host_down")
+    assert (told["alarm"]["condition"], told["alarm"]["step"]) == ("host_down", "raised")
+    assert of_cloud is not None
+    told = msgspec.json.decode(of_cloud.frame.split(b"data: ", 1)[1])
+    assert told["kind"] == "HEARTBEAT"
+    assert not {"host", "reason", "alarm"} & told.keys()
 
 
 @pytest.mark.parametrize("value", [b"", b"{}", b"\xff", b'{"id": 5}'])

@@ -5,24 +5,30 @@ import contextlib
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import cast
 
 import aiohttp
+import msgspec
 import pytest
 import trustme
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client import CollectorRegistry
 
+from streams.subscriptions.filters import Subscription
 from tests.support.server_sent import event_stream
-from tests.unit.web.test_event_ring import entry
+from tests.support.vm_events import heartbeat_event, host_event, vm_event
+from tests.unit.web.test_event_ring import entry, record
 from vimfed.settings import KafkaSettings, Settings, WebSettings
 from web.auth.access import Access
+from web.auth.caller import Caller
 from web.http.errors import errors_as_json
 from web.http.fair_share import FairShare
 from web.http.routes import add_routes
 from web.live import live
 from web.live.event_ring import EventRing
-from web.live.live import LiveEvents
+from web.live.event_tail import entry_of
+from web.live.live import LiveEvents, _Client
 
 LIVE_CLIENTS = 3
 EVENTS: web.AppKey[LiveEvents] = web.AppKey("events", LiveEvents)
@@ -155,3 +161,41 @@ async def test_the_others_listen_on_when_a_client_over_tls_has_left(
         assert [each for each in caplog.records if each.levelname == "ERROR"] == []
     finally:
         await server.close()
+
+
+def test_what_is_of_a_host_or_a_cloud_is_told_to_who_sees_all_tenants_alone() -> None:
+    """Whatever a payload says of a tenant: of an instance alone it can be true."""
+    transport = cast(asyncio.Transport, None)
+    response = web.StreamResponse()
+    payload = msgspec.Raw(b'{"tenant_id": "t"}')
+    events = [
+        host_event(payload=payload),
+        heartbeat_event(payload=payload),
+        host_event(kind="ALERT", payload=payload),
+        vm_event(kind="UNAVAILABLE", payload={"tenant_id": "t"}),
+        vm_event(kind="UNAVAILABLE", payload={"tenant_id": "u"}),
+        vm_event(kind="ALERT", payload={"tenant_id": "t"}),
+        vm_event(kind="ALERT", payload={}),
+    ]
+    entries = [entry_of(record(msgspec.json.encode(event))) for event in events]
+
+    def wanted(tenants: tuple[str, ...] | None, **filters: tuple[str, ...]) -> list[int]:
+        caller = Caller(name="c", role="reader", tenants=tenants)
+        client = _Client(response, transport, Subscription(**filters), caller, "c")  # type: ignore[arg-type]
+        return [number for number, each in enumerate(entries) if each and client.wants(each)]
+
+    assert wanted(None) == [0, 1, 2, 3, 4, 5, 6]
+    assert wanted(("t",)) == [3, 5]
+    assert wanted(("",)) == []
+    assert wanted(None, kinds=("HOST_DOWN", "HEARTBEAT")) == [0, 1]
+    assert wanted(("t",), kinds=("HOST_DOWN", "HEARTBEAT", "ALERT")) == [5]
+
+
+async def test_kinds_of_hosts_and_clouds_can_be_asked_for(tail: LateTail, events_url: str) -> None:
+    tail.may_follow.set()
+    async with aiohttp.ClientSession() as session:
+        async with session.get(events_url + "?kind=host_dwon") as answer:
+            assert answer.status == 400
+        for kind in ("unavailable", "HOST_DOWN", "host-disabled", "alert", "heartbeat"):
+            async with event_stream(session, f"{events_url}?kind={kind}"):
+                pass
