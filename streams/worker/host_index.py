@@ -159,9 +159,9 @@ class HostIndex:
         home = partition_of(cloud_key(vim_id), self._count)
         return self.news(home, vim_id).unknown_since if home in self._partitions else None
 
-    def counts(self) -> dict[str, dict[HostCondition, int]]:
+    def counts(self) -> dict[str, dict[str, int]]:
         """Return for each cloud how many hosts, of those at home here, are how."""
-        counts: defaultdict[str, Counter[HostCondition]] = defaultdict(Counter)
+        counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
         for clouds in list(self._partitions.values()):
             for vim_id, cloud in list(clouds.items()):
                 counts[vim_id].update(

@@ -77,6 +77,12 @@ class Vim(msgspec.Struct, kw_only=True):
     configured: bool
     instances: int
     states: dict[str, int]
+    hosts: dict[str, int] | None = None
+    """How many hosts are how; None where the worker does not tell us: this, and the next two."""
+    unavailable: int | None = None
+    """How many instances are unavailable since their host is down."""
+    alarms: dict[str, int] | None = None
+    """How many active alarms there are of which class of conditions."""
     bridge: BridgeCloud | None = None
     """None where the bridge does not answer, or does not listen to it."""
 
@@ -344,7 +350,7 @@ def _shown(status: Status) -> Group:
 
 def _clouds(status: Status) -> Table:
     states = sorted({state for vim in status.vims for state in vim.states})
-    known = ("last message", "queue", "polled", "compared")
+    known = ("hosts", "unavailable", "alarms", "last message", "queue", "polled", "compared")
     table = Table(Column("cloud", overflow="fold"), "instances", *states, *known, box=SIMPLE_HEAD)
     if status.unavailable:
         table.caption = f"[red]not known now: {escape(escaped(status.unavailable))}"
@@ -359,8 +365,34 @@ def _clouds(status: Status) -> Table:
             compared = f"[yellow]asking for {bridge.absent}"
         depth = "-" if bridge.queue_depth is None else str(bridge.queue_depth)
         name = vim.vim_id if vim.configured else f"{vim.vim_id} (not in the settings)"
-        table.add_row(name, str(vim.instances), *counts, heard, depth, polled, compared)
+        table.add_row(
+            name, str(vim.instances), *counts, *_troubles(vim), heard, depth, polled, compared
+        )
     return table
+
+
+def _troubles(vim: Vim) -> tuple[str, str, str]:
+    """Return how a cloud's hosts are, how many instances that makes unavailable, and its alarms."""
+    hosts = vim.hosts or {}
+    active = None if vim.alarms is None else sum(vim.alarms.values())
+    told = (
+        ("", hosts.get("up", 0), "up"),
+        ("red", hosts.get("down", 0) + hosts.get("forced_down", 0), "down"),
+        ("yellow", hosts.get("unknown", 0), "unknown"),
+    )
+    words = [_coloured(colour, f"{number} {name}") for colour, number, name in told if number]
+    unavailable = vim.unavailable if hosts else None
+    return ", ".join(words) or "-", _alarming(unavailable), _alarming(active)
+
+
+def _alarming(number: int | None) -> str:
+    if number is None:
+        return "-"
+    return _coloured("red" if number else "", str(number))
+
+
+def _coloured(colour: str, text: str) -> str:
+    return f"[{colour}]{text}[/]" if colour else text
 
 
 def _workers(status: Status) -> Table:

@@ -21,7 +21,7 @@ from web.queries.instance_search import (
 )
 from web.queries.peer_query import PeerQuery
 from web.queries.tenants import Tenants, is_shown
-from web.queries.vims import FoundVims, VimsQuery
+from web.queries.vims import FoundTroubles, FoundVims, TroublesQuery, VimsQuery
 
 
 class RowQuery(PeerQuery, frozen=True):
@@ -164,6 +164,15 @@ class OwnPartitions:
         if query.tenants is None:
             return FoundVims(index.counts())
         return FoundVims(await index.counts_of(query.tenants))
+
+    async def find_troubles(self, _query: TroublesQuery) -> FoundTroubles:
+        """Return how the hosts of all clouds are that count here, and our alarms."""
+        indexes = self._worker.indexes
+        return FoundTroubles(
+            indexes.hosts.counts(),
+            indexes.instances.unavailable(),
+            indexes.alarms.counts(),
+        )
 
     def _news(self, vim_id: str, row: InstanceState) -> CloudNews:
         """Return what is known of a cloud's hosts where an instance's row lies."""

@@ -1,5 +1,7 @@
 """The routes that answer from the instances table: clouds, their instances, check_vim_status."""
 
+import contextlib
+
 import msgspec
 from aiohttp import web
 
@@ -19,7 +21,14 @@ from web.queries.instance_search import (
 from web.queries.own_partitions import FoundRow, OwnPartitions, RowQuery
 from web.queries.single_instance import InstanceAnswer, InstanceParameters, instance_answer
 from web.queries.status_query import StatusAnswer, StatusRequest, parse_request, status_answer
-from web.queries.vims import FoundVims, VimList, VimsQuery
+from web.queries.vims import (
+    FoundTroubles,
+    FoundVims,
+    TroublesQuery,
+    VimList,
+    VimsQuery,
+    with_troubles,
+)
 from web.queries.vims import combine as combine_vims
 
 
@@ -34,6 +43,7 @@ class Queries:
         self._search = Question("instances", InstanceSearch, FoundInstances, own.find_instances)
         self._row = Question("instance", RowQuery, FoundRow, own.find_row)
         self._vims = Question("vims", VimsQuery, FoundVims, own.find_vims)
+        self._troubles = Question("troubles", TroublesQuery, FoundTroubles, own.find_troubles)
 
     def routes(self) -> list[Route]:
         """Return all routes."""
@@ -77,7 +87,7 @@ class Queries:
                 query=InstanceParameters,
                 answers={200: InstanceAnswer, 400: Problem, 404: Problem, 503: Unavailable},
             ),
-            *self._gather.routes(self._search, self._row, self._vims),
+            *self._gather.routes(self._search, self._row, self._vims, self._troubles),
         ]
 
     async def check_vim_status(self, request: web.Request) -> web.Response:
@@ -87,10 +97,17 @@ class Queries:
         return json_response(status_answer(await self._page(search, request[CALLER])))
 
     async def vims(self, request: web.Request) -> web.Response:
-        """Tell all VIMs that the caller may see, and how many instances are in which state."""
+        """Tell all VIMs that the caller may see, and how many instances are in which state.
+
+        With their hosts and active alarms, where the caller is not limited to some tenants.
+        """
         caller = request[CALLER]
         found = await self._gather.ask(self._vims, VimsQuery(tenants=caller.tenants))
         told = combine_vims(self._configured, found).vims
+        if caller.tenants is None:
+            # A worker of an earlier version does not know them; the rest is told all the same.
+            with contextlib.suppress(UnavailableError):
+                told = with_troubles(told, await self._gather.ask(self._troubles, TroublesQuery()))
         return json_response(VimList([vim for vim in told if caller.may_see(vim.vim_id)]))
 
     async def instances(self, request: web.Request) -> web.Response:

@@ -1,11 +1,12 @@
 """Whom ``vimfed status`` asks, and what it tells them of us."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
@@ -15,13 +16,15 @@ ANSWERS = {"/vims": b'{"vims":[]}', "/workers": b'{"workers":[],"unowned":[]}'}
 
 
 @contextmanager
-def listening(seen: list[tuple[str, str | None]]) -> Iterator[int]:
+def listening(
+    seen: list[tuple[str, str | None]], answers: Mapping[str, bytes] = ANSWERS
+) -> Iterator[int]:
     """Yield the port of a server that notes each path, with the login that came with it."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             seen.append((self.path, self.headers["Authorization"]))
-            body = next((ANSWERS[end] for end in ANSWERS if self.path.endswith(end)), b"{}")
+            body = next((answers[end] for end in answers if self.path.endswith(end)), b"{}")
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -123,3 +126,34 @@ def test_a_login_goes_to_no_other_machine_in_the_clear(tmp_path: Path) -> None:
     config.write_text("[web]\ninsecure = true\n")
     meant = asked_by(config, "--url", "http://worker.invalid:6066", "--login-file", str(file))
     assert "no worker answers at http://worker.invalid:6066" in meant.stderr
+
+
+def test_clouds_show_hosts_that_are_not_up_and_what_that_means(tmp_path: Path) -> None:
+    config = tmp_path / "vimfed.toml"
+    config.write_text("")
+    vims = [
+        {"hosts": {"up": 40, "down": 1, "forced_down": 1}, "unavailable": 17, "alarms": {"x": 19}},
+        {"hosts": {"unknown": 3}, "unavailable": 0, "alarms": {}},
+        {"hosts": {}, "unavailable": 0, "alarms": {"alert": 2}},
+        {},  # by a worker of an earlier version, or to who is limited to some tenants
+    ]
+    body = {
+        "vims": [
+            {"vim_id": f"O_{number}", "configured": True, "instances": 0, "states": {}, **vim}
+            for number, vim in enumerate(vims)
+        ]
+    }
+    with listening([], {**ANSWERS, "/vims": msgspec.json.encode(body)}) as port:
+        url = f"http://127.0.0.1:{port}"
+        shown = CliRunner().invoke(
+            main, ["--config", str(config), "status", "--once", "--url", url]
+        )
+    lines = {
+        line.split()[0]: line.split()[2:] for line in shown.stdout.splitlines() if "O_" in line
+    }
+    assert {name: " ".join(words) for name, words in lines.items()} == {
+        "O_0": "40 up, 2 down 17 19 - - - -",
+        "O_1": "3 unknown 0 0 - - - -",
+        "O_2": "- - 2 - - - -",
+        "O_3": "- - - - - - -",
+    }

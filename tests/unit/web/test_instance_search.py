@@ -17,7 +17,7 @@ from web.queries.instance_search import (
     selection,
     summary,
 )
-from web.queries.vims import FoundVims, Vim
+from web.queries.vims import FoundTroubles, FoundVims, Vim, with_troubles
 from web.queries.vims import combine as combine_vims
 
 PAUSED = StateGroup("paused", "", "PAUSE")
@@ -188,6 +188,19 @@ def test_the_states_of_a_vim_are_added_up_and_its_deleted_instances_apart() -> N
         Vim(vim_id="b", configured=True, instances=3, states={"active": 3, "deleted": 1}),
         Vim(vim_id="c", configured=False, instances=1, states={"error": 1}),
     ]
+
+
+def test_hosts_and_alarms_of_a_vim_are_added_up() -> None:
+    vims = combine_vims(["a", "b"], [FoundVims({})]).vims
+    assert (vims[0].hosts, vims[0].unavailable, vims[0].alarms) == (None, None, None)
+    parts = [
+        FoundTroubles({"b": {"up": 2}}, {"b": 3}, {"b": {"vm_unavailable": 3}}),
+        FoundTroubles({"b": {"up": 1, "down": 1}}, {"b": 1}, {"b": {"vm_unavailable": 1}}),
+    ]
+    a, b = with_troubles(vims, parts)
+    assert (a.hosts, a.unavailable, a.alarms) == ({}, 0, {})
+    assert (b.hosts, b.unavailable) == ({"down": 1, "up": 3}, 4)
+    assert b.alarms == {"vm_unavailable": 4}
 
 
 def test_a_marker_that_is_nested_too_deeply_is_refused() -> None:
