@@ -14,6 +14,7 @@ from streams.engine.lanes import BatchHandler
 from streams.engine.table_upkeep import TableUpkeep
 from streams.engine.tombstones import tombstones_kept
 from streams.worker.batch_writer import BatchWriter
+from streams.worker.cloud_metrics import CloudMetrics
 from streams.worker.health import WorkerCounters, WorkerHealth
 from streams.worker.row_indexes import RowIndexes
 from vimfed.kafka.aio import AIOKafkaProducer
@@ -43,6 +44,7 @@ class StreamWorker:
         self._source = names.notifications
         self.indexes = RowIndexes(settings.kafka.partitions)
         self.index = self.indexes.instances
+        self.registry.register(CloudMetrics(self.indexes))
         self.app = new_app(
             settings,
             names.worker_group,
