@@ -27,14 +27,14 @@ def apply_cloud_report(
 ) -> CloudOutcome:
     """Return what a report, which lies at ``offset`` in its topic, makes of a cloud's ``row``.
 
-    Of two reports of the same time the one holds that knows the hosts.
+    What is not newer than the row changes nothing.
     """
     at = time_of(notification)
     before = row or CloudState(vim_id=notification.vim_id)
     was_known = not before.hosts_unknown_since
     if row is not None and report.is_known == was_known:
         return CloudOutcome("unchanged")
-    if (at, report.is_known) < (before.told_at, was_known):
+    if row is not None and at <= row.told_at:
         return CloudOutcome("late")
     after = replace(
         before,

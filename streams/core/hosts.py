@@ -2,8 +2,9 @@
 
 Rules:
 
-1. Each of ``is_up``, ``forced_down`` and ``disabled`` has the time of its newest news: older news
-   changes nothing of it. Where two are of the same time, the worse one holds, whichever came first.
+1. Each of ``is_up``, ``forced_down`` and ``disabled`` has the time of its newest news: what is not
+   newer changes nothing of it. News of a field that was never told must not be older than all that
+   was told, or it may be of an earlier host of this name.
 2. A report that says nothing new leaves no trace.
 3. The row is the same in each partition: what it holds follows from what all copies say alike. The
    events are told from the copy in the partition of the host's key alone (``is_home``).
@@ -35,7 +36,6 @@ DownReason = Literal["host_down", "host_forced_down"]
 
 _NAMESPACE = uuid.UUID("9a0ff8b5-3d25-5ad5-9b62-8d9b4d1c3a54")
 _FIELDS = ("is_up", "forced_down", "disabled")
-_WORSE = {"is_up": False, "forced_down": True, "disabled": True}
 _encode = msgspec.json.Encoder().encode
 
 
@@ -107,7 +107,7 @@ def _news(row: HostState, report: HostReport, at: str) -> tuple[dict[str, object
     """Return the fields of the row that a report changes, and whether some of it is late."""
     fields: dict[str, object] = {}
     told_at = row.told_at
-    is_late = False
+    is_late, begin = False, min(told_at.values(), default="")
     for name in _FIELDS:
         value = getattr(report, name)
         if value is None:
@@ -118,8 +118,7 @@ def _news(row: HostState, report: HostReport, at: str) -> tuple[dict[str, object
             reason = shortened(report.disabled_reason or "") if value else ""
         if known_at and (value, reason) == (known, row.disabled_reason):
             continue
-        wins_tie = (value == _WORSE[name], reason) > (known == _WORSE[name], row.disabled_reason)
-        if at < known_at or (at == known_at and not wins_tie):
+        if at <= known_at or at < begin:
             is_late = True
             continue
         fields[name] = value
@@ -179,8 +178,8 @@ def _event(
 ) -> VmEvent:
     """Return an event of a host, whose id is the same in each partition.
 
-    It follows from all that the row has been told: that grows with each change and never is the
-    same again, while several changes may be of one time.
+    It follows from all that the row has been told: that is never the same again, while changes of
+    two fields may be of one time.
     """
     known = [f"{name}={getattr(row, name)}@{row.told_at.get(name, '')}" for name in _FIELDS]
     name = "/".join((row.vim_id, row.host, kind, phase, *known, told and f"{told}@{at}"))

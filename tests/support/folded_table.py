@@ -119,6 +119,11 @@ class FoldedTable:
         row = self.rows.get(key)
         return None if row is None else decode_row_of(key, row)
 
+    def instances(self) -> list[InstanceState]:
+        """Return the rows of all instances."""
+        rows = map(self.row, self.rows)
+        return [row for row in rows if isinstance(row, InstanceState)]
+
     def instance(self, instance_id: str) -> InstanceState:
         """Return the row of an instance, which must be there."""
         return self._typed(instance_key(VIM, instance_id), InstanceState)

@@ -125,10 +125,13 @@ def test_an_episode_whose_reason_changes_stays_the_same() -> None:
 def test_older_news_changes_nothing_of_what_newer_news_told() -> None:
     table = table_of(vm("a", "h1", 0), down("h1", 5))
     assert table.fold([up("h1", 4)]) == []
-    # Another field has a time of its own.
+    # Nor of what was never told: it may be of an earlier host of this name.
     assert table.fold([forced("h1", 3)]) == []
-    assert table.host("h1").forced_down
-    # Of the same time, the worse holds.
+    assert not table.host("h1").forced_down
+    # Each field has a time of its own.
+    table.fold([forced("h1", 9), report_record(HostReport(host="h1", disabled=True), 7)])
+    assert (table.host("h1").forced_down, table.host("h1").disabled) == (True, True)
+    # Of the same time, the first one holds.
     assert table.fold([up("h1", 5)]) == []
     assert not table.host("h1").is_up
 
