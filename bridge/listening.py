@@ -12,6 +12,7 @@ from bridge.forwarding import (
 )
 from bridge.progress import Progress
 from vimfed.kafka.clients import OutgoingRecord
+from vimfed.model.keys import host_of_key, kind_of_key
 from vimfed.process.backoff import Backoff
 from vimfed.settings import KafkaSettings
 
@@ -82,19 +83,25 @@ class Records(NamedTuple):
     """How many of the records are dead letters."""
     passed_over: int
     """How many messages have no record: nobody uses them."""
+    hosts: frozenset[str] = frozenset()
+    """Of which hosts they tell."""
 
 
 def records_of(kafka: KafkaSettings, messages: Iterable[Message]) -> Records:
     """Return the records of messages in their order, but for those that nobody uses."""
     records: list[OutgoingRecord] = []
+    hosts: set[str] = set()
     dead = passed_over = 0
     for message in messages:
         why = message.refused
         if not why:
             try:
-                records += forwarded(
+                made = forwarded(
                     kafka, message.body, message.arrival, unused_too=kafka.retention.unused
                 )
+                records += made
+                if len(made) > 1:
+                    hosts |= _hosts_of(made[0])
             except UnusedNotificationError:
                 passed_over += 1
             except UnusableBodyError as error:
@@ -102,4 +109,9 @@ def records_of(kafka: KafkaSettings, messages: Iterable[Message]) -> Records:
         if why:
             dead += 1
             records.append(message.dead_letter(why))
-    return Records(records, dead, passed_over)
+    return Records(records, dead, passed_over, frozenset(hosts))
+
+
+def _hosts_of(record: OutgoingRecord) -> set[str]:
+    key = record.key or b""
+    return {host_of_key(key)} if kind_of_key(key) == "host" else set()

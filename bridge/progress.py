@@ -13,6 +13,8 @@ DEPTH_EVERY = 10.0
 """Seconds between two looks how much waits in a cloud's queue."""
 DEPTH_TIMEOUT = 3.0
 """Seconds that a cloud's broker has to answer such a look."""
+MAX_HOSTS = 1000
+"""Hosts of which a listener remembers that they were told of."""
 STOP_TIMEOUT = 7.0
 """Seconds that a listener has to leave; the process has to be gone within ten."""
 
@@ -42,6 +44,8 @@ class Progress:
         """When the oldest of them was received."""
         self.queue_depth: int | None = None
         """Messages that wait in the cloud's queue or topics; None while nobody knows."""
+        self.hosts_at: dict[str, float] = {}
+        """When news of a host were last written, the newest last."""
         self._refused = 0
         self._counters = counters
 
@@ -62,6 +66,15 @@ class Progress:
         self._counters.dead_letters.labels(self.vim_id, self.bus).inc(dead_lettered + refused)
         self._counters.passed_over.labels(self.vim_id, self.bus).inc(passed_over)
         self.settled()
+
+    def told_of(self, hosts: Iterable[str]) -> None:
+        """Note that Kafka has acknowledged news of hosts."""
+        now = time.monotonic()
+        for host in hosts:
+            self.hosts_at.pop(host, None)
+            self.hosts_at[host] = now
+        for host in list(self.hosts_at)[:-MAX_HOSTS]:
+            del self.hosts_at[host]
 
     def settled(self) -> None:
         """Note that nothing is on the way any more, written or given back to the cloud."""

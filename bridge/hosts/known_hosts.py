@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from bridge.poller.known_instances import Known, Scope
 from vimfed.kafka.aio import ConsumerRecord
-from vimfed.model.keys import kind_of_key, split_instance_key
+from vimfed.model.keys import host_of_key, kind_of_key, split_instance_key
 
 
 def _heed(found: Mapping[str, Known], record: ConsumerRecord) -> None:
@@ -15,13 +15,13 @@ def _heed(found: Mapping[str, Known], record: ConsumerRecord) -> None:
     if kind_of_key(key) != "host":
         return
     try:
-        vim_id, about = split_instance_key(key)
+        vim_id, _about = split_instance_key(key)
     except ValueError:  # bytes that are no text: no worker has written them
         return
     cloud = found.get(vim_id)
     if cloud is None:
         return
-    host = about.partition("/")[2]
+    host = host_of_key(key)
     if record.value is None:
         cloud.pop(host, None)
     else:

@@ -1,13 +1,14 @@
 """How a cloud's hosts are: its compute services are listed at a short interval.
 
 What changed is told at once, and all of it every five minutes: a worker that lost its table, or
-that knew no hosts yet, learns it so. A cloud that does not answer makes no host down; after some
-intervals its hosts are unknown.
+that knew no hosts yet, learns it so. Of a host of which nova has notified something the next looks
+are told, too: the last of several notifications may have been lost, or have come late. A cloud that
+does not answer makes no host down; after some intervals its hosts are unknown.
 """
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 
 from bridge.hosts.progress import HostsProgress
@@ -43,10 +44,13 @@ class HostPoller(Polling):
         progress: HostsProgress,
         *,
         known: KnownInstances,
+        told: Callable[[], Collection[str]],
     ) -> None:
+        """``told``: returns the hosts of which the cloud itself has lately notified something."""
         super().__init__(vim, vim.poll.hosts_interval, write, progress, "hosts")
         self._kafka = kafka
         self._known = known
+        self._told = told
         self._sightings = Sightings()
         self._asked_at = datetime.min.replace(tzinfo=UTC)
         self._answered_at = time.monotonic()
@@ -70,11 +74,14 @@ class HostPoller(Polling):
         repeat = self._answered_at >= self._repeat_at
         is_first = not self._has_answered
         reports = self._sightings.heed(
-            answer.services, is_whole=answer.is_whole, repeat=repeat and not is_first
+            answer.services,
+            is_whole=answer.is_whole,
+            repeat=repeat and not is_first,
+            again=self._told(),
         )
         self._note()
         is_known = [CloudReport(is_known=True)] if repeat or self._is_unknown else []
-        self._tell([*reports, *is_known], self._not_before(answer.asked_at))
+        self._tell([*reports, *is_known], self._true_at(answer.asked_at))
         self._has_answered, self._is_unknown = True, False
         if repeat:
             self._repeat_at = self._answered_at + REPEAT_EVERY
@@ -92,15 +99,15 @@ class HostPoller(Polling):
             self._tell([CloudReport(is_known=False)])
             self._is_unknown = True
 
-    def _not_before(self, asked_at: datetime) -> datetime:
-        """Return when an answer was true, by the cloud's clock: not before the one before.
+    def _true_at(self, asked_at: datetime) -> datetime:
+        """Return when an answer was true, by the cloud's clock: after the one before.
 
         What an answer took, and whole seconds, make its own word too early by as much. A clock that
         was set back further is believed.
         """
         slack = timedelta(seconds=self._vim.poll.timeout + 1)
-        if asked_at < self._asked_at <= asked_at + slack:
-            return self._asked_at
+        if asked_at <= self._asked_at <= asked_at + slack:
+            asked_at = self._asked_at + timedelta(microseconds=1)
         self._asked_at = asked_at
         return asked_at
 

@@ -6,7 +6,7 @@ or came up, counts when two consecutive answers say so. What somebody has ordere
 down) counts at once, and so does the state with which a forced down service comes back.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from bridge.poller.nova_api import ComputeService
@@ -56,11 +56,17 @@ class Sightings:
         self._known |= set(hosts) - self._told.keys()
 
     def heed(
-        self, services: Sequence[ComputeService], *, is_whole: bool, repeat: bool
+        self,
+        services: Sequence[ComputeService],
+        *,
+        is_whole: bool,
+        repeat: bool,
+        again: Collection[str] = (),
     ) -> list[HostReport]:
-        """Return what is to be told after this answer; ``repeat``: of all hosts.
+        """Return what is to be told after this answer.
 
-        ``is_whole``: no service is left out, whatever cell does not answer.
+        ``repeat``: of all hosts, changed or not; ``again``: of these, too. ``is_whole``: no service
+        is left out, whatever cell does not answer.
         """
         reports = []
         listed = _by_host(services)
@@ -75,7 +81,7 @@ class Sightings:
                 continue
             before = self._told.get(host, _UNDISTURBED)
             now = self._look(service, before)
-            if repeat or now != before:
+            if repeat or now != before or host in again:
                 reports.append(self._report(host, now))
             self._told[host] = now
         return reports + self._gone(listed.keys(), is_whole=is_whole and bool(listed))

@@ -169,6 +169,7 @@ class KafkaListener(Listener):
             batch = records_of(self._kafka, self._messages(fetched, places))
             await self._written(batch.records)
             self.progress.written(len(batch.records) - batch.dead, batch.dead, batch.passed_over)
+            self.progress.told_of(batch.hosts)
             try:
                 await consumer.commit({tp: tuple(place) for tp, place in places.items()})
             except CommitFailedError:

@@ -467,6 +467,7 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
                 self._progress.written(
                     len(batch.records) - batch.dead, batch.dead, batch.passed_over
                 )
+                self._progress.told_of(batch.hosts)
                 return True
 
     def _messages(self, incoming: list[_Arrived]) -> Iterator[Message]:

@@ -3,9 +3,11 @@
 import asyncio
 import concurrent.futures
 import logging
+import time
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from functools import partial
+from types import SimpleNamespace
 from typing import Any, Self, cast
 
 import pytest
@@ -14,7 +16,9 @@ from prometheus_client import CollectorRegistry
 import bridge.hosts.poller
 from bridge.hosts.poller import HostPoller
 from bridge.hosts.progress import HostsCollector, HostsCounters, HostsProgress
+from bridge.hosts.source import _told_lately
 from bridge.poller.known_instances import Known, KnownInstances, KnownInstancesError
+from bridge.source import Running, Source, SourceKey, Surroundings
 from tests.support.sections import vim_of
 from tests.support.stub_nova import StubNova
 from tests.support.waiting import eventually
@@ -29,7 +33,7 @@ from vimfed.nova.host_report import (
     read_cloud_report,
     read_host_report,
 )
-from vimfed.settings import KafkaSettings
+from vimfed.settings import KafkaSettings, Settings
 
 KAFKA = KafkaSettings(partitions=3)
 VIM = "openstack_hosts"
@@ -49,10 +53,17 @@ class Watched:
         self.progress = HostsProgress(VIM, vim.poll.hosts_interval, HostsCounters(self.registry))
         self.registry.register(HostsCollector(lambda: [self.progress]))
         self.written: list[OutgoingRecord] = []
+        self.told: set[str] = set()
+        """Hosts of which the cloud has notified something."""
         self.known: Sequence[str] | None = known
         """None: the table cannot be read."""
         self._poller = HostPoller(
-            vim, KAFKA, self._write, self.progress, known=cast(KnownInstances, self)
+            vim,
+            KAFKA,
+            self._write,
+            self.progress,
+            known=cast(KnownInstances, self),
+            told=lambda: self.told,
         )
 
     def __enter__(self) -> Self:
@@ -168,6 +179,40 @@ def test_reports_are_of_the_clouds_own_time(nova: StubNova) -> None:
     assert all(f"{begun:%Y-%m-%dT%H:%M:%S}" <= time <= f"{nova.now():%Y-%m-%dT%H:%M:%S}Z"
                for time in times)  # fmt: skip
     assert all(one.received_at > one.timestamp for one in told)
+
+
+def test_of_a_host_that_was_notified_of_the_next_look_is_told_too(nova: StubNova) -> None:
+    with Watched(nova.login()) as watched:
+        eventually(lambda: watched.state("one") == watched.state("two") == ON, 10)
+        watched.told = {"one"}  # disabled, and enabled again, of which the second was lost
+        eventually(lambda: len(watched.hosts("one")) == 3, 10)
+        watched.told = set()
+    assert watched.hosts("one")[-1] == watched.hosts("one")[0]
+    assert len(watched.hosts("two")) == 1
+    times = [one.timestamp for one in watched.notifications() if one.event_type == HOST_STATE]
+    assert len(set(times)) == 3
+
+
+def test_a_listener_remembers_the_hosts_that_it_told_of_for_some_looks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    surroundings = Surroundings(Settings(), CollectorRegistry(), cast(Any, None))
+    vim = vim_of(Watched({}, auth_url="http://k").settings)
+    listener = surroundings.new_progress(vim)
+    other = surroundings.new_progress(vim_of({"cloud_owner": "o", "cloud_region_id": "r"}))
+    for number, progress in enumerate((listener, other)):
+        source = cast(Source, SimpleNamespace(progress=progress))
+        surroundings.running[SourceKey(progress.vim_id, "rabbit", str(number))] = Running(
+            vim, source
+        )
+    monkeypatch.setattr("bridge.progress.MAX_HOSTS", 3)
+    listener.told_of(["one", "two", "three"])
+    listener.told_of(["two", "four"])
+    other.told_of(["other"])
+    assert _told_lately(surroundings, vim) == {"two", "three", "four"}
+    later = time.monotonic() + 1
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert _told_lately(surroundings, vim) == set()
 
 
 def test_all_is_told_again_at_an_interval(nova: StubNova, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,11 @@ def host_key(vim_id: str, host: str) -> bytes:
     return f"{vim_id}/{_HOST}{host}".encode()
 
 
+def host_of_key(key: bytes) -> str:
+    """Return the host of a key made by :func:`host_key`."""
+    return key.decode().split("/", 2)[2]
+
+
 def cloud_key(vim_id: str) -> bytes:
     """Return the key of a cloud itself."""
     return f"{vim_id}/{CLOUD}".encode()

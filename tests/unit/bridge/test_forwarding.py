@@ -117,12 +117,13 @@ def test_what_no_worker_uses_is_passed_over_unless_the_settings_keep_it() -> Non
         Message(each, ARRIVAL, lambda why: dead_letter_record(KAFKA, b"", why, source="queue"))
         for each in (used, unused, b"no message", used)
     ]
-    records, dead, passed_over = records_of(KAFKA, messages)
+    records, dead, passed_over, hosts = records_of(KAFKA, messages)
+    assert hosts == set()
     assert (len(records), dead, passed_over) == (3, 1, 1)
     topics = [record.topic for record in records]
     assert topics == ["p.notifications", "p.dead-letter", "p.notifications"]
     keeping = KafkaSettings(retention=RetentionSettings(unused=True))
-    assert records_of(keeping, messages)[1:] == (1, 0)
+    assert records_of(keeping, messages)[1:3] == (1, 0)
 
 
 USUAL = {"forced_down": False, "disabled": False, "disabled_reason": ""}
@@ -216,5 +217,6 @@ def test_a_batch_keeps_its_order_and_counts_every_record() -> None:
     ]
     batch = records_of(KAFKA, messages)
     assert (len(batch.records), batch.dead, batch.passed_over) == (7, 1, 0)
+    assert batch.hosts == {"compute01"}
     topics = [record.topic.removeprefix("p.") for record in batch.records]
     assert topics == ["notifications"] * 5 + ["dead-letter", "notifications"]

@@ -27,8 +27,10 @@ class Watched:
     def __init__(self) -> None:
         self.sightings = Sightings()
 
-    def __call__(self, *services: ComputeService, **how: bool) -> list[HostReport]:
-        return self.sightings.heed(services, **{"is_whole": True, "repeat": False, **how})
+    def __call__(
+        self, *services: ComputeService, is_whole: bool = True, repeat: bool = False
+    ) -> list[HostReport]:
+        return self.sightings.heed(services, is_whole=is_whole, repeat=repeat)
 
 
 def undisturbed(host: str = "h", *, is_up: bool | None = True) -> HostReport:

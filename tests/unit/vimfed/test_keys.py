@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vimfed.kafka.partitions import partition_of
 from vimfed.model.identity import split_vim_id, vim_id_of
-from vimfed.model.keys import instance_key, split_instance_key
+from vimfed.model.keys import host_key, host_of_key, instance_key, split_instance_key
 
 owners = st.text(st.characters(exclude_characters="_/", codec="utf-8"), min_size=1)
 regions = st.text(st.characters(exclude_characters="/", codec="utf-8"), min_size=1)
@@ -47,3 +47,8 @@ def test_what_is_no_key_or_no_vim_id_is_refused() -> None:
     for name in ("nounderscore", "_region", "owner_"):
         with pytest.raises(ValueError, match="not a vim_id"):
             split_vim_id(name)
+
+
+def test_a_hosts_key_names_it_whatever_it_is_called() -> None:
+    for host in ("compute01", "rack/1", "\u00e9t\u00e9.example"):
+        assert host_of_key(host_key("a_b", host)) == host
