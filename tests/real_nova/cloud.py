@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import requests
 from keystoneauth1.identity.generic import Password
@@ -36,6 +36,15 @@ STATES_AFTER: dict[str, tuple[object, str]] = {
     "reboot": ({"reboot": {"type": "HARD"}}, "active"),
 }
 """Each operation's request and the vm_state in which it ends."""
+
+
+class NovaHost(NamedTuple):
+    """What nova says of a compute host."""
+
+    is_up: bool
+    """Its state; not while it is forced down."""
+    forced_down: bool
+    disabled: bool
 
 
 class RealNova:
@@ -116,6 +125,42 @@ class RealNova:
             return "deleted", ""
         found = answer.json()["server"]
         return found["OS-EXT-STS:vm_state"], found["OS-EXT-STS:task_state"] or ""
+
+    def hosts(self) -> dict[str, NovaHost]:
+        """Return nova's own word on its compute hosts, by name."""
+        answer = self._connection.compute.get(
+            "/os-services", params={"binary": "nova-compute"}, microversion=MICROVERSION
+        )
+        return {
+            each["host"]: NovaHost(
+                each["state"] == "up", each["forced_down"], each["status"] == "disabled"
+            )
+            for each in answer.json()["services"]
+        }
+
+    def order_host(self, host: str, **order: bool | str) -> None:
+        """Change a host's service: ``forced_down``, ``status``, ``disabled_reason``."""
+        answer = self._connection.compute.get("/os-services", microversion=MICROVERSION)
+        (service,) = [
+            each["id"]
+            for each in answer.json()["services"]
+            if (each["host"], each["binary"]) == (host, "nova-compute")
+        ]
+        self._connection.compute.put(
+            f"/os-services/{service}", json=order, microversion=MICROVERSION
+        )
+
+    def host_of(self, server: str) -> str:
+        """Return the host on which nova says that a server is; empty where it is on none."""
+        answer = self._connection.compute.get(f"/servers/{server}", microversion=MICROVERSION)
+        return answer.json()["server"]["OS-EXT-SRV-ATTR:host"] or ""
+
+    def evacuate(self, server: str) -> None:
+        """Evacuate a server from its host, which must be down, to the other one."""
+        before = self.host_of(server)
+        self._post(f"/servers/{server}/action", {"evacuate": {}})
+        eventually(lambda: self.host_of(server) not in ("", before), 30)
+        eventually(lambda: self.truth(server)[1] == "", 30)
 
     def notifications(self, vim_id: str, servers: Sequence[str]) -> list[Notification]:
         """Return all that nova notified of these servers, those that it was not let send too."""

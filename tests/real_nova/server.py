@@ -6,12 +6,15 @@ fixtures: ``server.py FOLDER [TRANSPORT_URL]``. When it serves, FOLDER/address h
 - ``/identity/v3``: a Keystone that knows one user, admin/secret, and whose tokens can expire;
 - ``/v2.1``: nova's compute API;
 - ``/control``: POST of JSON: ``{"soft_delete": true}``, ``{"expire_tokens": true}``,
-  ``{"drop_every": 10}``, ``{"format": "both"}``, ``{"archive_deleted_rows": true}``.
+  ``{"drop_every": 10}``, ``{"format": "both"}``, ``{"archive_deleted_rows": true}``,
+  ``{"drop_services": true}`` (what it says of services is not sent), ``{"service_down_time": 2}``,
+  ``{"kill": "host2"}`` (a compute ends without a word, as by kill -9), ``{"revive": "host2"}``.
 
 FOLDER/notifications.jsonl holds every notification of nova's, one a line, those not sent too; with
 a TRANSPORT_URL they are sent, but each drop_every-th.
 """
 
+import gc
 import json
 import secrets
 import sys
@@ -26,6 +29,7 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 import fixtures
 import oslo_messaging
 from nova import rpc
+from nova.servicegroup.drivers.db import DbDriver
 from nova.tests import fixtures as nova_fixtures
 from nova.tests.functional import integrated_helpers
 from oslo_config import cfg
@@ -44,6 +48,7 @@ class Recorder:
     """A driver of oslo.messaging's that writes down what nova notifies, and drops some of it."""
 
     drop_every = 0
+    drop_services = False
     count = 0
 
     def __init__(self, driver: Any) -> None:
@@ -53,6 +58,7 @@ class Recorder:
         """Send a message unless it is one to be dropped."""
         Recorder.count += 1
         is_dropped = bool(Recorder.drop_every) and Recorder.count % Recorder.drop_every == 0
+        is_dropped |= Recorder.drop_services and message["event_type"].startswith("service.")
         told = {**message, "_context_request_id": ctxt.get("request_id")}
         with (FOLDER / "notifications.jsonl").open("a") as lines:
             lines.write(json.dumps({"dropped": is_dropped, "message": told}) + "\n")
@@ -180,7 +186,8 @@ class RealNova(integrated_helpers._IntegratedTestBase):  # type: ignore[misc]
 
     def setUp(self) -> None:
         """Start the services."""
-        self.flags(compute_driver="fake.FakeLiveMigrateDriver")
+        self.flags(compute_driver="fake.FakeLiveMigrateDriver", report_interval=1)
+        self.useFixture(fixtures.MonkeyPatch("nova.servicegroup.api.INITIAL_REPORTING_DELAY", 0))
         with mock.patch.object(nova_fixtures, "NotificationFixture", Notifications):
             super().setUp()
         self._start_compute("host2")
@@ -196,6 +203,16 @@ class RealNova(integrated_helpers._IntegratedTestBase):  # type: ignore[misc]
             self.flags(notification_format=order["format"], group="notifications")
         if "drop_every" in order:
             Recorder.drop_every = order["drop_every"]
+        if "drop_services" in order:
+            Recorder.drop_services = order["drop_services"]
+        if "service_down_time" in order:
+            for driver in gc.get_objects():  # each has read the option when it was made
+                if isinstance(driver, DbDriver):
+                    driver.service_down_time = order["service_down_time"]
+        if "kill" in order:
+            self._kill(self.computes[order["kill"]])
+        if "revive" in order:
+            self._revive(self.computes[order["revive"]])
         if order.get("archive_deleted_rows"):
             from nova.cmd import manage  # not before the configuration has been read
 
@@ -203,6 +220,19 @@ class RealNova(integrated_helpers._IntegratedTestBase):  # type: ignore[misc]
                 until_complete=True, purge=True, all_cells=True
             )
             assert done == 1, f"nova-manage db archive_deleted_rows: {done}"
+
+    def _kill(self, compute: Any) -> None:
+        """End a compute's heartbeats and answers; the database keeps what it said last."""
+        compute.tg.stop()
+        for server in (compute.rpcserver, compute.rpcserver_alt):
+            server.stop()
+            server.wait()
+
+    def _revive(self, compute: Any) -> None:
+        """Start the compute of a host that was killed; its hypervisor has gone on."""
+        with mock.patch("nova.virt.driver.load_compute_driver") as load:
+            load.return_value = compute.manager.driver
+            self._start_compute(compute.host)
 
     def test_serve(self) -> None:
         """Serve until the process is ended."""
