@@ -75,6 +75,7 @@ class Stack:
             f'url = "kafka://{self.bootstrap}/{self.dmaap_topic}"',
             "[bridge]",
             f"port = {self.ports['bridge']}",
+            "heartbeat_interval = 0",
             "[worker]",
             "session_timeout = 6",
             sections,

@@ -26,9 +26,11 @@ from tests.support.notifications import (
     service,
 )
 from tests.support.topics import headers_of, read_topic, values, wait_for_records
+from vimfed.kafka.notification_writer import arrival_time
 from vimfed.local.kafka import LocalKafka
+from vimfed.model.keys import cloud_key
 from vimfed.model.records import decode_notification
-from vimfed.nova.host_report import read_host_report
+from vimfed.nova.host_report import Heartbeat, read_heartbeat, read_host_report
 from vimfed.nova.oslo import PRIORITIES
 from vimfed.process.ports import free_ports
 
@@ -547,6 +549,34 @@ def test_the_metrics_tell_how_each_cloud_is_doing(setup: Setup) -> None:
         lambda: (setup.bridge.metric("last_message_seconds", CLOUD) or 0) > silence, "it grows"
     )
     assert values(setup.kafka.bootstrap, f"{setup.name}.notifications")
+
+
+def test_each_cloud_is_told_to_be_listened_to_at_an_interval(tmp_path: Path, setup: Setup) -> None:
+    away = {**setup.kafka_cloud("127.0.0.1:9"), "cloud_region_id": "away"}
+    bridge = BridgeProcess(
+        tmp_path / "beating",
+        kafka=setup.kafka_settings,
+        vims=[setup.rabbit_cloud(), away],
+        bridge={"heartbeat_interval": 1},
+    )
+    try:
+        bridge.start([CLOUD])
+        before = arrival_time()
+        topic = f"{setup.name}.notifications"
+
+        def beats(cloud: str) -> list[Heartbeat]:
+            records = read_topic(setup.kafka.bootstrap, topic)
+            told = [decode_notification(one.value() or b"") for one in records
+                    if one.key() == cloud_key(cloud)]  # fmt: skip
+            return [read_heartbeat(one.payload) for one in told if one.received_at > before]
+
+        eventually(lambda: len(beats(CLOUD)) >= 2 and len(beats("Owner_away")) >= 2, "heartbeats")
+        assert beats(CLOUD)[0] == Heartbeat(interval=1.0, lag=0.0, sources={"rabbit": True})
+        first, second = beats("Owner_away")[:2]
+        assert (first.sources, second.sources) == ({"kafka": False}, {"kafka": False})
+        assert 0 < first.lag < second.lag
+    finally:
+        bridge.child.kill()
 
 
 def test_of_two_message_buses_of_a_cloud_one_that_is_away_holds_up_nothing_and_loses_nothing(

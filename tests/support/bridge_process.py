@@ -38,7 +38,8 @@ class BridgeProcess:
         self.settings_file = folder / "vimfed.toml"
         self.log = folder / "bridge.log"
         self._kafka = dict(kafka)
-        self._bridge = {"port": 0, **(bridge or {})}
+        # Without heartbeats: tests count what is forwarded.
+        self._bridge = {"port": 0, "heartbeat_interval": 0, **(bridge or {})}
         folder.mkdir(parents=True, exist_ok=True)
         self.write_settings(vims)
         environment = {k: v for k, v in os.environ.items() if not k.startswith("VIMFED_")}
