@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
@@ -33,6 +34,8 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     value: bytes
     headers: tuple[tuple[str, bytes], ...]
     source: ConsumerRecord
+    domain: str = ""
+    """VES's; empty of other formats. A collector takes no request with messages of several."""
 
 
 class DeliveryError(Exception):
@@ -121,7 +124,11 @@ class Delivery:
         ``may_go_on`` is asked before each attempt, and during one that takes long; where it says
         no, AbandonedError is raised.
         """
-        groups = deque(_groups(messages, self._output.request_bytes))
+        groups = deque(
+            group
+            for batch in _by_domain(messages)
+            for group in _groups(batch, self._output.request_bytes)
+        )
         backoff = Backoff(FIRST_BACKOFF, MAX_BACKOFF)
         while groups:
             group = groups.popleft()
@@ -213,6 +220,22 @@ class Delivery:
             LOG.warning("output %s takes messages again after %.0f s", self._name, lasted)
             self.failing_since = None
             self.failure = ""
+
+
+def _by_domain(messages: Sequence[Message]) -> list[list[Message]]:
+    """Split messages into batches of one domain each; what has the same key stays in order."""
+    batches: list[list[Message]] = []
+    last_of_key: dict[bytes, int] = {}
+    of_domain: dict[str, list[int]] = {}
+    for message in messages:
+        places = of_domain.setdefault(message.domain, [])
+        first = bisect_left(places, last_of_key.get(message.key, 0))
+        if first == len(places):
+            places.append(len(batches))
+            batches.append([])
+        last_of_key[message.key] = places[first]
+        batches[places[first]].append(message)
+    return batches
 
 
 def _groups(messages: Sequence[Message], request_bytes: int) -> list[Sequence[Message]]:

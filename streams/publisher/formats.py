@@ -1,33 +1,18 @@
 """What a published message looks like, in each of the formats (schemas: docs/schemas)."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 from msgspec import UNSET
 
+from streams.publisher.ves import ves_message
 from vimfed.model.records import VmEvent
-from vimfed.nova.states import DELETED
 from vimfed.settings import DmaapOutput, Format
 
 _encode = msgspec.json.Encoder().encode
 
 Headers = tuple[tuple[str, bytes], ...]
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-FAULT = "Fault_MultiCloud_VMFailure"
-"""The eventName that ONAP's closed loops know; ``Cleared`` at its end takes it back."""
-
-
-class _Names(msgspec.Struct, gc=False):
-    """What a VES header needs of a payload."""
-
-    display_name: str | None = None
-    tenant_id: str | None = None
-
-
-_decode_names = msgspec.json.Decoder(_Names).decode
 
 
 class Content(msgspec.Struct, frozen=True, gc=False):
@@ -35,6 +20,8 @@ class Content(msgspec.Struct, frozen=True, gc=False):
 
     value: bytes
     headers: Headers
+    domain: str = ""
+    """VES's; empty of other formats."""
 
 
 def flat_payload(event: VmEvent, output: DmaapOutput) -> bytes:
@@ -118,61 +105,8 @@ def _cloudevents(event: VmEvent, output: DmaapOutput) -> Content:
 
 
 def _ves(event: VmEvent, output: DmaapOutput) -> Content | None:
-    """Return a VES 7 fault, or None where the event raises and clears none.
-
-    vm_state error, and the end of one of the output's ``ves_kinds``, raise; the end of anything
-    else clears that leaves the VM active or deleted, or leaves the error behind. Late news does
-    neither: newer has been told.
-    """
-    if event.late:
-        return None
-    if event.new_state == "error" or (event.phase == "end" and event.kind in output.ves_kinds):
-        event_name, severity = FAULT, "CRITICAL"
-    elif event.phase == "end" and (
-        event.new_state in ("active", DELETED) or event.old_state == "error"
-    ):
-        event_name, severity = f"{FAULT}Cleared", "NORMAL"
-    else:
-        return None
-    names = _decode_names(event.payload)
-    microseconds = (datetime.fromisoformat(event.changed_at) - _EPOCH) // timedelta(microseconds=1)
-    fault = {
-        "event": {
-            "commonEventHeader": {
-                "domain": "fault",
-                "eventId": event.id,
-                "eventName": event_name,
-                "eventType": event_name,
-                "lastEpochMicrosec": microseconds,
-                "priority": "High" if severity == "CRITICAL" else "Normal",
-                "reportingEntityId": event.vim_id,
-                "reportingEntityName": event.vim_id,
-                "sequence": 0,
-                "sourceId": event.instance_id,
-                "sourceName": names.display_name or event.instance_id,
-                "startEpochMicrosec": microseconds,
-                "version": "4.1",
-                "vesEventListenerVersion": "7.2.1",
-            },
-            "faultFields": {
-                "alarmAdditionalInformation": {
-                    "vimId": event.vim_id,
-                    "tenantId": names.tenant_id or "",
-                    "kind": event.kind,
-                    "phase": event.phase,
-                    "vmState": event.new_state,
-                },
-                # The same when raised and when cleared: with sourceId it names the alarm.
-                "alarmCondition": FAULT,
-                "eventSeverity": severity,
-                "eventSourceType": "virtualMachine",
-                "faultFieldsVersion": "4.0",
-                "specificProblem": f"{event.kind} {event.phase}: {event.new_state}",
-                "vfStatus": "Active",
-            },
-        }
-    }
-    return Content(_encode(fault), _headers(event))
+    told = ves_message(event, output)
+    return None if told is None else Content(told[1], _headers(event), domain=told[0])
 
 
 FORMATS: dict[Format, Callable[[VmEvent, DmaapOutput], Content | None]] = {

@@ -21,6 +21,7 @@ from vimfed.kafka.dead_letter import ONLY_OUTPUT
 from vimfed.model.decoding import decoded
 from vimfed.model.keys import home_key
 from vimfed.model.records import NewerSchemaError, VmEvent, stray_schema
+from vimfed.nova.host_report import read_heartbeat
 from vimfed.settings import (
     DmaapOutput,
     Format,
@@ -66,7 +67,12 @@ def read_event(record: ConsumerRecord) -> ReadEvent:
     try:
         event = decoded(_decode_event, record.value or b"")
         payload = decoded(_decode_payload, event.payload)
-        zone = datetime.fromisoformat(event.changed_at).tzinfo
+        times = {"changed_at": event.changed_at}
+        if event.alarm:
+            times["alarm.started_at"] = event.alarm.started_at
+        zones = {name: datetime.fromisoformat(time).tzinfo for name, time in times.items()}
+        if event.kind == HEARTBEAT:
+            decoded(read_heartbeat, event.payload)
         outputs = frozenset(
             (value or b"").decode() for name, value in record.headers if name == ONLY_OUTPUT
         )
@@ -77,8 +83,9 @@ def read_event(record: ConsumerRecord) -> ReadEvent:
         raise NoEventError(f"not an event: {stray}") from None
     except ValueError as error:
         raise NoEventError(f"not an event: {error}") from None
-    if zone is None:
-        raise NoEventError("not an event: changed_at has no time zone")
+    for name, zone in zones.items():
+        if zone is None:
+            raise NoEventError(f"not an event: {name} has no time zone")
     if event.instance_id and not payload.instance_id:
         raise NoEventError("not an event: the payload of an instance names none")
     key = home_key(event.vim_id, event.instance_id, event.host or "")
@@ -145,7 +152,9 @@ class Publisher:
         for format_ in self._wanted_formats(read, record.timestamp):
             content = FORMATS[format_](read.event, self._output)
             if content is not None:
-                return Message(record.key, content.value, content.headers, record)
+                return Message(
+                    record.key, content.value, content.headers, record, domain=content.domain
+                )
         return None
 
     def _wanted_formats(self, read: ReadEvent, timestamp: int) -> Iterator[Format]:
@@ -158,11 +167,14 @@ class Publisher:
             return
         for matcher in self._subscriptions.history.matchers(self._output.name, timestamp):
             if matcher.wants(read.event, read.tenant_id):
-                format_ = matcher.format or self._output.format
+                format_ = self._format(matcher.format)
                 if read.event.kind != HEARTBEAT or format_ == "ves" or matcher.kinds is not None:
                     yield format_
         if read.outputs:  # a dead letter of this output, played again: it was wanted
-            yield self._output.format
+            yield self._format(None)
+
+    def _format(self, wanted: Format | None) -> Format:
+        return "ves" if self._output.is_ves else wanted or self._output.format
 
 
 def _read_all(

@@ -22,7 +22,6 @@ from rich.table import Table
 from vimfed.cli.own_login import client_context, login_headers
 from vimfed.cli.replay import Sender, read_trace
 from vimfed.errors import OperatorError
-from vimfed.kafka.outputs import kafka_outputs
 from vimfed.local.stop_signals import StopSignals
 from vimfed.local.supervisor import (
     TICK,
@@ -250,10 +249,10 @@ class _Story:
 
     def _show_events(self) -> None:
         output = self._settings.outputs()[0]
-        if output not in kafka_outputs(self._settings) or output.format != "payload":
+        if output.scheme != "kafka" or output.format != "payload":
             return
         url = urlsplit(output.url)
-        topic = url.path.strip("/")
+        (topic,) = output.topics
         self._console.print(f"The last events on DMaaP's topic {topic}:", soft_wrap=True)
         table = Table("time", "kind", "phase", "name", "state", "description", box=SIMPLE_HEAD)
         for message in _last_messages(url.netloc, topic, LAST_EVENTS, self._pause):

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from bridge.kafka.listener import cloud_needs
-from vimfed.kafka.outputs import dmaap_cluster, kafka_outputs, output_topic
+from vimfed.kafka.outputs import dmaap_cluster, kafka_outputs, output_topics
 from vimfed.kafka.rights import Need, needs_by_process, output_needs
 from vimfed.kafka.topics import TopicSpec, topic_specs
 from vimfed.settings import KafkaConnection, Settings
@@ -64,9 +64,9 @@ def plans_of(settings: Settings, processes: Collection[str] = (), user: str = ""
     for output in kafka_outputs(settings):
         if _is_meant("publisher", processes):
             cluster = dmaap_cluster(settings, output)
-            plan_of(cluster).topics.append(output_topic(settings, output))
+            plan_of(cluster).topics.extend(output_topics(settings, output))
             plan_of(cluster).grant(
-                user_on(cluster) or DEFAULT_USER, output_needs(output.topic), settings_too=False
+                user_on(cluster) or DEFAULT_USER, output_needs(output.topics), settings_too=False
             )
     for vim in settings.vims:
         if vim.kafka.is_used and _is_meant("bridge", processes):

@@ -39,15 +39,15 @@ async def own_findings(
 
 
 async def output_findings(
-    kafka: KafkaConnection, needs: Sequence[Need], spec: TopicSpec
+    kafka: KafkaConnection, needs: Sequence[Need], specs: Sequence[TopicSpec]
 ) -> list[Finding]:
-    """Return what is wrong of the cluster of an output, whose topic is ``spec``.
+    """Return what is wrong of the cluster of an output, whose topics are ``specs``.
 
     Raises KafkaError, and ConnectionError where no broker answers.
     """
     async with _connected(kafka) as admin:
         states = await _states(admin, needs)
-        return await _topics_and_rights(admin, kafka, needs, [spec], states)
+        return await _topics_and_rights(admin, kafka, needs, specs, states)
 
 
 async def _topics_and_rights(

@@ -21,11 +21,12 @@ def dmaap_cluster(settings: Settings, output: DmaapOutput) -> KafkaConnection:
     )
 
 
-def output_topic(settings: Settings, output: DmaapOutput) -> TopicSpec:
-    """Return what the topic of a Kafka output is made like, where it is missing."""
-    return TopicSpec(output.topic, settings.kafka.partitions, settings.kafka.replication)
+def output_topics(settings: Settings, output: DmaapOutput) -> list[TopicSpec]:
+    """Return what the topics of a Kafka output are made like, where they are missing."""
+    kafka = settings.kafka
+    return [TopicSpec(name, kafka.partitions, kafka.replication) for name in output.topics]
 
 
 def kafka_outputs(settings: Settings) -> list[DmaapOutput]:
     """Return the outputs that are topics of a Kafka cluster."""
-    return [output for output in settings.outputs() if urlsplit(output.url).scheme == "kafka"]
+    return [output for output in settings.outputs() if output.is_kafka]

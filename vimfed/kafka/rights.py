@@ -73,9 +73,9 @@ def operator_needs(kafka: KafkaSettings) -> Sequence[Need]:
     )
 
 
-def output_needs(topic: str) -> Sequence[Need]:
-    """Return what a publisher needs on the cluster of an output with this topic."""
-    return (Need("topic", topic, ("Write",), "publishes"),)
+def output_needs(topics: Iterable[str]) -> Sequence[Need]:
+    """Return what a publisher needs on the cluster of an output with these topics."""
+    return [Need("topic", topic, ("Write",), "publishes") for topic in topics]
 
 
 def needs_by_process(kafka: KafkaSettings, outputs: Sequence[str]) -> Mapping[str, Sequence[Need]]:

@@ -9,6 +9,7 @@ from urllib.parse import SplitResult, urlsplit
 from vimfed.settings.sections import (
     MAX_PORT,
     MIN_SECRET,
+    DmaapOutput,
     KafkaSettings,
     Settings,
     SettingsError,
@@ -184,13 +185,22 @@ class _UrlForm(NamedTuple):
     """How the URLs of a kind of output look."""
 
     path: str
+    """As it is shown."""
+    pattern: str
     many_hosts: bool = False
 
 
+_MESSAGE_ROUTER = _UrlForm("/events/topic", "/events/[A-Za-z0-9._-]+")
+_COLLECTOR = _UrlForm(
+    "/eventListener/v7", "(/[A-Za-z0-9._~-]+)*/eventListener/v[57]", many_hosts=True
+)
 _OUTPUT_URLS = {
-    "kafka": _UrlForm("/topic", many_hosts=True),
-    "http": _UrlForm("/events/topic"),
-    "https": _UrlForm("/events/topic"),
+    "kafka": _UrlForm("/topic", "/[A-Za-z0-9._-]+", many_hosts=True),
+    "http": _MESSAGE_ROUTER,
+    "https": _MESSAGE_ROUTER,
+    "ves+kafka": _UrlForm("", "/?", many_hosts=True),
+    "ves+http": _COLLECTOR,
+    "ves+https": _COLLECTOR,
 }
 
 
@@ -210,6 +220,23 @@ def _host_names(brokers: str) -> set[str]:
     return {broker.strip().rpartition(":")[0].lower() for broker in brokers.split(",")}
 
 
+def _check_ves(output: DmaapOutput, where: str) -> None:
+    """Raise SettingsError where a VES output has keys that do not go together."""
+    if output.is_ves and output.format == "cloudevents":
+        raise SettingsError(f'{where}: a {output.scheme}:// output takes format = "ves" alone')
+    is_old = output.ves_version == "5.4"
+    if is_old and "notification" in output.ves_domains:
+        raise SettingsError(
+            f'{where}: ves_domains: ves_version = "5.4" has no domain notification: leave it out'
+        )
+    listener = urlsplit(output.url).path.rpartition("/")[2]
+    if output.scheme in ("ves+http", "ves+https") and is_old != (listener == "v5"):
+        raise SettingsError(
+            f"{where}: the url ends in /eventListener/{listener}, and ves_version is "
+            f'"{output.ves_version}": /v5 goes with "5.4", /v7 with the others'
+        )
+
+
 def check_outputs(settings: Settings) -> None:
     """Raise SettingsError where an output cannot be used, or two are the same."""
     seen: set[str] = set()
@@ -227,22 +254,22 @@ def check_outputs(settings: Settings) -> None:
         form = _OUTPUT_URLS.get(url.scheme)
         if form is None:
             raise SettingsError(
-                f"{where}: url must begin with kafka://, http:// or https://, not {url.scheme}://"
+                f"{where}: url must begin with kafka://, http:// or https://, or with "
+                f"ves+kafka://, ves+http:// or ves+https://, not {url.scheme}://"
             )
         hosts = _are_hosts(url.netloc) and (form.many_hosts or "," not in url.netloc)
-        path = re.fullmatch(form.path.replace("topic", "[A-Za-z0-9._-]+"), url.path)
+        path = re.fullmatch(form.pattern, url.path)
         if not hosts or not path or url.query or url.fragment:
             raise SettingsError(f"{where}: url must look like {url.scheme}://host:port{form.path}")
-        if url.scheme == "kafka" and not output.security_protocol:
+        if output.is_kafka and not output.security_protocol:
             _check_inherited_login(settings.kafka, url.netloc, where)
+        _check_ves(output, where)
     if settings.filter.output and settings.filter.output not in {
         output.name for output in settings.outputs()
     }:
         raise SettingsError(f"filter.output: there is no output {settings.filter.output!r}")
     served = settings.gateway.output
-    if served and served not in {
-        each.name for each in settings.outputs() if urlsplit(each.url).scheme == "kafka"
-    }:
+    if served and served not in {each.name for each in settings.outputs() if each.is_kafka}:
         raise SettingsError(f"gateway.output: there is no output {served!r} on Kafka")
 
 

@@ -83,10 +83,11 @@ def _sasl(kafka: KafkaConnection | DmaapOutput, brokers: str) -> Iterator[_Found
 
 def _output(output: DmaapOutput) -> Iterator[_Found]:
     parts = urlsplit(output.url)
-    if parts.scheme == "kafka":  # without security_protocol it is as [kafka], which has its row
+    if output.is_kafka:  # without security_protocol it is as [kafka], which has its row
         yield from _sasl(output, parts.netloc)
-    elif output.username and _is_plain_http(output.url):
-        yield _Found("the password goes to an http:// url", "use https://", output.insecure)
+    elif output.username and parts.scheme.endswith("http") and not _are_loopback(parts.netloc):
+        told = f"the password goes to {'a' if output.is_ves else 'an'} {parts.scheme}:// url"
+        yield _Found(told, f"use {parts.scheme}s://", output.insecure)
 
 
 def _web(web: WebSettings) -> Iterator[_Found]:

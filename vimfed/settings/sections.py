@@ -16,12 +16,19 @@ from vimfed.settings.values import Login, Secret
 
 DEFAULT_DMAAP_TOPIC = "unauthenticated.VIM_VM_EVENTS"
 MAX_PORT = 65535
+TOPIC = r"^[A-Za-z0-9._-]+$"
+"""What Kafka takes as a topic's name."""
 MIN_SECRET = 16
 """Characters that a token or a secret of the HTTP API has at least."""
 
 LabelName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]+$")]
 
 Format = Literal["payload", "cloudevents", "ves"]
+VesVersion = Literal["7.2.1", "7.1", "5.4"]
+"""Of the VES event listener's interface: the forms of messages that collectors take."""
+VesDomain = Literal["fault", "notification", "heartbeat"]
+Severity = Literal["CRITICAL", "MAJOR", "MINOR", "WARNING"]
+"""VES's words for how bad an alarm is that is active."""
 
 
 class SettingsError(UsageError):
@@ -116,20 +123,56 @@ class KafkaSettings(KafkaConnection, frozen=True, kw_only=True):
     retention: RetentionSettings = RetentionSettings()
 
 
+class VesSeverities(_Section, frozen=True, kw_only=True):
+    """``[dmaap.outputs.ves_severities]``: how bad a VES fault is, by the alarm's condition."""
+
+    vm_error: Severity = "CRITICAL"
+    """a VM is in vm_state error"""
+    vm_unavailable: Severity = "CRITICAL"
+    """a VM's host is down"""
+    host_down: Severity = "CRITICAL"
+    """a host is down"""
+    action_failed: Severity = "MAJOR"
+    """an action failed and left the VM as it was"""
+    alert: Severity = "WARNING"
+    """an alert from outside whose monitor says no severity that is known (docs/outputs.md)"""
+
+
+class VesTopics(_Section, frozen=True, kw_only=True):
+    """``[dmaap.outputs.ves_topics]``: the topic of each VES domain, of a ves+kafka:// output."""
+
+    fault: Annotated[str, Meta(pattern=TOPIC)] = "unauthenticated.SEC_FAULT_OUTPUT"
+    """topic of faults"""
+    notification: Annotated[str, Meta(pattern=TOPIC)] = "unauthenticated.VES_NOTIFICATION_OUTPUT"
+    """topic of notifications"""
+    heartbeat: Annotated[str, Meta(pattern=TOPIC)] = "unauthenticated.SEC_HEARTBEAT_OUTPUT"
+    """topic of heartbeats"""
+
+
 class DmaapOutput(Tls, frozen=True, kw_only=True):
     """``[[dmaap.outputs]]``: one place where events are published."""
 
     name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9.-]+$")] = "dmaap"
     """names the output's progress (its consumer group): keep it"""
     url: str
-    """kafka://host:port/topic (several brokers comma-separated), or the Message Router's
-    http(s)://host:port/events/topic"""
+    """kafka://host:port/topic (several brokers comma-separated); ves+kafka://host:port, where each
+    VES domain has a topic; the Message Router's http(s)://host:port/events/topic; or VES
+    collectors, ves+https://host:port/eventListener/v7 (several comma-separated: the next one is
+    asked where one fails)"""
     format: Format = "payload"
-    """what a message looks like (docs/outputs.md)"""
+    """what a message looks like (docs/outputs.md); ves+ urls take ves alone"""
     vim_event: bool = True
     """add the object vim_event (id, kind, phase, ...) to the payload"""
     ves_kinds: list[str] = []
     """format ves: kinds whose end raises a fault too, such as POWER_OFF"""
+    ves_domains: list[VesDomain] = []
+    """format ves: the domains that are sent; empty: with ves+ urls all that the version has, else
+    faults alone"""
+    ves_version: VesVersion = "7.2.1"
+    """format ves: version of the messages; 5.4, without notifications, goes with
+    /eventListener/v5"""
+    ves_severities: VesSeverities = VesSeverities()
+    ves_topics: VesTopics = VesTopics()
     timeout: Annotated[float, Meta(gt=0)] = 20.0
     """seconds after which an attempt to deliver counts as failed"""
     security_protocol: Literal["", "PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = ""
@@ -137,7 +180,7 @@ class DmaapOutput(Tls, frozen=True, kw_only=True):
     sasl_mechanism: Literal["SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN"] = "SCRAM-SHA-512"
     """SASL mechanism"""
     username: str = ""
-    """SASL user, or the Message Router's; empty there: no authentication"""
+    """SASL user, or the Message Router's or VES collector's; empty there: no authentication"""
     password: Secret = Secret()
     """their password (better: password_file)"""
     password_file: str = ""
@@ -145,18 +188,53 @@ class DmaapOutput(Tls, frozen=True, kw_only=True):
     gzip: bool = False
     """Message Router: send application/cambria-zip, compressed"""
     insecure: bool = False
-    """send the password in the clear (http://, or PLAIN without TLS) also to another machine: where
-    nobody listens on the way"""
+    """send the password in the clear (http://, ves+http://, or PLAIN without TLS) also to another
+    machine: where nobody listens on the way"""
 
     @property
     def login(self) -> Login:
-        """Who logs in to Kafka or to the Message Router; without a username nobody does."""
+        """Who logs in to Kafka or over HTTP; without a username nobody does."""
         return Login(self.username, self.password)
 
     @property
-    def topic(self) -> str:
-        """The topic's name."""
-        return urlsplit(self.url).path.strip("/").removeprefix("events/")
+    def scheme(self) -> str:
+        """The scheme of its URL, which says its kind (streams/publisher/outputs/kinds.py)."""
+        return urlsplit(self.url).scheme
+
+    @property
+    def is_kafka(self) -> bool:
+        """Whether it is a Kafka cluster."""
+        return self.scheme in ("kafka", "ves+kafka")
+
+    @property
+    def is_ves(self) -> bool:
+        """Whether it takes nothing but VES, whatever a subscription's format is."""
+        return self.scheme.startswith("ves+")
+
+    @property
+    def domains(self) -> tuple[VesDomain, ...]:
+        """VES domains that it gets in the format ves."""
+        if self.ves_domains:
+            return tuple(self.ves_domains)
+        if not self.is_ves:
+            return ("fault",)
+        return (
+            ("fault", "heartbeat")
+            if self.ves_version == "5.4"
+            else ("fault", "notification", "heartbeat")
+        )
+
+    def topic_of(self, domain: str) -> str:
+        """Return the topic of a Kafka output for messages of a VES domain; empty: of no VES."""
+        if self.scheme == "ves+kafka":
+            topic: str = getattr(self.ves_topics, domain)
+            return topic
+        return urlsplit(self.url).path.strip("/")
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """All topics of a Kafka output."""
+        return tuple(dict.fromkeys(map(self.topic_of, self.domains)))
 
 
 class DmaapSettings(_Section, frozen=True, kw_only=True):

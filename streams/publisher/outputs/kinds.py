@@ -9,7 +9,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from streams.publisher.delivery import Output
-from streams.publisher.outputs import kafka, message_router
+from streams.publisher.outputs import kafka, message_router, ves_collector
 from vimfed.kafka.topic_settings import Finding
 from vimfed.settings import DmaapOutput, Settings
 
@@ -27,7 +27,15 @@ class OutputKind(NamedTuple):
 
 _KAFKA = OutputKind(kafka.KafkaOutput, kafka.probe)
 _MESSAGE_ROUTER = OutputKind(message_router.MessageRouterOutput, message_router.probe)
-KINDS = {"kafka": _KAFKA, "http": _MESSAGE_ROUTER, "https": _MESSAGE_ROUTER}
+_COLLECTOR = OutputKind(ves_collector.CollectorOutput, ves_collector.probe)
+KINDS = {
+    "kafka": _KAFKA,
+    "ves+kafka": _KAFKA,
+    "http": _MESSAGE_ROUTER,
+    "https": _MESSAGE_ROUTER,
+    "ves+http": _COLLECTOR,
+    "ves+https": _COLLECTOR,
+}
 """By scheme of the URL."""
 
 

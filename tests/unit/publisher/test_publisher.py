@@ -13,7 +13,7 @@ from streams.engine.batched_transport import RecordBatch
 from streams.publisher.health import PublisherCounters
 from streams.publisher.publisher import NoEventError, Publisher, read_event
 from streams.subscriptions.filters import Subscription, SubscriptionHistory
-from tests.support.vm_events import heartbeat_event, host_event, vm_event
+from tests.support.vm_events import alarm_step, heartbeat_event, host_event, vm_event
 from vimfed.kafka.dead_letter import ONLY_OUTPUT
 from vimfed.model.keys import home_key, instance_key
 from vimfed.model.records import NewerSchemaError, VmEvent, schema_headers
@@ -29,6 +29,7 @@ def published(
     subscriptions: dict[str, Subscription],
     *,
     output_format: Format = "payload",
+    url: str = "kafka://a:1/t",
     headers: tuple[tuple[str, bytes], ...] = (),
 ) -> list[Any]:
     """Return the messages, as JSON, that the output ``mr`` gets of an event."""
@@ -52,7 +53,7 @@ def published(
     }
     publisher = Publisher(
         kafka=KafkaSettings(),
-        output=DmaapOutput(name="mr", url="kafka://a:1/t", format=output_format),
+        output=DmaapOutput(name="mr", url=url, format=output_format),
         counters=PublisherCounters(new_registry(), "mr"),
         **fakes,
     )
@@ -89,6 +90,30 @@ def test_an_event_has_the_key_of_what_it_is_about() -> None:
     for key in (b"CloudOwner_RegionOne/", b"CloudOwner_RegionOne/compute-1"):
         with pytest.raises(NoEventError, match="key is not CloudOwner_RegionOne/host/compute-1"):
             read_event(record(down, key))
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        host_event(alarm=alarm_step("host_down", started_at="yesterday")),
+        host_event(alarm=alarm_step("host_down", started_at="2026-01-01T12:00:00")),
+        heartbeat_event(payload=msgspec.Raw(b'{"interval": "soon", "lag": 0}')),
+        heartbeat_event(payload=msgspec.Raw(b"{}")),
+    ],
+)
+def test_what_no_worker_writes_of_alarms_and_heartbeats_is_no_event(event: VmEvent) -> None:
+    value = msgspec.json.encode(event)
+    key = home_key(event.vim_id, event.instance_id, event.host or "")
+    with pytest.raises(NoEventError, match="not an event"):
+        read_event(ConsumerRecord("events", 0, 0, LATER, 1, key, value, None, 0, 0, ()))
+
+
+def test_an_output_that_takes_ves_alone_gets_it_whatever_a_subscriptions_format_is() -> None:
+    wants = {"a": Subscription(format="payload")}
+    (message,) = published(PAUSED, wants, url="ves+kafka://a:1")
+    assert message["event"]["commonEventHeader"]["domain"] == "notification"
+    (beat,) = published(heartbeat_event(), wants, url="ves+kafka://a:1")
+    assert beat["event"]["commonEventHeader"]["domain"] == "heartbeat"
 
 
 def test_heartbeats_go_to_who_has_a_domain_for_them_or_names_their_kind() -> None:

@@ -76,6 +76,21 @@ CASES = [
         "publisher",
     ),
     Case(
+        '[[dmaap.outputs]]\nurl = "ves+http://HOST:8080/eventListener/v7"\nusername = "u"\n'
+        'password = "p"\n',
+        "dmaap.outputs: dmaap",
+        "the password goes to a ves+http:// url",
+        "use ves+https://",
+        "publisher",
+    ),
+    Case(
+        f'[[dmaap.outputs]]\nurl = "ves+kafka://HOST:9092"\n{PLAIN}password = "p"\n',
+        "dmaap.outputs: dmaap",
+        "SASL PLAIN without TLS sends the password in the clear",
+        'set security_protocol = "SASL_SSL", or sasl_mechanism = "SCRAM-SHA-512"',
+        "publisher",
+    ),
+    Case(
         f'[[dmaap.outputs]]\nurl = "kafka://HOST:9092/t"\n{PLAIN}password = "p"\n',
         "dmaap.outputs: dmaap",
         "SASL PLAIN without TLS sends the password in the clear",
@@ -181,6 +196,9 @@ def test_what_sends_no_secret_in_the_clear_is_not_complained_of(config: Path) ->
         '[kafka]\nbootstrap = "a:1"\nsecurity_protocol = "SASL_PLAINTEXT"\nusername = "u"\n',
         '[kafka]\nbootstrap = "a:1"\nsecurity_protocol = "SASL_SSL"\nsasl_mechanism = "PLAIN"\n',
         '[[dmaap.outputs]]\nurl = "http://a:3904/events/t"\n',
+        '[[dmaap.outputs]]\nurl = "ves+http://a:8080/eventListener/v7"\n',
+        '[[dmaap.outputs]]\nurl = "ves+https://a:1/eventListener/v7"\nusername = "u"\n'
+        'password = "p"\n',
         '[[dmaap.outputs]]\nurl = "https://a:3904/events/t"\nusername = "u"\npassword = "p"\n',
         f'{CLOUD}[vims.rabbit]\ntransport_urls = ["rabbit://u:p@mq:5671/"]\ntls = true\n'
         'ca_file = "ca.pem"\n',

@@ -65,6 +65,13 @@ url = "kafka://a:1/t"
 """
 
 
+VES = """
+[[dmaap.outputs]]
+name = "onap"
+url = "ves+https://a:1,b:1/eventListener/v7"
+"""
+
+
 def load(tmp_path: Path, text: str, **environ: str) -> Settings:
     path = tmp_path / "vimfed.toml"
     path.write_text(text)
@@ -125,6 +132,20 @@ def test_secrets_come_from_files(tmp_path: Path) -> None:
         "rabbit://nova:two@mq/",
         "rabbit://nova:three@mq/v",
     ]
+
+
+def test_each_domain_of_a_ves_output_on_kafka_has_a_topic(tmp_path: Path) -> None:
+    text = OUTPUT.replace("kafka://a:1/t", "ves+kafka://a:1,b:1")
+    (output,) = load(tmp_path, text).dmaap.outputs
+    assert output.topics == (
+        "unauthenticated.SEC_FAULT_OUTPUT",
+        "unauthenticated.VES_NOTIFICATION_OUTPUT",
+        "unauthenticated.SEC_HEARTBEAT_OUTPUT",
+    )
+    text += 'ves_domains = ["fault", "heartbeat"]\n[dmaap.outputs.ves_topics]\n'
+    (output,) = load(tmp_path, text + 'fault = "x"\nheartbeat = "x"\n').dmaap.outputs
+    assert output.topics == ("x",)
+    assert load(tmp_path, OUTPUT).dmaap.outputs[0].topics == ("t",)
 
 
 def test_an_outputs_password_comes_by_environment_or_from_a_file(tmp_path: Path) -> None:
@@ -222,6 +243,27 @@ def test_the_login_of_the_own_cluster_goes_to_no_other(tmp_path: Path) -> None:
         (
             OUTPUT.replace("kafka://a:1/t", "http://a:1/t"),
             "look like http://host:port/events/topic",
+        ),
+        (VES.replace("v7", "v3"), "look like ves+https://host:port/eventListener/v7"),
+        (VES + 'format = "cloudevents"\n', 'a ves+https:// output takes format = "ves" alone'),
+        (
+            VES + 'ves_version = "5.4"\n',
+            'the url ends in /eventListener/v7, and ves_version is "5.4"',
+        ),
+        (
+            VES.replace("v7", "v5"),
+            '/eventListener/v5, and ves_version is "7.2.1": /v5 goes with "5.4"',
+        ),
+        (
+            VES.replace("v7", "v5") + 'ves_version = "5.4"\nves_domains = ["notification"]\n',
+            'ves_domains: ves_version = "5.4" has no domain notification',
+        ),
+        (VES + "[dmaap.outputs.ves_severities]\nvm_error = 'BAD'\n", "ves_severities.vm_error"),
+        (VES + "[dmaap.outputs.ves_topics]\nfault = 'a/b'\n", "ves_topics.fault"),
+        (VES.replace("ves+https", "ves+ftp"), "must begin with kafka://, http:// or https://"),
+        (
+            OUTPUT.replace("kafka://a:1/t", "ves+kafka://a:1/t"),
+            "must look like ves+kafka://host:port",
         ),
         ("[filter]\noutput = 'x'\n", "filter.output: there is no output 'x'"),
         (POLLED + "auth_url = 'keystone:5000'\n", "auth_url must begin with http:// or https://"),
@@ -479,7 +521,7 @@ def sample_options() -> dict[str, tuple[str, bool, str]]:
     options = {}
     section, comment = "", ""
     for line in SAMPLE.read_text().splitlines():
-        if header := re.fullmatch(r"(?:# )?\[\[?([a-z.]+)\]\]?", line):
+        if header := re.fullmatch(r"(?:# )?\[\[?([a-z._]+)\]\]?", line):
             section, comment = header[1] + ".", ""
         elif option := re.fullmatch(r"(# )?([a-z_]+) = (.*)", line):
             options[section + option[2]] = (comment.strip(), option[1] is not None, option[3])

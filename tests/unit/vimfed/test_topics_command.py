@@ -64,7 +64,7 @@ def test_the_table_of_rights_is_that_of_the_code() -> None:
     }
     of_cloud = cloud_needs(CLOUD.kafka)
     needs["bridge"] += [Need("topic", "TOPIC.PRIORITY", of_cloud[0].operations, ""), of_cloud[-1]]
-    needs["publisher dmaap"] += output_needs(settings.outputs()[0].topic)
+    needs["publisher dmaap"] += output_needs(settings.outputs()[0].topics)
     assert sorted(rows()) == sorted(
         (process, need.kind, need.name, need.operations)
         for process, each in needs.items()

@@ -82,7 +82,7 @@ needs, so that no process holds, nor names, the secrets of another.
 {{- $found := list -}}
 {{- range .settings.dmaap.outputs -}}
 {{- $name := default "dmaap" .name -}}
-{{- if and (hasPrefix "kafka://" .url) (has $wanted (list "" $name)) -}}
+{{- if and (regexMatch "^(ves[+])?kafka://" .url) (has $wanted (list "" $name)) -}}
 {{- $found = append $found $name -}}
 {{- end -}}
 {{- end -}}

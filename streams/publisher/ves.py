@@ -1,0 +1,347 @@
+"""VES messages: faults, notifications and heartbeats of the VES event listener.
+
+A message follows from its event and the output's settings alone, so that every replay and every
+output tells the same. An alarm's steps share eventId and startEpochMicrosec; their sequence rises.
+
+What is no fault is a notification. The domain stateChange does not fit: it is about a card or port
+(``stateInterface`` must name one), and has three states where nova has twelve.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import msgspec
+
+from streams.core.kinds import ALERT, HEARTBEAT
+from vimfed.model.records import AlarmStep, VmEvent
+from vimfed.nova.host_report import read_heartbeat
+from vimfed.nova.states import DELETED
+from vimfed.settings import DmaapOutput, Severity, VesDomain
+
+FAULT = "Fault_MultiCloud_VMFailure"
+"""The eventName that ONAP's closed loops know; ``Cleared`` at its end takes it back."""
+NORMAL = "NORMAL"
+"""VES's severity of an alarm that is cleared."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EVENT, _END = b'{"event":', b"}"
+_encode = msgspec.json.Encoder().encode
+
+Json = dict[str, Any]
+
+
+class _Names(msgspec.Struct, gc=False):
+    """What a VES header needs of a payload."""
+
+    display_name: str | None = None
+    tenant_id: str | None = None
+
+
+_decode_names = msgspec.json.Decoder(_Names).decode
+
+
+class _Subject(NamedTuple):
+    """What an event is about."""
+
+    word: str
+    """In event names."""
+    event_type: str
+    """VES's eventType."""
+    source_type: str
+    """VES's eventSourceType."""
+    id: str
+    name: str
+    tenant_id: str = ""
+
+
+class _Fault(NamedTuple):
+    """What a fault says of its alarm."""
+
+    event_name: str
+    """Without the ``Cleared`` of its end."""
+    event_id: str
+    started_at: str
+    sequence: int
+    severity: Severity | None
+    """None: it is cleared."""
+    condition: str
+    """VES's alarmCondition: the same when raised and when cleared."""
+    problem: str
+    details: Mapping[str, str]
+
+
+def ves_message(event: VmEvent, output: DmaapOutput) -> tuple[VesDomain, bytes] | None:
+    """Return the domain of a message and its JSON, ``{"event": ...}``.
+
+    None where the event has nothing to say in the domains of the output.
+    """
+    for domain, build in _DOMAINS.items():
+        if domain in output.domains and (fields := build(event, output)) is not None:
+            if output.ves_version == "5.4":
+                fields = _as_5(fields)
+            return domain, b"%b%b%b" % (_EVENT, _encode(fields), _END)
+    return None
+
+
+def ves_batch(messages: Iterable[bytes]) -> bytes:
+    """Return the JSON of one request, ``{"eventList": [...]}``, of several messages."""
+    events = (message[len(_EVENT) : -len(_END)] for message in messages)
+    return b'{"eventList":[%b]}' % b",".join(events)
+
+
+# -- faults
+
+
+def _fault(event: VmEvent, output: DmaapOutput) -> Json | None:
+    subject = _subject(event)
+    fault = (
+        _of_alarm(event, event.alarm, subject, output) if event.alarm else _of_none(event, output)
+    )
+    if fault is None:
+        return None
+    is_active = fault.severity is not None
+    header = {
+        **_header(event, subject, "fault", _PRIORITIES[fault.severity], output),
+        "eventId": fault.event_id,
+        "eventName": fault.event_name if is_active else f"{fault.event_name}Cleared",
+        "sequence": fault.sequence,
+        "startEpochMicrosec": _microseconds(fault.started_at),
+    }
+    fields = {
+        "alarmAdditionalInformation": {**_about(event, subject), **fault.details},
+        "alarmCondition": fault.condition,
+        "eventSeverity": fault.severity or NORMAL,
+        "eventSourceType": subject.source_type,
+        "faultFieldsVersion": "4.0",
+        "specificProblem": fault.problem,
+        "vfStatus": "Active",
+    }
+    return {"commonEventHeader": header, "faultFields": fields}
+
+
+def _of_alarm(event: VmEvent, step: AlarmStep, subject: _Subject, output: DmaapOutput) -> _Fault:
+    """Return what a step of an alarm says."""
+    kind, _, detail = step.condition.partition("/")
+    name = _CONDITIONS.get(kind) or f"Fault_MultiCloud_{_joined(subject.word, kind)}"
+    condition = f"{name}/{detail}" if detail else name
+    if kind == _ALERT:
+        condition = step.name or step.condition
+    details = {
+        "condition": step.condition,
+        "step": step.step,
+        "severity": step.severity,
+        "name": step.name,
+        "summary": step.summary,
+    }
+    return _Fault(
+        name,
+        step.id,
+        step.started_at,
+        step.sequence,
+        None if step.step == "cleared" else _severity(kind, step.severity, output),
+        condition,
+        step.summary or step.name or _problem(event),
+        {key: value for key, value in details.items() if value},
+    )
+
+
+def _of_none(event: VmEvent, output: DmaapOutput) -> _Fault | None:
+    """Return what an event without an alarm raises or clears: each by an id of its own.
+
+    Release 0.1.0 knew no alarms: what its workers say of ``error`` is told as it was then. So is
+    what the output's ``ves_kinds`` name, of which nobody keeps an alarm.
+    """
+    if event.late or not event.instance_id:
+        return None
+    is_end, kinds = event.phase == "end", output.ves_kinds
+    was_in_error, is_in_error = event.old_state == "error", event.new_state == "error"
+    if (is_in_error and not was_in_error) or (is_end and event.kind in kinds):
+        severity: Severity | None = output.ves_severities.vm_error
+    elif (
+        is_end
+        and not is_in_error
+        and (was_in_error or (kinds and event.new_state in ("active", DELETED)))
+    ):
+        severity = None
+    else:
+        return None
+    return _Fault(FAULT, event.id, event.changed_at, 0, severity, FAULT, _problem(event), {})
+
+
+def _problem(event: VmEvent) -> str:
+    """Return one line for people."""
+    told = [f"{event.kind} {event.phase}"]
+    told += [text for text in (event.reason, event.host, event.new_state) if text]
+    return ": ".join(told)
+
+
+_ALERT = "alert"
+_CONDITIONS = {
+    "vm_error": FAULT,
+    "vm_unavailable": "Fault_MultiCloud_VMUnavailable",
+    "host_down": "Fault_MultiCloud_HostDown",
+    "action_failed": "Fault_MultiCloud_VMActionFailed",
+}
+"""eventName by condition, without what follows its slash."""
+
+_WORDS: Mapping[str, Severity] = {
+    "critical": "CRITICAL",
+    "page": "CRITICAL",
+    "major": "MAJOR",
+    "error": "MAJOR",
+    "moderate": "MAJOR",
+    "minor": "MINOR",
+    "low": "MINOR",
+    "warning": "WARNING",
+    "info": "WARNING",
+}
+"""VES's severity by the words of Alertmanager's usual rules, of aodh, and of VES itself."""
+
+_PRIORITIES: Mapping[Severity | None, str] = {
+    "CRITICAL": "High",
+    "MAJOR": "Medium",
+    "MINOR": "Normal",
+    "WARNING": "Normal",
+    None: "Normal",
+}
+
+
+def _severity(kind: str, word: str, output: DmaapOutput) -> Severity:
+    """Return how bad an active alarm is: by the settings, or by its monitor's own word."""
+    severities = output.ves_severities
+    if kind in _CONDITIONS:
+        severity: Severity = getattr(severities, kind)
+        return severity
+    return _WORDS.get(word.lower(), severities.alert)
+
+
+# -- the other domains
+
+
+def _notification(event: VmEvent, output: DmaapOutput) -> Json | None:
+    """Return what a change that is no fault says; None of what is late, and of heartbeats."""
+    if event.late or event.kind in (HEARTBEAT, ALERT):
+        return None
+    subject = _subject(event)
+    header = {
+        **_header(event, subject, "notification", "Normal", output),
+        "eventName": f"Notification_MultiCloud_{_joined(subject.word, event.kind)}",
+    }
+    states = {"oldState": event.old_state, "newState": event.new_state}
+    fields = {
+        "additionalFields": _about(event, subject),
+        "changeIdentifier": event.id,
+        "changeType": f"{event.kind} {event.phase}",
+        "notificationFieldsVersion": "2.0",
+        **{name: state for name, state in states.items() if state},
+    }
+    return {"commonEventHeader": header, "notificationFields": fields}
+
+
+def _heartbeat(event: VmEvent, output: DmaapOutput) -> Json | None:
+    """Return that a bridge listens to a cloud, through which sources, and how late it is."""
+    if event.kind != HEARTBEAT:
+        return None
+    beat = read_heartbeat(event.payload)
+    header = {
+        **_header(event, _subject(event), "heartbeat", "Normal", output),
+        "eventName": "Heartbeat_MultiCloud_Cloud",
+    }
+    sources = {f"source.{kind}": "up" if is_up else "down" for kind, is_up in beat.sources.items()}
+    fields = {
+        "additionalFields": {"vimId": event.vim_id, "lagSeconds": f"{beat.lag:.3f}", **sources},
+        "heartbeatFieldsVersion": "3.0",
+        "heartbeatInterval": max(1, math.ceil(beat.interval)),
+    }
+    return {"commonEventHeader": header, "heartbeatFields": fields}
+
+
+_DOMAINS: Mapping[VesDomain, Callable[[VmEvent, DmaapOutput], Json | None]] = {
+    "fault": _fault,
+    "heartbeat": _heartbeat,
+    "notification": _notification,
+}
+"""The first that has something to say is sent."""
+
+
+# -- what all have
+
+
+def _subject(event: VmEvent) -> _Subject:
+    if event.instance_id:
+        names = _decode_names(event.payload)
+        name = names.display_name or event.instance_id
+        tenant = names.tenant_id or ""
+        return _Subject("VM", "guestOS", "virtualMachine", event.instance_id, name, tenant)
+    if event.host:
+        return _Subject("Host", "hostOS", "host", f"{event.vim_id}/{event.host}", event.host)
+    return _Subject("Cloud", "platform", "other", event.vim_id, event.vim_id)
+
+
+def _header(
+    event: VmEvent, subject: _Subject, domain: VesDomain, priority: str, output: DmaapOutput
+) -> Json:
+    """Return a header, of which a domain overrides what it says otherwise."""
+    microseconds = _microseconds(event.changed_at)
+    return {
+        "domain": domain,
+        "eventId": event.id,
+        "eventType": subject.event_type,
+        "lastEpochMicrosec": microseconds,
+        "priority": priority,
+        "reportingEntityId": event.vim_id,
+        "reportingEntityName": event.vim_id,
+        "sequence": 0,
+        "sourceId": subject.id,
+        "sourceName": subject.name,
+        "startEpochMicrosec": microseconds,
+        "version": "4.1" if output.ves_version == "7.2.1" else "4.0.1",
+        "vesEventListenerVersion": output.ves_version,
+    }
+
+
+def _about(event: VmEvent, subject: _Subject) -> dict[str, str]:
+    """Return what consumers may want to know beside VES's own fields."""
+    about = {"vimId": event.vim_id, "kind": event.kind, "phase": event.phase}
+    if event.instance_id:
+        about |= {
+            "tenantId": subject.tenant_id,
+            "vmState": event.new_state,
+            "taskState": event.new_task_state,
+        }
+    about |= {"host": event.host or "", "reason": event.reason or ""}
+    return {name: value for name, value in about.items() if value}
+
+
+def _joined(word: str, name: str) -> str:
+    """Return a word before a name, ``POWER_OFF``, in VES's spelling, ``VMPowerOff``."""
+    spelled = "".join(part.capitalize() for part in name.split("_"))
+    return spelled if spelled.startswith(word) else f"{word}{spelled}"
+
+
+def _microseconds(time: str) -> int:
+    """Return a time as microseconds since 1970."""
+    return (datetime.fromisoformat(time) - _EPOCH) // timedelta(microseconds=1)
+
+
+_VERSIONS_OF_5 = {
+    "version": 3.0,
+    "faultFieldsVersion": 2.0,
+    "heartbeatFieldsVersion": 1.0,
+}
+_MAPS = ("alarmAdditionalInformation", "additionalFields")
+
+
+def _as_5(fields: Json) -> Json:
+    """Return a message in the form of VES 5.4: versions are numbers, maps are lists of pairs."""
+    return {name: dict(_block_as_5(block)) for name, block in fields.items()}
+
+
+def _block_as_5(block: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
+    for name, value in block.items():
+        if name in _MAPS:
+            yield name, [{"name": key, "value": text} for key, text in value.items()]
+        elif name != "vesEventListenerVersion":
+            yield name, _VERSIONS_OF_5.get(name, value)
