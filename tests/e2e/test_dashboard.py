@@ -447,6 +447,43 @@ async def test_the_feed_goes_on_after_its_worker_was_killed_and_loses_nothing(
         assert opened.foreign == []
 
 
+async def test_a_host_that_is_down_is_shown_with_its_vms_and_alarms(
+    served: Stack, browser: Browser, told: NotificationsTopic
+) -> None:
+    cloud = "/api/multicloud/v1/Owner/dashboard"
+    host, strange = {"host": "c-doomed"}, {"host": "<u>compute"}
+    told.tell("vm-doomed", state="active", display_name=HOSTILE, host=host["host"])
+    async with visit(browser, served, f"#cloud={VIM_ID}&filter=host:c-doomed") as opened:
+        page = opened.page
+        alarms, row = page.locator("#alarms"), page.locator("#vms-rows tr")
+        await expect(row).to_have_count(1)
+        count = alarms.locator("#alarms-count")
+        await expect(count).to_have_text(re.compile("[0-9]+"))  # VMs in error have one
+        before = int(await count.inner_text())
+        await opened.live()
+        for is_up in (True, False):
+            entries = [{**each, "is_up": is_up} for each in (host, strange)]
+            assert (await served.post(f"{cloud}/hosts", entries, "one"))[0] == 200
+        await expect(count).to_have_text(str(before + 3))
+        await expect(alarms).to_contain_text(f"{host['host']}, with 1 VMs")
+        await expect(alarms).to_contain_text(f"{strange['host']}, with 0 VMs")
+        unavailable = alarms.locator("li", has_text="vm unavailable")
+        await expect(unavailable).to_contain_text(f"{HOSTILE} on {host['host']}")
+        await expect(row.locator(".mark.bad")).to_have_text("unavailable")
+        events = page.locator("#events li")
+        await expect(events.filter(has_text="UNAVAILABLE")).to_contain_text("host down")
+        assert violations(await Axe().run(page)) == []
+        await unavailable.get_by_role("link").click()
+        await expect(page.locator("#vm-facts")).to_contain_text("no, host down since")
+        await page.keyboard.press("Escape")
+        entries = [{**each, "is_up": True} for each in (host, strange)]
+        assert (await served.post(f"{cloud}/hosts", entries, "one"))[0] == 200
+        await expect(count).to_have_text(str(before))
+        await expect(row.locator(".mark.bad")).to_have_count(0)
+        assert await page.evaluate("window.hacked") is None
+        opened.assert_clean()
+
+
 async def test_a_login_is_asked_for_tried_and_forgotten(
     tmp_path: Path, kafka: LocalKafka, browser: Browser
 ) -> None:

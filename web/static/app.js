@@ -1,6 +1,7 @@
 // The dashboard: puts the parts together. They meet in the place (cloud, filter, VM), in the counts
 // that are asked for every few seconds, and in the live events.
 
+import { Alarms } from "./alarms.js";
 import { complaint, get, logins } from "./api.js";
 import { StateChart } from "./chart.js";
 import { markChosen, showClouds } from "./clouds.js";
@@ -23,6 +24,7 @@ const TYPING = 250; // milliseconds without a key after which the filter holds
 const chart = new StateChart();
 const feed = new Feed();
 const vms = new VmList();
+const alarms = new Alarms();
 const timeline = new Timeline();
 
 let shown = "";
@@ -38,6 +40,7 @@ function show({ cloud, filter, vm }) {
   markChosen(cloud);
   chart.show(cloud, parsed.fields.state ?? []);
   feed.show(cloud, parsed);
+  alarms.show(cloud);
   vms.show(cloud, parsed);
   setText(byId("scope"), cloud ? `of ${cloud}` : "");
 }
@@ -46,6 +49,7 @@ async function count(signal) {
   const { vims } = await get("/v1/vims", [], signal);
   chart.add(vims);
   showClouds(vims);
+  alarms.know(vims);
   vms.know(vims.map((vim) => vim.vim_id));
 }
 
@@ -84,7 +88,7 @@ document.addEventListener("visibilitychange", () => {
 
 follow({
   onEvent(event) {
-    if (!feed.add(event)) return;
+    if (event.kind === "HEARTBEAT" || !feed.add(event)) return;
     counting.soon();
     vms.changed(event.vim_id);
     timeline.add(event);

@@ -1,5 +1,6 @@
 // The list of live events, newest first.
 
+import { alarmName } from "./alarms.js";
 import { byId, h, notify, setText } from "./dom.js";
 import { isNarrow, matchesEvent } from "./filter.js";
 import { vmLink } from "./place.js";
@@ -119,10 +120,23 @@ function item(entry, isNew) {
     h(
       "div",
       { class: "about" },
-      vmLink(entry.vim_id, entry.instance_id, entry.display_name),
+      subject(entry),
       entry.late ? h("span", { class: "mark" }, "late") : null,
       entry.inferred ? h("span", { class: "mark" }, "inferred") : null,
-      stateLabel(entry.new_state, entry.new_task_state),
+      cause(entry) ? h("span", { class: "mark" }, cause(entry)) : null,
+      entry.instance_id ? stateLabel(entry.new_state, entry.new_task_state) : null,
     ),
   );
+}
+
+// Returns what an event is about: a VM, a host or the cloud.
+function subject({ vim_id: vimId, instance_id: instanceId, display_name: name, host }) {
+  if (instanceId) return vmLink(vimId, instanceId, name);
+  return h("span", {}, host ? `host ${host}` : "the cloud");
+}
+
+// Returns why an event was told: the reason, or what an alert from outside is called.
+export function cause({ kind, reason, alarm }) {
+  if (kind === "ALERT" && alarm) return alarmName(alarm);
+  return (reason ?? "").replaceAll("_", " ");
 }

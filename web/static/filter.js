@@ -35,7 +35,7 @@ export function instanceParameters({ phrase, fields }) {
   return pairs;
 }
 
-// Returns whether an event is to be shown. It names neither host nor tenant, so those fields leave
+// Returns whether an event is to be shown. Few name a host, and none a tenant, so those fields leave
 // all of them.
 export function matchesEvent({ phrase, fields }, event) {
   const one = (name, ...values) =>
@@ -43,7 +43,7 @@ export function matchesEvent({ phrase, fields }, event) {
   if (!one("state", event.new_state, event.new_task_state)) return false;
   if (!one("kind", event.kind) || !one("phase", event.phase)) return false;
   return [event.display_name, event.instance_id, event.vim_id, event.kind, event.phase]
-    .concat(event.new_state, event.new_task_state)
+    .concat(event.new_state, event.new_task_state, event.host, event.reason, event.alarm?.name)
     .some((text) => text?.toLowerCase().includes(phrase));
 }
 

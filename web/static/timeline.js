@@ -2,6 +2,7 @@
 
 import { complaint, get, instancePath } from "./api.js";
 import { byId, h, notify, reconcile, setText, svg } from "./dom.js";
+import { cause } from "./feed.js";
 import { go } from "./place.js";
 import { actionLabel, stateClass, stateLabel } from "./states.js";
 import { ago, clock, duration, exactClock, timeElement } from "./times.js";
@@ -17,6 +18,7 @@ const FACTS = [
   ["Status", (vm) => vm.status],
   ["Power", (vm) => vm.power_state],
   ["Host", (vm) => vm.payload.host],
+  ["Available", availability],
   ["Flavor", (vm) => vm.payload.instance_type],
   ["Tenant", (vm) => vm.payload.tenant_id],
   ["Launched", ({ payload }) => payload.launched_at && timeElement(zoned(payload.launched_at))],
@@ -124,6 +126,13 @@ export class Timeline {
   }
 }
 
+// Returns whether a VM is available, as far as that is known.
+function availability({ available, unavailable_since: since, unavailable_reason: reason }) {
+  if (available === null) return "not known";
+  if (available) return "yes";
+  return h("span", {}, `no, ${reason.replaceAll("_", " ")} since `, timeElement(since));
+}
+
 // Returns nova's time, which names no zone but is UTC, in ISO 8601.
 const zoned = (time) => (/(Z|[+-]\d\d:?\d\d)$/.test(time) ? time : `${time}Z`).replace(" ", "T");
 
@@ -161,6 +170,7 @@ function newEntry({ event, took, pause }) {
       { class: "entry-head" },
       actionLabel(event.kind, event.phase),
       took === null ? null : h("span", { class: "took" }, `after ${duration(took)}`),
+      cause(event) ? h("span", { class: "mark" }, cause(event)) : null,
       event.late ? h("span", { class: "mark", title: "told after newer news" }, "late") : null,
       event.inferred ? h("span", { class: "mark", title: "read off the state" }, "inferred") : null,
     ),

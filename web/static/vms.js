@@ -192,6 +192,10 @@ function fillRow(row, one, several) {
   row.dataset.told = told;
   const task = one.state_description === one.state ? "" : one.state_description;
   state.replaceChildren(stateLabel(one.state, task));
+  if (one.available === false) {
+    const why = `${one.unavailable_reason.replaceAll("_", " ")} since ${one.unavailable_since}`;
+    state.append(h("span", { class: "mark bad", title: why }, "unavailable"));
+  }
   setText(name.firstElementChild, one.display_name || one.instance_id);
   setText(name.lastElementChild, several ? one.vim_id : one.instance_id);
   changed.replaceChildren(
