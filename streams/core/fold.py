@@ -22,7 +22,13 @@ from streams.core.normalise import (
     decode_notification,
     normalise,
 )
-from streams.core.outside_alerts import About, AlertOutcome, apply_alert, expire_alerts
+from streams.core.outside_alerts import (
+    EXPIRE_AFTER,
+    About,
+    AlertOutcome,
+    apply_alert,
+    expire_alerts,
+)
 from streams.core.placement import Nowhere, Placement, is_down
 from streams.core.quota import CloudQuota
 from streams.core.transition import Outcome, transition
@@ -41,7 +47,7 @@ from vimfed.model.records import (
     stray_schema,
 )
 from vimfed.model.rows import Row
-from vimfed.nova.alert_report import ALERT, read_alert_report
+from vimfed.nova.alert_report import ALERT, CLOCK, read_alert_report
 from vimfed.nova.host_report import (
     HEARTBEAT,
     HOST_STATE,
@@ -123,6 +129,8 @@ class Surroundings:
     """Of how many sources of a cloud the partition has rows of alerts."""
     expiring: Callable[[str], Iterable[bytes]] = lambda _now: ()
     """The keys of rows of alerts of which one ages out until a time."""
+    alerts_expire_after: float = EXPIRE_AFTER
+    """Seconds without a repetition after which an alarm from outside ages out."""
     most_rows: float = math.inf
     """A fold ends behind the record with which so many rows have changed."""
 
@@ -409,7 +417,14 @@ def _take_alert(folding: _Folding, record: SourceRecord, notification: Notificat
     row = rows.alerts(vim_id, instance_id, host)
     about = _about(rows, vim_id, instance_id, host)
     try:
-        outcome = apply_alert(row, report, notification, about, record.offset)
+        outcome = apply_alert(
+            row,
+            report,
+            notification,
+            about,
+            record.offset,
+            expire_after=folding.around.alerts_expire_after,
+        )
     except TooManyAlarmsError as error:
         raise _RefusedError("too_many_alarms", str(error)) from None
     events = [encode_event(event) for event in outcome.events]
@@ -418,6 +433,11 @@ def _take_alert(folding: _Folding, record: SourceRecord, notification: Notificat
     if row is None and outcome.row is not None and not folding.alert_quota.take(vim_id):
         raise _RefusedError("over_quota", _over_quota(vim_id, folding.alert_quota.most))
     _put_alerts(folding, alerts_key(vim_id, instance_id, host), outcome)
+
+
+def _take_time(folding: _Folding, _record: SourceRecord, _notification: Notification) -> None:
+    """Take note of the time, which ``_read`` has done."""
+    folding.folded.outcomes["clock"] += 1
 
 
 def _about(rows: BatchRows, vim_id: str, instance_id: str, host: str) -> About:
@@ -455,5 +475,6 @@ _OWN_NEWS: dict[str, Callable[[_Folding, SourceRecord, Notification], None]] = {
     HOSTS_KNOWN: _take_cloud_report,
     HEARTBEAT: _take_heartbeat,
     ALERT: _take_alert,
+    CLOCK: _take_time,
 }
 """By event type; all others tell of instances."""

@@ -24,12 +24,20 @@ class TableUpkeep:
     """Looks after a worker's partitions, once a second."""
 
     def __init__(
-        self, app: "faust.App", table: InstancesTable, mend: Callable[[int], Awaitable[None]]
+        self,
+        app: "faust.App",
+        table: InstancesTable,
+        mend: Callable[[int], Awaitable[None]],
+        look: Callable[[int], Awaitable[None]],
     ) -> None:
-        """``mend`` writes a partition's overwritten rows again."""
+        """``mend`` writes a partition's overwritten rows again; ``look`` looks after each of ours.
+
+        What they raise ends the app.
+        """
         self._app = app
         self._table = table
         self._mend = mend
+        self._look = look
 
     async def run(self, consumer: BatchedConsumer) -> None:
         """Look until the app ends. What goes wrong ends it."""
@@ -48,6 +56,7 @@ class TableUpkeep:
                 for partition in sorted(self._table.active):
                     if self._table.partition(partition).overwritten:
                         await self._mend(partition)
+                    await self._look(partition)
         except Exception as error:
             await self._app.crash(error)
             raise

@@ -25,8 +25,16 @@ class _Partition:
         """By cloud."""
         self.due: dict[bytes, str] = {}
         """By key when the first alert of a row ages out; empty: none does."""
+        self.queued: dict[bytes, str] = {}
+        """By key the earliest time that stands for it in ``heap``: at most the one in ``due``."""
         self.heap: list[tuple[str, bytes]] = []
-        """Of the times in ``due``, and of some that do not hold any more."""
+        """Of the times in ``queued``, and of some that do not hold any more."""
+
+    def queue(self, key: bytes, due: str) -> None:
+        """Look at a row at a time; a row that is renewed again and again stands there once."""
+        if due and due < self.queued.get(key, "~"):
+            self.queued[key] = due
+            heappush(self.heap, (due, key))
 
 
 class AlertRows:
@@ -49,8 +57,7 @@ class AlertRows:
         if key not in held.due:
             held.counts[state.vim_id] += 1
         due = held.due[key] = min(state.expires.values(), default="")
-        if due:
-            heappush(held.heap, (due, key))
+        held.queue(key, due)
 
     def remove(self, partition: int, key: bytes) -> None:
         """Forget a row that was deleted."""
@@ -70,9 +77,15 @@ class AlertRows:
         held = self._partitions[partition]
         found: dict[bytes, str] = {}
         while held.heap and held.heap[0][0] <= now:
-            due, key = heappop(held.heap)
-            if held.due.get(key) == due:
+            queued, key = heappop(held.heap)
+            if held.queued.get(key) != queued:
+                continue
+            del held.queued[key]
+            due = held.due.get(key, "")
+            if due and due <= now:
                 found[key] = due
+            else:
+                held.queue(key, due)
         for key, due in found.items():
-            heappush(held.heap, (due, key))
+            held.queue(key, due)
         return list(found)

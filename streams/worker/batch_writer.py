@@ -54,6 +54,7 @@ class BatchWriter:
     ) -> None:
         self._kafka = kafka
         self._deleted_retention = limits.deleted_retention
+        self._alerts_expire_after = limits.alerts_expire_after
         self._action_failures = frozenset(limits.action_failures)
         self._quota = quota_of_partition(limits.instances_per_cloud, kafka.partitions)
         self._names = TopicNames(kafka.topic_prefix)
@@ -114,7 +115,9 @@ class BatchWriter:
             partial(self._row, partition),
             self._deleted_retention,
             quota,
-            self._indexes.surroundings(partition, self._action_failures, MAX_ROWS),
+            self._indexes.surroundings(
+                partition, self._action_failures, MAX_ROWS, self._alerts_expire_after
+            ),
         )
 
         # 2. Fence: nobody else may own the partition.

@@ -13,6 +13,7 @@ from streams.engine.instances_table import InstancesTable
 from streams.engine.lanes import BatchHandler
 from streams.engine.table_upkeep import TableUpkeep
 from streams.engine.tombstones import tombstones_kept
+from streams.worker.alert_clock import AlertClock
 from streams.worker.batch_writer import BatchWriter
 from streams.worker.cloud_metrics import CloudMetrics
 from streams.worker.health import WorkerCounters, WorkerHealth
@@ -100,7 +101,8 @@ class StreamWorker:
             producer=producer,
             on_done=self._counters.processed,
         )
-        upkeep = TableUpkeep(self.app, self.table, writer.mend)
+        clock = AlertClock(self.settings.kafka, self.indexes.alert_rows, producer)
+        upkeep = TableUpkeep(self.app, self.table, writer.mend, clock.look)
         self.app.add_future(upkeep.run(self.consumer))
 
         async def process(batch: RecordBatch, partition: int) -> None:

@@ -7,6 +7,7 @@ import msgspec
 from aiokafka.structs import ConsumerRecord
 
 from streams.core.fold import FoldedBatch, fold
+from streams.core.outside_alerts import EXPIRE_AFTER
 from streams.worker.row_indexes import RowIndexes
 from tests.support.nova_messages import VIM
 from vimfed.kafka.notification_writer import alert_record, heartbeat_record, report_records
@@ -84,13 +85,16 @@ def alert(notification: Notification, home: bytes) -> Record:
 class FoldedTable:
     """The rows of one partition, and all that was told of them."""
 
-    def __init__(self, action_failures: Sequence[str] = ()) -> None:
+    def __init__(
+        self, action_failures: Sequence[str] = (), alerts_expire_after: float = EXPIRE_AFTER
+    ) -> None:
         self.rows: dict[bytes, bytes] = {}
         self.events: list[VmEvent] = []
         self.rejected: list[str] = []
         self.indexes = RowIndexes(1)
         self.indexes.add_partition(0)
         self._action_failures = frozenset(action_failures)
+        self._alerts_expire_after = alerts_expire_after
 
     def fold(self, records: Sequence[Record], most_rows: float = float("inf")) -> list[VmEvent]:
         """Fold a batch, in several steps where it changes more rows; return what it tells."""
@@ -101,7 +105,9 @@ class FoldedTable:
         return self.events[told:]
 
     def _fold(self, records: Sequence[Record], most_rows: float) -> FoldedBatch:
-        around = self.indexes.surroundings(0, self._action_failures, most_rows)
+        around = self.indexes.surroundings(
+            0, self._action_failures, most_rows, self._alerts_expire_after
+        )
         folded = fold(records, self.row, surroundings=around)
         for key, row in folded.rows.items():
             if row is None:

@@ -24,6 +24,7 @@ from vimfed.kafka.topics import TopicNames
 from vimfed.model.keys import cloud_key, host_key, instance_key
 from vimfed.model.records import MAX_RECORD_BYTES, Notification, Source, schema_headers
 from vimfed.model.times import utc_text
+from vimfed.nova.alert_report import clock_notification
 from vimfed.nova.host_report import CloudReport, Heartbeat, HostReport, report_notification
 from vimfed.process.backoff import Backoff
 from vimfed.settings import KafkaSettings
@@ -123,6 +124,11 @@ def alert_record(kafka: KafkaSettings, notification: Notification, home: bytes) 
     Raises RecordTooLargeError.
     """
     return _record(kafka, notification, home, partition_of(home, kafka.partitions))
+
+
+def clock_record(kafka: KafkaSettings, vim_id: str, now: str, partition: int) -> OutgoingRecord:
+    """Return the record that tells a partition what time it is."""
+    return _record(kafka, clock_notification(vim_id, now), cloud_key(vim_id), partition)
 
 
 def _record(

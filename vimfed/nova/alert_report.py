@@ -12,6 +12,9 @@ from vimfed.model.records import Notification, Source
 ALERT = "vimfed.alert"
 """Event type of an alert report; never taken from outside."""
 
+CLOCK = "vimfed.clock"
+"""Event type of a record that tells a partition what time it is, where nothing else comes."""
+
 _NAMESPACE = uuid.UUID("5f0c3b57-45cd-5b86-9d5b-5a3a3f6a1d11")
 _encode = msgspec.json.Encoder().encode
 
@@ -54,4 +57,18 @@ def alert_notification(
         vim_id=vim_id,
         source=source,
         received_at=received_at,
+    )
+
+
+def clock_notification(vim_id: str, now: str) -> Notification:
+    """Return the notification that tells the time: ISO 8601, UTC, microseconds, ``Z``."""
+    return Notification(
+        message_id=str(uuid.uuid5(_NAMESPACE, f"{vim_id}/{CLOCK}/{now}")),
+        event_type=CLOCK,
+        payload=Raw(b"{}"),
+        publisher_id="worker:",
+        timestamp=now,
+        vim_id=vim_id,
+        source="ingest",
+        received_at=now,
     )
