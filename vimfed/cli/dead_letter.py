@@ -5,7 +5,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 import click
 
-from bridge.forwarding import Arrival, UnusableBodyError, forwarded
+from bridge.forwarding import (
+    Arrival,
+    UnusableBodyError,
+    UnusedNotificationError,
+    forwarded,
+)
 from vimfed.cli.audit import CommandAudit, audit_of_command
 from vimfed.kafka.clients import OutgoingRecord
 from vimfed.kafka.dead_letter import ONLY_OUTPUT
@@ -132,6 +137,8 @@ def _replayed(kafka: KafkaSettings, letter: DeadLetter) -> Sequence[OutgoingReco
             return forwarded(kafka, letter.value, arrival)
         except UnusableBodyError as error:
             raise UnusableLetterError(f"still unusable: {error}") from None
+        except UnusedNotificationError as unused:
+            raise UnusableLetterError(f"no worker uses it: {unused}") from None
     key = letter.key or b""
     version = _check_own(letter, key, decode_event if origin == "events" else decode_notification)
     output = letter.headers.get(ONLY_OUTPUT)

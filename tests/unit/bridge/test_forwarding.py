@@ -20,6 +20,7 @@ from vimfed.kafka.dead_letter import dead_letter_record
 from vimfed.kafka.partitions import partition_of
 from vimfed.model.keys import host_key
 from vimfed.model.records import MAX_RECORD_BYTES, decode_notification
+from vimfed.nova.alert_report import read_alert_report
 from vimfed.nova.host_report import HostReport, read_host_report
 from vimfed.settings import KafkaSettings, RetentionSettings
 
@@ -220,3 +221,61 @@ def test_a_batch_keeps_its_order_and_counts_every_record() -> None:
     assert batch.hosts == {"compute01"}
     topics = [record.topic.removeprefix("p.") for record in batch.records]
     assert topics == ["notifications"] * 5 + ["dead-letter", "notifications"]
+
+
+def alarm(event_type: str, **said: Any) -> bytes:
+    """Return a notification of aodh's."""
+    payload = {
+        "event_id": "e",
+        "alarm_id": "0ca2845e-c142-4d4b-a346-e495553628ce",
+        "type": "state transition",
+        "detail": json.dumps({"state": "alarm", "transition_reason": "too hot"}),
+        "user_id": "u",
+        "project_id": "p",
+        "on_behalf_of": "p",
+        "timestamp": "2026-01-01T11:59:00.250000",
+        "severity": "low",
+        **said,
+    }
+    message = {
+        "message_id": "m",
+        "publisher_id": "aodh.evaluator",
+        "event_type": event_type,
+        "timestamp": "2026-01-01 12:00:00.123456",
+        "priority": "INFO",
+        "payload": payload,
+    }
+    return json.dumps({"oslo.version": "2.0", "oslo.message": json.dumps(message)}).encode()
+
+
+AT_NOON = ARRIVAL._replace(received_at="2026-01-01T12:00:00.000000Z")
+
+
+def test_what_aodh_says_of_an_alarm_is_a_report_about_the_cloud() -> None:
+    (record,) = forwarded(KAFKA, alarm("alarm.state_transition"), AT_NOON)
+    assert record.key == b"o_r/cloud/"
+    notification = decode_notification(record.value or b"")
+    assert (notification.event_type, notification.source) == ("vimfed.alert", "oslo")
+    assert notification.timestamp == "2026-01-01T11:59:00.250000Z"
+    assert notification.received_at == AT_NOON.received_at
+    report = read_alert_report(notification.payload)
+    assert (report.is_active, report.severity, report.summary) == (True, "low", "too hot")
+    (again,) = forwarded(KAFKA, alarm("alarm.state_transition"), AT_NOON)
+    assert again == record, "a redelivery is the same message"
+
+
+@pytest.mark.parametrize("unused_too", [True, False])
+def test_nothing_else_of_an_alarm_is_forwarded(unused_too: bool) -> None:
+    """There are passwords in the URLs of its actions."""
+    rule = {"state": "insufficient data", "alarm_actions": ["http://u:secret@h/"]}
+    body = alarm("alarm.creation", detail=rule)
+    with pytest.raises(UnusedNotificationError):
+        forwarded(KAFKA, body, AT_NOON, unused_too=unused_too)
+    body = alarm("alarm.creation", detail={**rule, "state": "alarm"})
+    (record,) = forwarded(KAFKA, body, AT_NOON, unused_too=unused_too)
+    assert b"secret" not in (record.value or b"")
+
+
+def test_an_alarm_that_is_not_understood_is_unusable() -> None:
+    with pytest.raises(UnusableBodyError, match=r"alarm\.state_transition"):
+        forwarded(KAFKA, alarm("alarm.state_transition", detail=7), AT_NOON)
