@@ -16,14 +16,10 @@ START_TIMEOUT = 90.0
 class RealAodh:
     """aodh's evaluator and notifier; ``with`` ends them."""
 
-    def __init__(self, python: Path, folder: Path, transport_url: str = "") -> None:
+    def __init__(self, python: Path, folder: Path, transport: tuple[str, ...] = ()) -> None:
+        """``transport``: URL and exchange of its notifications; empty: it sends none."""
         self._folder = folder
-        command = [
-            str(python),
-            str(SERVER),
-            str(folder),
-            *([transport_url] if transport_url else []),
-        ]
+        command = [str(python), str(SERVER), str(folder), *transport]
         self.child = Child(command, env=ENV, log=folder / "aodh.log", cwd=folder)
 
     def __enter__(self) -> Self:

@@ -1,10 +1,9 @@
 """Real aodh: its alarms in a database, its evaluator's transitions, its notifier's actions.
 
 Run by the interpreter of aodh's own environment (environment.py): ``server.py FOLDER
-TRANSPORT_URL``. Between its evaluator and its notifier stands oslo.messaging's ``fake`` transport;
-its notifications go to TRANSPORT_URL, where that is given, in nova's exchange. When it runs,
-FOLDER/address holds the URL that takes orders, each a POST of JSON that is answered when aodh is
-done:
+TRANSPORT_URL EXCHANGE``. Nothing stands between its evaluator and its notifier; its notifications
+go to TRANSPORT_URL, where that is given, in an exchange. When it runs, FOLDER/address holds the URL
+that takes orders, each a POST of JSON that is answered when aodh is done:
 
 - ``/alarms``: make an alarm by events, of ``{"name", "severity", "actions", "repeat_actions"}``;
   answered ``{"alarm_id"}``
@@ -32,6 +31,7 @@ from stevedore import extension
 SETTINGS = """\
 [DEFAULT]
 transport_url = fake://
+control_exchange = {exchange}
 [database]
 connection = sqlite:///{folder}/aodh.db
 [oslo_messaging_notifications]
@@ -65,15 +65,14 @@ class Finding(Evaluator):  # type: ignore[misc]
 class Aodh:
     """What aodh's services share here."""
 
-    def __init__(self, folder: Path, transport_url: str) -> None:
+    def __init__(self, folder: Path, transport_url: str = "", exchange: str = "") -> None:
         settings = folder / "aodh.conf"
-        settings.write_text(SETTINGS.format(folder=folder))
+        settings.write_text(SETTINGS.format(folder=folder, exchange=exchange or "aodh"))
         self._conf = service.prepare_service(argv=[], config_files=[str(settings)], with_gmr=False)
         self._storage = storage.get_connection_from_config(self._conf)
         self._storage.upgrade()
         self._news = None
         if transport_url:
-            self._conf.set_override("control_exchange", "nova")
             transport = messaging.get_transport(self._conf, transport_url, cache=False)
             self._news = messaging.get_notifier(transport, publisher_id="aodh.evaluator")
         self._events, self._finding = EventAlarmEvaluator(self._conf), Finding(self._conf)
@@ -144,9 +143,9 @@ class Aodh:
         return {}
 
 
-def main(folder: Path, transport_url: str) -> None:
+def main(folder: Path, *transport: str) -> None:
     """Take orders until the process is ended."""
-    aodh = Aodh(folder, transport_url)
+    aodh = Aodh(folder, *transport)
     orders = {f"/{name}": getattr(aodh, name) for name in ("alarms", "events", "state", "delete")}
 
     class Handler(BaseHTTPRequestHandler):
@@ -169,4 +168,4 @@ def main(folder: Path, transport_url: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "")
+    main(Path(sys.argv[1]), *sys.argv[2:])
