@@ -458,6 +458,44 @@ async def test_an_instance_of_another_tenant_is_there_as_little_as_one_that_is_n
                 assert len(body["events"]) == (1 if tenant in tenants else 0)
 
 
+async def test_who_is_limited_to_tenants_sees_alarms_of_their_instances_alone_and_no_hosts(
+    guarded: Guarded,
+) -> None:
+    topic = NotificationsTopic(guarded.stack, "Owner_one")
+    for tenant in OWNED:
+        topic.tell(f"ill-{tenant}", "compute.instance.update", state="active", tenant_id=tenant)
+        topic.tell(
+            f"ill-{tenant}",
+            "compute.instance.rebuild.error",
+            second=1,
+            state="error",
+            tenant_id=tenant,
+        )
+    cloud = f"{PREFIX}/v1/Owner/one"
+
+    async def told(login: Mapping[str, str]) -> dict[str, str]:
+        _, body, _ = await guarded.ask("GET", f"{cloud}/alerts?condition=vm_error", login)
+        found = {each["instance_id"]: each["id"] for each in body.get("alerts", [])}
+        return {name: found[name] for name in found if name.startswith("ill-")}
+
+    async def all_are_told() -> dict[str, str]:
+        alarms = await told(bearer(READER))
+        return alarms if len(alarms) == len(OWNED) else {}
+
+    everything = await eventually(all_are_told, within=30)
+    for login, tenants in readers(guarded.keystone):
+        seen = {f"ill-{tenant}" for tenant in tenants}
+        assert (await told(login)).keys() == seen
+        for name, alarm in everything.items():
+            status, _, _ = await guarded.ask("GET", f"{cloud}/alerts/{alarm}", login)
+            assert status == (200 if name in seen else 404)
+        status, _, _ = await guarded.ask("GET", f"{cloud}/hosts", login)
+        assert status == (200 if len(tenants) == len(OWNED) else 403)
+        _, body, _ = await guarded.ask("GET", f"{PREFIX}/v1/vims", login)
+        is_limited = len(tenants) < len(OWNED)
+        assert all((vim["alarms"] is None) == is_limited for vim in body["vims"])
+
+
 async def test_a_marker_of_one_who_sees_all_shows_no_more_to_others(with_tenants: Guarded) -> None:
     _, page = await with_tenants.get(f"{INSTANCES}?limit=1", READER)
     _, body = await with_tenants.get(f"{INSTANCES}?marker={page['next_marker']}", TENANTS)
