@@ -11,6 +11,7 @@ from heapq import nlargest
 from itertools import chain, islice
 from typing import NamedTuple
 
+from vimfed.model.keys import alerts_key, home_key
 from vimfed.model.records import Alarm
 
 CHUNK = 1000
@@ -142,6 +143,35 @@ class AlarmIndex:
             for source, alarms in rows
             for alarm in alarms
         )
+
+    async def like(self, vim_id: str, alarm_id: str) -> list[PlacedAlarm]:
+        """Return all alarms of the source and condition of one alarm, the newest first.
+
+        Empty where the alarm is not here.
+        """
+        alarms = self.alarms(vim_id)
+        while chunk := list(islice(alarms, CHUNK)):
+            for one in chunk:
+                if one.alarm.id == alarm_id:
+                    return self._of(vim_id, one)
+            await asyncio.sleep(0)
+        return []
+
+    def _of(self, vim_id: str, one: PlacedAlarm) -> list[PlacedAlarm]:
+        """Return the alarms of a source and a condition, which lie in one row or in two."""
+        keys = (
+            home_key(vim_id, *one.source),
+            alerts_key(vim_id, *one.source),
+        )
+        cloud = self._partitions.get(one.partition, {}).get(vim_id)
+        rows = [cloud.rows[key][1] for key in keys if key in cloud.rows] if cloud else []
+        same = [
+            PlacedAlarm(alarm, one.source, one.partition)
+            for alarms in rows
+            for alarm in alarms
+            if alarm.condition == one.alarm.condition
+        ]
+        return sorted(same, key=lambda each: _placed(each)[0], reverse=True)
 
     async def query(self, selection: AlarmSelection) -> AlarmPage:
         """Return how many alarms match, and a page of them."""

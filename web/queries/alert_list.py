@@ -212,19 +212,13 @@ def combine(search: AlertSearch, parts: Sequence[FoundAlerts]) -> AlertPage:
     )
 
 
-def find_one(alarms: Sequence[PlacedAlarm], query: AlertQuery, entry_of: EntryOf) -> FoundAlert:
-    """Return the alarm that is asked for, and its history, out of all of a cloud."""
-    placed = next((each for each in alarms if each.alarm.id == query.id), None)
+def found_alert(history: Sequence[PlacedAlarm], query: AlertQuery, entry_of: EntryOf) -> FoundAlert:
+    """Return the alarm that is asked for, out of those of its source and condition."""
+    placed = next((each for each in history if each.alarm.id == query.id), None)
     if placed is None or not is_shown(placed, entry_of, query.tenants):
         return FoundAlert(alert=None)
-    same = [
-        each
-        for each in alarms
-        if each.source == placed.source and each.alarm.condition == placed.alarm.condition
-    ]
-    same.sort(key=lambda each: (each.alarm.started_at, each.alarm.id), reverse=True)
     return FoundAlert(
-        alert=summary(placed, entry_of), history=[summary(each, entry_of) for each in same]
+        alert=summary(placed, entry_of), history=[summary(each, entry_of) for each in history]
     )
 
 

@@ -16,7 +16,7 @@ from web.queries.alert_list import (
     AlertsParameters,
     FoundAlert,
     FoundAlerts,
-    find_one,
+    found_alert,
     parse_alerts,
     selection,
     summary,
@@ -64,8 +64,8 @@ class OwnAlerts:
 
     async def find_alert(self, query: AlertQuery) -> FoundAlert:
         """Return one alarm, if it is here, and its history."""
-        alarms = list(self._indexes.alarms.alarms(query.vim_id))
-        return find_one(alarms, query, lambda placed: self._entry_of(query.vim_id, placed))
+        history = await self._indexes.alarms.like(query.vim_id, query.id)
+        return found_alert(history, query, lambda placed: self._entry_of(query.vim_id, placed))
 
     def _entry_of(self, vim_id: str, placed: PlacedAlarm) -> IndexEntry | None:
         instance_id = placed.source.instance_id

@@ -4,7 +4,7 @@ import pytest
 
 from streams.worker import alarm_index
 from streams.worker.alarm_index import AlarmIndex, AlarmPage, AlarmSelection, AlarmSource
-from vimfed.model.keys import host_key, instance_key
+from vimfed.model.keys import alerts_key, host_key, instance_key
 from vimfed.model.records import Alarm
 
 VIM = "Owner_Region"
@@ -52,6 +52,20 @@ async def test_the_newest_come_first_over_all_partitions(
     assert (page.total, ids(page), page.more) == (5, ["3", "2"], True)
     page = await asked(index, limit=2, after=page.found[-1][0])
     assert (ids(page), page.more) == (["1"], False)
+
+
+async def test_an_alarm_is_found_with_those_of_its_source_and_condition(
+    index: AlarmIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alarm_index, "CHUNK", 1)
+    put(index, 1, "a", alarm("1", 1, cleared="2026-01-01T00:00:02.000000Z"), alarm("2", 3))
+    put(index, 1, "b", alarm("3", 1))
+    key = alerts_key(VIM, "a")
+    index.put(1, VIM, key, AlarmSource("a"), (alarm("4", 4, "alert/x"),))
+    assert [each.alarm.id for each in await index.like(VIM, "1")] == ["2", "1"]
+    assert [each.alarm.id for each in await index.like(VIM, "4")] == ["4"]
+    assert await index.like(VIM, "5") == []
+    assert await index.like("Owner_Elsewhere", "1") == []
 
 
 async def test_a_row_has_its_newest_alarms_alone(index: AlarmIndex) -> None:
