@@ -22,6 +22,7 @@ class _Told(NamedTuple):
     """None: a nova before microversion 2.11 does not say."""
     disabled: bool = False
     disabled_reason: str = ""
+    is_known: bool = True
 
 
 _UNDISTURBED = _Told()
@@ -75,10 +76,6 @@ class Sightings:
         for host, service in listed.items():
             if host in self.unreadable:
                 continue
-            if service.state not in ("up", "down"):
-                self.unknown.add(host)
-                self._seen_up.pop(host, None)
-                continue
             before = self._told.get(host, _UNDISTURBED)
             now = self._look(service, before)
             if repeat or now != before or host in again:
@@ -87,6 +84,10 @@ class Sightings:
         return reports + self._gone(listed.keys(), is_whole=is_whole and bool(listed))
 
     def _look(self, service: ComputeService, before: _Told) -> _Told:
+        if service.state not in ("up", "down"):
+            self.unknown.add(service.host)
+            self._seen_up.pop(service.host, None)
+            return before._replace(is_known=False)
         return _Told(
             self._is_up(service, before),
             service.forced_down,
@@ -105,6 +106,8 @@ class Sightings:
 
     def _report(self, host: str, now: _Told) -> HostReport:
         """Return a report that says of up or down only what was seen just now."""
+        if not now.is_known:
+            return HostReport(host=host, is_known=False)
         is_up = now.is_up if self._seen_up.get(host) == now.is_up else None
         return HostReport(
             host=host,
@@ -112,6 +115,7 @@ class Sightings:
             forced_down=now.forced_down,
             disabled=now.disabled,
             disabled_reason=now.disabled_reason,
+            is_known=True,
         )
 
     def _gone(self, listed: Iterable[str], *, is_whole: bool) -> list[HostReport]:

@@ -36,6 +36,8 @@ DownReason = Literal["host_down", "host_forced_down"]
 
 _NAMESPACE = uuid.UUID("9a0ff8b5-3d25-5ad5-9b62-8d9b4d1c3a54")
 _FIELDS = ("is_up", "forced_down", "disabled")
+_KNOWN = "is_known"
+"""Of ``told_at``: the time of the newest news that nova does not know how the host is, or does."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -125,6 +127,12 @@ def _news(row: HostState, report: HostReport, at: str) -> tuple[dict[str, object
         if name == "disabled":
             fields["disabled_reason"] = reason
         told_at = {**told_at, name: at}
+    is_known = report.is_known
+    if is_known is not None and is_known == bool(row.unknown_since):
+        if at <= told_at.get(_KNOWN, ""):
+            return fields, True
+        fields["unknown_since"] = "" if is_known else at
+        told_at = {**told_at, _KNOWN: at}
     if fields:
         fields["told_at"] = told_at
     return fields, is_late

@@ -15,7 +15,7 @@ from vimfed.model.records import CloudState, Recorded
 
 Condition = Literal["up", "down", "forced_down"]
 HostCondition = Literal["up", "down", "forced_down", "unknown"]
-"""How a host is; ``unknown`` while its cloud does not tell."""
+"""How a host is; ``unknown`` while its cloud, or its cell of it, does not tell."""
 
 
 class HostEntry(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -28,6 +28,8 @@ class HostEntry(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaul
     disabled: bool = False
     disabled_reason: str = ""
     disabled_since: str = ""
+    unknown_since: str = ""
+    """Since when nova itself does not know how it is; empty: it does."""
 
 
 class CloudNews(NamedTuple):
@@ -50,6 +52,7 @@ class _Row(Recorded, frozen=True, gc=False, kw_only=True):
     disabled_reason: str = ""
     down_since: str = ""
     disabled_since: str = ""
+    unknown_since: str = ""
 
 
 class _Cloud:
@@ -95,6 +98,7 @@ class HostIndex:
             disabled=state.disabled,
             disabled_reason=state.disabled_reason,
             disabled_since=state.disabled_since,
+            unknown_since=state.unknown_since,
         )
         cloud = self._cloud(partition, state.vim_id)
         # The hash takes some microseconds: it is asked for once.
@@ -165,7 +169,7 @@ class HostIndex:
         for clouds in list(self._partitions.values()):
             for vim_id, cloud in list(clouds.items()):
                 counts[vim_id].update(
-                    "unknown" if cloud.unknown_since else entry.told
+                    "unknown" if cloud.unknown_since or entry.unknown_since else entry.told
                     for entry in list(cloud.at_home.values())
                 )
         return {vim_id: dict(each) for vim_id, each in counts.items()}

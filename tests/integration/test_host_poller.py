@@ -258,12 +258,16 @@ def test_a_nova_that_hides_the_hosts_of_a_cell_that_is_down_makes_none_gone() ->
         assert watched.state("two") == ON
 
 
-def test_a_host_whose_cell_is_down_keeps_its_state(nova: StubNova) -> None:
+def test_a_host_whose_cell_is_down_is_unknown_and_keeps_its_state(nova: StubNova) -> None:
     with Watched(nova.login()) as watched:
         eventually(lambda: watched.state("one") == ON, 10)
         nova.host("one", "UNKNOWN")
         watched.wait_for_answers(4)
         assert watched.value("listed", state="unknown") == 1
+        assert watched.state("one") == ON
+        assert watched.hosts("one")[1:] == [HostReport(host="one", is_home=False, is_known=False)]
+        nova.host("one")
+        eventually(lambda: watched.hosts("one")[-1].is_known, 10)
         assert watched.state("one") == ON
         assert watched.clouds() == [True]
 

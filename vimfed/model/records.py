@@ -252,6 +252,8 @@ class HostState(Recorded, frozen=True, gc=False, kw_only=True, omit_defaults=Tru
     down_since: str = ""
     """Empty while it is up and not forced down."""
     disabled_since: str = ""
+    unknown_since: str = ""
+    """Since when nova itself does not know how it is; empty: it does."""
     told_at: dict[str, str] = {}
     """By field, the sender's time of the newest news of it: older news changes nothing."""
     source: Source = "poller"

@@ -43,6 +43,8 @@ class HostReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     forced_down: bool | None = None
     disabled: bool | None = None
     disabled_reason: str | None = None
+    is_known: bool | None = None
+    """False: nova itself does not know how it is, since its cell does not answer."""
     is_gone: bool = False
     """The service is deleted, or no longer listed."""
     is_home: bool = False

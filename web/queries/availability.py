@@ -15,13 +15,14 @@ def availability(*, is_out: bool, host: str, news: CloudNews) -> bool | None:
     """Return whether an instance on ``host`` is available; None: that is not known.
 
     It is not known of an instance without a host, of one on a host of which nobody tells, and while
-    the cloud does not tell how its hosts are.
+    the cloud, or the host's cell, does not tell how its hosts are.
     """
-    if news.unknown_since:
+    entry = news.hosts.get(host)
+    if news.unknown_since or (entry is not None and entry.unknown_since):
         return None
     if is_out:
         return False
-    return True if host in news.hosts else None
+    return None if entry is None else True
 
 
 def spelled(available: bool | None) -> Availability:

@@ -101,8 +101,8 @@ def combine(vim_id: str, parameters: HostsParameters, parts: Sequence[FoundHosts
 def _summary(entry: HostEntry, unknown_since: str, instances: int) -> HostSummary:
     return HostSummary(
         host=entry.host,
-        state="unknown" if unknown_since else entry.told,
-        since=unknown_since or entry.down_since or None,
+        state="unknown" if unknown_since or entry.unknown_since else entry.told,
+        since=unknown_since or entry.unknown_since or entry.down_since or None,
         last_state=entry.told,
         disabled=entry.disabled,
         disabled_reason=entry.disabled_reason or None,

@@ -34,7 +34,12 @@ class Watched:
 
 
 def undisturbed(host: str = "h", *, is_up: bool | None = True) -> HostReport:
-    return HostReport(host=host, is_up=is_up, forced_down=False, disabled=False, disabled_reason="")
+    return report(host, is_up=is_up)
+
+
+def report(host: str = "h", **said: Any) -> HostReport:
+    usual = {"forced_down": False, "disabled": False, "disabled_reason": "", "is_known": True}
+    return HostReport(host=host, **{**usual, **said})
 
 
 def test_all_hosts_are_told_at_the_start_once_they_were_seen_twice() -> None:
@@ -62,14 +67,12 @@ def test_while_an_answer_is_in_doubt_nothing_is_said_of_up_or_down() -> None:
     assert watched(DOWN, repeat=True) == [undisturbed(is_up=None)]
     watched(UP)
     disabled = service(state="down", status="disabled", disabled_reason="kernel")
-    assert watched(disabled) == [
-        HostReport(host="h", forced_down=False, disabled=True, disabled_reason="kernel")
-    ]
+    assert watched(disabled) == [report(disabled=True, disabled_reason="kernel")]
 
 
 def test_what_was_ordered_is_told_at_once() -> None:
     watched = Watched()
-    forced = HostReport(host="h", forced_down=True, disabled=False, disabled_reason="")
+    forced = report(forced_down=True)
     assert watched(FORCED) == [forced]
     assert watched(FORCED) == []
     assert watched(UP) == [undisturbed()]  # with the state in which it comes back
@@ -86,13 +89,15 @@ def test_a_dead_host_that_is_no_longer_forced_down_stays_down() -> None:
     assert watched(DOWN) == [undisturbed(is_up=False)]
 
 
-def test_a_host_whose_cell_is_down_is_neither_down_nor_gone() -> None:
+def test_a_host_whose_cell_is_down_is_neither_down_nor_gone_but_unknown() -> None:
     watched = Watched()
+    unknown = HostReport(host="h", is_known=False)
     watched(UP), watched(UP)
-    for _answer in range(3):
-        assert watched(UNKNOWN, repeat=True) == []
+    assert watched(UNKNOWN) == [unknown]
+    assert watched(UNKNOWN) == []
+    assert watched(UNKNOWN, repeat=True) == [unknown]
     assert watched.sightings.unknown == {"h"}
-    assert watched(DOWN) == []
+    assert watched(DOWN) == [undisturbed(is_up=None)]
     assert watched(DOWN) == [undisturbed(is_up=False)]
     assert watched.sightings.unknown == set()
 
@@ -165,18 +170,20 @@ def test_whatever_nova_answers_what_was_told_follows_it(
     held: dict[str, bool | None] = {}
     gone = True
     for state, repeat in [*answers, (last, False), (last, False)]:
-        for report in watched(*filter(None, [state, other]), repeat=repeat):
-            if report.host != "h":
+        for told in watched(*filter(None, [state, other]), repeat=repeat):
+            if told.host != "h":
                 continue
-            gone = report.is_gone
+            gone = told.is_gone
             held = {} if gone else held
-            for field in ("is_up", "forced_down"):
-                said = getattr(report, field)
+            for field in ("is_up", "forced_down", "is_known"):
+                said = getattr(told, field)
                 if said is not None:
                     held[field] = said
-    if last is None:
-        assert gone
-    elif last is not UNKNOWN:
+    assert gone == (last is None) or not answers
+    if last is not None:
+        assert held.get("is_known") == (last is not UNKNOWN)
+    if last not in (None, UNKNOWN):
+        assert last is not None
         assert bool(held.get("forced_down")) == bool(last.forced_down)
         if last is not FORCED:
             assert held["is_up"] == (last.state == "up")

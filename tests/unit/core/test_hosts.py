@@ -299,3 +299,19 @@ def test_a_batch_with_much_to_write_is_folded_in_steps() -> None:
     stepwise.fold(story, most_rows=1)
     assert [event.id for event in stepwise.events] == [event.id for event in whole.events]
     assert len(whole.events) == 70 + 7 + 70
+
+
+def test_a_host_that_nova_itself_does_not_know_keeps_its_state_and_nobody_is_told() -> None:
+    table = table_of(vm("a", "h1", 0), up("h1", 1))
+    assert table.fold([report_record(HostReport(host="h1", is_known=False), 5)]) == []
+    assert (table.host("h1").unknown_since, table.host("h1").is_up) == (at(5), True)
+    before = table.host("h1")
+    assert table.fold([report_record(HostReport(host="h1", is_known=False), 6)]) == []
+    assert table.fold([report_record(HostReport(host="h1", is_known=True), 4)]) == []
+    assert table.host("h1") == before
+    known = HostReport(host="h1", is_known=True, is_up=False)
+    assert told(table.fold([report_record(known, 7)])) == [
+        HOST_START,
+        ("a", "UNAVAILABLE", "start", "host_down"),
+    ]
+    assert table.host("h1").unknown_since == ""

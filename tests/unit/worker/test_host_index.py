@@ -6,6 +6,8 @@ from streams.worker.host_index import HostIndex
 from vimfed.kafka.partitions import partition_of
 from vimfed.model.keys import cloud_key, host_key
 from vimfed.model.records import CloudState, HostState, encode_row
+from web.queries.availability import availability
+from web.queries.host_list import _summary
 
 VIM = "Owner_Region"
 PARTITIONS = 4
@@ -67,3 +69,17 @@ def test_a_host_that_is_gone_is_forgotten(index: HostIndex) -> None:
         assert HOSTS[0] not in index.news(partition, VIM).hosts
     assert sorted(entry.host for entry in index.at_home(VIM)) == HOSTS[1:]
     assert not index.news(0, "Owner_Elsewhere").hosts
+
+
+def test_a_host_whose_cell_does_not_answer_is_unknown_alone(index: HostIndex) -> None:
+    for partition in range(PARTITIONS):
+        index.put_host(partition, host_row(HOSTS[0], is_up=False, unknown_since=SINCE))
+    assert index.counts() == {VIM: {"unknown": 1, "up": len(HOSTS) - 1}}
+    (entry,) = [each for each in index.at_home(VIM) if each.host == HOSTS[0]]
+    assert (entry.told, entry.unknown_since) == ("down", SINCE)
+    news = index.news(0, VIM)
+    assert availability(is_out=True, host=HOSTS[0], news=news) is None
+    assert availability(is_out=False, host=HOSTS[1], news=news) is True
+    assert availability(is_out=False, host="nowhere", news=news) is None
+    shown = _summary(entry, "", 3)
+    assert (shown.state, shown.since, shown.last_state) == ("unknown", SINCE, "down")
