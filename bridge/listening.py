@@ -100,8 +100,7 @@ def records_of(kafka: KafkaSettings, messages: Iterable[Message]) -> Records:
                     kafka, message.body, message.arrival, unused_too=kafka.retention.unused
                 )
                 records += made
-                if len(made) > 1:
-                    hosts |= _hosts_of(made[0])
+                hosts.update(_hosts_of(made[0]))
             except UnusedNotificationError:
                 passed_over += 1
             except UnusableBodyError as error:
@@ -112,6 +111,7 @@ def records_of(kafka: KafkaSettings, messages: Iterable[Message]) -> Records:
     return Records(records, dead, passed_over, frozenset(hosts))
 
 
-def _hosts_of(record: OutgoingRecord) -> set[str]:
+def _hosts_of(record: OutgoingRecord) -> tuple[str, ...]:
+    """Return the host of a record about one."""
     key = record.key or b""
-    return {host_of_key(key)} if kind_of_key(key) == "host" else set()
+    return (host_of_key(key),) if kind_of_key(key) == "host" else ()

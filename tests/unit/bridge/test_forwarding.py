@@ -219,6 +219,7 @@ def test_a_batch_keeps_its_order_and_counts_every_record() -> None:
     batch = records_of(KAFKA, messages)
     assert (len(batch.records), batch.dead, batch.passed_over) == (7, 1, 0)
     assert batch.hosts == {"compute01"}
+    assert records_of(KafkaSettings(partitions=1), messages).hosts == {"compute01"}
     topics = [record.topic.removeprefix("p.") for record in batch.records]
     assert topics == ["notifications"] * 5 + ["dead-letter", "notifications"]
 
