@@ -4,7 +4,10 @@ The fold (streams/core/fold.py) calls apply_alert and expire_alerts, and encodes
 The rules:
 
 1. Reports have the order of the times at which they were true (``Notification.timestamp``). A
-   report that is not newer than the last one of its condition is late, and changes nothing.
+   report that is not newer than the last one of its condition is late, and changes nothing. The
+   clocks of two workers that were told differ: so what names a newer start than any before it, or
+   resolves the very start of the active alarm, is no late report. A record that is read again, by
+   its offset and its arrival, changes nothing either.
 2. A report that an alert is active raises an alarm where the condition has no active one, whether
    it names a new start or that of an alarm which has been cleared: a Prometheus that was away for a
    while tells the old start again. Where the condition has an active alarm it is a repetition, also
@@ -17,6 +20,7 @@ The rules:
 """
 
 import uuid
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -102,7 +106,8 @@ def apply_alert(
     known = row or SourceAlerts(
         vim_id=notification.vim_id, instance_id=report.instance_id, host=report.host
     )
-    if notification.timestamp <= known.told_at.get(condition, ""):  # rule 1
+    is_read_again = offset <= known.source_offset and received_at <= known.received_at
+    if is_read_again or _is_late(known, report, notification.timestamp):  # rule 1
         return AlertOutcome("late")
     aged = expire_alerts(known, received_at, about)  # rule 4
     current = aged.row or known
@@ -114,9 +119,10 @@ def apply_alert(
         current,
         alarms=change.alarms,
         expires=_expires(current, change, condition, _later(received_at, expire_after)),
-        told_at=_told_at(current, change, condition, notification.timestamp),
+        told_at=_newest(current.told_at, change, condition, notification.timestamp),
+        newest_start=_newest(current.newest_start, change, condition, report.started_at),
         source=notification.source,
-        received_at=received_at,
+        received_at=max(received_at, current.received_at),
         source_offset=offset,
         revision=next_revision(current.revision, received_at),
     )
@@ -153,6 +159,17 @@ def expire_alerts(row: SourceAlerts, now: str, about: About = NOBODY) -> AlertOu
 def condition_of(report: AlertReport) -> str:
     """Return the condition of the alarm that a report is about."""
     return f"alert/{report.fingerprint}"
+
+
+def _is_late(row: SourceAlerts, report: AlertReport, now: str) -> bool:
+    condition = condition_of(report)
+    told_at = row.told_at.get(condition, "")
+    if now >= told_at:
+        return now == told_at
+    if report.is_active:
+        return report.started_at <= row.newest_start.get(condition, "")
+    alarm = active_alarm(row.alarms, condition)
+    return alarm is None or report.started_at != alarm.started_at
 
 
 def _changed(
@@ -196,11 +213,13 @@ def _expires(row: SourceAlerts, change: AlarmChange, condition: str, later: str)
     return expires or {REMOVED: later}
 
 
-def _told_at(row: SourceAlerts, change: AlarmChange, condition: str, now: str) -> dict[str, str]:
-    """Return when the alarms that are kept were last told of."""
+def _newest(
+    known: Mapping[str, str], change: AlarmChange, condition: str, time: str
+) -> dict[str, str]:
+    """Return the newest times by condition, of the alarms that are kept, after another one."""
     kept = {each.condition for each in change.alarms}
-    known = {each: at for each, at in row.told_at.items() if each in kept}
-    return known | {condition: now}
+    times = {each: at for each, at in known.items() if each in kept}
+    return times | {condition: max(time, known.get(condition, ""))}
 
 
 def _later(time: str, seconds: float) -> str:

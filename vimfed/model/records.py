@@ -291,6 +291,8 @@ class SourceAlerts(Recorded, frozen=True, gc=False, kw_only=True, omit_defaults=
     told_at: dict[str, str] = {}
     """By condition of an alarm that stands here: when its newest report was true. An older report
     changes nothing."""
+    newest_start: dict[str, str] = {}
+    """By condition of an alarm that stands here: the newest start that a report has named."""
     source: Source = "ingest"
     """Who brought the newest report."""
     received_at: str = ""
