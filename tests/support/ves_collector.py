@@ -52,6 +52,8 @@ class VesCollector:
         (self.port,) = free_ports(1)
         self.events: list[dict[str, Any]] = []
         """What was taken, in order: the insides of ``event``."""
+        self.times: list[float] = []
+        """When each was taken (monotonic)."""
         self.requests: list[tuple[float, str, int]] = []
         """Of each request: when it came (monotonic), its path, and how many events it had."""
         self.faults: list[str] = []
@@ -128,6 +130,7 @@ class VesCollector:
             return refusal
         assert events is not None
         self.events.extend(events)
+        self.times.extend([time.monotonic()] * len(events))
         if fault == "cut in the answer":
             response = web.StreamResponse(headers={"Content-Length": "100"})
             await response.prepare(request)
