@@ -1,9 +1,12 @@
 """VES collectors go away, refuse, cut their answers, and publishers are killed under load."""
 
 import asyncio
+import contextlib
 import itertools
 import random
 from pathlib import Path
+
+import pytest
 
 from tests.chaos import LONG
 from tests.e2e.stack import Stack, eventually
@@ -12,8 +15,11 @@ from tests.support.vm_events import alarm_step, create_topics, vm_event, write_e
 from vimfed.local.kafka import LocalKafka
 from vimfed.model.records import VmEvent
 
+pytestmark = pytest.mark.timeout(900 if LONG else 300)
 KILLS = 20 if LONG else 2
-OUTAGE = 60.0 if LONG else 3.0
+KILL_EVERY = 8.0 if LONG else 3.0
+"""Seconds; Kafka gives a killed publisher's partitions away after six."""
+OUTAGE = 30.0 if LONG else 3.0
 RATE = 200
 INSTANCES = 40
 FAULTS = ("503", "429", "500", "cut before", "cut in the answer", "commands", "200", "404")
@@ -73,7 +79,10 @@ async def trouble(collectors: tuple[VesCollector, ...]) -> None:
 async def test_nothing_is_lost_while_collectors_fail_and_publishers_are_killed(
     tmp_path: Path, kafka: LocalKafka
 ) -> None:
-    collectors = (VesCollector(most_bytes=60_000), VesCollector(most_bytes=60_000))
+    collectors = (
+        VesCollector(most_bytes=60_000, checks_schema=False),
+        VesCollector(most_bytes=60_000, checks_schema=False),
+    )
     hosts = ",".join(each.address for each in collectors)
     output = f'[[dmaap.outputs]]\nname = "ves"\nurl = "ves+http://{hosts}/eventListener/v7"\n'
     async with Stack(tmp_path, kafka.bootstrap, [], output + "timeout = 3\n") as stack:
@@ -82,7 +91,7 @@ async def test_nothing_is_lost_while_collectors_fail_and_publishers_are_killed(
             await each.start()
         options = ("publisher", "--output", "ves", "--port", "0")
         stack.start("ves", *options)
-        sent = load(OUTAGE + KILLS * 3 + 3)
+        sent = load(OUTAGE + KILLS * KILL_EVERY + 3)
         writing = asyncio.create_task(
             asyncio.to_thread(write_events, kafka.bootstrap, stack.prefix, sent, rate=RATE)
         )
@@ -95,7 +104,7 @@ async def test_nothing_is_lost_while_collectors_fail_and_publishers_are_killed(
         for each in collectors:
             await each.start()
         for _ in range(KILLS):
-            await asyncio.sleep(3 * random.uniform(0.5, 1.5))
+            await asyncio.sleep(KILL_EVERY * random.uniform(0.5, 1.5))
             stack.children["ves"].kill()
             stack.start("ves", *options)
         await writing
@@ -104,13 +113,15 @@ async def test_nothing_is_lost_while_collectors_fail_and_publishers_are_killed(
         async def all_there() -> bool:
             return set(wanted) <= set(taken(collectors))
 
-        await eventually(all_there, within=90, every=0.5)
+        with contextlib.suppress(AssertionError):  # what is missing is said below
+            await eventually(all_there, within=90, every=1)
         failing.cancel()
         for each in collectors:
             await each.stop()
         got = taken(collectors)
         first = list(dict.fromkeys(got))
-        assert set(first) == set(wanted), "what nobody sent"
+        assert len(set(wanted) - set(first)) == 0, "lost"
+        assert len(set(first) - set(wanted)) == 0, "nobody sent it"
         for number in range(INSTANCES):
             source = f"vm-{number}"
             assert [each for each in first if each[0] == source] == [

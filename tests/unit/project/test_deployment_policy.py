@@ -121,7 +121,11 @@ def test_ports_of_the_network_are_those_of_the_settings() -> None:
     values = """
 settings:
   kafka: {bootstrap: "k1:9092,k2:9193"}
-  dmaap: {outputs: [{name: mr, url: "https://mr/events/t"}]}
+  dmaap:
+    outputs:
+      - {name: mr, url: "https://mr/events/t"}
+      - {name: ves, url: "ves+https://c1:8443,c2/eventListener/v7"}
+      - {name: topics, url: "ves+kafka://k3:9094,k4:9095"}
   web: {auth: {keystone: {url: "http://keystone:5001"}}}
   vims: [{cloud_owner: A, cloud_region_id: B}]
 networkPolicy:
@@ -139,11 +143,15 @@ networkPolicy:
         "bridge": [dns, kafka, [5671]],
         "worker": [dns, kafka, [6066], [5001]],
         "publisher-mr": [dns, kafka, [443]],
+        "publisher-ves": [dns, kafka, [8443, 443]],
+        "publisher-topics": [dns, kafka, [9094, 9095]],
     }
     assert coming == {
         "bridge": [[6065]],
         "worker": [[6066], [6066], [6166]],
         "publisher-mr": [[6070]],
+        "publisher-ves": [[6071]],
+        "publisher-topics": [[6072]],
     }
 
 

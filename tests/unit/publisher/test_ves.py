@@ -9,13 +9,17 @@ import pytest
 
 from streams.core.kinds import EVENT_KINDS
 from streams.publisher.ves import ves_batch, ves_message
+from tests.support.folded_table import FoldedTable
 from tests.support.paths import PROJECT
 from tests.support.vm_events import VIM_ID, alarm_step, heartbeat_event, host_event, vm_event
+from tests.unit.core.test_episodes import FAILURES, world
 from vimfed.model.records import AlarmStep, VmEvent
 from vimfed.settings import DmaapOutput
 
 SCHEMAS = {
-    name: json.loads((PROJECT / "docs" / "schemas" / f"{name}.schema.json").read_text())
+    name: jsonschema.Draft202012Validator(
+        json.loads((PROJECT / "docs" / "schemas" / f"{name}.schema.json").read_text())
+    )
     for name in ("ves", "ves-5")
 }
 ALL = DmaapOutput(url="ves+https://collector:8443/eventListener/v7")
@@ -28,9 +32,7 @@ def told(event: VmEvent, output: DmaapOutput = ALL) -> tuple[str, Any]:
     message = ves_message(event, output)
     assert message is not None
     domain, value = message
-    schema = SCHEMAS["ves-5" if output.ves_version == "5.4" else "ves"]
-    jsonschema.Draft202012Validator.check_schema(schema)
-    jsonschema.Draft202012Validator(schema).validate(json.loads(value))
+    SCHEMAS["ves-5" if output.ves_version == "5.4" else "ves"].validate(json.loads(value))
     inside = json.loads(value)["event"]
     assert inside["commonEventHeader"]["domain"] == domain
     return domain, inside
@@ -45,6 +47,11 @@ def fault(event: VmEvent, output: DmaapOutput = ALL) -> tuple[Any, Any]:
 
 def failing(step: AlarmStep, **fields: Any) -> VmEvent:
     return vm_event(**{"alarm": step, "new_state": "error", "phase": "error", **fields})
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_the_schemas_are_schemas(name: str) -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMAS[name].schema)
 
 
 def test_the_steps_of_an_alarm_share_id_and_start_and_their_sequence_rises() -> None:
@@ -213,6 +220,38 @@ def test_whatever_happens_is_a_message_by_the_schema_or_none(output: DmaapOutput
                         told(event, output)
                         made += 1
     assert made > 500
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_over_whole_lives_each_fault_is_raised_once_and_cleared_with_its_id_and_start(
+    seed: int,
+) -> None:
+    """What no alarm is behind has no fault: nothing is cleared that was not raised."""
+    table = FoldedTable(FAILURES)
+    table.fold(world(seed, 150).records)
+    active: dict[tuple[str, str], Any] = {}
+    ids: set[str] = set()
+    for event in table.events:
+        message = ves_message(event, ALL)
+        if message is None or message[0] != "fault":
+            continue
+        header, fields = fault(event)
+        source = (header["sourceId"], fields["alarmCondition"])
+        before = active.pop(source, None)
+        is_clear = header["eventName"].endswith("Cleared")
+        assert is_clear == (fields["eventSeverity"] == "NORMAL")
+        if before is None:
+            assert not is_clear, "cleared, and not raised"
+            assert header["sequence"] == 0
+            assert header["eventId"] not in ids
+            ids.add(header["eventId"])
+        else:
+            for name in ("eventId", "startEpochMicrosec"):
+                assert header[name] == before[name]
+            assert header["sequence"] == before["sequence"] + 1
+        if not is_clear:
+            active[source] = header
+    assert ids
 
 
 def test_several_messages_are_one_list() -> None:
