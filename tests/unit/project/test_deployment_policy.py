@@ -150,8 +150,8 @@ networkPolicy:
         "bridge": [[6065]],
         "worker": [[6066], [6066], [6166]],
         "publisher-mr": [[6070]],
-        "publisher-ves": [[6071]],
-        "publisher-topics": [[6072]],
+        "publisher-ves": [[6070]],
+        "publisher-topics": [[6070]],
     }
 
 
