@@ -9,13 +9,12 @@ episode: nobody is told of that.
 import uuid
 from typing import Literal, NamedTuple
 
-import msgspec
 from msgspec import UNSET
 from msgspec.structs import replace
 
 from streams.core.alarms import AlarmChange, alarm_id, clear_alarm, raise_alarm
-from streams.core.bounds import shortened
 from streams.core.hosts import down_reason
+from streams.core.payloads import host_of_payload
 from streams.core.placement import is_down
 from streams.core.revision import next_revision
 from vimfed.model.keys import instance_key
@@ -43,13 +42,6 @@ EndReason = Literal["host_up", "host_gone", "moved", "deleted", "shelved_offload
 _NAMESPACE = uuid.UUID("c7a3d0c4-6a39-5b52-8ff0-0f6f9f0f2b0e")
 
 
-class _Placed(msgspec.Struct, gc=False):
-    host: str | None = None
-
-
-_decode_placed = msgspec.json.Decoder(_Placed).decode
-
-
 class Compared(NamedTuple):
     """What follows from comparing an instance with its host."""
 
@@ -60,7 +52,7 @@ class Compared(NamedTuple):
 
 def host_of_row(row: InstanceState) -> str:
     """Return the name of the host that a row's payload names; empty where it names none."""
-    return shortened(_decode_placed(row.payload).host or "")
+    return host_of_payload(row.payload)
 
 
 def compared(

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
-from streams.core.bounds import KNOWN_TASK_STATES, KNOWN_VM_STATES
+from streams.core.bounds import KNOWN_TASK_STATES, KNOWN_VM_STATES, shortened
 from streams.core.tolerant import tolerant_decoder, without_wrong_fields
 from vimfed.model.flat_payload import EMPTY, NULL, OBJECT, ZERO, FlatPayload, Gigabytes, Text
 from vimfed.nova.states import OTHER
@@ -250,6 +250,24 @@ def known_fields(report: Raw) -> dict[str, Raw]:
 def merged(payload: Raw, fields: dict[str, Raw]) -> Raw:
     """Return an encoded flat payload with ``fields`` in place of its own."""
     return Raw(_encode({**_decode_fields(payload), **fields}))
+
+
+class _Placed(Struct, gc=False):
+    host: str | None = None
+
+
+_decode_placed = msgspec.json.Decoder(_Placed).decode
+_decode_host = msgspec.json.Decoder(str | None).decode
+
+
+def host_of_payload(payload: Raw) -> str:
+    """Return the host that an encoded flat payload names; empty where it names none."""
+    return shortened(_decode_placed(payload).host or "")
+
+
+def told_host(text: Raw) -> str:
+    """Return the host that the JSON text of a report's field names; empty where it names none."""
+    return shortened(_decode_host(text) or "")
 
 
 def flatten(data: VersionedData) -> FlatPayload:

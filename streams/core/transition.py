@@ -14,7 +14,8 @@ Pure: no clock, no I/O; times are those of the notifications. The rules:
 5. A deleted instance stays deleted.
 6. An update tells an event where no action can: a change of vm_state while no task was running, any
    change to error, and what an action leaves untold. (streams/core/telling.py, kinds.py)
-7. A report (a bare state, or a found action) that says nothing new leaves no trace. A state that it
+7. A report (a bare state, or a found action) that says nothing new leaves no trace; that an
+   instance is on another host is new, and tells no event. A state that it
    shows, and that no action told, is told as the event of the action that it shows, marked
    inferred; that action itself, if it is told after all, is then the same news.
    (streams/core/inference.py)
@@ -36,7 +37,14 @@ from streams.core.inference import (
 from streams.core.kinds import STATE
 from streams.core.memory import clock_and_time, clock_tag, find, hash_of, message_entry, remember
 from streams.core.normalise import InstanceNews
-from streams.core.payloads import encode_flat, encode_with_state, merged, with_state
+from streams.core.payloads import (
+    encode_flat,
+    encode_with_state,
+    host_of_payload,
+    merged,
+    told_host,
+    with_state,
+)
 from streams.core.revision import next_revision
 from streams.core.telling import Telling, as_told, forgotten_at, tell, tell_first
 from streams.core.versions import arrived_later, is_newer, version_of
@@ -120,12 +128,29 @@ def transition(
         return Outcome("known" if news.is_report else "too_late")
     if news.is_report and (telling.is_known or news.is_update):  # rule 7
         if not place.changes:
-            return Outcome(_result_of_report(row, news))
+            moved = _moved(row, news, place, offset)
+            return Outcome(_result_of_report(row, news)) if moved is None else moved
         news = subject = infer(row, news)
         telling = Telling(row.told, row.told_forgotten)
         if tells_inferred(row, news, is_first=is_first):
             telling = tell_first(row, news)
     return _outcome(row, news, subject, telling, place, message, offset)
+
+
+def _moved(row: InstanceState, news: InstanceNews, place: _Place, offset: int) -> Outcome | None:
+    """Return what follows from a report that shows the known state on another host; else None.
+
+    Nobody else may tell where an evacuated server of a cloud is that does not notify.
+    """
+    fields = news.payload
+    if not place.applies or not isinstance(fields, dict) or "host" not in fields:
+        return None
+    if told_host(fields["host"]) in ("", host_of_payload(row.payload)):
+        return None
+    payload = _payload(row, news)
+    return Outcome(
+        "changed", replace(row, **_written(row, news, offset), **_state(row, news, place, payload))
+    )
 
 
 def _telling(row: InstanceState, news: InstanceNews, place: _Place) -> tuple[InstanceNews, Telling]:
@@ -213,14 +238,11 @@ def _outcome(
     if place.is_fresh:  # else its clock tells again that it may be a redelivery
         messages, messages_forgotten = _with_message(row, news, message, place.clock)
     fields: dict[str, object] = {
-        "schema_version": SCHEMA_VERSION,
         "told": telling.told,
         "told_forgotten": telling.forgotten,
         "messages": messages,
         "messages_forgotten": messages_forgotten,
-        "received_at": news.received_at,
-        "source_offset": offset,
-        "revision": next_revision(row.revision, news.received_at),
+        **_written(row, news, offset),
     }
     if is_new:
         fields["inferences"] = inferences_after(row, subject, inference)
@@ -237,6 +259,16 @@ def _outcome(
     if changes or (acts and (applies or not news.tells_state)):
         fields["changed_at"] = news.changed_at
     return Outcome(result, replace(row, **fields), events)
+
+
+def _written(row: InstanceState, news: InstanceNews, offset: int) -> dict[str, object]:
+    """Return what the row says of the notification that writes it."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "received_at": news.received_at,
+        "source_offset": offset,
+        "revision": next_revision(row.revision, news.received_at),
+    }
 
 
 def _state(

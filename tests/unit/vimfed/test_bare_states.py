@@ -59,6 +59,26 @@ def test_a_bare_state_that_agrees_leaves_no_trace() -> None:
         assert outcome.results["agrees"] == 1
 
 
+def test_a_bare_state_that_shows_another_host_moves_the_instance_and_tells_nothing() -> None:
+    known = play([active()])
+    here = msgspec.json.decode(known.rows[INSTANCE].payload)["host"]
+
+    def seen_on(host: str | None, at: float) -> Notification:
+        one = bare("active", at=at)
+        said = msgspec.json.decode(one.payload) | {"host": host}
+        return msgspec.structs.replace(one, payload=msgspec.Raw(msgspec.json.encode(said)))
+
+    for unmoved in (seen_on(here, 30), seen_on(None, 30), seen_on("", 30), seen_on("h2", -30)):
+        assert play([active(), unmoved]).rows == known.rows
+    moved = play([active(), seen_on("h2", 30)])
+    row = moved.rows[INSTANCE]
+    assert len(moved.events) == 1
+    assert msgspec.json.decode(row.payload)["host"] == "h2"
+    assert (row.vm_state, row.changed_at) == ("active", known.rows[INSTANCE].changed_at)
+    again = play([active(), seen_on("h2", 30), seen_on("h2", 30), seen_on(here, 20)])
+    assert again.rows == moved.rows
+
+
 def test_an_older_bare_state_leaves_the_row_and_tells_nothing() -> None:
     outcome = play([active(at=10), bare("stopped", at=9)])
     assert outcome.state(INSTANCE) == ("active", "")
