@@ -41,8 +41,8 @@ SPEC_EXAMPLE = spec_example()
 Ask = Callable[[aiohttp.ClientSession, str], Awaitable[int]]
 
 
-def fill(stack: Stack, instance_ids: list[str]) -> None:
-    """Write one notification of each instance."""
+def fill(stack: Stack, instance_ids: list[str], hosts: int = 0) -> None:
+    """Write one notification of each instance; they are spread over so many hosts."""
     producer = Producer(
         {
             "bootstrap.servers": stack.bootstrap,
@@ -59,6 +59,7 @@ def fill(stack: Stack, instance_ids: list[str]) -> None:
             "instance_id": instance_id,
             "state": state,
             "display_name": name,
+            **({"host": host_name(number % hosts)} if hosts else {}),
         }
         minute, second = divmod(number % 3600, 60)
         told = f"2026-01-01 12:{minute:02}:{second:02}.{number % 1_000_000:06}"
@@ -83,6 +84,11 @@ def fill(stack: Stack, instance_ids: list[str]) -> None:
         producer.poll(0)
     if producer.flush(120):
         raise RuntimeError("the notifications could not be written")
+
+
+def host_name(number: int) -> str:
+    """Return the name of a host."""
+    return f"compute{number:05}"
 
 
 async def wait_for(stack: Stack, instances: int) -> float:

@@ -32,7 +32,7 @@ from streams.core.outside_alerts import (
 from streams.core.placement import Nowhere, Placement, is_down
 from streams.core.quota import CloudQuota
 from streams.core.transition import Outcome, transition
-from streams.core.vm_alarms import with_alarms
+from streams.core.vm_alarms import has_alarms, with_alarms, without_alarms
 from vimfed.model.decoding import UNREADABLE
 from vimfed.model.keys import alerts_key, cloud_key, home_key, host_key, instance_key
 from vimfed.model.records import (
@@ -56,6 +56,7 @@ from vimfed.nova.host_report import (
     read_heartbeat,
     read_host_report,
 )
+from vimfed.nova.states import DELETED
 
 R = TypeVar("R")
 
@@ -131,6 +132,8 @@ class Surroundings:
     """The keys of rows of alerts of which one ages out until a time."""
     alerts_expire_after: float = EXPIRE_AFTER
     """Seconds without a repetition after which an alarm from outside ages out."""
+    alarmed: Iterable[bytes] = ()
+    """The keys of instances that were deleted long ago and have active alarms: they are cleared."""
     most_rows: float = math.inf
     """A fold ends behind the record with which so many rows have changed."""
 
@@ -203,6 +206,7 @@ def _fold(records: Iterable[SourceRecord], folding: _Folding) -> FoldedBatch:
         if len(rows.changed) >= most_rows:
             break
     _expire_alerts(folding)
+    _clear_alarms(folding)
     folded.rows = {
         key: None if row is None else encode_row(row) for key, row in rows.changed.items()
     }
@@ -461,6 +465,16 @@ def _expire_alerts(folding: _Folding) -> None:
         if row is not None:
             about = _about(rows, row.vim_id, row.instance_id, row.host)
             _put_alerts(folding, key, expire_alerts(row, now, about))
+
+
+def _clear_alarms(folding: _Folding) -> None:
+    rows, now = folding.rows, folding.folded.received_at
+    for key in folding.around.alarmed:
+        row = rows.instance(key)
+        if now and row is not None and row.vm_state == DELETED and has_alarms(row):
+            row, events = without_alarms(row, now)
+            rows.put_instance(key, row)
+            _tell(folding.folded, events)
 
 
 def _tell(folded: FoldedBatch, events: Iterable[VmEvent]) -> None:

@@ -14,7 +14,8 @@ condition                    raised and cleared
 Where the row says that the instance is deleted, the next event clears all of them. A row that gets
 into error, or out of it, by news that tells no event keeps its alarms as they are until the next
 event does: so does a row of release 0.1.0, which has none. An event carries one step at most: what
-a second one does is carried by a STATE event behind it, whose id follows from the alarm's.
+a second one does is carried by a STATE event behind it, whose id follows from the alarm's. So is
+the end of what a deletion ends that nobody tells: it comes when the row is to be removed.
 """
 
 import uuid
@@ -71,6 +72,24 @@ def with_alarms(
     return Outcome(outcome.result, row, _carried(outcome.events, event, made, row))
 
 
+def has_alarms(row: InstanceState) -> bool:
+    """Return whether a row has active alarms."""
+    return any(not alarm.cleared_at for alarm in row.alarms)
+
+
+def without_alarms(row: InstanceState, now: str) -> tuple[InstanceState, list[VmEvent]]:
+    """Return the row of an instance that was deleted long ago without active alarms, and events.
+
+    Nobody has told an end of the deletion that could have carried their last steps.
+    """
+    alarms, events = row.alarms, []
+    for condition in [alarm.condition for alarm in row.alarms if not alarm.cleared_at]:
+        alarms, step = clear_alarm(alarms, condition, now)
+        if step is not None:
+            events.append(_state_event(step, row, now))
+    return replace(row, alarms=alarms, revision=row.revision + 1), events
+
+
 def _carrier(row: InstanceState, events: tuple[VmEvent, ...]) -> VmEvent | None:
     """Return the event that may carry a step; a late one only of what is deleted for good."""
     for event in events:
@@ -108,11 +127,11 @@ def _carried(
 ) -> tuple[VmEvent, ...]:
     """Return the events with the steps: the first one in ``event``, others in events of theirs."""
     first = replace(event, alarm=steps[0])
-    further = (_state_event(step, row, event) for step in steps[1:])
+    further = (_state_event(step, row, event.changed_at) for step in steps[1:])
     return (*(first if each is event else each for each in events), *further)
 
 
-def _state_event(step: AlarmStep, row: InstanceState, event: VmEvent) -> VmEvent:
+def _state_event(step: AlarmStep, row: InstanceState, at: str) -> VmEvent:
     return VmEvent(
         id=str(uuid.uuid5(_NAMESPACE, f"{step.id}/{step.step}/{step.sequence}")),
         vim_id=row.vim_id,
@@ -123,9 +142,9 @@ def _state_event(step: AlarmStep, row: InstanceState, event: VmEvent) -> VmEvent
         old_task_state=row.task_state,
         new_state=row.vm_state,
         new_task_state=row.task_state,
-        changed_at=event.changed_at,
+        changed_at=at,
         late=False,
-        source=event.source,
+        source=row.source,
         payload=row.payload,
         alarm=step,
     )

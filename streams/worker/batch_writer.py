@@ -5,6 +5,7 @@ never ahead of its changelog. The steps are those of :meth:`BatchWriter.process`
 """
 
 import asyncio
+import dataclasses
 import logging
 import time
 from collections import defaultdict
@@ -12,10 +13,11 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
 
-from streams.core.fold import FoldedBatch, fold
+from streams.core.fold import FoldedBatch, Surroundings, fold
 from streams.core.quota import CloudQuota, quota_of_partition
 from streams.core.revision import TOMBSTONE_HEADER, revision_of
 from streams.core.transition import has_outlived
+from streams.core.vm_alarms import has_alarms
 from streams.engine.batched_transport import BatchedConsumer, RecordBatch
 from streams.engine.changelog_reader import read_range
 from streams.engine.instances_table import InstancesTable
@@ -64,6 +66,8 @@ class BatchWriter:
         self._consumer = consumer
         self._producer = producer
         self._on_done = on_done
+        self._alarmed: defaultdict[int, list[bytes]] = defaultdict(list)
+        """By partition the rows whose alarms are to be cleared before they are removed."""
         self._locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         """By partition: who writes to its changelog knows where that ends."""
 
@@ -115,9 +119,7 @@ class BatchWriter:
             partial(self._row, partition),
             self._deleted_retention,
             quota,
-            self._indexes.surroundings(
-                partition, self._action_failures, MAX_ROWS, self._alerts_expire_after
-            ),
+            self._surroundings(partition),
         )
 
         # 2. Fence: nobody else may own the partition.
@@ -150,6 +152,15 @@ class BatchWriter:
     def _row(self, partition: int, key: bytes) -> Row | None:
         row = self._table.partition(partition).get(key)
         return None if row is None else decode_row_of(key, row)
+
+    def _surroundings(self, partition: int) -> Surroundings:
+        return dataclasses.replace(
+            self._indexes.surroundings(partition),
+            action_failures=self._action_failures,
+            alerts_expire_after=self._alerts_expire_after,
+            alarmed=self._alarmed.pop(partition, ()),
+            most_rows=MAX_ROWS,
+        )
 
     async def _owns(self, batch: RecordBatch, partition: int) -> bool:
         owns = await self._consumer.owns(batch)
@@ -235,9 +246,14 @@ class BatchWriter:
             before = utc_text(datetime.fromisoformat(now) - retention)
         except (ValueError, OverflowError):  # no bridge has stamped any of the batch
             return {}
-        outlived = self._index.pop_deleted(partition, before)
-        return {key: None for key in outlived if self._is_outlived(partition, key, now)}
-
-    def _is_outlived(self, partition: int, key: bytes, now: str) -> bool:
-        row = self._table.partition(partition).get(key)
-        return row is not None and has_outlived(decode_row(row), now, self._deleted_retention)
+        rows: dict[bytes, bytes | None] = {}
+        for key in self._index.pop_deleted(partition, before):
+            encoded = self._table.partition(partition).get(key)
+            row = None if encoded is None else decode_row(encoded)
+            if row is None or not has_outlived(row, now, self._deleted_retention):
+                continue
+            if has_alarms(row):  # the next batch clears them; then the row comes here again
+                self._alarmed[partition].append(key)
+            else:
+                rows[key] = None
+        return rows

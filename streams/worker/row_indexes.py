@@ -9,7 +9,6 @@ from functools import partial
 import msgspec
 
 from streams.core.fold import Surroundings
-from streams.core.outside_alerts import EXPIRE_AFTER
 from streams.worker.alarm_index import AlarmIndex, AlarmSource
 from streams.worker.alert_rows import AlertRows
 from streams.worker.host_index import HostIndex
@@ -107,19 +106,10 @@ class RowIndexes:
             self.alert_rows.remove(partition, key)
         self.alarms.remove(partition, vim_id, key)
 
-    def surroundings(
-        self,
-        partition: int,
-        action_failures: frozenset[str],
-        most_rows: float,
-        alerts_expire_after: float = EXPIRE_AFTER,
-    ) -> Surroundings:
+    def surroundings(self, partition: int) -> Surroundings:
         """Return what a fold of a partition's batch needs to know beside the rows."""
         return Surroundings(
             placement=_Placement(self, partition),
-            action_failures=action_failures,
             alert_sources=partial(self.alert_rows.held, partition),
             expiring=partial(self.alert_rows.expiring, partition),
-            alerts_expire_after=alerts_expire_after,
-            most_rows=most_rows,
         )

@@ -1,5 +1,6 @@
 """A partition's rows and events, folded batch by batch as a worker does, without Kafka."""
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias, TypeVar
 
@@ -93,6 +94,8 @@ class FoldedTable:
         self.rejected: list[str] = []
         self.indexes = RowIndexes(1)
         self.indexes.add_partition(0)
+        self.alarmed: tuple[bytes, ...] = ()
+        """Keys of deleted instances whose alarms are to be cleared with the next batch."""
         self._action_failures = frozenset(action_failures)
         self._alerts_expire_after = alerts_expire_after
 
@@ -105,8 +108,12 @@ class FoldedTable:
         return self.events[told:]
 
     def _fold(self, records: Sequence[Record], most_rows: float) -> FoldedBatch:
-        around = self.indexes.surroundings(
-            0, self._action_failures, most_rows, self._alerts_expire_after
+        around = dataclasses.replace(
+            self.indexes.surroundings(0),
+            action_failures=self._action_failures,
+            alerts_expire_after=self._alerts_expire_after,
+            alarmed=self.alarmed,
+            most_rows=most_rows,
         )
         folded = fold(records, self.row, surroundings=around)
         for key, row in folded.rows.items():

@@ -119,6 +119,22 @@ def test_a_deletion_clears_what_an_instance_has() -> None:
     assert assert_alarms_live(table.events) == {}
 
 
+def test_what_a_deletion_ends_is_told_before_the_row_goes_where_nobody_told_its_end() -> None:
+    table = FoldedTable()
+    table.fold([nova("update", "error", 1, old=("active", None))])
+    # Without a request it tells no event: the end of the deletion would be another one.
+    silent = nova("update", "deleted", 2, old=("error", None))
+    silent = record(silent.key or b"", (silent.value or b"").replace(b'"req-2"', b"null"))
+    assert table.fold([silent]) == []
+    assert table.instance(INSTANCE).vm_state == "deleted"
+    table.alarmed = (instance_key(VIM, INSTANCE),)
+    (event,) = table.fold([nova("exists", "active", 90)])
+    assert steps([event]) == [("STATE", "end", "cleared", "vm_error")]
+    assert (event.new_state, event.changed_at) == ("deleted", "2026-01-01T12:01:30.123456Z")
+    assert table.fold([nova("exists", "active", 91)]) == []
+    assert assert_alarms_live(table.events) == {}
+
+
 def test_the_failure_of_an_action_is_an_alarm_only_where_the_settings_say_so() -> None:
     silent, told = FoldedTable(), FoldedTable(["RESIZE"])
     story = [
