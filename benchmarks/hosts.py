@@ -42,8 +42,6 @@ from vimfed.nova.host_report import HostReport
 from vimfed.settings import KafkaSettings
 
 WORKERS = ("one", "two")
-RATE = 50
-"""Queries of each kind per second."""
 
 
 def reports_of(stack: Stack, hosts: Iterable[int], *, are_up: bool) -> list[OutgoingRecord]:
@@ -120,14 +118,19 @@ def _questions(instance_ids: list[str]) -> dict[str, Ask]:
 
 
 async def ask_all(
-    title: str, session: aiohttp.ClientSession, stack: Stack, ids: list[str], seconds: float
+    title: str,
+    session: aiohttp.ClientSession,
+    stack: Stack,
+    ids: list[str],
+    arguments: argparse.Namespace,
 ) -> None:
-    """Ask each question at its rate for a while, and print how long the answers took."""
+    """Ask each question at a rate for a while, and print how long the answers took."""
+    rate, seconds = arguments.rate, arguments.seconds
     urls = [f"http://127.0.0.1:{stack.ports[name]}" for name in WORKERS]
     questions = _questions(ids)
-    asked = (at_rate(session, urls, RATE, seconds, ask) for ask in questions.values())
+    asked = (at_rate(session, urls, rate, seconds, ask) for ask in questions.values())
     for name, (latencies, refused) in zip(questions, await asyncio.gather(*asked), strict=True):
-        print(row(f"{title}: {name}, {RATE}/s", latencies, refused))
+        print(row(f"{title}: {name}, {rate}/s", latencies, refused))
 
 
 async def run(arguments: argparse.Namespace, folder: Path, bootstrap: str) -> None:
@@ -148,12 +151,12 @@ async def run(arguments: argparse.Namespace, folder: Path, bootstrap: str) -> No
         events = sum(number % hosts in set(dying) for number in range(instances)) + len(dying)
         print(f"{instances} VMs on {hosts} hosts, of which {len(dying)} die: {events} events\n")
         print("| | p50 ms | p99 ms | refused |\n|---|---|---|---|")
-        ask = partial(ask_all, session=session, stack=stack, ids=ids)
-        await ask("at rest", seconds=arguments.seconds)
+        ask = partial(ask_all, session=session, stack=stack, ids=ids, arguments=arguments)
+        await ask("at rest")
         took = {}
         for title, are_up in (("they die", False), ("they are back", True)):
             before = told.count()
-            asking = asyncio.create_task(ask(title, seconds=arguments.seconds))
+            asking = asyncio.create_task(ask(title))
             await asyncio.sleep(1)
             records = reports_of(stack, dying, are_up=are_up)
             begun = time.monotonic()
@@ -170,6 +173,7 @@ def main() -> None:
     parser.add_argument("--instances", type=int, default=100_000)
     parser.add_argument("--hosts", type=int, default=2000)
     parser.add_argument("--die", type=int, default=100)
+    parser.add_argument("--rate", type=int, default=20, help="queries of each kind a second")
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--fast", action="store_true", help="10,000 VMs on 100 hosts, 10 die")
     arguments = parser.parse_args()
