@@ -103,23 +103,37 @@ CHECKS = (
 )
 STREAM = "/api/multicloud/v1/events"
 """It does not end, which schemathesis would wait for."""
-PARAMETERS = """
+SETTINGS = (
+    """
 [parameters]
 "path.owner" = "Owner"
 "path.region" = "openapi"
 "path.vim_id" = "Owner_openapi"
+[checks]
+enabled = false
 """
+    + "".join(f"{check}.enabled = true\n" for check in CHECKS)
+    + """
+# Alerts are read one by one: a broken one is told as unread, and does not cost the others. Too many
+# are answered 503, which Alertmanager repeats; a 500 is not described, and found as that.
+[[operations]]
+include-path-regex = "/alerts$"
+include-method = "POST"
+checks.negative_data_rejection.enabled = false
+checks.not_a_server_error.enabled = false
+"""
+)
 
 
 async def test_generated_requests_find_no_error_of_ours_and_no_answer_that_is_not_described(
     served: Stack, tmp_path: Path
 ) -> None:
     config = tmp_path / "schemathesis.toml"
-    config.write_text(PARAMETERS)
+    config.write_text(SETTINGS)
     process = await asyncio.create_subprocess_exec(
         Path(sys.executable).with_name("schemathesis"),
         *("--config-file", config, "run", f"http://127.0.0.1:{served.ports['two']}/openapi.json"),
-        *("--exclude-path", STREAM, "--checks", ",".join(CHECKS)),
+        *("--exclude-path", STREAM),
         *("--phases", "coverage,fuzzing", "--max-examples", "10", "--seed", "9"),
         *("--warnings", "off", "--no-color", "--request-timeout", "60"),
         cwd=tmp_path,
