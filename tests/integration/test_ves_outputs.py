@@ -16,6 +16,7 @@ from aiokafka.structs import ConsumerRecord
 
 from streams.publisher.delivery import Delivery, DeliveryError, Message, RefusedError
 from streams.publisher.formats import FORMATS
+from streams.publisher.outputs import kafka as kafka_output
 from streams.publisher.outputs.ves_collector import CollectorOutput, probe
 from tests.e2e.stack import Stack, eventually
 from tests.support.topics import read_topic
@@ -31,7 +32,7 @@ from tests.support.vm_events import (
 from vimfed.local.kafka import LocalKafka
 from vimfed.model.keys import home_key
 from vimfed.model.records import VmEvent
-from vimfed.settings import DmaapOutput, Secret, Settings
+from vimfed.settings import DmaapOutput, Secret, Settings, load_settings
 
 
 def events(count: int) -> list[VmEvent]:
@@ -136,13 +137,18 @@ LOGIN: dict[str, Any] = {"username": "onap", "password": Secret("secret")}
 async def test_a_collector_gets_every_event_through_all_of_its_faults_and_traps(
     collector: VesCollector, deliver: Deliver
 ) -> None:
-    collector.faults = [
-        *("500", "503", "404", "hanging", "cut before", "cut in the answer", "302", "endless"),
-        *("200", "commands"),
-    ]
     sent = events(120)
-    assert await deliver(output_of(collector.url, **LOGIN), sent) == []
-    assert not collector.faults
+    output = output_of(collector.url, **LOGIN)
+    for number, faults in enumerate(
+        (
+            ["500", "503", "404", "hanging"],
+            ["cut before", "cut in the answer", "302", "endless"],
+            ["200", "commands"],
+        )
+    ):
+        collector.faults = faults
+        assert await deliver(output, sent[40 * number : 40 * (number + 1)]) == []
+        assert not collector.faults
     assert_all_in_order(collector.events, sent)
     paths = {path for _at, path, _count in collector.requests}
     assert "/eventListener/v7/eventBatch" in paths
@@ -341,6 +347,10 @@ async def test_without_a_collector_each_domain_goes_to_a_topic_of_its_own(
             subprocess.run, command, capture_output=True, text=True, check=True
         )
         assert all(topic in planned.stdout for topic in topics.values())
+        settings = load_settings(config, {})
+        (output,) = [each for each in settings.outputs() if each.name == "ves"]
+        assert set(output.topics) == set(topics.values())
+        assert await kafka_output.probe(settings, output) == [], "the topics may be made"
         sent = events(60)
         await asyncio.to_thread(write_events, kafka.bootstrap, stack.prefix, sent)
         stack.start("ves", "publisher", "--output", "ves", "--port", "0")
