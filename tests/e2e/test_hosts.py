@@ -102,6 +102,9 @@ async def test_the_vms_of_a_host_that_dies_are_unavailable_until_it_is_back(stac
     dead_vms = {f"vm-{number:03}" for number in range(0, VMS, 3)}
     await eventually(partial(are_unavailable, stack, dead_vms), within=30)
 
+    # A host's row is no instance's, however the path spells it.
+    assert (await stack.get(f"{INSTANCES}/host%2Fh0"))[0] == 404
+
     # Whoever begins anew with the rows knows who is where, and what was told.
     stack.children["worker"].stop()
     stack.start_worker()

@@ -9,7 +9,7 @@ from streams.worker.host_index import CloudNews
 from streams.worker.instance_index import state_group
 from streams.worker.worker import StreamWorker
 from vimfed.kafka.partitions import partition_of
-from vimfed.model.keys import instance_key
+from vimfed.model.keys import instance_key, kind_of_key
 from vimfed.model.records import InstanceState, decode_row
 from web.http.errors import UnavailableError
 from web.queries.instance_search import (
@@ -187,5 +187,11 @@ class OwnPartitions:
         return self._row(partition, vim_id, instance_id)
 
     def _row(self, partition: int, vim_id: str, instance_id: str) -> InstanceState | None:
-        row = self._worker.table.partition(partition).get(instance_key(vim_id, instance_id))
+        key = instance_key(vim_id, instance_id)
+        # A path can spell a slash: what it names then is no instance.
+        row = (
+            self._worker.table.partition(partition).get(key)
+            if kind_of_key(key) == "instance"
+            else None
+        )
         return None if row is None else decode_row(row)
