@@ -82,6 +82,7 @@ class Scene:
         deadline = time.monotonic() + 60
         while wrong := self._wrong():
             assert time.monotonic() < deadline, wrong
+            time.sleep(0.2)
         now = self._not_well()
         for what, kind in now - self._before:
             self.episodes[what, kind, "start"] += 1
@@ -251,12 +252,10 @@ def test_each_episode_of_each_vm_is_told_once_and_as_nova_says_it(
     scene.settled()
     scene.send_again()
     scene.revive(first)
-    scene.settled()
     scene.unforce(first)
     scene.settled()
     nova.control(drop_services=True)
     scene.disable(second)
-    scene.settled()
     scene.force(second)
     scene.settled()
     scene.kill_bridge()
