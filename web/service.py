@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from streams.engine.apps import web_server_of
+from streams.subscriptions.known_kinds import refuse_unknown_kinds
 from streams.worker.worker import StreamWorker
 from vimfed.process.audit import Trail
 from vimfed.process.connections import ConnectionRunner, allow_many_connections
@@ -41,6 +42,7 @@ def run(settings: Settings) -> int:
     Raises OperatorError.
     """
     refuse_open_door(settings.web)
+    refuse_unknown_kinds(settings)
     for port, setting in (
         (settings.web.port, "web.host or web.port"),
         (settings.web.monitoring_port, "web.monitoring_port"),

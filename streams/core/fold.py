@@ -32,7 +32,13 @@ from streams.core.outside_alerts import (
 from streams.core.placement import Nowhere, Placement, is_down
 from streams.core.quota import CloudQuota
 from streams.core.transition import Outcome, transition
-from streams.core.vm_alarms import has_alarms, with_alarms, without_alarms
+from streams.core.vm_alarms import (
+    NO_ACTIONS,
+    AlarmedActions,
+    has_alarms,
+    with_alarms,
+    without_alarms,
+)
 from vimfed.model.decoding import UNREADABLE
 from vimfed.model.keys import alerts_key, cloud_key, home_key, host_key, instance_key
 from vimfed.model.records import (
@@ -124,8 +130,8 @@ class Surroundings:
 
     placement: Placement = field(default_factory=Nowhere)
     """As the rows were before the batch."""
-    action_failures: frozenset[str] = frozenset()
-    """Kinds whose failures are alarms (``worker.action_failures``)."""
+    actions: AlarmedActions = NO_ACTIONS
+    """Kinds of actions that are alarms."""
     alert_sources: Callable[[str], int] = lambda _vim_id: 0
     """Of how many sources of a cloud the partition has rows of alerts."""
     expiring: Callable[[str], Iterable[bytes]] = lambda _now: ()
@@ -277,7 +283,7 @@ def _applied(
         outcome = with_alarms(
             row,
             transition(row, news, record.offset, folding.deleted_retention),
-            around.action_failures,
+            around.actions,
         )
         after, told = outcome.row, outcome.events
         if after is not None and (after.outage is not None or folding.rows.has_down(news.vim_id)):

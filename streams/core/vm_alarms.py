@@ -9,6 +9,8 @@ condition                    raised and cleared
 ``action_failed/<KIND>``     of the kinds in the setting ``worker.action_failures``: by an action's
                              error that leaves the vm_state as it was, and is not an error itself;
                              by the next end of that action
+``action_ended/<KIND>``      of the kinds in the setting ``worker.action_ends``: by an action's end;
+                             by the next end of another one that leaves the vm_state ``active``
 ===========================  =======================================================================
 
 Where the row says that the instance is deleted, the next event clears all of them. A row that gets
@@ -19,7 +21,7 @@ the end of what a deletion ends that nobody tells: it comes when the row is to b
 """
 
 import uuid
-from collections.abc import Collection
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -36,21 +38,38 @@ ERROR_ALARM = "vm_error"
 """Condition of the alarm of an instance in error."""
 FAILED = "action_failed/"
 """Begin of the conditions of the alarms of actions that failed."""
+ENDED = "action_ended/"
+"""Begin of the conditions of the alarms of actions that ended."""
 
 _NAMESPACE = uuid.UUID("3f3b7d0a-3c5c-5f3b-8e3e-54e0b7d9a0c4")
 
 
+class AlarmedActions(NamedTuple):
+    """Kinds of actions that are alarms by the settings."""
+
+    failures: frozenset[str] = frozenset()
+    """``worker.action_failures``"""
+    ends: frozenset[str] = frozenset()
+    """``worker.action_ends``"""
+
+    @property
+    def are_none(self) -> bool:
+        """Whether no action is an alarm."""
+        return not (self.failures or self.ends)
+
+
+NO_ACTIONS = AlarmedActions()
+
+
 def with_alarms(
-    before: InstanceState | None,
-    outcome: Outcome,
-    action_failures: Collection[str] = (),
+    before: InstanceState | None, outcome: Outcome, actions: AlarmedActions = NO_ACTIONS
 ) -> Outcome:
     """Return an outcome with the steps of alarms in its row and events.
 
     ``before`` is the row before, ``outcome`` what streams/core/transition.py makes of it.
     """
     row = outcome.row
-    if row is None or (row.vm_state != ERROR and not row.alarms and not action_failures):
+    if row is None or (row.vm_state != ERROR and not row.alarms and actions.are_none):
         return outcome
     event = _carrier(row, outcome.events)
     if event is None:
@@ -60,7 +79,7 @@ def with_alarms(
     for condition in _to_clear(row, event):
         alarms, step = clear_alarm(alarms, condition, at)
         steps.append(step)
-    raised = _to_raise(before, row, event, action_failures)
+    raised = _to_raise(before, row, event, actions)
     if raised is not None:
         new_id = alarm_id(instance_key(row.vim_id, row.instance_id), raised, event.id)
         alarms, step = raise_alarm(alarms, new_id, raised, at)
@@ -102,24 +121,32 @@ def _to_raise(
     before: InstanceState | None,
     row: InstanceState,
     event: VmEvent,
-    action_failures: Collection[str],
+    actions: AlarmedActions,
 ) -> str | None:
     if row.vm_state == ERROR:
         return ERROR_ALARM
-    failed = event.phase == "error" and event.kind in action_failures
-    stays = before is not None and before.vm_state == row.vm_state != DELETED
+    if row.vm_state == DELETED:
+        return None
+    if event.phase == "end" and event.kind in actions.ends:
+        return ENDED + event.kind
+    failed = event.phase == "error" and event.kind in actions.failures
+    stays = before is not None and before.vm_state == row.vm_state
     return FAILED + event.kind if failed and stays else None
 
 
 def _to_clear(row: InstanceState, event: VmEvent) -> list[str]:
     """Return the conditions whose alarms end, if they have one."""
+    active = [each.condition for each in row.alarms if not each.cleared_at]
     if row.vm_state == DELETED:
-        active = [each.condition for each in row.alarms if not each.cleared_at]
         return [each for each in active if each != UNAVAILABLE_ALARM]
     if event.phase != "end":
         return []
-    ended = [FAILED + event.kind]
-    return ended if row.vm_state == ERROR else [ERROR_ALARM, *ended]
+    over = {FAILED + event.kind}
+    if row.vm_state != ERROR:
+        over.add(ERROR_ALARM)
+    if row.vm_state == "active":
+        over |= {each for each in active if each.startswith(ENDED)} - {ENDED + event.kind}
+    return [each for each in active if each in over]
 
 
 def _carried(

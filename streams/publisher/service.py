@@ -6,7 +6,6 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from typing import cast
 
-from streams.core.kinds import EVENT_KINDS, KINDS
 from streams.engine.apps import App, consume, consumer_of, new_app, run_app
 from streams.engine.lanes import BatchHandler
 from streams.publisher.delivery import Delivery, Message
@@ -14,6 +13,7 @@ from streams.publisher.health import PublisherCounters, PublisherHealth
 from streams.publisher.outputs.kinds import kind_of
 from streams.publisher.publisher import Publisher
 from streams.subscriptions.filters import SubscriptionHistory, default_subscription, events_kept
+from streams.subscriptions.known_kinds import refuse_unknown_kinds
 from streams.subscriptions.log import SubscriptionLog
 from vimfed.kafka.aio import AIOKafkaProducer, ConsumerRecord
 from vimfed.kafka.appending import append_all
@@ -26,7 +26,6 @@ from vimfed.process.ports import refuse_port_in_use
 from vimfed.settings import (
     DmaapOutput,
     Settings,
-    SettingsError,
 )
 
 LOG = logging.getLogger(__name__)
@@ -38,7 +37,7 @@ def run(settings: Settings, output: DmaapOutput, port: int | None = None) -> int
     ``port`` is that of /metrics, /healthz and /readyz; by default the output's own (see settings).
     Raises OperatorError.
     """
-    refuse_unknown_kinds(settings, output)
+    refuse_unknown_kinds(settings)
     port = settings.publisher_port(output) if port is None else port
     refuse_port_in_use(port, f"publisher {output.name}", "dmaap.port")
     names = TopicNames(settings.kafka.topic_prefix)
@@ -60,16 +59,6 @@ def run(settings: Settings, output: DmaapOutput, port: int | None = None) -> int
 
     consume(app, names.events, settings.kafka, new_handler)
     return run_app(app, settings.kafka, publisher_needs(settings.kafka, output.name))
-
-
-def refuse_unknown_kinds(settings: Settings, output: DmaapOutput) -> None:
-    """Raise SettingsError where the settings of an output's publisher name a kind that is none."""
-    for key, kinds, known in (
-        ("filter.kinds", settings.filter.kinds, EVENT_KINDS),
-        (f"ves_kinds of output {output.name}", output.ves_kinds, KINDS.keys()),
-    ):
-        for unknown in sorted(set(kinds) - known):
-            raise SettingsError(f"{key}: {unknown!r} is none of {', '.join(sorted(known))}")
 
 
 @contextlib.asynccontextmanager

@@ -17,7 +17,6 @@ import msgspec
 from streams.core.kinds import ALERT, HEARTBEAT
 from vimfed.model.records import AlarmStep, VmEvent
 from vimfed.nova.host_report import read_heartbeat
-from vimfed.nova.states import DELETED
 from vimfed.settings import DmaapOutput, Severity, VesDomain
 
 FAULT = "Fault_MultiCloud_VMFailure"
@@ -150,20 +149,14 @@ def _of_alarm(event: VmEvent, step: AlarmStep, subject: _Subject, output: DmaapO
 def _of_none(event: VmEvent, output: DmaapOutput) -> _Fault | None:
     """Return what an event without an alarm raises or clears: each by an id of its own.
 
-    Release 0.1.0 knew no alarms: what its workers say of ``error`` is told as it was then. So is
-    what the output's ``ves_kinds`` name, of which nobody keeps an alarm.
+    Release 0.1.0 knew no alarms: what its workers say of ``error`` is told as it was then.
     """
     if event.late or not event.instance_id:
         return None
-    is_end, kinds = event.phase == "end", output.ves_kinds
     was_in_error, is_in_error = event.old_state == "error", event.new_state == "error"
-    if (is_in_error and not was_in_error) or (is_end and event.kind in kinds):
+    if is_in_error and not was_in_error:
         severity: Severity | None = output.ves_severities.vm_error
-    elif (
-        is_end
-        and not is_in_error
-        and (was_in_error or (kinds and event.new_state in ("active", DELETED)))
-    ):
+    elif was_in_error and not is_in_error and event.phase == "end":
         severity = None
     else:
         return None
@@ -183,6 +176,7 @@ _CONDITIONS = {
     "vm_unavailable": "Fault_MultiCloud_VMUnavailable",
     "host_down": "Fault_MultiCloud_HostDown",
     "action_failed": "Fault_MultiCloud_VMActionFailed",
+    "action_ended": FAULT,
 }
 """eventName by condition, without what follows its slash."""
 

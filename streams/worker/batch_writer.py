@@ -17,7 +17,7 @@ from streams.core.fold import FoldedBatch, Surroundings, fold
 from streams.core.quota import CloudQuota, quota_of_partition
 from streams.core.revision import TOMBSTONE_HEADER, revision_of
 from streams.core.transition import has_outlived
-from streams.core.vm_alarms import has_alarms
+from streams.core.vm_alarms import AlarmedActions, has_alarms
 from streams.engine.batched_transport import BatchedConsumer, RecordBatch
 from streams.engine.changelog_reader import read_range
 from streams.engine.instances_table import InstancesTable
@@ -57,7 +57,9 @@ class BatchWriter:
         self._kafka = kafka
         self._deleted_retention = limits.deleted_retention
         self._alerts_expire_after = limits.alerts_expire_after
-        self._action_failures = frozenset(limits.action_failures)
+        self._actions = AlarmedActions(
+            frozenset(limits.action_failures), frozenset(limits.action_ends)
+        )
         self._quota = quota_of_partition(limits.instances_per_cloud, kafka.partitions)
         self._names = TopicNames(kafka.topic_prefix)
         self._table = table
@@ -156,7 +158,7 @@ class BatchWriter:
     def _surroundings(self, partition: int) -> Surroundings:
         return dataclasses.replace(
             self._indexes.surroundings(partition),
-            action_failures=self._action_failures,
+            actions=self._actions,
             alerts_expire_after=self._alerts_expire_after,
             alarmed=self._alarmed.pop(partition, ()),
             most_rows=MAX_ROWS,

@@ -9,6 +9,7 @@ from aiokafka.structs import ConsumerRecord
 
 from streams.core.fold import FoldedBatch, fold
 from streams.core.outside_alerts import EXPIRE_AFTER
+from streams.core.vm_alarms import AlarmedActions
 from streams.worker.row_indexes import RowIndexes
 from tests.support.nova_messages import VIM
 from vimfed.kafka.notification_writer import alert_record, heartbeat_record, report_records
@@ -87,7 +88,11 @@ class FoldedTable:
     """The rows of one partition, and all that was told of them."""
 
     def __init__(
-        self, action_failures: Sequence[str] = (), alerts_expire_after: float = EXPIRE_AFTER
+        self,
+        action_failures: Sequence[str] = (),
+        alerts_expire_after: float = EXPIRE_AFTER,
+        *,
+        action_ends: Sequence[str] = (),
     ) -> None:
         self.rows: dict[bytes, bytes] = {}
         self.events: list[VmEvent] = []
@@ -96,7 +101,7 @@ class FoldedTable:
         self.indexes.add_partition(0)
         self.alarmed: tuple[bytes, ...] = ()
         """Keys of deleted instances whose alarms are to be cleared with the next batch."""
-        self._action_failures = frozenset(action_failures)
+        self._actions = AlarmedActions(frozenset(action_failures), frozenset(action_ends))
         self._alerts_expire_after = alerts_expire_after
 
     def fold(self, records: Sequence[Record], most_rows: float = float("inf")) -> list[VmEvent]:
@@ -110,7 +115,7 @@ class FoldedTable:
     def _fold(self, records: Sequence[Record], most_rows: float) -> FoldedBatch:
         around = dataclasses.replace(
             self.indexes.surroundings(0),
-            action_failures=self._action_failures,
+            actions=self._actions,
             alerts_expire_after=self._alerts_expire_after,
             alarmed=self.alarmed,
             most_rows=most_rows,

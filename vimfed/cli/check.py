@@ -18,7 +18,7 @@ from bridge.poller.nova_api import CloudApiError, NovaApi
 from bridge.rabbit.bus import Bus, buses_of
 from bridge.rabbit.check import look_at_bus
 from streams.publisher.outputs.kinds import kind_of
-from streams.publisher.service import refuse_unknown_kinds
+from streams.subscriptions.known_kinds import refuse_unknown_kinds
 from vimfed.kafka.aio import KafkaError
 from vimfed.kafka.cluster_check import disk_finding, own_findings, source_findings
 from vimfed.kafka.rights import merged, needs_by_process
@@ -83,8 +83,7 @@ def run(settings: Settings, processes: Collection[str] = (), *, as_json: bool = 
     list(costs_of(settings.web.auth.users))
     if settings.gateway.enabled:
         refuse_open_gateway(settings)
-    for output in settings.outputs():
-        refuse_unknown_kinds(settings, output)
+    refuse_unknown_kinds(settings)
     wanted = frozenset(processes) or ALL_PROCESSES
     checked = []
     for name, find in _checks(settings, wanted).items():

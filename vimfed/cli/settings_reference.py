@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from vimfed.settings import Secret, Settings, section_type
-from vimfed.settings.moved import MOVED
+from vimfed.settings.moved import MOVED, MOVED_OF_OUTPUTS
 from vimfed.settings.texts import texts_of
 
 HEAD = """\
@@ -54,7 +54,14 @@ def reference() -> str:
 
 def _moved() -> str:
     """Return the section that tells where the keys of an earlier release are."""
-    return MOVED_HEAD + "".join(f"| `{old}` | {new} |\n" for old, new in MOVED.items())
+    tables = (
+        (MOVED_HEAD, MOVED),
+        ("\n| in `[[dmaap.outputs]]` of 0.1.0 | now |\n|---|---|\n", MOVED_OF_OUTPUTS),
+    )
+    return "".join(
+        head + "".join(f"| `{old}` | {new} |\n" for old, new in moved.items())
+        for head, moved in tables
+    )
 
 
 def _section(section: type[msgspec.Struct], name: str, *, is_list: bool) -> Iterator[str]:

@@ -22,7 +22,7 @@ import msgspec
 
 from vimfed.model.identity import vim_id_of
 from vimfed.settings.checks import check_kafka, check_outputs, check_vims, check_web
-from vimfed.settings.moved import MOVED, moved_keys
+from vimfed.settings.moved import MOVED, moved_keys, moved_keys_of_output
 from vimfed.settings.sections import (
     DmaapOutput,
     GatewayUser,
@@ -86,6 +86,8 @@ def _refuse_unknown_keys(tree: Any, section: type[_Section], where: str) -> None
     hints = typing.get_type_hints(section, include_extras=True)
     if section is VimSettings and (moved := moved_keys(tree)):
         raise SettingsError(f"vims: {_LISTS['VIMS'].name_of(tree)}: {moved}")
+    if section is DmaapOutput and (moved := moved_keys_of_output(tree)):
+        raise SettingsError(f"output {_LISTS['DMAAP__OUTPUTS'].name_of(tree)}: {moved}")
     for key, value in tree.items():
         if key not in hints:
             near = difflib.get_close_matches(key, hints, n=1, cutoff=0)

@@ -1,6 +1,6 @@
 """Where keys went that a settings file of an earlier release may have."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 _BROKER = {
@@ -60,6 +60,10 @@ MOVED = {
 """Key that stood in ``[[vims]]``: the words for where it is now."""
 
 
+MOVED_OF_OUTPUTS = {"ves_kinds": "action_ends in [worker]"}
+"""The same of ``[[dmaap.outputs]]``."""
+
+
 def _what_became_of(key: str, scheme: str) -> str:
     """Return the words for what became of a key, in a cloud with a URL of this scheme."""
     if key not in _BROKER or scheme not in ("rabbit", "kafka"):
@@ -76,7 +80,14 @@ def moved_keys(table: Mapping[str, Any]) -> str:
     Empty where it has none.
     """
     scheme = str(table.get("transport_url", "")).partition(":")[0]
-    moved = [_what_became_of(key, scheme) for key in table if key in MOVED]
-    if not moved:
-        return ""
-    return f"{'; '.join(moved)} (docs/configuration.md, What moved)"
+    return _line(_what_became_of(key, scheme) for key in table if key in MOVED)
+
+
+def moved_keys_of_output(table: Mapping[str, Any]) -> str:
+    """Return the same of an entry of ``[[dmaap.outputs]]``."""
+    return _line(f"{key} is now {new}" for key, new in MOVED_OF_OUTPUTS.items() if key in table)
+
+
+def _line(moved: Iterable[str]) -> str:
+    words = "; ".join(moved)
+    return words and f"{words} (docs/configuration.md, What moved)"

@@ -133,7 +133,9 @@ class VesSeverities(_Section, frozen=True, kw_only=True):
     host_down: Severity = "CRITICAL"
     """a host is down"""
     action_failed: Severity = "MAJOR"
-    """an action failed and left the VM as it was"""
+    """an action of worker.action_failures failed and left the VM as it was"""
+    action_ended: Severity = "CRITICAL"
+    """an action of worker.action_ends has ended"""
     alert: Severity = "WARNING"
     """an alert from outside whose monitor says no severity that is known (docs/outputs.md)"""
 
@@ -163,8 +165,6 @@ class DmaapOutput(Tls, frozen=True, kw_only=True):
     """what a message looks like (docs/outputs.md); ves+ urls take ves alone"""
     vim_event: bool = True
     """add the object vim_event (id, kind, phase, ...) to the payload"""
-    ves_kinds: list[str] = []
-    """format ves: kinds whose end raises a fault too, such as POWER_OFF"""
     ves_domains: list[VesDomain] = []
     """format ves: the domains that are sent; empty: with ves+ urls all that the version has, else
     faults alone"""
@@ -464,8 +464,11 @@ class WorkerSettings(_Section, frozen=True, kw_only=True):
     """instances that one cloud may have, deleted ones as long as they stay visible; notifications
     of further ones are dead letters; 0: any number"""
     action_failures: list[str] = []
-    """kinds of actions, e.g. LIVE_MIGRATION, whose failure is an alarm although it leaves the VM as
-    it was"""
+    """kinds of actions, e.g. LIVE_MIGRATION_ROLLBACK, whose failure is an alarm although it leaves
+    the VM as it was, until one succeeds"""
+    action_ends: list[str] = []
+    """kinds of actions, e.g. POWER_OFF, whose end is an alarm, until another action leaves the VM
+    active or deleted"""
     stuck_after: Annotated[float, Meta(ge=1)] = 60.0
     """seconds without progress, while records wait, after which a worker says that it needs a
     restart"""

@@ -154,6 +154,31 @@ def test_the_failure_of_an_action_is_an_alarm_only_where_the_settings_say_so() -
     assert [event.id for event in silent.events] == [event.id for event in told.events]
 
 
+def test_the_end_of_an_action_is_an_alarm_until_another_one_leaves_the_vm_active() -> None:
+    table = FoldedTable(action_ends=["POWER_OFF", "REBOOT"])
+    table.fold([nova("create.end", "active", 1)])
+    story = [
+        nova("power_off.start", "active", 2),
+        nova("power_off.end", "stopped", 3),
+        nova("snapshot.end", "stopped", 4),
+        nova("power_off.end", "stopped", 5),
+        nova("power_on.end", "active", 6),
+        nova("reboot.end", "active", 7),
+        nova("power_off.end", "stopped", 8),
+        nova("delete.end", "deleted", 9),
+    ]
+    table.fold(numbered(story))
+    assert steps(table.events) == [
+        ("POWER_OFF", "end", "raised", "action_ended/POWER_OFF"),
+        ("POWER_ON", "end", "cleared", "action_ended/POWER_OFF"),
+        ("REBOOT", "end", "raised", "action_ended/REBOOT"),
+        ("POWER_OFF", "end", "raised", "action_ended/POWER_OFF"),
+        ("DELETE", "end", "cleared", "action_ended/REBOOT"),
+        ("STATE", "end", "cleared", "action_ended/POWER_OFF"),
+    ]
+    assert assert_alarms_live(table.events) == {}
+
+
 def test_an_error_from_before_the_upgrade_has_no_alarm_until_something_is_told() -> None:
     table = FoldedTable()
     table.fold([nova("create.error", "error", 1)])

@@ -285,25 +285,17 @@ def test_what_a_worker_of_an_earlier_release_says_of_errors_is_a_fault_with_an_i
         assert (header["eventName"], header["eventId"], header["sequence"]) == (name, event.id, 0)
 
 
-@pytest.mark.parametrize(
-    ("fields", "name"),
-    [
-        ({"new_state": "stopped", "kind": "POWER_OFF"}, "Fault_MultiCloud_VMFailure"),
-        ({"new_state": "active", "kind": "POWER_ON"}, "Fault_MultiCloud_VMFailureCleared"),
-        ({"new_state": "deleted", "kind": "DELETE"}, "Fault_MultiCloud_VMFailureCleared"),
-        ({"new_state": "active", "phase": "start"}, None),
-        ({"new_state": "paused"}, None),
-    ],
-)
-def test_kinds_that_an_output_names_raise_faults_too(
-    fields: dict[str, Any], name: str | None
-) -> None:
-    output = DmaapOutput(url=TOPIC.url, format="ves", ves_kinds=["POWER_OFF"])
-    event = vm_event(**fields)
-    if name is None:
-        assert ves_message(event, output) is None
-    else:
-        assert fault(event, output)[0]["eventName"] == name
+def test_the_end_of_an_action_that_is_an_alarm_is_the_fault_that_closed_loops_know() -> None:
+    step = alarm_step("action_ended/POWER_OFF")
+    header, fields = fault(vm_event(kind="POWER_OFF", new_state="stopped", alarm=step))
+    assert header["eventName"] == "Fault_MultiCloud_VMFailure"
+    assert fields["alarmCondition"] == "Fault_MultiCloud_VMFailure/POWER_OFF"
+    assert fields["eventSeverity"] == "CRITICAL"
+
+
+@pytest.mark.parametrize("kind", ["POWER_OFF", "POWER_ON", "DELETE"])
+def test_an_action_without_an_alarm_is_no_fault(kind: str) -> None:
+    assert ves_message(vm_event(kind=kind, new_state="active"), TOPIC) is None
 
 
 def test_the_time_of_a_ves_fault_is_exact_to_the_microsecond() -> None:

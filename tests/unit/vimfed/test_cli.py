@@ -191,9 +191,14 @@ def test_check_names_the_certificate_that_is_missing_and_tries_no_cloud_without_
 
 
 @pytest.mark.parametrize(
-    "settings", ['[filter]\nkinds = ["DELTE"]\n', OUTPUTS + 'ves_kinds = ["DELTE"]\n']
+    "settings",
+    [
+        '[filter]\nkinds = ["DELTE"]\n',
+        '[worker]\naction_ends = ["DELTE"]\n',
+        '[worker]\naction_failures = ["DELTE"]\n',
+    ],
 )
-def test_check_refuses_kinds_that_a_publisher_would(config: Path, settings: str) -> None:
+def test_check_refuses_kinds_that_nobody_tells(config: Path, settings: str) -> None:
     config.write_text(settings)
     result = invoke(config, "check")
     assert result.exit_code == 2

@@ -593,6 +593,14 @@ def test_a_file_of_an_earlier_release_is_told_where_its_keys_went(
     )
 
 
+def test_an_outputs_key_of_an_earlier_release_is_told_where_it_went(tmp_path: Path) -> None:
+    output = "[[dmaap.outputs]]\nurl = 'kafka://mq:9092/t'\nves_kinds = ['POWER_OFF']\n"
+    assert refusal(tmp_path, output) == (
+        "output dmaap: ves_kinds is now action_ends in [worker] "
+        "(docs/configuration.md, What moved)"
+    )
+
+
 def test_every_key_that_moved_is_now_where_it_is_said_to_be() -> None:
     sections = {"rabbit": RabbitSettings, "kafka": CloudKafkaSettings, "poll": PollSettings}
     for old, words in MOVED.items():
