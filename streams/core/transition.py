@@ -145,6 +145,8 @@ def _moved(row: InstanceState, news: InstanceNews, place: _Place, offset: int) -
     fields = news.payload
     if not place.applies or not isinstance(fields, dict) or "host" not in fields:
         return None
+    if row.vm_state == DELETED:
+        return None  # it is on no host any more
     if told_host(fields["host"]) in ("", host_of_payload(row.payload)):
         return None
     payload = _payload(row, news)

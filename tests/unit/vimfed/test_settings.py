@@ -596,8 +596,7 @@ def test_a_file_of_an_earlier_release_is_told_where_its_keys_went(
 def test_an_outputs_key_of_an_earlier_release_is_told_where_it_went(tmp_path: Path) -> None:
     output = "[[dmaap.outputs]]\nurl = 'kafka://mq:9092/t'\nves_kinds = ['POWER_OFF']\n"
     assert refusal(tmp_path, output) == (
-        "output dmaap: ves_kinds is now action_ends in [worker] "
-        "(docs/configuration.md, What moved)"
+        "output dmaap: ves_kinds is now action_ends in [worker] (docs/configuration.md, What moved)"
     )
 
 
