@@ -316,6 +316,11 @@ def _phase(
     return begun, found
 
 
+def is_deletion(action: ServerAction) -> bool:
+    """Return whether a method of an action has deleted its server, or does so."""
+    return any("DELETE" in KINDS.get(event.event, ()) for event in action.events)
+
+
 def is_settled(server: Server, actions: Sequence[ServerAction], seen_at: str) -> bool:
     """Return whether nothing more can come of what was seen.
 

@@ -27,6 +27,7 @@ from bridge.poller.findings import (
     bare_state,
     findings,
     found_phases,
+    is_deletion,
     is_settled,
 )
 from bridge.poller.known_instances import KnownInstances
@@ -184,10 +185,12 @@ class Poller(Polling):
                 ):
                     read = self._asked(partial(self._api.with_events, listed.id, action))
                 actions[action.request_id] = read
-            last, now = server, None
-            if last.vm_state != DELETED:
-                now, asked_at = self._asked(partial(self._api.server, listed.id))
-            if now is None:  # it is gone: the list of the next cycle shows how
+            last = server
+            if last.vm_state == DELETED:
+                break
+            now, asked_at = self._asked(partial(self._api.server, listed.id))
+            if now is None:  # it is gone, and its state is of before: the next list has both
+                actions = {key: each for key, each in actions.items() if not is_deletion(each)}
                 break
             server, seen_at = now, utc_text(asked_at)
             if _same(server, last) and (server.task_state or not _is_running(actions)):

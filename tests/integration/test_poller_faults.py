@@ -3,6 +3,7 @@
 import time
 import uuid
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,22 @@ def test_a_state_that_no_action_explains_is_told_as_inferred() -> None:
             eventually(lambda: polled.knows(server, "error", ""), 10)
     (event,) = polled.outcome().events
     assert (event.kind, event.inferred, event.old_state) == ("STATE", True, "active")
+
+
+def test_a_server_deleted_while_it_is_read_is_told_once_and_as_deleted() -> None:
+    with StubNova() as nova:
+        server = nova.add()
+        with Polled(nova.login()) as polled:
+            polled.wait_for_cycles(1)
+            delete = partial(nova.act, server, "delete", "compute_terminate_instance", "deleted")
+            nova.meanwhile[server] = delete
+            nova.change(server, "stopped")
+            eventually(lambda: polled.knows(server, "deleted", ""), 30)
+    deletion = [e for e in polled.outcome().events if e.kind == "DELETE"]
+    assert [(e.phase, e.new_state, e.inferred) for e in deletion] == [
+        ("start", "stopped", False),
+        ("end", "deleted", False),
+    ]
 
 
 def test_findings_that_kafka_does_not_take_are_found_again() -> None:

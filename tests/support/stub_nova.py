@@ -4,6 +4,7 @@ For what real nova cannot do in a test: thousands of servers, and tokens and mic
 """
 
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -30,6 +31,8 @@ class StubNova(ThreadedServer):
         """Servers whose cell is down: not listed, and shown without their state."""
         self.faults: dict[str, int] = {}
         """By server: the status with which its own question fails."""
+        self.meanwhile: dict[str, Callable[[], object]] = {}
+        """By server: what happens once, after it was listed and before its actions are read."""
         self.hosts: dict[str, dict[str, Any]] = {}
         """Its compute services, by host."""
         self.hosts_answer = 200
@@ -263,6 +266,7 @@ class StubNova(ThreadedServer):
         return self._answer({"server": server})
 
     async def _actions(self, request: web.Request) -> web.Response:
+        self.meanwhile.pop(request.match_info["server"], lambda: None)()
         found = self.actions.get(request.match_info["server"], [])
         since = request.query.get("changes-since", "").rstrip("Z")
         actions = [
