@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from vimfed.model.records import Alarm, AlarmStep
 
 MAX_ACTIVE = 64
-"""Maximum number of active alarms of one source."""
+"""Maximum number of active alarms that one source has from outside; our own conditions are few."""
 MAX_CLEARED = 8
 """Maximum number of cleared alarms that a row keeps."""
 
@@ -57,14 +57,19 @@ def alarm_id(source: bytes, condition: str, event_id: str) -> str:
     return str(uuid.uuid5(_NAMESPACE, f"{source.decode()}/{condition}/{event_id}"))
 
 
+def refuse_another(alarms: tuple[Alarm, ...], condition: str) -> None:
+    """Raise TooManyAlarmsError where an alarm of a new condition would be one too many."""
+    active = [alarm.condition for alarm in alarms if not alarm.cleared_at]
+    if len(active) >= MAX_ACTIVE and condition not in active:
+        raise TooManyAlarmsError
+
+
 def raise_alarm(
     alarms: tuple[Alarm, ...], new_id: str, condition: str, at: str, says: AlarmText = UNSAID
 ) -> AlarmChange:
-    """Raise an alarm, unless the condition has an active one. Raises TooManyAlarmsError."""
+    """Raise an alarm, unless the condition has an active one."""
     if active_alarm(alarms, condition) is not None:
         return AlarmChange(alarms)
-    if sum(not alarm.cleared_at for alarm in alarms) >= MAX_ACTIVE:
-        raise TooManyAlarmsError
     alarm = Alarm(
         id=new_id,
         condition=condition,

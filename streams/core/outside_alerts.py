@@ -36,6 +36,7 @@ from streams.core.alarms import (
     change_alarm,
     clear_alarm,
     raise_alarm,
+    refuse_another,
 )
 from streams.core.revision import next_revision
 from vimfed.model.keys import alerts_key
@@ -197,6 +198,7 @@ def _changed(
     new_id = alarm_id(_key(row), condition, event_id)
     started_at = min(report.started_at or now, now)
     before = [each.cleared_at for each in row.alarms if each.condition == condition]
+    refuse_another(row.alarms, condition)
     return raise_alarm(row.alarms, new_id, condition, max(started_at, *before, ""), says), event_id
 
 

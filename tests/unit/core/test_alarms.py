@@ -14,6 +14,7 @@ from streams.core.alarms import (
     change_alarm,
     clear_alarm,
     raise_alarm,
+    refuse_another,
 )
 from streams.core.normalise import InstanceNews, normalise
 from tests.support.alarm_life import assert_alarms_live
@@ -56,7 +57,8 @@ def test_a_row_keeps_so_many_alarms_and_no_more() -> None:
     for number in range(MAX_ACTIVE):
         alarms, _step = raise_alarm(alarms, str(number), f"alert/{number}", "t")
     with pytest.raises(TooManyAlarmsError):
-        raise_alarm(alarms, "x", "alert/x", "t")
+        refuse_another(alarms, "alert/x")
+    refuse_another(alarms, "alert/0")
     assert raise_alarm(alarms, "x", "alert/0", "t").step is None
     for number in range(20):
         alarms, _step = clear_alarm(alarms, f"alert/{number}", f"t{number}")
@@ -78,6 +80,19 @@ def steps(events: list[VmEvent]) -> list[tuple[str, str, str, str]]:
         for event in events
         if isinstance(event.alarm, AlarmStep)
     ]
+
+
+def test_an_instance_with_many_alarmed_actions_is_told_of_as_ever() -> None:
+    table = FoldedTable()
+    table.fold([nova("create.end", "active", 1)])
+    key = instance_key(VIM, INSTANCE)
+    row = decode_row(table.rows[key])
+    for number in range(MAX_ACTIVE):
+        alarms, _step = raise_alarm(row.alarms, str(number), f"action_ended/{number}", "t")
+        row = msgspec.structs.replace(row, alarms=alarms)
+    table.rows[key] = encode_row(row)
+    table.fold([nova("rebuild.error", "error", 2)])
+    assert steps(table.events) == [("REBUILD", "error", "raised", "vm_error")]
 
 
 def test_an_instance_in_error_has_an_alarm_until_an_action_ends_that_leaves_it_otherwise() -> None:
