@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import yaml
@@ -29,11 +30,24 @@ def helm(*arguments: str, stdin: str = "") -> str:
 
 
 @cache
-def rendered(values: str = "", kubernetes: str = "1.27") -> Sequence[Document]:
+def rendered(values: str = "", kubernetes: str = "1.27", release: str = "r") -> Sequence[Document]:
     """Return what ``helm template`` makes of values, a YAML text."""
     options = ("--kube-version", f"{kubernetes}.0", "--values", "-")
-    text = helm("template", "r", str(CHART), *options, stdin=values)
+    text = helm("template", release, str(CHART), *options, stdin=values)
     return [document for document in yaml.safe_load_all(text) if document]
+
+
+def notes(values: str, folder: Path) -> str:
+    """Return what is told after an installation, which no command prints without a cluster.
+
+    ``folder``: an empty one, for a copy of the chart that has the text in a manifest.
+    """
+    chart = shutil.copytree(CHART, folder / "chart")
+    text = (chart / "templates" / "NOTES.txt").read_text()
+    (chart / "templates" / "notes.yaml").write_text("told: |\n" + indent(text, "  "))
+    shown = ("--show-only", "templates/notes.yaml", "--values", "-")
+    told: str = yaml.safe_load(helm("template", "r", str(chart), *shown, stdin=values))["told"]
+    return told
 
 
 def of_kind(kind: str, documents: Sequence[Document]) -> list[Document]:

@@ -30,9 +30,10 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- toJson (default (list "dmaap") $names) -}}
 {{- end -}}
 
-{{/* What the workers' API speaks: HTTPS where they have a certificate. */}}
+{{/* What the workers' API speaks: https where their settings name a certificate. */}}
 {{- define "vimfed.scheme" -}}
-{{- ternary "HTTPS" "HTTP" (ne "" (dig "web" "cert_file" "" .Values.settings)) -}}
+{{- $settings := include "vimfed.settings" (dict "root" . "kind" "worker" "component" "worker") | fromJson -}}
+{{- ternary "https" "http" (ne "" (dig "web" "cert_file" "" $settings)) -}}
 {{- end -}}
 
 {{/* The image, by its digest where there is one. */}}
@@ -42,6 +43,23 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- else -}}
 {{ .Values.image.repository }}:{{ default .Chart.AppVersion .Values.image.tag }}
 {{- end -}}
+{{- end -}}
+
+{{/* One pod of a component goes at a time: (dict "root" $ "component" "worker"). */}}
+{{- define "vimfed.disruptionBudget" -}}
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata:
+  name: {{ include "vimfed.name" . }}
+  labels:
+    {{- include "vimfed.labels" . | nindent 4 }}
+spec:
+  maxUnavailable: 1
+  # Who is not ready, since Kafka is away, holds up no drain.
+  unhealthyPodEvictionPolicy: AlwaysAllow
+  selector:
+    matchLabels:
+      {{- include "vimfed.selector" . | nindent 6 }}
 {{- end -}}
 
 {{/* By kind of process, the ports on which its pods listen, as JSON. */}}
@@ -79,7 +97,8 @@ spec:
   serviceAccountName: {{ default (include "vimfed.fullname" .root) .root.Values.serviceAccount.name }}
   automountServiceAccountToken: false
   enableServiceLinks: false
-  terminationGracePeriodSeconds: 30
+  {{- /* What stops takes 30 s at most; a Service's process waits first, see preStop. */}}
+  terminationGracePeriodSeconds: {{ ternary (add 30 .root.Values.service.drainSeconds) 30 (hasKey $ports "http") }}
   {{- with .root.Values.image.pullSecrets }}
   imagePullSecrets:
     {{- toYaml . | nindent 4 }}
@@ -136,6 +155,13 @@ spec:
         - name: {{ $name }}
           containerPort: {{ $port }}
         {{- end }}
+      {{- if $ports.http }}
+      {{- /* Nodes and proxies learn of the end meanwhile: no request comes to a closed port. */}}
+      lifecycle:
+        preStop:
+          exec:
+            command: [sleep, {{ .root.Values.service.drainSeconds | quote }}]
+      {{- end }}
       startupProbe:
         httpGet: {path: /healthz, port: monitoring}
         periodSeconds: 2

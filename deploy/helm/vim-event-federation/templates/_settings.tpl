@@ -94,7 +94,7 @@ needs, so that no process holds, nor names, the secrets of another.
 {{- $hosts := default list .web.allowed_hosts -}}
 {{- $name := include "vimfed.fullname" .root -}}
 {{- $namespace := .root.Release.Namespace -}}
-{{- range $service := list $name (printf "%s-gateway" $name) -}}
+{{- range $service := list $name (printf "%s-stale" $name) (printf "%s-gateway" $name) -}}
 {{- range $suffix := list "" (printf ".%s" $namespace) (printf ".%s.svc" $namespace) (printf ".%s.svc.cluster.local" $namespace) -}}
 {{- $hosts = append $hosts (printf "%s%s" $service $suffix) -}}
 {{- end -}}
