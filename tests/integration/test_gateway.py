@@ -6,11 +6,8 @@ import gzip
 import hashlib
 import hmac
 import json
-import os
 import socket
 import ssl
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -27,15 +24,14 @@ from confluent_kafka import OFFSET_END, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from tests.e2e.stack import Stack, eventually
+from tests.support.onap_sdk import onap_sdk
 from tests.support.topics import count_records, read_topic
 from tests.support.vm_events import create_topics, vm_event, write_events
-from vimfed.local.kafka import CACHE, LocalKafka
+from vimfed.local.kafka import LocalKafka
 from vimfed.model.keys import instance_key
 from vimfed.process.ports import free_ports
 from vimfed.settings import KafkaSettings, Settings
 from web.gateway.service import Gateway
-
-ONAPSDK = "onapsdk==14.6.0"
 
 SCRIPT = """
 import json, sys
@@ -409,41 +405,13 @@ def ids_on(bootstrap: str, topic: str) -> list[str]:
     return [json.loads(record.value() or b"")["vim_event"]["id"] for record in records]
 
 
-def onapsdk_python() -> Path:
-    """Return a Python with ONAP's SDK: its pins do not go with ours."""
-    folder = CACHE / ONAPSDK.replace("==", "-")
-    python = folder / "bin" / "python"
-    if not (folder / "installed").exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        install = [str(python), "-m", "pip", "install", "--quiet", "setuptools<80", ONAPSDK]
-        subprocess.run(install, check=True)
-        (folder / "installed").touch()
-    return python
-
-
 async def test_onaps_own_client_reads_and_writes_through_the_gateway(
     client: Client, tmp_path: Path
 ) -> None:
-    (tmp_path / "sdk_settings.py").write_text(f'DMAAP_URL = "{client.url}"\n')
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(tmp_path),
-        "ONAP_PYTHON_SDK_SETTINGS": "sdk_settings",
-    }
-    python = await asyncio.to_thread(onapsdk_python)
-
-    def play() -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [python, "-c", SCRIPT, client.topic],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    done = await asyncio.to_thread(play)
-    assert done.returncode == 0, done.stderr
-    topics, before, after = json.loads(done.stdout)
+    told = await asyncio.to_thread(
+        onap_sdk, tmp_path, {"DMAAP_URL": client.url}, SCRIPT, client.topic
+    )
+    topics, before, after = json.loads(told)
     assert client.topic in topics
     assert before == []
     assert [json.loads(message)["state"] for message in after] == ["error"]

@@ -19,6 +19,7 @@ from streams.publisher.formats import FORMATS
 from streams.publisher.outputs import kafka as kafka_output
 from streams.publisher.outputs.ves_collector import CollectorOutput, probe
 from tests.e2e.stack import Stack, eventually
+from tests.support.onap_sdk import onap_sdk
 from tests.support.topics import read_topic
 from tests.support.ves_collector import VesCollector
 from tests.support.vm_events import (
@@ -181,6 +182,46 @@ async def test_what_a_collector_refuses_is_sought_out_and_given_up_with_its_text
             "400 SVC0002 The following service error occurred: Bad Parameter. Error code is 400"
         )
     assert_all_in_order(collector.events, [each for each in sent if each.id not in bad])
+
+
+SDK_SCRIPT = """
+import json, sys
+from onapsdk.ves.ves import Ves
+from onapsdk.exceptions import SDKException
+told = []
+for post, body in zip((Ves.send_event, Ves.send_batch_event, Ves.send_event), sys.argv[1:]):
+    try:
+        told.append(post("v7", body, {"username": "onap", "password": "secret"}).status_code)
+    except SDKException as error:
+        told.append(type(error).__name__)
+print(json.dumps(told))
+"""
+
+
+async def test_onaps_own_client_and_we_are_the_same_to_a_collector(
+    collector: VesCollector, deliver: Deliver, tmp_path: Path
+) -> None:
+    one, *several = (vm_event(f"vm-{number}", kind="PAUSE") for number in range(4))
+    output = output_of(collector.url, **LOGIN)
+    assert await deliver(output, [one]) == []
+    assert await deliver(output, several) == []
+    bodies = [message(each, output).value.decode() for each in (one, *several)]
+    batch = json.dumps({"eventList": [json.loads(body)["event"] for body in bodies[1:]]})
+    ours, theirs = slice(0, 4), slice(4, None)
+    told = await asyncio.to_thread(
+        onap_sdk,
+        tmp_path,
+        {"VES_URL": f"http://{collector.address}"},
+        SDK_SCRIPT,
+        bodies[0],
+        batch,
+        '{"event": {}}',
+    )
+    assert json.loads(told) == [202, 202, "APIError"]
+    assert collector.events[theirs] == collector.events[ours]
+    assert [each[1:] for each in collector.requests[2:4]] == [
+        each[1:] for each in collector.requests[:2]
+    ]
 
 
 async def test_a_request_that_is_too_large_is_halved(
