@@ -1,9 +1,10 @@
 """The Helm chart, rendered by helm itself."""
 
+import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from textwrap import indent
@@ -11,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from tests.support.cluster_api import Cluster
 from tests.support.paths import PROJECT
 
 CHART = PROJECT / "deploy" / "helm" / "vim-event-federation"
@@ -23,7 +25,12 @@ def helm(*arguments: str, stdin: str = "") -> str:
     program = own if own.exists() else shutil.which("helm")
     assert program, "helm is missing: on this machine it must be installed by hand"
     done = subprocess.run(
-        [program, *arguments], input=stdin, capture_output=True, text=True, check=False
+        [program, *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "NO_PROXY": "127.0.0.1"},
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -34,6 +41,20 @@ def rendered(values: str = "", kubernetes: str = "1.27", release: str = "r") -> 
     """Return what ``helm template`` makes of values, a YAML text."""
     options = ("--kube-version", f"{kubernetes}.0", "--values", "-")
     text = helm("template", release, str(CHART), *options, stdin=values)
+    return [document for document in yaml.safe_load_all(text) if document]
+
+
+def upgraded(
+    values: str, objects: Mapping[tuple[str, str], Mapping[str, Any]], *shown: str
+) -> Sequence[Document]:
+    """Return what helm makes of values in a cluster that has ``objects``, see Cluster.
+
+    ``shown``: files of templates that are printed alone, such as ``worker.yaml``.
+    """
+    only = [option for file in shown for option in ("--show-only", f"templates/{file}")]
+    with Cluster(objects) as cluster:
+        options = ("--kube-apiserver", cluster.url, "--dry-run=server", "--is-upgrade", *only)
+        text = helm("template", "r", str(CHART), *options, "--values", "-", stdin=values)
     return [document for document in yaml.safe_load_all(text) if document]
 
 

@@ -2,7 +2,10 @@
 
 from typing import Any
 
-from tests.support.helm_chart import Document, of_kind, pods, rendered
+import pytest
+import yaml
+
+from tests.support.helm_chart import Document, of_kind, pods, rendered, upgraded
 
 GATEWAY = "gateway: {enabled: true, replicas: 2}\nbridge: {replicas: 2}\npublisher: {replicas: 2}\n"
 
@@ -65,3 +68,123 @@ def test_a_drain_does_not_wait_for_pods_that_are_not_ready() -> None:
         for component in ("bridge", "worker", "publisher-dmaap", "gateway")
     }
     assert {each["spec"]["unhealthyPodEvictionPolicy"] for each in budgets} == {"AlwaysAllow"}
+
+
+AUTOSCALED = "worker: {replicas: 3, autoscaling: {enabled: true}}"
+SET = ("StatefulSet", "r-vim-event-federation-worker")
+
+
+@pytest.mark.parametrize(
+    ("objects", "replicas"),
+    [
+        ({SET: {"spec": {"replicas": 3}}}, 3),
+        ({SET: {"spec": {"replicas": 4}}}, 4),
+        ({}, None),  # a new one: the autoscaler makes it minReplicas
+    ],
+)
+def test_autoscaling_that_is_switched_on_ends_no_worker(
+    objects: dict[tuple[str, str], Any], replicas: int | None
+) -> None:
+    documents = upgraded(AUTOSCALED, objects, "worker.yaml")
+    (workers,) = of_kind("StatefulSet", documents)
+    assert workers["spec"].get("replicas") == replicas
+    (scaler,) = of_kind("HorizontalPodAutoscaler", documents)
+    assert scaler["spec"]["minReplicas"] == 3
+
+
+def test_an_autoscaler_that_could_run_less_than_it_must_is_refused() -> None:
+    with pytest.raises(AssertionError, match=r"maxReplicas is 4, which is less than the 5"):
+        rendered("worker: {replicas: 5, autoscaling: {enabled: true}}")
+
+
+SETTINGS: dict[str, Any] = {
+    "kafka": {"bootstrap": "k:9092"},
+    "vims": [{"cloud_owner": "A", "cloud_region_id": "B", "rabbit": {"prefetch": 10}}],
+    "dmaap": {"outputs": [{"name": "one", "url": "https://mr/events/t"}]},
+    "web": {"insecure": True},
+    "gateway": {"insecure": True},
+}
+COMPONENTS = frozenset({"bridge", "worker", "publisher-one", "gateway"})
+
+
+def checksums(values: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """Return by component the annotations by which its pods start anew."""
+    text = yaml.safe_dump({"gateway": {"enabled": True}, **values})
+    return {
+        component: {
+            name: value
+            for name, value in template["metadata"]["annotations"].items()
+            if name.startswith("checksum/")
+        }
+        for component, template in pods(rendered(text))
+        if component in COMPONENTS
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "started_anew"),
+    [
+        ({"vims": [{**SETTINGS["vims"][0], "rabbit": {"prefetch": 20}}]}, {"bridge"}),
+        ({"bridge": {"stuck_after": 90.0}}, {"bridge"}),
+        ({"worker": {"deleted_retention": 5}}, {"worker"}),
+        ({"worker": {"stuck_after": 90.0}}, {"worker", "publisher-one"}),
+        ({"gateway": {"insecure": True, "topics": ["a"]}}, {"gateway"}),
+        ({"web": {"insecure": True, "live_clients": 5}}, {"worker"}),
+        ({"alerts": {"host_labels": ["h"]}}, {"worker"}),
+        ({"kafka": {"bootstrap": "other:9092"}}, COMPONENTS),
+        (
+            {"vims": [*SETTINGS["vims"], {"cloud_owner": "A", "cloud_region_id": "C"}]},
+            {"bridge", "worker"},
+        ),
+        (
+            {
+                "dmaap": {
+                    "outputs": [*SETTINGS["dmaap"]["outputs"], {"name": "2", "url": "http://m"}]
+                }
+            },
+            {"worker"},
+        ),
+    ],
+)
+def test_a_change_of_settings_starts_anew_who_reads_them(
+    change: dict[str, Any], started_anew: set[str]
+) -> None:
+    before, after = checksums({"settings": SETTINGS}), checksums({"settings": SETTINGS | change})
+    assert before.keys() == after.keys() == COMPONENTS
+    assert {name for name, found in before.items() if found != after[name]} == started_anew
+
+
+def test_a_secret_that_is_changed_starts_anew_who_has_it() -> None:
+    values = """
+secretEnv: {VIMFED_KAFKA__PASSWORD: {name: kafka, key: password}}
+secretFiles: {cloud: region-one, tls: tls}
+settings:
+  web: {cert_file: /etc/vimfed/secrets/tls/tls.crt}
+  vims:
+    - cloud_owner: A
+      cloud_region_id: B
+      rabbit: {transport_urls_file: /etc/vimfed/secrets/cloud/u}
+"""
+    login = ("Secret", "r-vim-event-federation-worker-login")
+
+    def found(**versions: str) -> dict[str, str]:
+        objects: dict[tuple[str, str], Any] = {
+            ("Secret", name): {"metadata": {"uid": "u", "resourceVersion": version}}
+            for name, version in versions.items()
+        }
+        objects[login] = {"data": {"password": "eA==", "peer-secret": versions["kafka"]}}
+        shown = ("bridge.yaml", "worker.yaml", "publisher.yaml")
+        return {
+            component: template["metadata"]["annotations"]["checksum/secrets"]
+            for component, template in pods(upgraded(values, objects, *shown))
+        }
+
+    before = found(kafka="1", **{"region-one": "1", "tls": "1"})
+    for changed, started_anew in (
+        ({"kafka": "2"}, {"bridge", "worker", "publisher-dmaap"}),
+        ({"region-one": "2"}, {"bridge"}),
+        ({"tls": "2"}, {"worker"}),
+        ({}, set()),
+    ):
+        after = found(**{"kafka": "1", "region-one": "1", "tls": "1", **changed})
+        assert {name for name in before if before[name] != after[name]} == started_anew

@@ -2,19 +2,16 @@
 
 import base64
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import kubernetes_validate  # type: ignore[import-untyped]
 import pytest
-import yaml
-from aiohttp import web
 
 from tests.support import helm_chart
 from tests.support.helm_chart import CHART, helm, rendered
 from tests.support.paths import PROJECT
-from tests.support.threaded_server import ThreadedServer
 from vimfed.cli import main
 from vimfed.settings import Settings, load_settings, refuse_exposed_secrets
 from web.auth.access import refuse_open_door
@@ -324,49 +321,11 @@ def test_made_logins_are_random_and_differ() -> None:
     assert {len(each) for each in made} == {32}
 
 
-class Cluster(ThreadedServer):
-    """As much of Kubernetes' API as helm's lookup() asks: its Secrets, of one namespace."""
-
-    def __init__(self, secrets: Mapping[str, Mapping[str, str]]) -> None:
-        super().__init__()
-        self._secrets = secrets
-
-    async def _application(self) -> web.Application:
-        app = web.Application()
-        app.add_routes(
-            [
-                web.get("/version", self.version),
-                web.get("/api/v1", self.resources),
-                web.get("/api/v1/namespaces/default/secrets/{name}", self.secret),
-            ]
-        )
-        return app
-
-    async def version(self, _request: web.Request) -> web.Response:
-        return web.json_response({"major": "1", "minor": "30", "gitVersion": "v1.30.0"})
-
-    async def resources(self, _request: web.Request) -> web.Response:
-        secrets = {"name": "secrets", "namespaced": True, "kind": "Secret", "verbs": ["get"]}
-        return web.json_response(
-            {"kind": "APIResourceList", "groupVersion": "v1", "resources": [secrets]}
-        )
-
-    async def secret(self, request: web.Request) -> web.Response:
-        found = self._secrets.get(request.match_info["name"])
-        if found is None:
-            status = {"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404}
-            return web.json_response(status, status=404)
-        return web.json_response({"apiVersion": "v1", "kind": "Secret", "data": found})
-
-
-def test_made_logins_are_kept_over_upgrades(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+def test_made_logins_are_kept_over_upgrades() -> None:
     kept = {"password": "a2VwdA==", "peer-secret": "b2xk"}
-    options = ("--dry-run=server", "--show-only", "templates/secret.yaml", "--values", "-")
-    with Cluster({"r-vim-event-federation-worker-login": kept}) as cluster:
-        asked = ("template", "r", str(CHART), "--kube-apiserver", cluster.url, *options)
-        text = helm(*asked, stdin="gateway: {enabled: true}")
-    made = {each["metadata"]["name"]: each["data"] for each in yaml.safe_load_all(text) if each}
+    there = {("Secret", "r-vim-event-federation-worker-login"): {"data": kept}}
+    documents = helm_chart.upgraded("gateway: {enabled: true}", there, "secret.yaml")
+    made = {each["metadata"]["name"]: each["data"] for each in documents}
     assert made["r-vim-event-federation-worker-login"] == kept
     (new,) = made["r-vim-event-federation-gateway-login"].values()
     assert len(base64.b64decode(new)) == 32

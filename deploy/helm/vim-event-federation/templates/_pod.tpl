@@ -76,7 +76,6 @@ The pod of one process: what vimfed.settings takes, and
 (dict "args" (list "bridge") "env" (list) "stateVolume" "emptyDir" or "claim")
 */}}
 {{- define "vimfed.pod" -}}
-{{- $settings := include "vimfed.settings" . | fromJson -}}
 {{- $folders := include "vimfed.secretFolders" . | fromJson -}}
 {{- $values := index .root.Values .kind -}}
 {{- $ports := get (include "vimfed.ports" .root | fromJson) .kind -}}
@@ -89,7 +88,8 @@ metadata:
     {{- toYaml . | nindent 4 }}
     {{- end }}
   annotations:
-    checksum/settings: {{ toToml $settings | sha256sum }}
+    checksum/settings: {{ include "vimfed.read" . | sha256sum }}
+    checksum/secrets: {{ include "vimfed.secretVersions" . | sha256sum }}
     {{- with .root.Values.podAnnotations }}
     {{- toYaml . | nindent 4 }}
     {{- end }}

@@ -221,3 +221,41 @@ vimfed.settings.
 {{- end -}}
 {{- toJson $own -}}
 {{- end -}}
+
+{{/*
+What of its settings a process heeds, as JSON: a change of anything else does not start it anew. The arguments
+are those of vimfed.settings.
+*/}}
+{{- define "vimfed.read" -}}
+{{- $read := include "vimfed.settings" . | fromJson -}}
+{{- if eq .kind "publisher" -}}
+{{- $_ := set $read "worker" (pick (default dict $read.worker) "stuck_after") -}}
+{{- $output := .output -}}
+{{- $outputs := list -}}
+{{- range dig "dmaap" "outputs" list $read -}}
+{{- if eq (default "dmaap" .name) $output -}}
+{{- $outputs = append $outputs . -}}
+{{- end -}}
+{{- end -}}
+{{- $_ := set $read "dmaap" (set (default dict $read.dmaap) "outputs" $outputs) -}}
+{{- end -}}
+{{- toJson $read -}}
+{{- end -}}
+
+{{/*
+The versions of the Secrets that one process has, as the cluster tells them: which secret they hold a checksum
+would tell who guesses. Logins that the chart makes stay as they are. The arguments are those of
+vimfed.settings.
+*/}}
+{{- define "vimfed.secretVersions" -}}
+{{- $root := .root -}}
+{{- $made := printf "%s-login" (include "vimfed.name" .) -}}
+{{- $names := values (include "vimfed.secretFolders" . | fromJson) -}}
+{{- range $variable := include "vimfed.secretVariables" . | fromJsonArray -}}
+{{- $names = append $names (get $root.Values.secretEnv $variable).name -}}
+{{- end -}}
+{{- range without (uniq $names | sortAlpha) $made -}}
+{{- $found := default dict (lookup "v1" "Secret" $root.Release.Namespace .).metadata -}}
+{{- printf "%s %s %s\n" . (default "" $found.uid) (default "" $found.resourceVersion) -}}
+{{- end -}}
+{{- end -}}
