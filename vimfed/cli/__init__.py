@@ -220,13 +220,16 @@ def replay_trace(
 @click.option(
     "--process",
     "processes",
-    type=click.Choice(["bridge", "worker", "publisher", "operator"]),
+    type=click.Choice(["bridge", "worker", "publisher", "gateway", "operator"]),
     multiple=True,
     help="What this one needs alone, with the user of its own; can be given several times.",
 )
+@click.option("--offline", is_flag=True, help="Ask nobody: the settings and their files alone.")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 @click.pass_obj
-def check_connections(config: Path, processes: tuple[str, ...], as_json: bool) -> None:
+def check_connections(
+    config: Path, processes: tuple[str, ...], offline: bool, as_json: bool
+) -> None:
     """Find what would keep a process from its work.
 
     The settings are validated, and every connection is tried; topics, their settings, rights,
@@ -235,7 +238,8 @@ def check_connections(config: Path, processes: tuple[str, ...], as_json: bool) -
     """
     from vimfed.cli import check
 
-    sys.exit(check.run(load_settings(config), processes, as_json=as_json))
+    settings = load_settings(config)
+    sys.exit(check.run(settings, processes, as_json=as_json, offline=offline))
 
 
 @main.command("topics")
@@ -355,6 +359,14 @@ def _kinds(_ctx: click.Context, _parameter: click.Parameter, begun: str) -> list
 @click.argument("vim", required=False, shell_complete=_vim_ids)
 @click.option("--url", help="Ask the worker here, instead of at web.host and web.port.")
 @click.option("--login-file", help="File that holds USER:PASSWORD, or a token, for the worker.")
+@click.option(
+    "--at",
+    "addresses",
+    multiple=True,
+    metavar="PROCESS=URL",
+    envvar="VIMFED_STATUS_AT",
+    help="Ask bridge, gateway or publisher.OUTPUT here; can be given several times.",
+)
 @click.option("--once", is_flag=True, help="Print it once, also on a terminal.")
 @click.option("--json", "as_json", is_flag=True, help="Print it once, as JSON.")
 @click.pass_obj
@@ -363,6 +375,7 @@ def show_status(
     vim: str | None,
     url: str | None,
     login_file: str | None,
+    addresses: tuple[str, ...],
     once: bool,
     as_json: bool,
 ) -> None:
@@ -373,7 +386,7 @@ def show_status(
     """
     from vimfed.cli import status
 
-    where = status.Asked(url, login_file)
+    where = status.Asked(url, login_file, status.addresses_of(addresses))
     status.run(load_settings(config), vim, where, once=once, as_json=as_json)
 
 

@@ -25,13 +25,17 @@ from vimfed.kafka.rights import merged, needs_by_process
 from vimfed.kafka.topic_checks import specs_of
 from vimfed.kafka.topic_settings import Finding
 from vimfed.process.escaping import echo
+from vimfed.process.tls import CertificateError, server_context, tls_context
 from vimfed.settings import (
     CloudKafkaSettings,
     DmaapOutput,
+    GatewaySettings,
     KeystoneSettings,
     PollSettings,
     Settings,
+    Tls,
     VimSettings,
+    WebSettings,
     exposures,
 )
 from web.auth.access import refuse_open_door
@@ -73,20 +77,30 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
         return [*told, f"{self.name}: ok"] if self.ok else told
 
 
-def run(settings: Settings, processes: Collection[str] = (), *, as_json: bool = False) -> int:
+def run(
+    settings: Settings,
+    processes: Collection[str] = (),
+    *,
+    as_json: bool = False,
+    offline: bool = False,
+) -> int:
     """Print what was found of each connection; return 0 where every process would start, else 1.
 
     ``processes``: what these need alone, such as ``bridge``; empty: what all need but the operator.
+    ``offline``: nobody is asked; what the settings say, and the files that they name, is all.
     Raises SettingsError where a worker or a publisher would not start.
     """
+    wanted = frozenset(processes) or ALL_PROCESSES
     refuse_open_door(settings.web)
     list(costs_of(settings.web.auth.users))
-    if settings.gateway.enabled:
+    if _has_gateway(settings, wanted):
         refuse_open_gateway(settings)
     refuse_unknown_kinds(settings)
-    wanted = frozenset(processes) or ALL_PROCESSES
+    checks = _offline_checks(settings, wanted)
+    if not offline:
+        checks |= _connections(settings, wanted)
     checked = []
-    for name, find in _checks(settings, wanted).items():
+    for name, find in checks.items():
         checked.append(_checked(name, find))
         if not as_json:
             for line in checked[-1].lines():
@@ -96,12 +110,24 @@ def run(settings: Settings, processes: Collection[str] = (), *, as_json: bool = 
     return int(not all(each.ok for each in checked))
 
 
-def _checks(settings: Settings, wanted: Collection[str]) -> dict[str, Find]:
+def _has_gateway(settings: Settings, wanted: Collection[str]) -> bool:
+    return settings.gateway.enabled or "gateway" in wanted
+
+
+def _offline_checks(settings: Settings, wanted: Collection[str]) -> dict[str, Find]:
     checks: dict[str, Find] = {}
     exposed = _exposed_findings(settings, wanted)
     if exposed:
         checks["secrets"] = lambda: exposed
-    checks["kafka"] = partial(_own_findings, settings, wanted)
+    if "worker" in wanted and settings.web.cert_file:
+        checks["web"] = partial(_certificate_findings, "web", settings.web)
+    if _has_gateway(settings, wanted) and settings.gateway.cert_file:
+        checks["gateway"] = partial(_certificate_findings, "gateway", settings.gateway)
+    return checks
+
+
+def _connections(settings: Settings, wanted: Collection[str]) -> dict[str, Find]:
+    checks: dict[str, Find] = {"kafka": partial(_own_findings, settings, wanted)}
     if "worker" in wanted:
         checks["state_dir"] = partial(_disk_findings, settings.state_dir)
     for output in settings.outputs() if "publisher" in wanted else ():
@@ -139,11 +165,22 @@ def _checked(name: str, find: Find) -> Checked:
 
 
 def _exposed_findings(settings: Settings, wanted: Collection[str]) -> list[Finding]:
-    processes = [*wanted, *["gateway"] * settings.gateway.enabled]
+    processes = [*wanted, *["gateway"] * _has_gateway(settings, wanted)]
     return [
         Finding(each.where, f"{each.where}: {each.text}", each.refused)
         for each in exposures(settings, processes)
     ]
+
+
+def _certificate_findings(where: str, server: WebSettings | GatewaySettings) -> list[Finding]:
+    """Return what is wrong with the files of a server's certificate, and of its clients'."""
+    try:
+        server_context(where, server)
+        if isinstance(server, WebSettings):
+            tls_context(Tls(ca_file=server.ca_file))
+    except CertificateError as error:
+        return [Finding(where, str(error), refused=True)]
+    return []
 
 
 def _own_findings(settings: Settings, wanted: Collection[str]) -> list[Finding]:

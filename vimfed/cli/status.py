@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
@@ -37,7 +38,7 @@ from vimfed.process.bounded_answer import (
 )
 from vimfed.process.escaping import escaped
 from vimfed.process.ports import monitoring_url, own_url
-from vimfed.settings import DmaapOutput, Settings, is_loopback
+from vimfed.settings import Settings, is_loopback
 
 TIMEOUT = 5.0
 EVERY = 2.0
@@ -124,7 +125,7 @@ class Status(msgspec.Struct, kw_only=True):
     unowned: list[int]
     """Partitions that have no owner."""
     processes: list[Process]
-    """Bridge, publishers and gateway of this settings file, where they run on this machine."""
+    """Bridge, publishers and gateway, where the settings say that they are, or ``--at``."""
 
 
 class _Health(msgspec.Struct):
@@ -153,6 +154,21 @@ class Asked(NamedTuple):
 
     url: str | None = None
     login_file: str | None = None
+    addresses: Mapping[str, str] = MappingProxyType({})
+    """URLs of processes that are elsewhere than the settings say, by the names of `--at`."""
+
+
+def addresses_of(given: Sequence[str]) -> Mapping[str, str]:
+    """Return the URLs that ``--at`` names, by process. Raises UsageError for what is none."""
+    found = {}
+    for each in given:
+        name, _, url = each.partition("=")
+        if not re.fullmatch(r"bridge|gateway|publisher\..+", name):
+            raise UsageError(f"--at {each}: write bridge=URL, gateway=URL or publisher.OUTPUT=URL")
+        if not re.match("https?://[^/]", url):
+            raise UsageError(f"--at {name}: {url!r} is no http:// or https:// URL")
+        found[name] = url.rstrip("/")
+    return found
 
 
 def run(settings: Settings, vim_id: str | None, where: Asked, *, once: bool, as_json: bool) -> None:
@@ -175,7 +191,7 @@ def run(settings: Settings, vim_id: str | None, where: Asked, *, once: bool, as_
     _refuse_exposed_login(settings, asked, login)
 
     def now() -> Status:
-        return asyncio.run(_ask(settings, asked, login, vim_id))
+        return asyncio.run(_ask(settings, asked, login, vim_id, where.addresses))
 
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(now()), indent=2))
@@ -200,7 +216,11 @@ def _refuse_exposed_login(settings: Settings, url: str, login: Mapping[str, str]
 
 
 async def _ask(
-    settings: Settings, url: str, login: Mapping[str, str], vim_id: str | None
+    settings: Settings,
+    url: str,
+    login: Mapping[str, str],
+    vim_id: str | None,
+    addresses: Mapping[str, str],
 ) -> Status:
     """Ask everybody. Raises StatusError where no worker answers, or there is no such cloud."""
     timeout = aiohttp.ClientTimeout(total=TIMEOUT)
@@ -209,12 +229,16 @@ async def _ask(
         api = f"{url}{settings.web.prefix}/v1"
         vims = await _get(session, f"{api}/vims", login)
         workers = await _get(session, f"{api}/workers", login)
-        bridge, clouds = await _ask_bridge(session, settings)
-        outputs = settings.outputs()
-        others = [await _ask_publisher(session, settings, output) for output in outputs]
-        if settings.gateway.enabled:
-            url_of_gateway = monitoring_url(settings.gateway)
-            others.append((await _ask_process(session, "gateway", url_of_gateway))[0])
+        own = own_url(settings.bridge.host, settings.bridge.port)
+        bridge, clouds = await _ask_bridge(session, addresses.get("bridge", own))
+        others = []
+        for output in settings.outputs():
+            own = own_url(settings.dmaap.host, settings.publisher_port(output))
+            at = addresses.get(f"publisher.{output.name}", own)
+            others.append(await _ask_publisher(session, output.name, at))
+        if settings.gateway.enabled or "gateway" in addresses:
+            at = addresses.get("gateway", monitoring_url(settings.gateway))
+            others.append((await _ask_process(session, "gateway", at))[0])
     status = Status(vims=[], workers=[], unowned=[], processes=[bridge, *others])
     if vims[0] == 503:
         status.unavailable = _decoded(vims, _Unavailable).reason
@@ -266,9 +290,8 @@ def _decoded(answer: tuple[int, bytes], kind: type[T]) -> T:
 
 
 async def _ask_bridge(
-    session: aiohttp.ClientSession, settings: Settings
+    session: aiohttp.ClientSession, url: str
 ) -> tuple[Process, dict[str, BridgeCloud]]:
-    url = own_url(settings.bridge.host, settings.bridge.port)
     process, samples = await _ask_process(session, "bridge", url)
 
     def of(name: str, together: Callable[[list[float]], float] = min) -> dict[str, float]:
@@ -305,11 +328,8 @@ def _seconds_since(moment: float) -> float | None:
     return round(time.time() - moment, 1) if moment else None
 
 
-async def _ask_publisher(
-    session: aiohttp.ClientSession, settings: Settings, output: DmaapOutput
-) -> Process:
-    url = own_url(settings.dmaap.host, settings.publisher_port(output))
-    process, samples = await _ask_process(session, f"publisher {output.name}", url)
+async def _ask_publisher(session: aiohttp.ClientSession, output: str, url: str) -> Process:
+    process, samples = await _ask_process(session, f"publisher {output}", url)
     lag = samples.get("vimfed_publisher_lag")
     if lag is not None:
         process.lag = int(sum(value for _, value in lag))

@@ -37,7 +37,7 @@ from vimfed.settings.sections import (
 from vimfed.settings.values import Secret
 
 ENV_PREFIX = "VIMFED_"
-NO_SETTINGS = frozenset({"VIMFED_CONFIG"})
+NO_SETTINGS = frozenset({"VIMFED_CONFIG", "VIMFED_STATUS_AT"})
 
 
 def load_settings(path: Path | None, environ: Mapping[str, str] = os.environ) -> Settings:

@@ -80,6 +80,52 @@ def test_the_login_goes_to_the_worker_alone(tmp_path: Path) -> None:
     assert done.stdout.count("another program answers there") == 3
 
 
+def test_processes_are_asked_where_they_are_said_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "vimfed.toml"
+    config.write_text(
+        """
+        [[dmaap.outputs]]
+        name = "mr.two"
+        url = "kafka://127.0.0.1:9/topic"
+        """
+    )
+    answers = {**ANSWERS, "/readyz": b'{"wrong":{}}', "/metrics": b"vimfed_publisher_lag 7\n"}
+    with listening([], answers) as worker, listening([], answers) as elsewhere:
+        at = f"http://127.0.0.1:{elsewhere}/"
+        named = ("bridge", "publisher.mr.two", "gateway")
+        options = [option for name in named for option in ("--at", f"{name}={at}")]
+        url = ("--url", f"http://127.0.0.1:{worker}")
+        by_options = asked_by(config, *url, *options)
+        monkeypatch.setenv("VIMFED_STATUS_AT", " ".join(f"{name}={at}" for name in named))
+        by_environment = asked_by(config, *url)
+    for done in (by_options, by_environment):
+        assert done.exit_code == 0, done.output
+        told = msgspec.json.decode(done.stdout)["processes"]
+        assert [(each["name"], each["url"], each["wrong"]) for each in told] == [
+            (name, at.rstrip("/"), {}) for name in ("bridge", "publisher mr.two", "gateway")
+        ]
+        assert told[1]["lag"] == 7
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ("worker=http://w:1", "write bridge=URL, gateway=URL or publisher.OUTPUT=URL"),
+        ("publisher=http://w:1", "write bridge=URL, gateway=URL or publisher.OUTPUT=URL"),
+        ("bridge", "--at bridge: '' is no http:// or https:// URL"),
+        ("bridge=b:6065", "--at bridge: 'b:6065' is no http:// or https:// URL"),
+    ],
+)
+def test_addresses_that_are_none_are_refused(tmp_path: Path, given: str, complaint: str) -> None:
+    config = tmp_path / "vimfed.toml"
+    config.write_text("")
+    done = asked_by(config, "--at", given)
+    assert done.exit_code == 2
+    assert complaint in done.stderr
+
+
 def asked_by(config: Path, *arguments: str) -> Result:
     return CliRunner().invoke(main, ["--config", str(config), "status", "--json", *arguments])
 
