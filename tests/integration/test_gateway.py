@@ -257,6 +257,37 @@ async def test_what_a_vanished_client_or_a_killed_gateway_did_not_deliver_comes_
     assert sorted(got) == sorted(sent)
 
 
+async def test_nothing_comes_again_to_a_client_that_closes_once_it_has_its_answer(
+    client: Client,
+) -> None:
+    events = f"/events/{client.topic}"
+    assert await client.get(f"{events}/g/1?timeout=1") == (200, [])
+    sent = [f"{number:02}" + "x" * 300_000 for number in range(20)]
+    for message in sent:
+        assert (await client.post(events, message.encode(), "text/plain"))[0] == 200
+
+    def ask() -> list[str]:
+        """Read as curl does: as much as the length says, and close at once."""
+        with socket.create_connection(("127.0.0.1", client.port), timeout=30) as connection:
+            request = f"GET {events}/g/1?timeout=1000&limit=1 HTTP/1.1\r\nHost: mr\r\n"
+            connection.sendall(f"{request}Connection: close\r\n\r\n".encode())
+            head = b""
+            while b"\r\n\r\n" not in head:
+                head += connection.recv(100)
+            head, _, body = head.partition(b"\r\n\r\n")
+            length = int(head.lower().partition(b"content-length: ")[2].split()[0])
+            while len(body) < length:
+                body += connection.recv(length - len(body))
+        messages: list[str] = json.loads(body)
+        return messages
+
+    got: list[str] = []
+    while answer := await asyncio.to_thread(ask):
+        got += answer
+    assert sorted(got) == sent
+    assert "Traceback" not in (client.stack.folder / "gateway.log").read_text()
+
+
 async def test_who_comes_back_need_not_wait_for_the_call_that_it_gave_up(client: Client) -> None:
     path = f"/events/{client.topic}/g/1"
     with pytest.raises(TimeoutError):

@@ -5,12 +5,9 @@ Unlike the original it publishes durably, and commits only what a consumer has b
 
 import asyncio
 import codecs
-import fcntl
 import logging
 import random
 import signal
-import struct
-import termios
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -56,6 +53,7 @@ from web.gateway.message_router import (
     parse_body,
     parse_filter,
 )
+from web.gateway.taken_answer import send_and_see_taken
 from web.http.audit import COUNT, OBJECT, WHO, RequestAudit
 from web.http.errors import REASON, ApiError
 from web.http.request_metrics import RequestMetrics
@@ -77,8 +75,6 @@ MAX_CONSUMERS = 1000
 """Consumers at a time: each has connections of its own."""
 MAX_EMPTY, EMPTY_WINDOW, EMPTY_PAUSE = 10, 60.0, 6.0
 DEFAULT_TIMEOUT_MS, DEFAULT_LIMIT = 10_000, 4096
-SENT_WITHIN, TAKEN_WITHIN = 60.0, 5.0
-"""Seconds in which an answer can be sent, and the client's machine has taken the end of it."""
 
 
 class _NewTopic(msgspec.Struct, rename="camel"):
@@ -137,6 +133,11 @@ class _Consumer:
     def is_asked(self) -> bool:
         """Whether somebody still waits for an answer."""
         return self.asked_by is not None and not _is_gone(self.asked_by)
+
+    def answered(self, request: web.Request) -> None:
+        """Let others ask: this call has its answer, or none will come."""
+        if self.asked_by is request:
+            self.asked_by = None
 
     def asks_too_often(self) -> bool:
         """Return whether too many calls of the last minute brought nothing."""
@@ -275,8 +276,7 @@ class Gateway:
                     await self._start(key, consumer)
                 return await self._answer(request, consumer)
         finally:
-            if consumer.asked_by is request:
-                consumer.asked_by = None
+            consumer.answered(request)
 
     async def _answer(self, request: web.Request, consumer: _Consumer) -> web.StreamResponse:
         passes = parse_filter(request.query.get("filter"))
@@ -292,10 +292,8 @@ class Gateway:
             messages, end = await _fetch(request, consumer, passes, timeout, limit, begin)
             if not messages:
                 consumer.empty.append(time.monotonic())
-            response = await _send(request, messages)
-            if consumer.asked_by is request:
-                consumer.asked_by = None
-            await _taken(request.transport)
+            body = msgspec.json.encode(messages)
+            response = await send_and_see_taken(request, body, lambda: consumer.answered(request))
         except BaseException:
             consumer.go_to(begin)
             raise
@@ -469,6 +467,8 @@ async def _serve(settings: Settings) -> None:
         await gateway.close()
 
 
+CLIENT_GONE = 499
+"""The status of what a client did not wait for, as nginx has it."""
 CHANGES: dict[str, Event] = {
     "/events/{topic}": "messages.published",
     "/topics/create": "topic.created",
@@ -514,42 +514,6 @@ async def _fetch(
             values = (record.value or b"" for record in records)
             messages.extend(value.decode(errors="replace") for value in values if passes(value))
     return messages, end
-
-
-async def _send(request: web.Request, messages: list[str]) -> web.StreamResponse:
-    """Send the answer. Raises OSError where the client has gone, or does not take it."""
-    response = web.StreamResponse(headers={"Content-Type": "application/json"})
-    body = msgspec.json.encode(messages)
-    response.content_length = len(body)
-    try:
-        async with asyncio.timeout(SENT_WITHIN):
-            await response.prepare(request)
-            await response.write(body)
-            await response.write_eof()
-    except TimeoutError:
-        if request.transport is not None:
-            request.transport.abort()
-        raise ConnectionResetError("the consumer does not take its answer") from None
-    return response
-
-
-async def _taken(transport: asyncio.Transport | None) -> None:
-    """Return when the client's machine has acknowledged all that was sent. Raises OSError.
-
-    HTTP knows no acknowledgement. What the client's machine has, and the client did not read, shows
-    as a reset connection at most.
-    """
-    deadline = time.monotonic() + TAKEN_WITHIN
-    while transport is not None and not transport.is_closing():
-        connection = transport.get_extra_info("socket")
-        unsent = fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4))
-        if not transport.get_write_buffer_size() and struct.unpack("i", unsent) == (0,):
-            return
-        if time.monotonic() > deadline:
-            transport.abort()
-            break
-        await asyncio.sleep(0.005)
-    raise ConnectionResetError("the consumer has gone")
 
 
 def _number(request: web.Request, name: str, default: int) -> int:
@@ -604,6 +568,10 @@ async def _errors(
         return _json(
             MessageRouterError(error.status, 3000, error.reason).body, error.status, headers
         )
+    except ConnectionError as error:
+        # Nobody gets this answer; the metrics count it apart from our own errors.
+        LOG.info("%s %s: %s", request.method, request.path, error)
+        return web.Response(status=CLIENT_GONE)
     except Exception:
         LOG.exception("%s %s failed", request.method, request.path)
         return _json(MessageRouterError(500, 3000, "an error of ours; the log says more").body, 500)
