@@ -5,7 +5,7 @@ publishers each output's is one.
 {{- define "vimfed.processes" -}}
 {{- $all := list (dict "kind" "bridge" "component" "bridge") (dict "kind" "worker" "component" "worker") -}}
 {{- range include "vimfed.outputs" . | fromJsonArray -}}
-{{- $component := printf "publisher-%s" (lower . | replace "." "-") -}}
+{{- $component := include "vimfed.publisher" . -}}
 {{- $all = append $all (dict "kind" "publisher" "component" $component "output" .) -}}
 {{- end -}}
 {{- if .Values.gateway.enabled -}}
@@ -27,11 +27,6 @@ needs, so that no process holds, nor names, the secrets of another.
 {{- define "vimfed.settings" -}}
 {{- $root := .root -}}
 {{- $all := mergeOverwrite (deepCopy $root.Values.settings) (deepCopy (default dict (index $root.Values .kind).settings)) -}}
-{{- range $key, $_ := $all -}}
-{{- if not (has $key (list "state_dir" "kafka" "dmaap" "vims" "bridge" "filter" "worker" "alerts" "web" "gateway" "log")) -}}
-{{- fail (printf "settings.%s is no section of vimfed.toml: docs/configuration.md tells them" $key) -}}
-{{- end -}}
-{{- end -}}
 {{- $sections := dict
       "bridge" (list "kafka" "vims" "bridge" "log")
       "worker" (list "kafka" "vims" "dmaap" "filter" "worker" "alerts" "web" "log")
@@ -91,7 +86,7 @@ needs, so that no process holds, nor names, the secrets of another.
 
 {{/* The names by which workers and gateway are reached: (dict "root" $ "web" …). */}}
 {{- define "vimfed.hosts" -}}
-{{- $hosts := default list .web.allowed_hosts -}}
+{{- $hosts := concat (default list .web.allowed_hosts) .root.Values.ingress.hosts .root.Values.httpRoute.hostnames -}}
 {{- $name := include "vimfed.fullname" .root -}}
 {{- $namespace := .root.Release.Namespace -}}
 {{- range $service := list $name (printf "%s-stale" $name) (printf "%s-gateway" $name) -}}
@@ -257,5 +252,32 @@ vimfed.settings.
 {{- range without (uniq $names | sortAlpha) $made -}}
 {{- $found := default dict (lookup "v1" "Secret" $root.Release.Namespace .).metadata -}}
 {{- printf "%s %s %s\n" . (default "" $found.uid) (default "" $found.resourceVersion) -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+The settings with which one process is checked: a publisher's without what stands there for other outputs, whose
+clusters it would try. The arguments are those of vimfed.settings.
+*/}}
+{{- define "vimfed.checked" -}}
+{{- if and (eq .kind "publisher") .root.Values.check.connections -}}
+{{- $read := include "vimfed.read" . | fromJson -}}
+{{- if ne .output (dig "filter" "output" .output $read) -}}
+{{- $_ := set $read "filter" (omit $read.filter "output") -}}
+{{- end -}}
+{{- toJson $read -}}
+{{- else -}}
+{{- include "vimfed.settings" . -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The check's volume for a folder of secrets: (dict "root" $ "context" … "folder" "login" "secret" "NAME"). */}}
+{{- define "vimfed.checkedVolume" -}}
+{{- if ne .folder "login" -}}
+secret-{{ .folder }}
+{{- else if (index .root.Values .context.kind).login.existingSecret -}}
+login-{{ .context.kind }}
+{{- else -}}
+no-login
 {{- end -}}
 {{- end -}}
