@@ -89,6 +89,7 @@ $(LOCK)/bin/uv:
 
 lock: $(LOCK)/bin/uv
 	for lock in "requirements.lock pyproject.toml" "requirements-dev.lock pyproject.toml --extra dev" \
+		"deploy/build-tools.lock deploy/build-tools.in --constraint requirements-dev.lock" \
 		"deploy/audit-tools.lock deploy/audit-tools.in" \
 		"deploy/mutation-tools.lock deploy/mutation-tools.in" \
 		"tests/real_nova/requirements.lock tests/real_nova/requirements.in" \
@@ -110,7 +111,7 @@ audit: $(AUDIT)/installed
 		{ echo "make audit: a version above has a known vulnerability; or, where it says that packages" \
 		"are not found, the data cannot be reached from here: run it where they can" >&2; exit 1; }
 
-# What the tests need beside Python: Java and Maven for Kafka, RabbitMQ, promtool, Alertmanager and
+# What the tests need beside Python: Java and Maven for Kafka, RabbitMQ, promtool, Alertmanager, HAProxy and
 # Chromium.
 system-packages:
 	@deploy/install-test-packages

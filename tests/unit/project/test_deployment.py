@@ -1,6 +1,7 @@
 """The containers run what the supervisor runs, and scale: docker-compose.yml and deploy/."""
 
 import json
+import os
 import re
 import tomllib
 import xml.etree.ElementTree as ElementTree
@@ -32,6 +33,7 @@ OURS = [service.name for service in services_of(ALL)]
 
 
 LOGIN = "/etc/vimfed/login"
+OWN_IMAGE = SERVICES["worker"]["image"]
 
 
 @pytest.fixture(scope="module")
@@ -134,15 +136,18 @@ def test_where_no_login_can_be_written_is_said(tmp_path: Path) -> None:
 def test_workers_scale_for_they_share_no_port_no_name_and_no_folder() -> None:
     worker = SERVICES["worker"]
     assert not {"ports", "container_name", "hostname"} & set(worker)
-    assert [volume for volume in worker["volumes"] if not volume.endswith(":ro")] == []
-    # Its data lie in the container's own anonymous volume.
+    # Their data lie in one volume, where each takes a folder that no other has.
     (state,) = re.findall(r"VIMFED_STATE_DIR=(\S+)", DOCKERFILE)
-    assert f"\nVOLUME {state}\n" in DOCKERFILE
+    written = [volume for volume in worker["volumes"] if not volume.endswith(":ro")]
+    assert written == [f"worker:{state}"]
+    assert worker["entrypoint"][0] == "in-own-folder"
 
 
 def test_the_proxy_alone_owns_the_port_and_asks_every_worker(login: str) -> None:
     owners = [
-        name for name, each in SERVICES.items() if "127.0.0.1:6066:6066" in each.get("ports", [])
+        name
+        for name, each in SERVICES.items()
+        if any(port.endswith(":6066") for port in each.get("ports", []))
     ]
     assert owners == ["proxy"]
     config = (PROJECT / "deploy" / "haproxy.cfg").read_text()
@@ -152,20 +157,22 @@ def test_the_proxy_alone_owns_the_port_and_asks_every_worker(login: str) -> None
     assert "httpchk GET /readyz" in config
 
 
-def test_what_can_be_asked_for_its_health_is_asked(login: str) -> None:
-    assert f"127.0.0.1:{Settings().web.port}/healthz" in DOCKERFILE
+def test_each_process_of_ours_is_asked_whether_it_works(login: str) -> None:
     ports = {
         "bridge": settings_of("bridge").bridge.port,
         "publisher": settings_of("publisher").dmaap.port,
         "worker": settings_of("worker", login).web.monitoring_port,
         "gateway": settings_of("gateway", login).gateway.monitoring_port,
     }
+    assert ports.keys() == set(OURS)
     published = str([service.get("ports") for service in SERVICES.values()])
     for name, port in ports.items():
-        assert f"127.0.0.1:{port}/healthz" in SERVICES[name]["healthcheck"]["test"][-1]
+        assert SERVICES[name]["healthcheck"]["test"] == ["CMD", "healthcheck", str(port)]
+        assert SERVICES[name]["init"] is True, "else a process that hangs cannot be ended"
         assert str(port) not in published
-    for name in ("kafka", "rabbitmq"):
-        assert SERVICES[name]["healthcheck"]["test"]
+    assert f'CMD ["healthcheck", "{Settings().web.port}"]' in DOCKERFILE
+    assert "COPY deploy/image/healthcheck.py /usr/local/bin/healthcheck\n" in DOCKERFILE
+    assert os.access(PROJECT / "deploy" / "image" / "healthcheck.py", os.X_OK)
 
 
 def test_nothing_starts_before_the_broker_that_it_needs() -> None:
@@ -175,12 +182,14 @@ def test_nothing_starts_before_the_broker_that_it_needs() -> None:
 
 
 def test_all_images_are_pinned() -> None:
-    images = [service["image"] for service in SERVICES.values() if "build" not in service]
-    images += re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
+    images = {service["image"] for service in SERVICES.values()} - {OWN_IMAGE}
+    images |= set(re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE))
     for image in images:
-        assert re.search(r":\d+\.\d+\.\d+", image), image
-    for lock in re.findall(r"pip install.* -r (\S+)", DOCKERFILE):
-        assert (PROJECT / lock).exists()
+        assert re.search(r":v?\d+\.\d+\.\d+", image), image
+    (locks,) = re.findall(r"^COPY (.*\.lock) \./$", DOCKERFILE, re.MULTILINE)
+    installed = re.findall(r"pip install.* -r (\S+)", DOCKERFILE)
+    assert installed == [Path(lock).name for lock in locks.split()]
+    assert all((PROJECT / lock).exists() for lock in locks.split())
     assert all("--require-hashes" in line for line in DOCKERFILE.splitlines() if " -r " in line)
 
 
@@ -193,7 +202,7 @@ def test_the_image_does_not_run_as_root_and_holds_the_packages_of_the_wheel() ->
     ignored = (PROJECT / ".dockerignore").read_text().splitlines()
     sources = re.findall(r"^COPY (?!--from)(.*) \S+$", DOCKERFILE, re.MULTILINE)
     for source in " ".join(sources).split():
-        assert f"!{source}" in ignored
+        assert {f"!{source}", f"!{Path(source).parent}"} & set(ignored), source
 
 
 @pytest.mark.parametrize("name", OURS)
