@@ -22,7 +22,6 @@ HERE=$(cd "$(dirname "$0")" && pwd)
 CHART=$HERE/vim-event-federation
 RELEASE=try
 NAME=$RELEASE-vim-event-federation
-DATA=/opt/vimfed/lib/python3.11/site-packages/vimfed/files/tests/data
 URL=http://$NAME:6066
 MADE=
 
@@ -123,8 +122,9 @@ kind: Service
 metadata: {name: rabbitmq}
 spec: {selector: {app: rabbitmq}, ports: [{port: 5672}]}
 EOF
-    k create secret generic cloud --from-literal=transport_urls=rabbit://vimfed:vimfed@rabbitmq:5672/
-    k rollout status deployment/kafka deployment/rabbitmq --timeout=300s
+    k create secret generic cloud --from-file=transport_urls=/dev/stdin <<<"rabbit://vimfed:vimfed@rabbitmq:5672/"
+    k rollout status deployment/kafka --timeout=300s
+    k rollout status deployment/rabbitmq --timeout=300s
 }
 
 values() {
@@ -176,9 +176,10 @@ EOF
 under_load() {
     local what=$1
     shift
-    in_client rm -f /tmp/enough
+    in_client rm -f /tmp/enough /tmp/enough-begun
     in_client python - poll "$URL" "$SERVER" /tmp/enough <"$HERE/try_client.py" >"$TOLD" &
     local polling=$!
+    until in_client test -e /tmp/enough-begun; do sleep 0.2; done
     "$@"
     in_client touch /tmp/enough
     wait "$polling"
@@ -218,6 +219,7 @@ k exec "$NAME-worker-0" -- vimfed status --once
 
 say "replay of the recorded trace"
 client
+DATA=$(in_client python -c "import vimfed; print(vimfed.__path__[0])")/files/tests/data
 in_client vimfed replay "$DATA/nova-34-trace.jsonl.gz" --url-file /cloud/transport_urls
 compare
 SERVER=$(in_client python -c "import json; print(next(iter(json.load(open('$DATA/nova-34-truth.json'))['servers'])))")
@@ -229,7 +231,7 @@ under_load "3 to 5 workers" scale 5
 under_load "5 to 2 workers" scale 2
 compare
 
-say "upgrade, which changes nothing"
+say "upgrade, which leaves everything as it is"
 upgrade --set worker.replicas=2
 compare
 

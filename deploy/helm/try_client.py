@@ -1,7 +1,8 @@
 """What try.sh does inside the cluster, in a pod of the image: standard library alone.
 
 try_client.py truth URL TRUTH           compare every server with nova's own word, until all agree
-try_client.py poll URL INSTANCE FILE    ask for one server ten times a second until FILE is there
+try_client.py poll URL INSTANCE FILE    ask for one server ten times a second until FILE is there;
+                                        FILE-begun is made first
 
 The first one exits with 1 where not all agree after two minutes; the second one prints how many
 requests failed, how, and for how long none was answered. TRY_LOGIN of the environment is the login,
@@ -67,6 +68,7 @@ def poll(url: str, instance_id: str, file: str) -> int:
     """Print the errors of a polling client, as JSON."""
     failures = Counter[str]()
     count, last, longest = 0, time.monotonic(), 0.0
+    Path(f"{file}-begun").touch()
     while not Path(file).exists():
         count += 1
         try:

@@ -97,6 +97,74 @@ def test_it_is_a_script_that_bash_can_read() -> None:
         subprocess.run([shellcheck, str(SCRIPT)], check=True)
 
 
+KUBECTL = """#!/bin/bash
+echo "kubectl $*" >> "$STUBS/log"
+case "$*" in
+*"get namespace"*) exit 1 ;;
+*"get storageclass"*) echo '"storageclass.kubernetes.io/is-default-class":"true"' ;;
+*"python - poll"*)
+    cat >"$STUBS/client"
+    while [ ! -e "$STUBS/enough" ]; do sleep 0.01; done
+    echo '{"asked": 3}' ;;
+*"touch /tmp/enough"*) touch "$STUBS/enough" ;;
+*"rm -f /tmp/enough /tmp/enough-begun"*) rm -f "$STUBS/enough" ;;
+*"python - truth"*) cat >/dev/null; exit "$DIFFERENT" ;;
+*"apply -f -"*) cat >/dev/null ;;
+*"print(next(iter("*) echo one-server ;;
+esac
+"""
+"""A cluster in which all goes well, but that servers may be told otherwise than nova says."""
+HELM = """#!/bin/bash
+echo "helm $*" >> "$STUBS/log"
+case "$*" in *"--values -"*) cat >/dev/null ;; esac
+"""
+
+
+@pytest.mark.parametrize("different", [0, 1])
+def test_it_goes_through_all_its_steps_and_removes_what_it_made(
+    different: int, tmp_path: Path
+) -> None:
+    for name, text in (("kubectl", KUBECTL), ("helm", HELM)):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    done = subprocess.run(
+        [str(SCRIPT), "registry:5000/image:tag"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={
+            "PATH": f"{tmp_path}:{os.environ['PATH']}",
+            "STUBS": str(tmp_path),
+            "DIFFERENT": str(different),
+        },
+    )
+    log = (tmp_path / "log").read_text()
+    assert done.returncode == different, done.stderr
+    steps = [
+        "kubectl create namespace vimfed-try",
+        "helm --namespace vimfed-try upgrade --install try",
+        "helm --namespace vimfed-try test try",
+        "vimfed replay",
+        "python - truth",
+    ]
+    under_load = [
+        "rollout restart statefulset/try-vim-event-federation-worker",
+        "--replicas=5",
+        "--replicas=2",
+        "helm --namespace vimfed-try uninstall try",
+    ]
+    removed = ["kubectl delete namespace vimfed-try"]
+    steps += removed if different else under_load + removed
+    found = [log.index(step) for step in steps]
+    assert found == sorted(found)
+    assert ("uninstall" in log) != bool(different)
+    if not different:
+        assert log.count("python - poll http://try-vim-event-federation:6066 one-server") == 3
+        assert done.stdout.count('{"asked": 3}') == 3
+        assert (tmp_path / "client").read_text() == CLIENT.read_text()
+
+
 def test_it_says_what_is_missing(tmp_path: Path) -> None:
     for tool in ("bash", "dirname"):
         found = shutil.which(tool)

@@ -334,6 +334,8 @@ def test_helm_test_asks_the_service_as_the_settings_user(values: str, tmp_path: 
     documents = rendered(values)
     (pod,) = of_kind("Pod", documents)
     assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
+    kept = pod["metadata"]["annotations"]["helm.sh/hook-delete-policy"]
+    assert kept == "before-hook-creation"  # helm test --logs reads it when it is done
     (container,) = pod["spec"]["containers"]
     (name,) = [each["configMap"]["name"] for each in pod["spec"]["volumes"] if "configMap" in each]
     assert name == f"{NAME}-worker"
