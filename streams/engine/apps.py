@@ -31,10 +31,12 @@ from streams.engine.lanes import BatchHandler, Lanes
 from streams.engine.table_recovery import TableManager
 from vimfed.errors import OperatorError
 from vimfed.kafka.appending import RECORD_REFUSALS
+from vimfed.kafka.before_kafka import Probes, StoppedError, once_there
 from vimfed.kafka.clients import (
     AccessDeniedError,
     close_undelivered,
     idempotent_producer,
+    no_broker,
     own_compression,
     refusal_of,
 )
@@ -202,26 +204,35 @@ def run_app(
     app: faust.App,
     kafka: KafkaSettings,
     needs: Sequence[Need],
+    probes: Probes,
     prepare: Callable[[], Awaitable[None]] | None = None,
 ) -> int:
     """Run the app until SIGTERM or SIGINT; return the exit code, not 0 after a crash.
 
-    What it ``needs`` of Kafka is created and checked first: Faust never picks up a topic that
-    appears later. Then ``prepare`` is awaited. Raises OperatorError, also where the app crashed of
-    one, or because Kafka refuses something.
+    What it ``needs`` of Kafka is created and checked first, once that is there: Faust never picks
+    up a topic that appears later. Then ``prepare`` is awaited. Raises OperatorError, also where the
+    app crashed of one, or because Kafka refuses something.
     """
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
+
+    async def begin() -> None:
+        try:
+            created = await ensure_topics(kafka, needs)
+        except KafkaConnectionError as error:
+            is_silent = "bootstrap" in str(error)  # aiokafka names no reason
+            raise ConnectionError(no_broker(kafka) if is_silent else str(error)) from None
+        for name in created:
+            LOG.info("created topic %s", name)
+        if prepare is not None:
+            await prepare()
+
     try:
-        created = loop.run_until_complete(ensure_topics(kafka, needs))
-    except KafkaConnectionError as error:
-        raise OperatorError(f"Kafka is away: {error}; is kafka.bootstrap right?") from None
-    for name in created:
-        LOG.info("created topic %s", name)
+        loop.run_until_complete(once_there(begin, probes))
+    except StoppedError:
+        return 0
     for handler in logging.getLogger().handlers:
         handler.addFilter(_refusals_without_traceback(app))
-    if prepare is not None:
-        loop.run_until_complete(prepare())
     ending = partial(_end_for_sure, app, kafka, needs)
     threading.Thread(target=ending, name="last resort", daemon=True).start()
     worker = faust.Worker(app, loop=loop, override_logging=False, quiet=True)

@@ -17,6 +17,7 @@ from streams.subscriptions.known_kinds import refuse_unknown_kinds
 from streams.subscriptions.log import SubscriptionLog
 from vimfed.kafka.aio import AIOKafkaProducer, ConsumerRecord
 from vimfed.kafka.appending import append_all
+from vimfed.kafka.before_kafka import Port, Probes
 from vimfed.kafka.dead_letter import dead_letter_of
 from vimfed.kafka.rights import publisher_needs
 from vimfed.kafka.topics import TopicNames
@@ -58,7 +59,8 @@ def run(settings: Settings, output: DmaapOutput, port: int | None = None) -> int
         return cast(BatchHandler, await app.add_async_context(context))
 
     consume(app, names.events, settings.kafka, new_handler)
-    return run_app(app, settings.kafka, publisher_needs(settings.kafka, output.name))
+    probes = Probes([Port(settings.dmaap.host, port, "dmaap.port")], settings.web.allowed_hosts)
+    return run_app(app, settings.kafka, publisher_needs(settings.kafka, output.name), probes)
 
 
 @contextlib.asynccontextmanager

@@ -19,6 +19,7 @@ from streams.worker.cloud_metrics import CloudMetrics
 from streams.worker.health import WorkerCounters, WorkerHealth
 from streams.worker.row_indexes import RowIndexes
 from vimfed.kafka.aio import AIOKafkaProducer
+from vimfed.kafka.before_kafka import Port, Probes
 from vimfed.kafka.rights import worker_needs
 from vimfed.kafka.topics import TopicNames
 from vimfed.process.metrics import new_registry
@@ -74,7 +75,9 @@ class StreamWorker:
     def run(self) -> int:
         """Run until SIGTERM or SIGINT; return the exit code."""
         kafka = self.settings.kafka
-        return run_app(self.app, kafka, worker_needs(kafka), self._prepare)
+        return run_app(
+            self.app, kafka, worker_needs(kafka), _probes(self.settings.web), self._prepare
+        )
 
     async def _prepare(self) -> None:
         kafka, changelog, stores = (
@@ -204,6 +207,14 @@ class StreamWorker:
     def oldest_undone_seconds(self, partition: int) -> float:
         """Return since when the oldest notification that we have read waits; 0 where none does."""
         return self.consumer.oldest_undone_seconds(TP(self._source, partition))
+
+
+def _probes(web: WebSettings) -> Probes:
+    """Return where this worker answers probes while it has no Kafka."""
+    ports = [Port(web.host, web.port, "web.port", server_context("web", web))]
+    if web.monitoring_port:
+        ports.append(Port(web.host, web.monitoring_port, "web.monitoring_port"))
+    return Probes(ports, web.allowed_hosts)
 
 
 def _own_url(web: WebSettings) -> str:

@@ -13,7 +13,9 @@ class SlowLink:
     That is towards the client, or with ``upload`` towards the port.
     """
 
-    def __init__(self, port: int, bytes_per_second: int, *, upload: bool = False) -> None:
+    def __init__(
+        self, port: int, bytes_per_second: int, *, upload: bool = False, listen: int = 0
+    ) -> None:
         self._target = port
         self._up = bytes_per_second if upload else None
         self._down = None if upload else bytes_per_second
@@ -21,7 +23,8 @@ class SlowLink:
         self._stop = asyncio.Event()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._loop.run_until_complete, args=[self._serve()])
-        self.port = 0
+        self.port = listen
+        """0 until it listens, unless it was told where."""
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -39,7 +42,7 @@ class SlowLink:
         self._loop.close()
 
     async def _serve(self) -> None:
-        server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._connect, "127.0.0.1", self.port)
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         await self._stop.wait()

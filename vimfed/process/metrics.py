@@ -7,6 +7,7 @@ names begin with ``vimfed_<process>_``, counters end in ``_total``, times are se
 import contextlib
 import json
 import logging
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from importlib.metadata import version
 
@@ -148,18 +149,26 @@ class MonitoringServer:
         ready: Check,
         degraded: Check = _nothing,
         allowed_hosts: Sequence[str] = (),
+        otherwise: Handler | None = None,
     ) -> None:
-        """``allowed_hosts``: names by which it is asked where it listens on loopback."""
+        """``allowed_hosts``: names by which it is asked where it listens on loopback.
+
+        ``otherwise`` answers what is asked for else; None: there is nothing.
+        """
         self._registry = registry
         self._live = live
         self._ready = ready
         self._degraded = degraded
         self._allowed = AllowedHosts(allowed_hosts)
+        self._otherwise = otherwise
         registry.register(Readiness(ready))
         self._runner: web.AppRunner | None = None
 
-    async def start(self, host: str, port: int) -> int:
-        """Listen and return the port. Raises OSError where the address cannot be had."""
+    async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
+        """Listen, by HTTPS where ``tls`` is given, and return the port.
+
+        Raises OSError where the address cannot be had.
+        """
 
         async def metrics(_request: web.Request) -> web.Response:
             return metrics_response(self._registry)
@@ -174,9 +183,11 @@ class MonitoringServer:
         app.add_routes(
             [web.get("/metrics", metrics), web.get("/healthz", live), web.get("/readyz", ready)]
         )
+        if self._otherwise is not None:
+            app.router.add_route("*", "/{path:.*}", self._otherwise)
         self._runner = ConnectionRunner(app, MAX_CONNECTIONS)
         await self._runner.setup()
-        await web.TCPSite(self._runner, host, port).start()
+        await web.TCPSite(self._runner, host, port, ssl_context=tls).start()
         bound: int = self._runner.addresses[0][1]
         return bound
 

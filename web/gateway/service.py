@@ -8,6 +8,7 @@ import codecs
 import logging
 import random
 import signal
+import ssl
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -26,6 +27,7 @@ from vimfed.kafka.aio import (
     TopicPartition,
 )
 from vimfed.kafka.appending import append_all
+from vimfed.kafka.before_kafka import Port, Probes, StoppedError, once_there
 from vimfed.kafka.clients import OutgoingRecord, TopicMismatchError, new_admin, new_consumer
 from vimfed.kafka.cluster_state import topic_exists
 from vimfed.kafka.expiry import ExpiredUnread, ExpiryWatch
@@ -438,16 +440,16 @@ def run(settings: Settings) -> int:
 
 
 async def _serve(settings: Settings) -> None:
+    context = server_context("gateway", settings.gateway)
+    gateway = Gateway(settings)
+    try:
+        await once_there(gateway.start, _probes(settings, context))
+    except StoppedError:
+        return
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    context = server_context("gateway", settings.gateway)
-    gateway = Gateway(settings)
     host, port = settings.gateway.host, settings.gateway.port
-    try:
-        await gateway.start()
-    except KafkaError as error:
-        raise OperatorError(f"gateway: Kafka does not answer: {error}") from None
     runner = ConnectionRunner(
         gateway.application(), proxies=settings.web.trusted_proxies, shutdown_timeout=5.0
     )
@@ -465,6 +467,15 @@ async def _serve(settings: Settings) -> None:
     finally:
         await runner.cleanup()
         await gateway.close()
+
+
+def _probes(settings: Settings, context: ssl.SSLContext | None) -> Probes:
+    """Return where the gateway answers probes while it has no Kafka."""
+    own = settings.gateway
+    ports = [Port(own.host, own.port, "gateway.port", context)]
+    if own.monitoring_port:
+        ports.append(Port(own.host, own.monitoring_port, "gateway.monitoring_port"))
+    return Probes(ports, settings.web.allowed_hosts)
 
 
 CLIENT_GONE = 499
