@@ -169,6 +169,11 @@ def web_server_of(app: App) -> Web:
     return server
 
 
+async def stopping(app: App) -> None:
+    """Return when the app has begun to stop, before anything of it is."""
+    await app._stopped.wait()
+
+
 def owners_of(app: App, changelog: str) -> dict[str, set[int]]:
     """Return which member, by its URL, owns which partitions of a changelog.
 

@@ -288,6 +288,20 @@ async def test_nothing_comes_again_to_a_client_that_closes_once_it_has_its_answe
     assert "Traceback" not in (client.stack.folder / "gateway.log").read_text()
 
 
+async def test_who_waits_for_messages_does_not_hold_up_the_stop(client: Client) -> None:
+    path = f"/events/{client.topic}/g/1"
+    assert await client.get(f"{path}?timeout=1") == (200, [])
+    waiting = asyncio.create_task(client.session.get(f"{client.url}{path}?timeout=60000"))
+    await asyncio.sleep(1.5)  # until it is there: to ask would be to take its place
+    begun = time.monotonic()
+    gateway = client.stack.children["gateway"]
+    await asyncio.to_thread(gateway.stop)
+    assert gateway.returncode == 0
+    assert time.monotonic() - begun < 5
+    async with await waiting as answer:
+        assert (await answer.json(), answer.headers["Connection"]) == ([], "close")
+
+
 async def test_who_comes_back_need_not_wait_for_the_call_that_it_gave_up(client: Client) -> None:
     path = f"/events/{client.topic}/g/1"
     with pytest.raises(TimeoutError):

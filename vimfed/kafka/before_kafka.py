@@ -22,7 +22,7 @@ LOG = logging.getLogger(__name__)
 
 KAFKA_AWAY = (KafkaError, ConnectionError, TimeoutError)
 """What an attempt raises that Kafka does not answer; what it refuses is an OperatorError."""
-FIRST_PATIENCE = 1.0
+FIRST_PATIENCE = 3.0
 """Seconds that Kafka has before the process answers probes without it."""
 TELL_EVERY = 300.0
 """Seconds between two lines of the log that say so."""

@@ -124,13 +124,6 @@ def http_problem(request: web.Request, error: web.HTTPException) -> web.Response
     return problem(error.reason, error.status)
 
 
-async def _complete_headers(_request: web.Request, response: web.StreamResponse) -> None:
-    """Let nobody keep an answer or guess its type, unless it says so; name no versions."""
-    response.headers.setdefault("Cache-Control", "no-store")
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
-    response.headers.pop("Server", None)
-
-
 class ConnectionServer(web.Server):
     """Makes connections, as many as there may be, and of each neighbour no more than its share."""
 
@@ -202,7 +195,8 @@ class ConnectionRunner(web.AppRunner):
     ) -> None:
         self._most = most
         self._proxies = proxies
-        app.on_response_prepare.append(_complete_headers)
+        self._leaving = False
+        app.on_response_prepare.append(self._complete_headers)
         super().__init__(
             app,
             access_log=None,
@@ -211,6 +205,24 @@ class ConnectionRunner(web.AppRunner):
             auto_decompress=False,
             **options,
         )
+
+    def leave(self) -> None:
+        """Close each connection with its next answer: who asks again is to ask another process."""
+        self._leaving = True
+
+    async def cleanup(self) -> None:
+        """Stop listening, and close all connections."""
+        self.leave()
+        await super().cleanup()
+
+    async def _complete_headers(self, _request: web.Request, response: web.StreamResponse) -> None:
+        """Let nobody keep an answer or guess its type, unless it says so; name no versions."""
+        response.headers.setdefault("Cache-Control", "no-store")
+        response.headers.setdefault("X-Content-Type-Options", "nosniff")
+        response.headers.pop("Server", None)
+        if self._leaving:
+            response.force_close()
+            response.headers["Connection"] = "close"
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()

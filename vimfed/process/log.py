@@ -32,14 +32,17 @@ _NOISY = (
 
 STRANGERS_CAUSE = ("web.", "vimfed.process.connections")
 """How the names of loggers begin whose records anybody can cause by a request."""
-MOST_ALIKE, WINDOW = 100, 60.0
-"""Maximum records of one line of code of theirs, and the seconds in which they count."""
+LIBRARIES = ("aiokafka", "oslo.messaging", "amqp", "kombu")
+"""The same of libraries that tell each attempt while a broker is away."""
+MOST_ALIKE, MOST_REPEATED, WINDOW = 100, 10, 60.0
+"""Maximum records of one line of code, of the first and of the second, and the seconds in which
+they count."""
 
 
 class SparingFilter(logging.Filter):
-    """Lets pass so many records that strangers cause, and tells how many more there were.
+    """Lets pass so many records that strangers or lost brokers cause, and counts the others.
 
-    The requests of one who goes on must not fill a disk.
+    Neither the requests of one who goes on nor a long outage may fill a disk.
     """
 
     def __init__(self) -> None:
@@ -52,20 +55,21 @@ class SparingFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether the record passes."""
-        if not record.name.startswith(STRANGERS_CAUSE) or hasattr(record, "left_out"):
+        most = _most(record.name)
+        if most is None or hasattr(record, "left_out"):
             return True
         place = (record.name, record.lineno)
         with self._windows.lock:
             self._windows.turn()
             self._seen[place] += 1
-            if self._seen[place] <= MOST_ALIKE:
+            if self._seen[place] <= most:
                 return True
             self._last[place] = record
             self._windows.watch()
             return False
 
     def _tell_left_out(self) -> None:
-        left_out = {place: self._seen[place] - MOST_ALIKE for place in self._last}
+        left_out = {place: self._seen[place] - (_most(place[0]) or 0) for place in self._last}
         last, self._last = self._last, {}
         self._seen.clear()
         for place, record in last.items():
@@ -76,6 +80,13 @@ class SparingFilter(logging.Filter):
                 record.getMessage(),
                 extra={"left_out": left_out[place]},
             )
+
+
+def _most(name: str) -> int | None:
+    """Return how many records of one line of code a logger may have in a window; None: any."""
+    if name.startswith(STRANGERS_CAUSE):
+        return MOST_ALIKE
+    return MOST_REPEATED if name.startswith(LIBRARIES) else None
 
 
 class LineFormatter(logging.Formatter):

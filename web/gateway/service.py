@@ -96,6 +96,8 @@ class _Consumer:
         self.asked_by: web.Request | None = None
         """The call that has not got its answer yet."""
         self.started = False
+        self.leaving = False
+        """Whether a call is to be answered now, with what there is."""
         self.used_at = time.monotonic()
         self.empty: deque[float] = deque(maxlen=MAX_EMPTY + 1)
         self._pinned: set[TopicPartition] = set()
@@ -208,12 +210,16 @@ class Gateway:
             asyncio.create_task(each) for each in (self._sweep(), self._watch_kafka())
         ]
 
+    def leave(self) -> None:
+        """Let nobody wait for messages any more: the stop would wait for it."""
+        for consumer in self._consumers.values():
+            consumer.leaving = True
+
     async def close(self) -> None:
         """Leave all groups and close the connections."""
         for task in self._background:
             task.cancel()
-        for consumer in self._consumers.values():
-            await consumer.kafka.stop()
+        await asyncio.gather(*(each.kafka.stop() for each in self._consumers.values()))
         await self._producers.close()
         await self._admin.close()
         self._trail.close()
@@ -459,6 +465,7 @@ async def _serve(settings: Settings) -> None:
             await web.TCPSite(runner, host, port, ssl_context=context).start()
             LOG.info("Message Router API: %s://%s:%d", settings.gateway.scheme, host, port)
             await stop.wait()
+            gateway.leave()
     except OSError as error:
         raise OperatorError(
             f"gateway: cannot listen on {host}:{port}: {error.strerror}; choose another "
@@ -515,7 +522,7 @@ async def _fetch(
     while not messages:
         await consumer.pin()
         left = deadline - time.monotonic()
-        if left <= 0:
+        if left <= 0 or consumer.leaving:
             break
         if _is_gone(request):
             raise ConnectionResetError("the consumer has gone")

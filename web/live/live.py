@@ -224,9 +224,11 @@ class LiveEvents:
             ),
         ]
 
-    async def stop(self, _app: web.Application) -> None:
+    async def stop(self, _app: web.Application | None = None) -> None:
         """End all streams; called before the server waits for their handlers."""
         self._stopping = True
+        for client in self._clients:
+            client.ended.set()
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])

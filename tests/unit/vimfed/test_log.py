@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.waiting import eventually
 from vimfed.process import log as module
-from vimfed.process.log import MOST_ALIKE, configure_logging
+from vimfed.process.log import MOST_ALIKE, MOST_REPEATED, configure_logging
 from vimfed.settings import LogSettings
 
 Configure = Callable[[LogSettings], io.StringIO]
@@ -59,6 +59,21 @@ def test_what_a_stranger_goes_on_causing_is_told_as_a_number(
     )
     logger.warning("Keystone does not answer: %s", "again")
     assert log.getvalue().endswith("again\n")
+
+
+@pytest.mark.parametrize("name", ["aiokafka", "aiokafka.consumer.group_coordinator"])
+def test_what_a_library_repeats_while_a_broker_is_away_is_told_as_a_number(
+    configured: Configure, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(module, "WINDOW", 0.5)
+    log = configured(LogSettings())
+    for _again in range(45):
+        logging.getLogger(name).error("Unable connect to node")
+    eventually(lambda: "left out" in log.getvalue())
+    lines = log.getvalue().splitlines()
+    assert len(lines) == MOST_REPEATED + 1
+    left_out = f"{45 - MOST_REPEATED} more like the following were left out: Unable connect to node"
+    assert lines[-1].endswith(left_out)
 
 
 def test_what_comes_from_clouds_and_kafka_is_all_told(configured: Configure) -> None:

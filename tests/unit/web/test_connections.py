@@ -248,3 +248,22 @@ async def test_probes_beside_an_api_answer_while_all_of_its_connections_are_held
         await asyncio.open_connection("127.0.0.1", probes)
     async with server.beside(WebSettings(), "web.monitoring_port"):
         pass  # it has no port of its own
+
+
+async def test_a_server_that_leaves_closes_each_connection_with_its_next_answer() -> None:
+    app = web.Application()
+    app.router.add_get("/small", small)
+    runner = ConnectionRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        reader, writer = await asyncio.open_connection(*runner.addresses[0][:2])
+        writer.write(ASK)
+        assert b"Connection: close" not in await reader.readuntil(b"small")
+        runner.leave()
+        writer.write(ASK)
+        async with asyncio.timeout(5):
+            assert b"Connection: close" in await reader.read()
+        writer.close()
+    finally:
+        await runner.cleanup()
