@@ -4,6 +4,7 @@ A member of the consumer group announces by which URL it is asked. What goes the
 know the secret to the owner of that URL alone, and what comes back is worth nothing unsigned.
 """
 
+import logging
 import time
 from collections.abc import Sequence
 
@@ -27,6 +28,8 @@ from web.auth.peer_signature import (
     proof_in,
 )
 from web.http.routes import read_body
+
+LOG = logging.getLogger(__name__)
 
 DEADLINE = 2.0
 """Seconds that a worker has for its answer."""
@@ -54,6 +57,8 @@ class PeerClient:
     def __init__(self, session: aiohttp.ClientSession, auth: WebAuthSettings) -> None:
         self._session = session
         self._signer = Signer(_secrets(auth))
+        self._unverified: set[str] = set()
+        """URLs whose servers' certificates are not taken; each is told once, until it is."""
 
     async def ask(self, method: str, url: str, path: str, body: bytes = b"") -> bytes:
         """Return what the worker at ``url`` answers. Raises PeerError."""
@@ -63,15 +68,31 @@ class PeerClient:
             async with self._session.request(
                 method, url + path, data=body or None, headers=headers, allow_redirects=False
             ) as response:
+                self._unverified.discard(url)
                 if response.status != 200:
                     raise PeerError(_HINTS.get(response.status, f"answered {response.status}"))
                 answer = await read_answer(response, MAX_ANSWER_BYTES)
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise self._not_verified(url, error.certificate_error) from None
         except (aiohttp.ClientError, TimeoutError) as error:
             raise PeerError(f"does not answer: {type(error).__name__}") from None
         mac = response.headers.get(ANSWER_HEADER, "")
         if proof.macs and not self._signer.is_signed(proof, response.status, answer, mac):
             raise PeerError("does not prove that it knows web.auth.peer_secret")
         return answer
+
+    def _not_verified(self, url: str, error: Exception) -> PeerError:
+        """Return the error, and log it where it is new: no query is answered while it lasts."""
+        why = getattr(error, "verify_message", "") or str(error)
+        if url not in self._unverified:
+            self._unverified.add(url)
+            LOG.warning(
+                "the worker at %s cannot be verified: %s. web.cert_file there must name it, "
+                "web.ca_file here must have signed that; queries that need both get a 503",
+                url,
+                why,
+            )
+        return PeerError(f"cannot be verified: {why}")
 
 
 _HINTS = {

@@ -1,12 +1,15 @@
 """Workers prove to each other that they know their secret, and never send it."""
 
+import ssl
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import aiohttp
 import pytest
+import trustme
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
@@ -174,6 +177,34 @@ async def test_a_stranger_leads_a_worker_nowhere_and_fills_no_memory(
         for path in ("/much", "/packed"):
             with pytest.raises(PeerError, match="RefusedAnswerError"):
                 await client.ask("POST", url, path)
+
+
+async def test_a_worker_whose_certificate_does_not_name_it_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.crt"))
+    served = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("*.headless").configure_cert(served)
+
+    async def echo(request: web.Request) -> web.Response:
+        return web.Response(body=await request.read())
+
+    app = web.Application()
+    app.router.add_post("/echo", echo)
+    settings = WebSettings(ca_file=str(tmp_path / "ca.crt"))
+    server = TestServer(app, scheme="https")
+    await server.start_server(ssl=served)
+    async with server, peers_session(settings) as session:
+        client = PeerClient(session, WebAuthSettings())
+        url = f"https://127.0.0.1:{server.port}"
+        for _ in range(3):
+            with pytest.raises(PeerError, match=r"^cannot be verified: .*127\.0\.0\.1"):
+                await client.ask("POST", url, "/echo", b"x")
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert f"the worker at {url} cannot be verified" in record.message
+    assert "web.cert_file there must name it" in record.message
 
 
 async def test_a_request_is_answered_once() -> None:
