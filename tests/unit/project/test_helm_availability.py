@@ -104,6 +104,8 @@ SETTINGS: dict[str, Any] = {
     "web": {"insecure": True},
     "gateway": {"insecure": True},
 }
+PUSHED = {"cloud_owner": "A", "cloud_region_id": "pushed"}
+"""A cloud that no bridge follows: workers take what is pushed for it if they know its name."""
 COMPONENTS = frozenset({"bridge", "worker", "publisher-one", "gateway"})
 
 
@@ -133,9 +135,10 @@ def checksums(values: dict[str, Any]) -> dict[str, dict[str, str]]:
         ({"alerts": {"host_labels": ["h"]}}, {"worker"}),
         ({"kafka": {"bootstrap": "other:9092"}}, COMPONENTS),
         (
-            {"vims": [*SETTINGS["vims"], {"cloud_owner": "A", "cloud_region_id": "C"}]},
-            {"bridge", "worker"},
+            {"vims": [*SETTINGS["vims"], {**SETTINGS["vims"][0], "cloud_region_id": "C"}]},
+            {"bridge"},
         ),
+        ({"vims": [*SETTINGS["vims"], PUSHED]}, {"bridge", "worker"}),
         (
             {
                 "dmaap": {

@@ -223,6 +223,16 @@ are those of vimfed.settings.
 */}}
 {{- define "vimfed.read" -}}
 {{- $read := include "vimfed.settings" . | fromJson -}}
+{{- if eq .kind "worker" -}}
+{{- /* Clouds that a bridge follows are known when they are heard of; others are pushed for, which needs the name. */ -}}
+{{- $pushed := list -}}
+{{- range default .root.Values.settings.vims .root.Values.worker.settings.vims -}}
+{{- if not (or .rabbit .kafka .poll) -}}
+{{- $pushed = append $pushed (pick . "cloud_owner" "cloud_region_id") -}}
+{{- end -}}
+{{- end -}}
+{{- $_ := set $read "vims" $pushed -}}
+{{- end -}}
 {{- if eq .kind "publisher" -}}
 {{- $_ := set $read "worker" (pick (default dict $read.worker) "stuck_after") -}}
 {{- $output := .output -}}
