@@ -4,6 +4,7 @@
 # make chaos   the long forms of the tests that break things: half an hour
 # make coverage  how much of the code the tests without chaos run: branches, child processes included
 # make mutation  whether the core's tests notice when the core is changed: half an hour
+# make containers  docker-compose.yml in this machine's Docker engine: some eight minutes
 # make soak    a long run under load and chaos: 20 minutes, or SOAK_MINUTES=3 make soak
 # make bench   the benchmarks, whose tables stand in benchmarks/README.md: half an hour
 # make sbom    what the locked dependencies are, as CycloneDX: dist/vim-event-federation.cdx.json
@@ -18,7 +19,7 @@ LOCK := .cache/lock
 MUTATION := .cache/mutation
 
 .DELETE_ON_ERROR:
-.PHONY: setup run test lint pytest chaos soak coverage mutation bench sbom audit lock system-packages clean distclean
+.PHONY: setup run test lint pytest chaos soak containers coverage mutation bench sbom audit lock system-packages clean distclean
 
 setup: .venv/installed
 
@@ -98,6 +99,10 @@ lock: $(LOCK)/bin/uv
 		$(LOCK)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 			--no-header --no-annotate --no-emit-index-url -o $$lock || exit; \
 	done
+
+# What is missing, it says, and ends with 2.
+containers: setup
+	@$(BIN)/python -W ignore -m tests.containers
 
 sbom: $(AUDIT)/installed
 	@mkdir -p dist

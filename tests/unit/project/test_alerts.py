@@ -25,6 +25,7 @@ GUIDE = (PROJECT / "docs" / "troubleshooting.md").read_text()
     [
         ("check", "rules", "alerts.yml"),
         ("check", "config", "prometheus.yml"),
+        ("check", "config", "containers.yml"),
         ("test", "rules", "alerts_test.yml"),
     ],
     ids=" ".join,

@@ -213,7 +213,7 @@ def test_no_container_can_take_all_of_the_machine(name: str) -> None:
 def test_no_container_leaves_a_volume_without_a_name(name: str) -> None:
     """The images' own VOLUMEs become anonymous volumes, unless something is mounted there."""
     volumes_of_images = {
-        "vimfed": ["/var/lib/vimfed"],
+        "${JOB_IMAGE": ["/var/lib/vimfed"],
         "apache/kafka": ["/etc/kafka/secrets", "/var/lib/kafka/data", "/mnt/shared/config"],
         "rabbitmq": ["/var/lib/rabbitmq"],
         "haproxy": [],
@@ -237,7 +237,7 @@ def test_every_port_of_this_machine_can_be_chosen() -> None:
 
 def test_the_image_is_built_once() -> None:
     assert [name for name, each in SERVICES.items() if "build" in each] == ["login"]
-    assert {SERVICES[name]["image"] for name in [*OURS, "login"]} == {"vimfed:local"}
+    assert {SERVICES[name]["image"] for name in [*OURS, "login"]} == {"${JOB_IMAGE:-vimfed:local}"}
 
 
 def test_a_build_needs_the_tools_of_the_wheel_alone() -> None:

@@ -1,0 +1,1 @@
+"""docker-compose.yml and the image in a real engine: `make containers`."""
