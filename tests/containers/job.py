@@ -74,6 +74,14 @@ class Job:
         found: list[dict[str, Any]] = json.loads(self.docker("inspect", *ids)) if ids else []
         return found
 
+    def unhealthy(self) -> dict[str, str]:
+        """Return the containers that should be healthy and are not, and how they are."""
+        states = {each["Name"]: each["State"] for each in self.containers()}
+        health = {
+            name: state["Health"]["Status"] for name, state in states.items() if "Health" in state
+        }
+        return {name: status for name, status in health.items() if status != "healthy"}
+
     def log_in(self) -> None:
         """Read the password of the first login, as the documentation says."""
         told = self.compose("exec", "-T", "worker", "cat", "/etc/vimfed/login/worker/password")

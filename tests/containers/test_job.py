@@ -112,7 +112,8 @@ def test_brokers_that_start_anew_lose_nothing(job: Job) -> None:
         time.sleep(3)
     with polled(job, "RabbitMQ restarted"):
         job.compose("restart", "rabbitmq")
-        job.up(workers=2)  # healthy again
+        seconds = eventually(lambda: not job.unhealthy(), within=150)
+    print(f"all healthy again after {seconds:.1f} s")
     queues = job.compose(
         "exec", "-T", "rabbitmq", "rabbitmqctl", "-q", "list_queues", "name", "durable"
     )

@@ -305,3 +305,33 @@ def test_two_processes_never_share_a_folder_and_a_new_one_takes_what_was_left(
         for process in running.values():
             process.kill()
             process.wait()
+
+
+def test_prometheus_asks_every_process_where_its_metrics_are() -> None:
+    config = yaml.safe_load((PROJECT / "deploy" / "prometheus" / "containers.yml").read_text())
+    asked = {
+        (name, str(found["port"]))
+        for job in config["scrape_configs"]
+        for found in job["dns_sd_configs"]
+        for name in found["names"]
+        if job["job_name"] == f"vimfed-{name}"
+    }
+    assert asked == {(name, SERVICES[name]["healthcheck"]["test"][-1]) for name in OURS}
+    assert "ports" not in SERVICES["prometheus"], "it lets everybody in"
+
+
+def test_grafana_asks_for_a_login_and_shows_the_dashboard() -> None:
+    grafana = SERVICES["grafana"]
+    (password,) = [value for name, value in grafana["environment"].items() if "PASSWORD" in name]
+    assert password == "/etc/vimfed/login/grafana/password"
+    assert "/etc/vimfed/login/grafana" in SERVICES["login"]["command"]
+    for volume in grafana["volumes"]:
+        source = volume.split(":")[0]
+        assert source in COMPOSE["volumes"] or (PROJECT / source).exists(), source
+    provisioned = PROJECT / "deploy" / "grafana" / "provisioning"
+    (provider,) = yaml.safe_load(
+        (provisioned / "dashboards" / "vim-event-federation.yml").read_text()
+    )["providers"]
+    shown = grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert str(Path(shown).parent) == provider["options"]["path"]
+    assert any(volume.split(":")[1] == shown for volume in grafana["volumes"])

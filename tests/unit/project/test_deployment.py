@@ -61,8 +61,11 @@ def test_the_containers_run_exactly_what_the_supervisor_runs() -> None:
     for service in services_of(ALL):
         assert SERVICES[service.name]["command"] == list(service.arguments)
     optional = {name for name, service in SERVICES.items() if "profiles" in service}
-    assert optional == set(OURS) - {service.name for service in services_of(Settings())}
-    others = set(SERVICES) - set(OURS)
+    monitoring = {name for name in optional if SERVICES[name]["profiles"] == ["monitoring"]}
+    assert monitoring == {"prometheus", "grafana"}
+    default = {service.name for service in services_of(Settings())}
+    assert optional - monitoring == set(OURS) - default
+    others = set(SERVICES) - set(OURS) - monitoring
     assert others == {"kafka", "rabbitmq", "proxy", "login"}
 
 
@@ -99,7 +102,7 @@ def test_no_container_is_refused_for_a_secret_that_others_could_read(name: str, 
 
 
 def test_each_login_is_of_one_container_alone() -> None:
-    for owner in ("worker", "gateway"):
+    for owner in ("worker", "gateway", "grafana"):
         folder = f"{LOGIN}/{owner}"
         holders = {
             (name, volume.removeprefix(f"{owner}-login:"))
@@ -108,7 +111,9 @@ def test_each_login_is_of_one_container_alone() -> None:
             if volume.startswith(f"{owner}-login:")
         }
         assert holders == {("login", folder), (owner, f"{folder}:ro")}
-        (made,) = re.findall(r"install --directory --owner=vimfed --mode=0700 (.*)", DOCKERFILE)
+        (made,) = re.findall(
+            r"install --directory --owner=vimfed --mode=0700 \\\n *(.*)", DOCKERFILE
+        )
         assert folder in made.split(), "else the volume would be root's"
 
 
