@@ -34,6 +34,16 @@ STATES_AFTER: dict[str, tuple[object, str]] = {
     "rescue": ({"rescue": {}}, "rescued"),
     "unrescue": ({"unrescue": None}, "active"),
     "reboot": ({"reboot": {"type": "HARD"}}, "active"),
+    "soft reboot": ({"reboot": {"type": "SOFT"}}, "active"),
+    "suspend": ({"suspend": None}, "suspended"),
+    "resume": ({"resume": None}, "active"),
+    "resize further": ({"resize": {"flavorRef": "3"}}, "resized"),
+    "revert": ({"revertResize": None}, "active"),
+    "lock": ({"lock": {}}, "active"),
+    "unlock": ({"unlock": {}}, "active"),
+    "snapshot": ({"createImage": {"name": "snapshot"}}, "active"),
+    "reset to error": ({"os-resetState": {"state": "error"}}, "error"),
+    "reset to active": ({"os-resetState": {"state": "active"}}, "active"),
 }
 """Each operation's request and the vm_state in which it ends."""
 
@@ -116,6 +126,21 @@ class RealNova:
         self._connection.compute.delete(f"/servers/{server}")
         gone = ("soft-delete" if soft else "deleted", "")
         eventually(lambda: self.truth(server) == gone, 30)
+
+    def create_flavor(self, name: str, ram: int) -> str:
+        """Return the id of a new flavor with so many MiB of memory."""
+        wanted = {"name": name, "ram": ram, "vcpus": 1, "disk": 1}
+        flavor: str = self._post("/flavors", {"flavor": wanted})["flavor"]["id"]
+        return flavor
+
+    def newest_microversion(self) -> str:
+        """Return the newest microversion that this nova knows."""
+        newest: str = self._connection.compute.get("/").json()["version"]["version"]
+        return newest
+
+    def get(self, path: str, microversion: str = MICROVERSION) -> Any:
+        """Return an answer of the API's, an error's too."""
+        return self._connection.compute.get(path, microversion=microversion, raise_exc=False).json()
 
     def truth(self, server: str) -> tuple[str, str]:
         """Return nova's own word: (vm_state, task_state or nothing)."""

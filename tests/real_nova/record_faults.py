@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import shutil
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -49,7 +50,7 @@ def record() -> None:
         said = json.loads((part / "truth.json").read_text())
         told["servers"] |= said["servers"]
         told["problems"] += said["problems"]
-    write(lines, told)
+    write_run(FAULTS, lines, split(lines, told), nova_python(print))
 
 
 def run_novas(folders: Sequence[Path], transport_url: str) -> None:
@@ -136,22 +137,30 @@ def split(lines: Sequence[dict[str, str]], told: dict[str, Any]) -> dict[str, An
     return truth
 
 
-def write(lines: Sequence[dict[str, str]], told: dict[str, Any]) -> None:
-    """Write trace and truth where the tests find them."""
-    text = "".join(json.dumps(line) + "\n" for line in lines)
-    # Tracebacks name files: they look as on a host where nova is installed for all.
-    text = text.replace(str(nova_python(print).parents[1]), "/usr").replace(
-        str(PROJECT), "/usr/src"
-    )
+def write_run(
+    run: str, lines: Sequence[dict[str, str]], truth: dict[str, Any], python: Path
+) -> None:
+    """Write trace and truth of a run where the tests find them; ``python`` is nova's own."""
+    text = installed_for_all("".join(json.dumps(line) + "\n" for line in lines), python)
+    size = write_packed(DATA / f"{run}-trace.jsonl.gz", text)
+    (DATA / f"{run}-truth.json").write_text(json.dumps(truth, indent=1) + "\n")
+    print(f"{run}: {len(lines)} messages of {len(truth['servers'])} servers, {size} bytes")
+
+
+def installed_for_all(text: str, python: Path) -> str:
+    """Let the files that tracebacks name look as on a host where nova is installed for all."""
+    environment = python.parents[1]
+    for folder in (environment, environment.resolve(), Path(sys.base_prefix)):
+        text = text.replace(f"{folder}/", "/usr/")
+    return text.replace(str(PROJECT), "/usr/src")
+
+
+def write_packed(path: Path, text: str) -> int:
+    """Write a text so that equal texts make equal files; return how many bytes it takes."""
     packed = io.BytesIO()
     with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as file:
         file.write(text.encode())
-    (DATA / f"{FAULTS}-trace.jsonl.gz").write_bytes(packed.getvalue())
-    truth = split(lines, told)
-    (DATA / f"{FAULTS}-truth.json").write_text(json.dumps(truth, indent=1) + "\n")
-    print(
-        f"{len(lines)} messages of {len(truth['servers'])} servers, {len(packed.getvalue())} bytes"
-    )
+    return path.write_bytes(packed.getvalue())
 
 
 if __name__ == "__main__":

@@ -12,7 +12,10 @@ from tests.support.paths import DATA
 from vimfed.model.records import Notification
 from vimfed.nova import oslo
 
-PLAIN, ROUGH, FAULTS = RUNS = ("nova-34", "nova-34-rough", "nova-34-faults")
+PLAIN, ROUGH, FAULTS = NEWEST = ("nova-34", "nova-34-rough", "nova-34-faults")
+OLDER = ("nova-31", "nova-26")
+"""The releases of Debian trixie and bookworm."""
+RUNS = (*NEWEST, *OLDER)
 VIM = "openstack_nova34"
 
 

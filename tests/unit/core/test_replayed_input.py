@@ -11,7 +11,7 @@ from streams.core.telling import MAX_TOLD
 from streams.core.transition import MAX_MESSAGES
 from tests.support.nova_messages import in_order, legacy, versioned
 from tests.support.playing import play
-from tests.support.traces import RUNS, notifications
+from tests.support.traces import NEWEST, notifications
 from vimfed.model.records import Notification
 
 LONG = 2 * MAX_TOLD + MAX_MESSAGES
@@ -80,7 +80,7 @@ def test_of_more_than_a_row_remembers(story: object, begin: int) -> None:
     assert_nothing_follows(played, played[begin:])
 
 
-@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("run", NEWEST)
 @pytest.mark.parametrize("share", [0, 3])
 def test_of_a_recorded_run(run: str, share: int) -> None:
     played = notifications(run)

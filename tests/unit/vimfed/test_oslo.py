@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from tests.support.paths import DATA
+from tests.support.traces import OLDER, PLAIN, ROUGH
 from vimfed.model.records import Notification
 from vimfed.nova import oslo
 
@@ -130,7 +131,7 @@ def test_contexts_inside_a_payload_are_removed() -> None:
     assert kept == {"_context": {"request_id": "req-2", "global_request_id": None}}
 
 
-@pytest.mark.parametrize("name", ["nova-34-trace.jsonl.gz", "nova-34-rough-trace.jsonl.gz"])
+@pytest.mark.parametrize("name", [f"{run}-trace.jsonl.gz" for run in (PLAIN, ROUGH, *OLDER)])
 def test_every_recorded_notification_about_an_instance_finds_it(name: str) -> None:
     without = {d.event_type for d in map(oslo.decode, trace(name)) if not d.instance_id}
     assert without <= {"service.create", "service.delete", "flavor.create", "compute.exception"}
