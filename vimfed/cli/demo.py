@@ -22,6 +22,7 @@ from rich.table import Table
 from vimfed.cli.own_login import client_context, login_headers
 from vimfed.cli.replay import Sender, read_trace
 from vimfed.errors import OperatorError
+from vimfed.local.kafka import is_fetched
 from vimfed.local.stop_signals import StopSignals
 from vimfed.local.supervisor import (
     TICK,
@@ -90,6 +91,8 @@ def run(settings: Settings, config: Path) -> int:
     supervisor = Supervisor(vimfed_command(config), logs)
     story = _Story(settings, console, stop)
     try:
+        if settings.kafka.local and not is_fetched():
+            console.print("Fetching Apache Kafka first (once; minutes on a slow line)")
         console.print(f"Starting Kafka, bridge, worker and publisher (logs: {logs})")
         start_kafka(settings, supervisor, stop)
         if not stop.received:

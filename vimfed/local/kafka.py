@@ -79,7 +79,8 @@ class LocalKafka:
     what the start writes. The PLAINTEXT listener on ``port`` is always there. ``listeners`` adds
     more, as security protocol to port, e.g. ``{"SASL_SSL": 9094}``, configured by ``properties``,
     which override everything. ``scram_users`` (name to password) are created for SCRAM-SHA-256
-    and SCRAM-SHA-512 when a fresh ``data_dir`` is formatted. In a ``with`` block it runs.
+    and SCRAM-SHA-512 when a fresh ``data_dir`` is formatted. ``version`` is another Kafka's than
+    the POM names, for tests. In a ``with`` block it runs.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class LocalKafka:
         listeners: Mapping[str, int] | None = None,
         properties: Mapping[str, str] | None = None,
         scram_users: Mapping[str, str] | None = None,
+        version: str = "",
     ) -> None:
         self.data_dir = data_dir.absolute()
         self.port = port
@@ -98,6 +100,7 @@ class LocalKafka:
         self._listeners = dict(listeners or {})
         self._properties = dict(properties or {})
         self._scram_users = dict(scram_users or {})
+        self._version = version
         self._child: Child | None = None
 
     @property
@@ -209,7 +212,7 @@ class LocalKafka:
         }
 
     def _java_command(self, java_path: str) -> Sequence[str]:
-        jars = fetch_jars()
+        jars = fetch_jars(version=self._version)
         data = self.data_dir / "data"
         properties = self.data_dir / "server.properties"
         properties.write_text(
@@ -294,12 +297,27 @@ def java() -> str:
     return path
 
 
-def fetch_jars(cache: Path = CACHE) -> Path:
+def is_fetched(cache: Path = CACHE) -> bool:
+    """Return whether what runs Kafka is on this machine: its jars or, without Java, the image."""
+    if shutil.which("java") is not None:
+        return _jars(cache).exists()
+    inspect = ["docker", "image", "inspect", DOCKER_IMAGE]
+    return _docker_engine() and (
+        subprocess.run(inspect, capture_output=True, check=False).returncode == 0  # noqa: S603
+    )
+
+
+def _jars(cache: Path, version: str = "") -> Path:
+    digest = hashlib.sha256(POM.read_bytes() + version.encode()).hexdigest()
+    return cache / f"kafka-{digest[:12]}"
+
+
+def fetch_jars(cache: Path = CACHE, version: str = "") -> Path:
     """Return the folder with Kafka's jars; Maven fetches them when the POM is new.
 
-    Raises FetchError.
+    ``version`` is that of Kafka, if it is not the POM's. Raises FetchError.
     """
-    jars = cache / f"kafka-{hashlib.sha256(POM.read_bytes()).hexdigest()[:12]}"
+    jars = _jars(cache, version)
     if jars.exists():
         return jars
     maven = shutil.which("mvn")
@@ -318,6 +336,7 @@ def fetch_jars(cache: Path = CACHE) -> Path:
                 f"--file={POM}",
                 "dependency:copy-dependencies",
                 f"-DoutputDirectory={fresh}",
+                *([f"-Dkafka.version={version}"] if version else []),
             ],
             capture_output=True,
             text=True,

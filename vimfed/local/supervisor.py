@@ -13,7 +13,7 @@ from pathlib import Path
 
 from vimfed.errors import OperatorError
 from vimfed.local.child import Child
-from vimfed.local.kafka import answers
+from vimfed.local.kafka import answers, is_fetched
 from vimfed.local.kafka_service import local_kafka_of
 from vimfed.local.stop_signals import StopSignals
 from vimfed.process.ports import LAST_PORT, monitoring_url, own_url, refuse_port_in_use
@@ -130,14 +130,25 @@ class Supervisor:
         self._running.append(_Running(service, child))
         return child
 
-    def await_ready(self, service: Service, ready: Callable[[], bool], stop: StopSignals) -> None:
+    def await_ready(
+        self,
+        service: Service,
+        ready: Callable[[], bool],
+        stop: StopSignals,
+        fetched: Callable[[], bool] = lambda: True,
+    ) -> None:
         """Wait until a started service is ready, or a signal comes.
 
-        Raises SupervisorError where it ends instead, or takes longer than KAFKA_TIMEOUT.
+        Raises SupervisorError where it ends instead, or takes longer than KAFKA_TIMEOUT from when
+        it is ``fetched`` on: how long a download takes is the line's affair.
         """
         child = next(running.child for running in self._running if running.service == service)
         deadline = time.monotonic() + KAFKA_TIMEOUT
+        is_fetched = False
         while not ready():
+            if not is_fetched:
+                is_fetched = fetched()
+                deadline = time.monotonic() + KAFKA_TIMEOUT
             if not child.running:
                 raise _failure(service, child)
             if time.monotonic() > deadline:
@@ -307,7 +318,8 @@ def start_kafka(settings: Settings, supervisor: Supervisor, stop: StopSignals) -
     """
     if settings.kafka.local:
         supervisor.start(KAFKA)
-        supervisor.await_ready(KAFKA, lambda: answers(settings.kafka.bootstrap), stop)
+        bootstrap = settings.kafka.bootstrap
+        supervisor.await_ready(KAFKA, lambda: answers(bootstrap), stop, is_fetched)
 
 
 def run(settings: Settings, config: Path, workers: int) -> int:

@@ -15,6 +15,7 @@ import pytest
 from tests.support.waiting import eventually
 from vimfed.local import supervisor as supervisor_module
 from vimfed.local.child import Child
+from vimfed.local.kafka import fetch_jars, is_fetched
 from vimfed.local.stop_signals import StopSignals
 from vimfed.local.supervisor import (
     KAFKA,
@@ -343,6 +344,35 @@ def test_a_service_that_never_is_ready_is_given_up(
     with pytest.raises(SupervisorError, match="steady is not ready after 0 s: up"):
         supervisor.await_ready(STEADY, lambda: False, stop)
     supervisor.stop()
+
+
+def test_what_must_be_downloaded_first_has_its_time_from_then_on(
+    supervisor: Supervisor, stop: StopSignals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor_module, "KAFKA_TIMEOUT", 0.5)
+    supervisor.start(STEADY)
+    begun = time.monotonic()
+
+    def is_fetched() -> bool:
+        return time.monotonic() > begun + 1.0
+
+    supervisor.await_ready(STEADY, lambda: time.monotonic() > begun + 1.2, stop, is_fetched)
+    with pytest.raises(SupervisorError, match="steady is not ready after 0 s: up"):
+        supervisor.await_ready(STEADY, lambda: False, stop, is_fetched)
+    supervisor.stop()
+
+
+def test_kafka_is_fetched_once_its_jars_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("java", "mvn"):
+        (tmp_path / name).write_text("#!/bin/sh\necho 'version \"17.0\"'\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    cache = tmp_path / "cache"
+    assert not is_fetched(cache)
+    fetch_jars(cache)
+    assert is_fetched(cache)
 
 
 def test_a_signal_ends_the_wait_for_readiness(supervisor: Supervisor, stop: StopSignals) -> None:
