@@ -10,6 +10,8 @@
 # make sbom    what the locked dependencies are, as CycloneDX: dist/vim-event-federation.cdx.json
 # make audit   known vulnerabilities of the locked dependencies
 # make lock    writes the lock files anew, each from what asks for it; versions that fit are kept
+# make bare    whether a bare Debian with what README names runs it: SUITE=trixie or bookworm, see deploy/bare
+# make versions  every version in use of nova, RabbitMQ, Kafka, Python and Debian: docs/versions.md; an hour
 # make clean   removes the state of make run; make distclean removes the environment as well
 
 PYTHON ?= python3
@@ -19,7 +21,7 @@ LOCK := .cache/lock
 MUTATION := .cache/mutation
 
 .DELETE_ON_ERROR:
-.PHONY: setup run test lint pytest chaos soak containers coverage mutation bench sbom audit lock system-packages clean distclean
+.PHONY: setup run test lint pytest chaos soak containers coverage mutation bench sbom audit lock bare versions system-packages clean distclean
 
 setup: .venv/installed
 
@@ -99,6 +101,11 @@ lock: $(LOCK)/bin/uv
 		$(LOCK)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 			--no-header --no-annotate --no-emit-index-url -o $$lock || exit; \
 	done
+	for lock in "26 2023-06-10" "31 2025-08-01"; do set -- $$lock; \
+		$(LOCK)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+			--exclude-newer $$2 --no-header --no-annotate --no-emit-index-url \
+			-o tests/real_nova/requirements-$$1.lock tests/real_nova/requirements-$$1.in || exit; \
+	done
 
 # What is missing, it says, and ends with 2.
 containers: setup
@@ -120,6 +127,13 @@ audit: $(AUDIT)/installed
 # Chromium.
 system-packages:
 	@deploy/install-test-packages
+
+bare:
+	deploy/bare $(or $(SUITE),trixie) $(or $(WHAT),run)
+
+versions: system-packages setup
+	deploy/bare trixie broker
+	$(BIN)/python -m tests.versions $(ONLY)
 
 clean:
 	rm -rf .vimfed

@@ -35,6 +35,11 @@ from vimfed.settings import KafkaSettings, Secret
 
 START_TIMEOUT = 60.0
 
+KAFKA_VERSION = os.environ.get("VIMFED_TEST_KAFKA", "")
+"""Of a Kafka that is not the one of deploy/kafka/pom.xml (make versions)."""
+RABBITMQ_ROOT = os.environ.get("VIMFED_TEST_RABBITMQ_ROOT", "")
+"""The root of another Debian whose RabbitMQ is run, in a chroot (make versions)."""
+
 
 class BrokerError(Exception):
     """A broker for the tests does not run; the text says why."""
@@ -56,6 +61,7 @@ def new_kafka(
         listeners=listeners,
         properties=properties,
         scram_users=scram_users,
+        version=KAFKA_VERSION,
     )
 
 
@@ -183,6 +189,18 @@ def _acls(user: str, need: Need) -> list[AclBinding]:
     ]
 
 
+_INSIDE = """
+    root=$1
+    shift
+    mkdir -p "$root$PWD"
+    mount --bind "$PWD" "$root$PWD"
+    mount --rbind /dev "$root/dev"
+    mount -t proc proc "$root/proc"
+    exec chroot "$root" "$@"
+"""
+"""Becomes a program of another root that sees the folder; the mounts are gone when it ends."""
+
+
 class RabbitMQ:
     """One RabbitMQ node with its own epmd, run straight from Debian's package.
 
@@ -240,7 +258,8 @@ class RabbitMQ:
             self._epmd = Child([epmd, "-address", "127.0.0.1"], env=environment, log=self.log)
             self._epmd.spawn()
             self._wait_for_epmd()
-        self._child = Child([str(server)], env=environment, log=self.log, cwd=self.data_dir)
+        command = self._inside(str(server))
+        self._child = Child(command, env=environment, log=self.log, cwd=self.data_dir)
         self._child.spawn()
 
     def wait_until_ready(self, timeout: float = START_TIMEOUT) -> None:
@@ -276,8 +295,9 @@ class RabbitMQ:
     def ctl(self, *arguments: str) -> str:
         """Run rabbitmqctl on this node and return what it prints. Raises BrokerError."""
         done = subprocess.run(
-            [rabbitmq_server().with_name("rabbitmqctl"), *arguments],
+            self._inside(str(rabbitmq_server().with_name("rabbitmqctl")), *arguments),
             env=self._environment(),
+            cwd=self.data_dir,
             capture_output=True,
             text=True,
             check=False,
@@ -285,6 +305,12 @@ class RabbitMQ:
         if done.returncode != 0:
             raise BrokerError(f"rabbitmqctl {arguments[0]}: {done.stderr or done.stdout}")
         return done.stdout
+
+    def _inside(self, *command: str) -> list[str]:
+        """Return the command that becomes this one in RABBITMQ_ROOT, where that is set."""
+        if not RABBITMQ_ROOT:
+            return list(command)
+        return ["unshare", "--mount", "sh", "-euc", _INSIDE, "sh", RABBITMQ_ROOT, *command]
 
     def _answers(self) -> bool:
         try:
@@ -343,10 +369,10 @@ def rabbitmq_server() -> Path:
 
     Raises BrokerError where RabbitMQ is not installed.
     """
-    for script in sorted(
-        Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*/sbin/rabbitmq-server")
-    ):
-        return script
+    scripts = Path("/usr/lib/rabbitmq/lib")
+    inside = Path(RABBITMQ_ROOT + str(scripts)) if RABBITMQ_ROOT else scripts
+    for script in sorted(inside.glob("rabbitmq_server-*/sbin/rabbitmq-server")):
+        return scripts / script.relative_to(inside)
     raise BrokerError(
         "the tests need RabbitMQ: apt-get install rabbitmq-server (make test does so as root)"
     )
