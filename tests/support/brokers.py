@@ -35,9 +35,9 @@ from vimfed.settings import KafkaSettings, Secret
 
 START_TIMEOUT = 60.0
 
-KAFKA_VERSION = os.environ.get("VIMFED_TEST_KAFKA", "")
+KAFKA_VERSION = os.environ.get("TEST_KAFKA", "")
 """Of a Kafka that is not the one of deploy/kafka/pom.xml (make versions)."""
-RABBITMQ_ROOT = os.environ.get("VIMFED_TEST_RABBITMQ_ROOT", "")
+RABBITMQ_ROOT = os.environ.get("TEST_RABBITMQ_ROOT", "")
 """The root of another Debian whose RabbitMQ is run, in a chroot (make versions)."""
 
 

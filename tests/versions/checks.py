@@ -40,7 +40,7 @@ def _rabbitmq(version: str, root: Path | None = None) -> Check:
     if root is None:
         return Check(row, command)
     server = root / "usr" / "lib" / "rabbitmq"
-    return Check(row, command, {"VIMFED_TEST_RABBITMQ_ROOT": str(root)}, server)
+    return Check(row, command, {"TEST_RABBITMQ_ROOT": str(root)}, server)
 
 
 def _kafka(version: str, **environment: str) -> Check:
@@ -61,7 +61,7 @@ CHECKS: tuple[Check, ...] = (
     _rabbitmq("3.10"),
     _rabbitmq("4.0", TRIXIE),
     _kafka("4.1"),
-    _kafka("3.9.1", VIMFED_TEST_KAFKA="3.9.1"),
+    _kafka("3.9.1", TEST_KAFKA="3.9.1"),
     _bare("Python", "3.11", "lint and unit tests", "bookworm", "unit"),
     _bare("Python", "3.13", "lint and unit tests", "trixie", "unit"),
     _bare("Debian", "bookworm", "`make run` on a bare machine", "bookworm", "run"),
