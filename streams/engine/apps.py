@@ -42,6 +42,7 @@ from vimfed.kafka.clients import (
 )
 from vimfed.kafka.rights import Need
 from vimfed.kafka.topic_checks import ensure_topics
+from vimfed.kafka.topic_watch import wrong_topic
 from vimfed.process.tls import tls_context
 from vimfed.settings import KafkaConnection, KafkaSettings, Settings, SettingsError
 
@@ -236,6 +237,11 @@ def run_app(
         loop.run_until_complete(once_there(begin, probes))
     except StoppedError:
         return 0
+
+    async def watch_topics() -> None:
+        await app.crash(await wrong_topic(kafka, needs))
+
+    app.task(watch_topics)
     for handler in logging.getLogger().handlers:
         handler.addFilter(_refusals_without_traceback(app))
     ending = partial(_end_for_sure, app, kafka, needs)

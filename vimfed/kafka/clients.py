@@ -1,8 +1,11 @@
 """Connections to Kafka, made one way everywhere."""
 
 import asyncio
+from functools import partial
 from typing import Any
 
+import aiokafka.admin.client
+import aiokafka.client
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
@@ -12,6 +15,7 @@ from aiokafka.errors import (
     GroupAuthorizationFailedError,
     TopicAuthorizationFailedError,
 )
+from aiokafka.protocol.metadata import MetadataRequest
 
 from vimfed.errors import OperatorError
 from vimfed.kafka.rights import refusal, user_of
@@ -22,6 +26,19 @@ from vimfed.settings import KafkaConnection, KafkaSettings
 CLOSE_TIMEOUT = 2.0
 """Seconds that closing a connection may take."""
 METADATA_PAUSE = 0.5
+
+
+def _make_no_topics() -> None:
+    """Let no client of this process have a topic made by asking for it.
+
+    aiokafka allows that with each request for metadata: what lost its topic would make it anew,
+    with as many partitions as the brokers like. Faust's clients are aiokafka's, too.
+    """
+    for module in (aiokafka.client, aiokafka.admin.client):
+        module.MetadataRequest = partial(MetadataRequest, allow_auto_topic_creation=False)
+
+
+_make_no_topics()
 
 
 class OutgoingRecord(msgspec.Struct, frozen=True, gc=False):
