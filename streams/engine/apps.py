@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -43,6 +42,7 @@ from vimfed.kafka.clients import (
 from vimfed.kafka.rights import Need
 from vimfed.kafka.topic_checks import ensure_topics
 from vimfed.kafka.topic_watch import wrong_topic
+from vimfed.process.log import tell_last_words
 from vimfed.process.tls import tls_context
 from vimfed.settings import KafkaConnection, KafkaSettings, Settings, SettingsError
 
@@ -322,7 +322,7 @@ def _end_for_sure(app: faust.App, kafka: KafkaSettings, needs: Sequence[Need]) -
     LOG.critical("%s does not end: this process ends at once", what)
     reason = _operators_reason(app, kafka, needs)
     if reason is not None:
-        sys.stderr.write(f"vimfed: {reason}\n")
+        tell_last_words(str(reason))
     os._exit(1)
 
 

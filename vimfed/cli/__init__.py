@@ -17,15 +17,17 @@ import msgspec
 
 from vimfed.errors import OperatorError
 from vimfed.process.escaping import echo
-from vimfed.process.log import configure_logging
+from vimfed.process.log import configure_logging, tell_last_words
 from vimfed.process.ports import free_ports
 from vimfed.process.private_files import keep_files_private
 from vimfed.process.project_files import project_file
 from vimfed.settings import (
     DmaapOutput,
+    LogSettings,
     Settings,
     SettingsError,
     load_settings,
+    log_format,
     refuse_exposed_secrets,
 )
 
@@ -40,7 +42,7 @@ class _OneLineErrors(click.Group):
         try:
             return super().invoke(ctx)
         except OperatorError as error:
-            echo(f"vimfed: {error}", err=True)
+            tell_last_words(str(error))
             sys.exit(error.exit_code)
 
 
@@ -71,7 +73,12 @@ def main(ctx: click.Context, config: Path) -> None:
 
 
 def _settings(config: Path, process: str) -> Settings:
-    settings = load_settings(config)
+    try:
+        settings = load_settings(config)
+    except SettingsError:
+        if log_format(config) == "json":  # the error is to be a line of it, too
+            configure_logging(LogSettings(format="json"), process)
+        raise
     configure_logging(settings.log, process)
     keep_files_private(settings.state_dir)
     if process == "run":

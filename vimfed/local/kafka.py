@@ -343,9 +343,9 @@ def fetch_jars(cache: Path = CACHE, version: str = "") -> Path:
             check=False,
         )
         if done.returncode != 0:
-            error = done.stdout.partition("[ERROR] ")[2].partition("\n")[0]
+            error = told_by_maven(done.stdout) or done.stderr.strip()
             raise FetchError(
-                f"Maven could not fetch Kafka: {error or done.stderr.strip()} "
+                f"Maven could not fetch Kafka: {error} "
                 "(is Maven Central, or a mirror of it, to be reached?)"
             )
         if not jars.exists():  # else another process was faster
@@ -353,6 +353,21 @@ def fetch_jars(cache: Path = CACHE, version: str = "") -> Path:
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return jars
+
+
+def told_by_maven(output: str) -> str:
+    """Return in one line why Maven failed; empty where it does not say.
+
+    Up to Maven 3.8 its first line of errors has the cause, from 3.9 on some of the next ones, up to
+    where it refers to its help.
+    """
+    words: list[str] = []
+    for line in output.partition("[ERROR]")[2].splitlines():
+        told, is_last, _ = line.removeprefix("[ERROR]").partition("-> [Help")
+        words += told.split()
+        if is_last or not told.strip():
+            break
+    return " ".join(words)
 
 
 def _run_quietly(*command: str) -> str:

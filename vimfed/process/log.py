@@ -7,15 +7,19 @@ import logging
 import textwrap
 import warnings
 from collections import Counter
+from datetime import UTC, datetime
 from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter
 
+from vimfed.model.times import utc_text
 from vimfed.process import audit
 from vimfed.process.audit_file import AuditFile
-from vimfed.process.escaping import escaped
+from vimfed.process.escaping import echo, escaped
 from vimfed.process.windows import Windows
 from vimfed.settings import LogSettings
+
+LOG = logging.getLogger(__name__)
 
 _NOISY = (
     "aiokafka",
@@ -108,6 +112,22 @@ class LineFormatter(logging.Formatter):
         return _indented(super().formatStack(stack_info))
 
 
+class _JsonLines(JsonFormatter):
+    """An object for each record, whose time is RFC 3339's, in UTC."""
+
+    def formatTime(self, record: logging.LogRecord, _datefmt: str | None = None) -> str:  # noqa: N802
+        """Return the record's time."""
+        return utc_text(datetime.fromtimestamp(record.created, UTC), "milliseconds")
+
+
+def tell_last_words(text: str) -> None:
+    """Tell why this process ends, as a record where its log is JSON, else as a line."""
+    if any(isinstance(each.formatter, _JsonLines) for each in logging.getLogger().handlers):
+        LOG.critical("%s", text)
+    else:
+        echo(f"vimfed: {text}", err=True)
+
+
 def _indented(text: str) -> str:
     return textwrap.indent(escaped(text, lines=True), "  ")
 
@@ -154,7 +174,7 @@ def release_audit() -> None:
 
 def _formatter(log: LogSettings, process: str) -> logging.Formatter:
     if log.format == "json":
-        return JsonFormatter(
+        return _JsonLines(
             "{asctime}{levelname}{name}{message}",
             style="{",
             rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},

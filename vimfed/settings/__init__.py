@@ -1,7 +1,7 @@
 """The settings, for all processes."""
 
 from vimfed.settings.checks import check_transport_url
-from vimfed.settings.loading import load_settings, read_secret
+from vimfed.settings.loading import load_settings, log_format, read_secret
 from vimfed.settings.plaintext import exposures, is_loopback, refuse_exposed_secrets
 from vimfed.settings.sections import (
     DEFAULT_DMAAP_TOPIC,
@@ -73,6 +73,7 @@ __all__ = [
     "exposures",
     "is_loopback",
     "load_settings",
+    "log_format",
     "read_secret",
     "refuse_exposed_secrets",
     "section_type",

@@ -60,6 +60,17 @@ def load_settings(path: Path | None, environ: Mapping[str, str] = os.environ) ->
     return settings
 
 
+def log_format(path: Path, environ: Mapping[str, str] = os.environ) -> str:
+    """Return what ``log.format`` says, also where other settings are wrong; empty: nothing."""
+    if "VIMFED_LOG__FORMAT" in environ:
+        return environ["VIMFED_LOG__FORMAT"]
+    try:
+        log = _read_toml(path).get("log")
+    except SettingsError:
+        return ""
+    return str(log.get("format", "")) if isinstance(log, dict) else ""
+
+
 def _decode(kind: type[Path] | type[Secret], value: Any) -> Path | Secret:
     if not isinstance(value, str):
         raise TypeError(f"Expected `str`, got `{type(value).__name__}`")

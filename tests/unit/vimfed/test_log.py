@@ -3,7 +3,12 @@
 import io
 import json
 import logging
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -93,3 +98,24 @@ def test_in_json_the_number_is_a_field(
         logging.getLogger("web.gateway.service").warning("Kafka is unavailable")
     eventually(lambda: "left_out" in log.getvalue())
     assert json.loads(log.getvalue().splitlines()[-1])["left_out"] == 7
+
+
+def test_the_time_of_json_is_that_of_rfc_3339(configured: Configure) -> None:
+    log = configured(LogSettings(format="json"))
+    before = datetime.now(UTC)
+    logging.getLogger("bridge").warning("now")
+    told = json.loads(log.getvalue())["time"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", told)
+    assert abs((datetime.fromisoformat(told) - before).total_seconds()) < 5
+
+
+def test_the_last_words_of_a_process_are_json_where_its_log_is(tmp_path: Path) -> None:
+    config = tmp_path / "vimfed.toml"
+    config.write_text('[log]\nformat = "json"\n[web]\nprot = 1\n')
+    command = [sys.executable, "-m", "vimfed", "--config", str(config), "bridge"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    record = json.loads(line)
+    assert (record["level"], record["process"]) == ("CRITICAL", "bridge")
+    assert record["message"].startswith("unknown key")
