@@ -1,5 +1,7 @@
 """What supervisors and Prometheus ask a worker, without a login."""
 
+from collections.abc import Callable, Mapping
+
 import msgspec
 from aiohttp import web
 
@@ -23,6 +25,10 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True):
     status: str = "ready"
     owners: dict[str, list[int]] | msgspec.UnsetType = msgspec.UNSET
     """The partitions of each worker, by its URL; only who has logged in is told, where one must."""
+    degraded: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
+    """Which workers, by their URLs, cannot be asked since their certificates are not verified, and
+    why: queries that need them get a 503. Who has not logged in, where one must, is told how many.
+    """
 
 
 class Failing(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,9 +42,16 @@ class Failing(msgspec.Struct, frozen=True, kw_only=True):
 class Probes:
     """The handlers of ``/healthz``, ``/readyz`` and ``/metrics``."""
 
-    def __init__(self, worker: StreamWorker, own: OwnPartitions) -> None:
+    def __init__(
+        self,
+        worker: StreamWorker,
+        own: OwnPartitions,
+        unverified: Callable[[], Mapping[str, str]],
+    ) -> None:
+        """``unverified``: by their URLs, why workers' certificates are not verified."""
         self._worker = worker
         self._own = own
+        self._unverified = unverified
 
     def routes(self) -> list[Route]:
         """Return all routes; metrics are not among them where they have a port of their own."""
@@ -91,7 +104,10 @@ class Probes:
         wrong = self._own.not_ready()
         if wrong:
             return health_response(lambda: wrong)
+        unverified = dict(self._unverified())
         if request[CALLER].role == "anyone":
-            return json_response(Ready())
-        owners = self._own.owners()
-        return json_response(Ready(owners={url: sorted(own) for url, own in owners.items()}))
+            text = f"the certificates of {len(unverified)} cannot be verified; the log names them"
+            return json_response(Ready(degraded={"workers": text} if unverified else msgspec.UNSET))
+        degraded = unverified or msgspec.UNSET
+        owners = {url: sorted(own) for url, own in self._own.owners().items()}
+        return json_response(Ready(owners=owners, degraded=degraded))

@@ -125,7 +125,7 @@ def serve(worker: StreamWorker) -> None:
     groups = (
         Queries(worker, own, gather),
         AlertRoutes(worker, gather),
-        Probes(worker, own),
+        Probes(worker, own, lambda: gather.peers.unverified),
         subscriptions,
         Ingest(pushing),
         PushedHosts(pushing),

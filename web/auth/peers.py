@@ -57,8 +57,8 @@ class PeerClient:
     def __init__(self, session: aiohttp.ClientSession, auth: WebAuthSettings) -> None:
         self._session = session
         self._signer = Signer(_secrets(auth))
-        self._unverified: set[str] = set()
-        """URLs whose servers' certificates are not taken; each is told once, until it is."""
+        self.unverified: dict[str, str] = {}
+        """URLs whose servers' certificates are not taken, and why; each is told once."""
 
     async def ask(self, method: str, url: str, path: str, body: bytes = b"") -> bytes:
         """Return what the worker at ``url`` answers. Raises PeerError."""
@@ -68,7 +68,7 @@ class PeerClient:
             async with self._session.request(
                 method, url + path, data=body or None, headers=headers, allow_redirects=False
             ) as response:
-                self._unverified.discard(url)
+                self.unverified.pop(url, None)
                 if response.status != 200:
                     raise PeerError(_HINTS.get(response.status, f"answered {response.status}"))
                 answer = await read_answer(response, MAX_ANSWER_BYTES)
@@ -84,8 +84,8 @@ class PeerClient:
     def _not_verified(self, url: str, error: Exception) -> PeerError:
         """Return the error, and log it where it is new: no query is answered while it lasts."""
         why = getattr(error, "verify_message", "") or str(error)
-        if url not in self._unverified:
-            self._unverified.add(url)
+        if url not in self.unverified:
+            self.unverified[url] = f"its certificate is not taken: {why}"
             LOG.warning(
                 "the worker at %s cannot be verified: %s. web.cert_file there must name it, "
                 "web.ca_file here must have signed that; queries that need both get a 503",

@@ -299,3 +299,20 @@ def test_a_proof_is_read_as_it_is_written_and_nothing_else_is() -> None:
     assert proof_in(str(proof)) == proof
     for text in ("", "vimfed-peer", f"{proof},{'0' * 64}", f"{proof} ", f"{proof}\n", "Bearer x"):
         assert proof_in(text) is None
+
+
+async def test_a_worker_whose_certificate_is_not_taken_is_known_by_its_url() -> None:
+    authority, serving = trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(serving)
+    server = TestServer(web.Application())
+    await server.start_server(ssl=serving)
+    url = f"https://127.0.0.1:{server.port}"
+    try:
+        async with peers_session(WebSettings()) as session:
+            client = PeerClient(session, WebAuthSettings())
+            with pytest.raises(PeerError, match="cannot be verified"):
+                await client.ask("POST", url, "/peer/v1/vims")
+    finally:
+        await server.close()
+    assert list(client.unverified) == [url]
+    assert "not taken" in client.unverified[url]
