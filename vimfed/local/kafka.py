@@ -19,6 +19,7 @@ from confluent_kafka.admin import AdminClient
 
 from vimfed.errors import OperatorError
 from vimfed.local.child import Child
+from vimfed.local.kafka_storage import format_as, is_formatted
 from vimfed.process.ports import refuse_port_in_use
 from vimfed.process.project_files import cache_dir, project_file
 
@@ -223,11 +224,18 @@ class LocalKafka:
             encoding="utf-8",
         )
         run = [java_path, *_JVM, "-cp", f"{jars}/*", f"-Dlog4j2.configurationFile={LOG4J}"]
-        if not (data / "meta.properties").exists():
-            self._format(run, properties)
+        if not is_formatted(data):
+            self._format(run, properties, data, jars)
         return [*run, "kafka.Kafka", str(properties)]
 
-    def _format(self, run: Sequence[str], properties: Path) -> None:
+    def _format(self, run: Sequence[str], properties: Path, data: Path, jars: Path) -> None:
+        if self._scram_users:  # whose credentials are part of what is formatted
+            self._run_format(run, properties)
+        else:
+            template = jars.with_name(f"{jars.name}-formatted-{_CLUSTER_ID}")
+            format_as(template, data, lambda: self._run_format(run, properties))
+
+    def _run_format(self, run: Sequence[str], properties: Path) -> None:
         command = [*run, "kafka.tools.StorageTool", "format"]
         command += ["--cluster-id", _CLUSTER_ID, "--config", str(properties)]
         for name, password in self._scram_users.items():
