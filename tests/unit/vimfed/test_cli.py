@@ -284,3 +284,26 @@ def test_every_shell_has_a_completion_script(shell: str) -> None:
     shown = CliRunner().invoke(main, ["completion", shell])
     assert shown.exit_code == 0
     assert "_VIMFED_COMPLETE" in shown.stdout
+
+
+def test_oslo_messaging_starts_without_a_resolver_that_only_patched_processes_use(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "vimfed.toml").write_text('[kafka]\nbootstrap = "a:1"\n')
+    script = (
+        "import sys; from vimfed.cli import main\n"
+        "main(['--config', 'vimfed.toml', 'settings-reference'], standalone_mode=False)\n"
+        "import bridge.rabbit.listener; from eventlet import patcher\n"
+        "assert not any(map(patcher.is_monkey_patched, ('os', 'select', 'socket', 'thread')))\n"
+        "assert 'eventlet' in sys.modules and 'dns' not in sys.modules"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "EVENTLET_NO_GREENDNS"}
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
