@@ -50,6 +50,9 @@ lint: setup
 	$(BIN)/lint-imports
 	$(BIN)/deptry bridge streams web vimfed
 
+# Some environments (images for containers, mostly) forbid Python to keep what it has compiled: each of
+# the 300 processes that the tests start would compile the project anew.
+pytest: export PYTHONDONTWRITEBYTECODE =
 pytest: setup
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 25
 
