@@ -1,4 +1,4 @@
-"""A fresh data directory of the local Kafka, formatted once per cache instead of once per broker."""
+"""A fresh data directory of the local Kafka, formatted once per cache and not per broker."""
 
 import shutil
 import tempfile
