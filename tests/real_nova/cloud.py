@@ -58,34 +58,85 @@ class NovaHost(NamedTuple):
 
 
 class RealNova:
-    """nova's services with an API and a Keystone of their own; ``with`` ends them."""
+    """nova's services with an API and a Keystone of their own; ``with`` ends them.
 
-    def __init__(self, python: Path, folder: Path, transport_url: str = "") -> None:
+    Each host of ``computes`` is a nova-compute in a process of its own; without any, two computes
+    run in the process of the others. Computes of their own need a ``transport_url``.
+    """
+
+    def __init__(
+        self, python: Path, folder: Path, transport_url: str = "", computes: Sequence[str] = ()
+    ) -> None:
         self._folder = folder
-        server = Path(__file__).with_name("server.py")
-        self.child = Child(
-            [str(python), str(server), str(folder), *([transport_url] if transport_url else [])],
-            env={"PATH": "/usr/bin:/bin", "OS_TEST_TIMEOUT": "0", "LANG": "C.UTF-8"},
-            log=folder / "nova.log",
-            cwd=folder,
+        self._python = python
+        with_rpc = [transport_url, "apart"] if computes else [transport_url]
+        self.child = self._process("server.py", *filter(None, with_rpc), log="nova.log")
+        self._computes = {
+            host: self._process("compute.py", host, transport_url, log=f"{host}.log")
+            for host in computes
+        }
+
+    def _process(self, script: str, *arguments: str, log: str) -> Child:
+        return Child(
+            [
+                str(self._python),
+                str(Path(__file__).with_name(script)),
+                str(self._folder),
+                *arguments,
+            ],
+            env={
+                "PATH": "/usr/bin:/bin",
+                "OS_TEST_TIMEOUT": "0",
+                "LANG": "C.UTF-8",
+                "OS_NOVA_DISABLE_EVENTLET_PATCHING": "1",
+            },
+            log=self._folder / log,
+            cwd=self._folder,
         )
 
     def __enter__(self) -> Self:
-        self.child.spawn()
         try:
+            self.child.spawn()
             address = self._folder / "address"
             eventually(lambda: address.exists() or not self.child.running, START_TIMEOUT)
             assert address.exists(), self.child.last_log_line()
             self.url = address.read_text()
             self._connection = self._connect()
+            for host in self._computes:
+                self.start_host(host)
+            eventually(self._has_all_hosts, START_TIMEOUT)
         except BaseException:
-            self.child.stop()
+            self._end()
             raise
         return self
 
     def __exit__(self, *_exception: object) -> None:
         self._connection.close()
+        self._end()
+
+    def _end(self) -> None:
+        for compute in self._computes.values():
+            compute.kill()
         self.child.stop()
+
+    def kill_host(self, host: str) -> None:
+        """End the process of a compute as ``kill -9`` does."""
+        self._computes[host].kill()
+
+    def start_host(self, host: str) -> None:
+        """Start the process of a compute."""
+        self._computes[host].spawn()
+
+    def _has_all_hosts(self) -> bool:
+        """Whether all computes are up and servers can be built on them."""
+        for host, compute in self._computes.items():
+            assert compute.running, f"{host}: {compute.last_log_line()}"
+        heard = {each["host"] for each in self._compute_services() if each["updated_at"]}
+        if not self._computes.keys() <= heard:  # a first heartbeat: placement knows it, too
+            return False
+        self.control(discover_hosts=True)
+        answer = self._connection.compute.get("/os-hypervisors", microversion=MICROVERSION)
+        return len(answer.json()["hypervisors"]) >= len(self._computes)
 
     @property
     def login(self) -> dict[str, Any]:
@@ -117,15 +168,29 @@ class RealNova:
         for operation in operations:
             request, state = STATES_AFTER[operation]
             self._post(f"/servers/{server}/action", request)
-            wanted = (state, "")
-            eventually(lambda wanted=wanted: self.truth(server) == wanted, 30)  # type: ignore[misc]
+            self._reach(server, state)
 
     def delete(self, server: str, *, soft: bool = False) -> None:
         """Delete a server, for good or so that it can be restored."""
         self.control(soft_delete=soft)
         self._connection.compute.delete(f"/servers/{server}")
-        gone = ("soft-delete" if soft else "deleted", "")
-        eventually(lambda: self.truth(server) == gone, 30)
+        self._reach(server, "soft-delete" if soft else "deleted")
+
+    def _reach(self, server: str, state: str) -> None:
+        """Wait for the end of an operation. Raises AssertionError with nova's text if it fails."""
+
+        def is_over() -> bool:
+            said = self.truth(server)
+            assert said != ("error", ""), f"{server} was to be {state}: {self.fault(server)}"
+            return said == (state, "")
+
+        eventually(is_over, 30)
+
+    def fault(self, server: str) -> str:
+        """Return nova's text on why a server is in error; empty where it has none."""
+        answer = self._connection.compute.get(f"/servers/{server}", microversion=MICROVERSION)
+        said = answer.json()["server"].get("fault", {})
+        return "\n".join(filter(None, [said.get("message"), said.get("details")]))
 
     def create_flavor(self, name: str, ram: int) -> str:
         """Return the id of a new flavor with so many MiB of memory."""
@@ -153,24 +218,23 @@ class RealNova:
 
     def hosts(self) -> dict[str, NovaHost]:
         """Return nova's own word on its compute hosts, by name."""
-        answer = self._connection.compute.get(
-            "/os-services", params={"binary": "nova-compute"}, microversion=MICROVERSION
-        )
         return {
             each["host"]: NovaHost(
                 each["state"] == "up", each["forced_down"], each["status"] == "disabled"
             )
-            for each in answer.json()["services"]
+            for each in self._compute_services()
         }
+
+    def _compute_services(self) -> list[dict[str, Any]]:
+        answer = self._connection.compute.get(
+            "/os-services", params={"binary": "nova-compute"}, microversion=MICROVERSION
+        )
+        found: list[dict[str, Any]] = answer.json()["services"]
+        return found
 
     def order_host(self, host: str, **order: bool | str) -> None:
         """Change a host's service: ``forced_down``, ``status``, ``disabled_reason``."""
-        answer = self._connection.compute.get("/os-services", microversion=MICROVERSION)
-        (service,) = [
-            each["id"]
-            for each in answer.json()["services"]
-            if (each["host"], each["binary"]) == (host, "nova-compute")
-        ]
+        (service,) = [each["id"] for each in self._compute_services() if each["host"] == host]
         self._connection.compute.put(
             f"/os-services/{service}", json=order, microversion=MICROVERSION
         )
@@ -179,6 +243,13 @@ class RealNova:
         """Return the host on which nova says that a server is; empty where it is on none."""
         answer = self._connection.compute.get(f"/servers/{server}", microversion=MICROVERSION)
         return answer.json()["server"]["OS-EXT-SRV-ATTR:host"] or ""
+
+    def hosts_of_servers(self) -> dict[str, str]:
+        """Return each server's host, empty where it is on none, by nova's list of servers."""
+        answer = self._connection.compute.get(
+            "/servers/detail", params={"all_tenants": "1"}, microversion=MICROVERSION
+        )
+        return {each["id"]: each["OS-EXT-SRV-ATTR:host"] or "" for each in answer.json()["servers"]}
 
     def evacuate(self, server: str) -> None:
         """Evacuate a server from its host, which must be down, to the other one."""

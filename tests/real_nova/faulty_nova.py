@@ -22,6 +22,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from unittest import mock
 
+from nova.tests import functional  # noqa: F401 - makes threads what nova takes them for
+
+# isort: split
 from nova import context, exception, objects
 from nova.compute import resource_tracker
 from nova.tests import fixtures as nova_fixtures

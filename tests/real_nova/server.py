@@ -1,44 +1,57 @@
 """Real nova behind HTTP: its API, scheduler, conductor and two computes on the fake virt driver.
 
 Run by the interpreter of nova's own environment (environment.py), inside nova's functional-test
-fixtures: ``server.py FOLDER [TRANSPORT_URL]``. When it serves, FOLDER/address holds its URL:
+fixtures: ``server.py FOLDER [TRANSPORT_URL [apart]]``. With ``apart`` it has no computes: each is
+to be a process of its own (compute.py), which reaches the conductor by RPC over TRANSPORT_URL and
+placement at the address in FOLDER/placement. nova calls such a compute down DOWN_TIME seconds after
+its last heartbeat; those in this process have no heartbeats, and are up for ever.
+
+When it serves, FOLDER/address holds its URL:
 
 - ``/identity/v3``: a Keystone that knows one user, admin/secret, and whose tokens can expire;
 - ``/v2.1``: nova's compute API;
 - ``/control``: POST of JSON: ``{"soft_delete": true}``, ``{"expire_tokens": true}``,
   ``{"drop_every": 10}``, ``{"format": "both"}``, ``{"archive_deleted_rows": true}``,
-  ``{"drop_services": true}`` (what it says of services is not sent), ``{"service_down_time": 2}``,
-  ``{"kill": "host2"}`` (a compute ends without a word, as by kill -9), ``{"revive": "host2"}``.
+  ``{"drop_services": true}`` (what it says of services is not sent), ``{"discover_hosts": true}``.
 
-FOLDER/notifications.jsonl holds every notification of nova's, one a line, those not sent too; with
-a TRANSPORT_URL they are sent, but each drop_every-th.
+FOLDER/notifications.jsonl holds every notification of this process, one a line, those not sent too;
+with a TRANSPORT_URL they are sent, but each drop_every-th. Its standard error has nova's warnings.
 """
 
-import gc
 import json
+import logging
 import secrets
 import sys
+import threading
 import unittest
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from unittest import mock
-from wsgiref.simple_server import WSGIRequestHandler, make_server
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
+from nova.tests import functional  # noqa: F401 - makes threads what nova takes them for
+
+# isort: split
 import fixtures
 import oslo_messaging
-from nova import rpc
-from nova.servicegroup.drivers.db import DbDriver
+from nova import context, rpc
+from nova.objects import host_mapping
 from nova.tests import fixtures as nova_fixtures
 from nova.tests.functional import integrated_helpers
 from oslo_config import cfg
+from placement import deploy
 
 PROJECT = "6f70656e737461636b20342065766572"
 """The project that nova's fixtures know."""
 PASSWORD = "secret"
 FOLDER = Path(sys.argv[1])
 TRANSPORT_URL = sys.argv[2] if len(sys.argv) > 2 else ""
+APART = sys.argv[3:] == ["apart"]
+DOWN_TIME = 5
+"""Seconds without a heartbeat after which nova calls a compute down."""
+FOR_EVER = 10**6
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -97,6 +110,34 @@ class Notifications(fixtures.Fixture):  # type: ignore[misc]
 
     def reset(self) -> None:
         """Part of the fixture's interface."""
+
+
+class Cells(nova_fixtures.CellDatabases):  # type: ignore[misc]
+    """Takes the place of nova's fixture, which targets a cell for all threads at once.
+
+    What has no target uses the first cell's database, as a real conductor does; no RPC carries a
+    connection to a database along.
+    """
+
+    _wrap_get_server = staticmethod(rpc.get_server)
+    _wrap_get_client = staticmethod(rpc.get_client)
+
+    def _wrap_target_cell(self, ctxt: Any, cell: Any) -> Any:
+        return self._real_target_cell(ctxt, cell)
+
+    def _wrap_get_context_manager(self, ctxt: Any) -> Any:
+        return getattr(ctxt, "db_connection", None) or self._default_ctxt_mgr
+
+
+class RealRpc(nova_fixtures.RPCFixture):  # type: ignore[misc]
+    """Takes the place of nova's fixture, whose RPC ends at the process."""
+
+    def _fake_create_transport(self, url: Any) -> Any:
+        if not self._buses:
+            self._buses[None] = oslo_messaging.get_rpc_transport(
+                cfg.CONF, url=TRANSPORT_URL, allowed_remote_exmods=rpc.get_allowed_exmods()
+            )
+        return self._buses[None]
 
 
 class Front:
@@ -170,6 +211,14 @@ def _answer(
     return [json.dumps(body).encode()]
 
 
+def _warnings() -> logging.Handler:
+    """Return what writes nova's warnings and worse where the process's output goes: nova.log."""
+    handler = logging.StreamHandler(sys.__stderr__)
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s [%(name)s] %(message)s"))
+    return handler
+
+
 class Handler(WSGIRequestHandler):
     """Says nothing of each request."""
 
@@ -182,19 +231,27 @@ class RealNova(integrated_helpers._IntegratedTestBase):  # type: ignore[misc]
 
     ADMIN_API = True
     microversion = "2.90"
-    CAST_AS_CALL = True
+    CAST_AS_CALL = not APART  # who calls a dead compute waits for an answer
 
     def setUp(self) -> None:
         """Start the services."""
-        self.flags(compute_driver="fake.FakeLiveMigrateDriver", report_interval=1)
-        self.useFixture(fixtures.MonkeyPatch("nova.servicegroup.api.INITIAL_REPORTING_DELAY", 0))
-        with mock.patch.object(nova_fixtures, "NotificationFixture", Notifications):
+        stand_ins: dict[str, Any] = {"NotificationFixture": Notifications, "CellDatabases": Cells}
+        if APART:
+            stand_ins["RPCFixture"] = RealRpc
+        self.flags(compute_driver="fake.FakeLiveMigrateDriver", report_interval=0)
+        self.flags(service_down_time=DOWN_TIME if APART else FOR_EVER)
+        with mock.patch.multiple(nova_fixtures, **stand_ins):
             super().setUp()
-        self._start_compute("host2")
+        logging.getLogger().addHandler(_warnings())
+        if not APART:
+            self._start_compute("host2")
         self.flags(instances=-1, cores=-1, ram=-1, group="quota")
         self.flags(allow_resize_to_same_host=True)
         self._heed({"soft_delete": False, "format": "unversioned"})
         self.flags(notify_on_state_change="vm_and_task_state", group="notifications")
+
+    def _setup_compute_service(self) -> Any:
+        return None if APART else super()._setup_compute_service()
 
     def _heed(self, order: dict[str, Any]) -> None:
         if "soft_delete" in order:
@@ -205,14 +262,8 @@ class RealNova(integrated_helpers._IntegratedTestBase):  # type: ignore[misc]
             Recorder.drop_every = order["drop_every"]
         if "drop_services" in order:
             Recorder.drop_services = order["drop_services"]
-        if "service_down_time" in order:
-            for driver in gc.get_objects():  # each has read the option when it was made
-                if isinstance(driver, DbDriver):
-                    driver.service_down_time = order["service_down_time"]
-        if "kill" in order:
-            self._kill(self.computes[order["kill"]])
-        if "revive" in order:
-            self._revive(self.computes[order["revive"]])
+        if order.get("discover_hosts"):
+            host_mapping.discover_hosts(context.get_admin_context())
         if order.get("archive_deleted_rows"):
             from nova.cmd import manage  # not before the configuration has been read
 
@@ -221,30 +272,36 @@ class RealNova(integrated_helpers._IntegratedTestBase):  # type: ignore[misc]
             )
             assert done == 1, f"nova-manage db archive_deleted_rows: {done}"
 
-    def _kill(self, compute: Any) -> None:
-        """End a compute's heartbeats and answers; the database keeps what it said last."""
-        compute.tg.stop()
-        for server in (compute.rpcserver, compute.rpcserver_alt):
-            server.stop()
-            server.wait()
-
-    def _revive(self, compute: Any) -> None:
-        """Start the compute of a host that was killed; its hypervisor has gone on."""
-        with mock.patch("nova.virt.driver.load_compute_driver") as load:
-            load.return_value = compute.manager.driver
-            self._start_compute(compute.host)
-
     def test_serve(self) -> None:
         """Serve until the process is ended."""
         from nova.api import wsgi  # not before webob has been imported as a whole
 
+        if APART:
+            placement = _serve("placement", self._placement())
+            threading.Thread(target=placement.serve_forever, daemon=True).start()
         front = Front(wsgi.Loader().load_app("osapi_compute"), self._heed)
         # One request at a time, in this thread: nova's fixtures know no other.
-        server = make_server("127.0.0.1", 0, front, handler_class=Handler)
-        fresh = FOLDER / "address.new"
-        fresh.write_text(f"http://127.0.0.1:{server.server_port}")
-        fresh.rename(FOLDER / "address")
-        server.serve_forever()
+        _serve("address", front).serve_forever()
+
+    def _placement(self) -> Callable[[Environ, StartResponse], Iterable[bytes]]:
+        """Return the placement of nova's fixture, for those that have no token."""
+        app = deploy.loadapp(self.placement_fixture.conf_fixture.conf)
+
+        def answer(environ: Environ, start: StartResponse) -> Iterable[bytes]:
+            environ["HTTP_X_AUTH_TOKEN"] = self.placement_fixture.token
+            said: Iterable[bytes] = app(environ, start)
+            return said
+
+        return answer
+
+
+def _serve(name: str, app: Any) -> WSGIServer:
+    """Return a server of an application, whose address is in FOLDER/name."""
+    server = make_server("127.0.0.1", 0, app, handler_class=Handler)
+    fresh = FOLDER / f"{name}.new"
+    fresh.write_text(f"http://127.0.0.1:{server.server_port}")
+    fresh.rename(FOLDER / name)
+    return server
 
 
 if __name__ == "__main__":
