@@ -80,10 +80,13 @@ class Scene:
     def settled(self) -> None:
         """Wait until all that is told is what nova says; count what has begun and ended since."""
         deadline = time.monotonic() + 60
-        while wrong := self._wrong():
+        while True:
+            hosts, on = self.nova.hosts(), self.nova.hosts_of_servers()
+            if not (wrong := self._wrong(hosts, on)):
+                break
             assert time.monotonic() < deadline, wrong
             time.sleep(0.2)
-        now = self._not_well()
+        now = self._not_well(hosts, on)
         for what, kind in now - self._before:
             self.episodes[what, kind, "start"] += 1
         for what, kind in self._before - now:
@@ -100,9 +103,7 @@ class Scene:
     def truth(self) -> CoreTruth:
         return core_truth(self._bootstrap, self.names)
 
-    def _not_well(self) -> set[tuple[str, str]]:
-        hosts = self.nova.hosts()
-        on = self.nova.hosts_of_servers()
+    def _not_well(self, hosts: dict[str, NovaHost], on: dict[str, str]) -> set[tuple[str, str]]:
         down = {host for host, said in hosts.items() if not said.is_up}
         return {
             *((server, "UNAVAILABLE") for server in self.servers if on[server] in down),
@@ -110,10 +111,12 @@ class Scene:
             *((host, "HOST_DISABLED") for host, said in hosts.items() if said.disabled),
         }  # fmt: skip
 
-    def _wrong(self) -> str:
-        """Return the first thing that is told otherwise than nova says; empty: there is none."""
+    def _wrong(self, hosts: dict[str, NovaHost], on: dict[str, str]) -> str:
+        """Return the first thing that is told otherwise than nova says; empty: there is none.
+
+        nova says how hosts are, and which host each server is on.
+        """
         rows = self.truth().rows
-        hosts = self.nova.hosts()
         for host, said in hosts.items():
             if said.is_up == (host in self.dead) and not said.forced_down:
                 return f"{host}: nova has not noticed yet: {said}"
@@ -124,7 +127,6 @@ class Scene:
             told = NovaHost(not is_down, row.forced_down, row.disabled)
             if told != said:
                 return f"{host}: nova says {said}, told is {row}"
-        on = self.nova.hosts_of_servers()
         for server in self.servers:
             row = _row(rows, instance_key(VIM, server))
             if not isinstance(row, InstanceState):

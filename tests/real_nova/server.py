@@ -49,8 +49,11 @@ PASSWORD = "secret"
 FOLDER = Path(sys.argv[1])
 TRANSPORT_URL = sys.argv[2] if len(sys.argv) > 2 else ""
 APART = sys.argv[3:] == ["apart"]
-DOWN_TIME = 5
-"""Seconds without a heartbeat after which nova calls a compute down."""
+DOWN_TIME = 8
+"""Seconds without a heartbeat, of one a second, after which nova calls a compute down.
+
+So many that it does not take a busy machine for a dead compute.
+"""
 FOR_EVER = 10**6
 
 Environ = dict[str, Any]
