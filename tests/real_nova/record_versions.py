@@ -63,7 +63,7 @@ def record(version: str) -> None:
     with RabbitMQ(folder / "rabbitmq") as broker:
         declare(broker)
         (folder / "nova").mkdir()
-        with RealNova(python, folder / "nova", broker.url) as cloud:
+        with RealNova(python, folder / "nova", broker.url, threads=False) as cloud:
             cloud.control(format="both")
             did = lives(cloud, Random(SEED))
             told = {"servers": words(cloud, did), "problems": []}
