@@ -245,9 +245,17 @@ class RealNova:
     def order_host(self, host: str, **order: bool | str) -> None:
         """Change a host's service: ``forced_down``, ``status``, ``disabled_reason``."""
         (service,) = [each["id"] for each in self._compute_services() if each["host"] == host]
-        self._connection.compute.put(
-            f"/os-services/{service}", json=order, microversion=MICROVERSION
-        )
+
+        def is_taken() -> bool:
+            # A host that servers were evacuated from is forced down until its compute has started.
+            answer = self._connection.compute.put(
+                f"/os-services/{service}", json=order, microversion=MICROVERSION, raise_exc=False
+            )
+            is_early = answer.status_code == 400 and "evacuation" in answer.text
+            assert answer.status_code == 200 or is_early, answer.text
+            return answer.status_code == 200
+
+        eventually(is_taken, 60)
 
     def host_of(self, server: str) -> str:
         """Return the host on which nova says that a server is; empty where it is on none."""
