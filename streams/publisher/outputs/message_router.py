@@ -8,18 +8,17 @@ import asyncio
 import gzip
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 from urllib.parse import urljoin
 
 import aiohttp
 import msgspec
 
 from streams.publisher.delivery import DeliveryError, Message, RefusedError
+from streams.publisher.outputs.http_session import http_session
 from vimfed.kafka.topic_settings import Finding
 from vimfed.model.decoding import UnreadableError, decoded
-from vimfed.process.bounded_answer import bounded_session, read_answer
+from vimfed.process.bounded_answer import read_answer
 from vimfed.process.retry_after import retry_after
-from vimfed.process.tls import tls_context
 from vimfed.settings import DmaapOutput, Settings
 
 CAMBRIA = "application/cambria"
@@ -107,14 +106,7 @@ class MessageRouterOutput:
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
-            options: dict[str, Any] = {}
-            if self._output.url.startswith("https:"):
-                output = self._output
-                options["ssl"] = tls_context(output)
-            self._session = bounded_session(
-                connector=aiohttp.TCPConnector(**options),
-                timeout=aiohttp.ClientTimeout(total=self._output.timeout),
-            )
+            self._session = http_session(self._output, self._output.url)
         return self._session
 
 

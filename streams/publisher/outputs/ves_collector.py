@@ -14,12 +14,12 @@ import aiohttp
 import msgspec
 
 from streams.publisher.delivery import DeliveryError, Message, RefusedError
+from streams.publisher.outputs.http_session import http_session
 from streams.publisher.ves import ves_batch
 from vimfed.kafka.topic_settings import Finding
 from vimfed.model.decoding import UnreadableError, decoded
-from vimfed.process.bounded_answer import bounded_session, read_answer
+from vimfed.process.bounded_answer import read_answer
 from vimfed.process.retry_after import retry_after
-from vimfed.process.tls import tls_context
 from vimfed.settings import DmaapOutput, Settings
 
 LOG = logging.getLogger(__name__)
@@ -175,14 +175,7 @@ class CollectorOutput:
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
-            options: dict[str, Any] = {}
-            if self._collectors[0].startswith("https:"):
-                output = self._output
-                options["ssl"] = tls_context(output)
-            self._session = bounded_session(
-                connector=aiohttp.TCPConnector(**options),
-                timeout=aiohttp.ClientTimeout(total=self._output.timeout),
-            )
+            self._session = http_session(self._output, self._collectors[0])
         return self._session
 
 
