@@ -6,7 +6,15 @@ from oslo_messaging._drivers.common import PURPOSE_LISTEN
 
 from bridge.rabbit.bus import Bus
 from bridge.rabbit.listener import transport_of
-from bridge.rabbit.queue import Found, find_exchange, find_queue, mismatch, queue_arguments
+from bridge.rabbit.queue import (
+    Found,
+    find_exchange,
+    find_queue,
+    mismatch,
+    queue_arguments,
+    refuses_transient,
+    transient_refusal,
+)
 from vimfed.settings import RabbitSettings
 
 
@@ -19,7 +27,7 @@ class Finding(NamedTuple):
 
 
 def look_at_bus(bus: Bus) -> list[Finding]:
-    """Connect to a message bus and look at its exchange and at our queue; changes nothing.
+    """Connect to a message bus and look at its exchange and at our queue; changes neither.
 
     Raises MessagingException, KombuError, AMQPError or OSError where that cannot be done.
     """
@@ -32,10 +40,14 @@ def look_at_bus(bus: Bus) -> list[Finding]:
         channel = connection.connection.channel()
         exchange = find_exchange(channel, bus.settings.exchange)
         queue = find_queue(channel, bus.settings.pool, queue_arguments(connection))
-        return [
+        wants_durable = bool(connection.durable)
+        findings = [
             *exchange_findings(bus.settings, exchange),
-            *queue_findings(bus.settings, queue, wants_durable=bool(connection.durable)),
+            *queue_findings(bus.settings, queue, wants_durable=wants_durable),
         ]
+        if not (queue.exists or wants_durable) and refuses_transient(channel):
+            findings.append(Finding(transient_refusal(bus.settings), is_failure=True))
+        return findings
     finally:
         if connection is not None:
             connection.close()

@@ -8,13 +8,20 @@ Here the exchange is taken as it is, and the queue is declared as the settings s
 import logging
 from typing import Any, NamedTuple
 
-from amqp import AccessRefused, NotFound, PreconditionFailed
+from amqp import AccessRefused, AMQPError, NotFound, PreconditionFailed
 from oslo_messaging._drivers import impl_rabbit
 
 from bridge.rabbit.bus import Bus
 from vimfed.settings import RabbitSettings
 
 LOG = logging.getLogger(__name__)
+
+_TRANSIENT_QUEUES = "transient_nonexcl_queues"
+"""RabbitMQ's name of the feature: queues that are neither durable nor exclusive."""
+
+
+class TransientRefusedError(Exception):
+    """RabbitMQ refuses our queue as transient; the text says how to mend that."""
 
 
 class Found(NamedTuple):
@@ -88,7 +95,8 @@ def find_queue(channel: Any, name: str, arguments: dict[str, Any]) -> Found:
 def declared(channel: Any, connection: Any, bus: Bus) -> bool:
     """Declare what is missing; return whether our queue is durable.
 
-    ``connection`` is oslo's, for the arguments. Raises AMQPError and OSError.
+    ``connection`` is oslo's, for the arguments. Raises TransientRefusedError, AMQPError and
+    OSError.
     """
     rabbit = bus.settings
     if not exchange_exists(channel, rabbit.exchange):
@@ -100,12 +108,50 @@ def declared(channel: Any, connection: Any, bus: Bus) -> bool:
     wanted = bool(connection.durable)
     found = find_queue(channel, rabbit.pool, arguments)
     if not found.exists:
-        channel.queue_declare(rabbit.pool, durable=wanted, auto_delete=False, arguments=arguments)
+        try:
+            channel.queue_declare(
+                rabbit.pool, durable=wanted, auto_delete=False, arguments=arguments
+            )
+        except AMQPError as error:
+            if is_transient_refused(error):
+                raise TransientRefusedError(transient_refusal(rabbit)) from error
+            raise
     if found.durable is None:
         return wanted  # what else is wrong with it, the consumers' declaration says
     if found.durable != wanted:
         LOG.warning("cloud %s: %s", bus.vim_id, mismatch(rabbit, is_durable=found.durable))
     return found.durable
+
+
+def refuses_transient(channel: Any) -> bool:
+    """Return whether RabbitMQ refuses a transient queue: one without a name of ours, gone at once.
+
+    False where the user may not make one. After a refusal the connection is closed. Raises
+    AMQPError and OSError.
+    """
+    try:
+        made = channel.queue_declare("", durable=False, exclusive=False, auto_delete=True)
+        channel.queue_delete(made.queue)
+    except AccessRefused:
+        return False
+    except AMQPError as error:
+        if is_transient_refused(error):
+            return True
+        raise
+    return False
+
+
+def is_transient_refused(error: Exception) -> bool:
+    """Return whether RabbitMQ says (AMQP 541) that it has no transient queues."""
+    return _TRANSIENT_QUEUES in str(error)
+
+
+def transient_refusal(rabbit: RabbitSettings) -> str:
+    """Return the words for a RabbitMQ that refuses our queue as transient, and the remedy."""
+    return (
+        f"RabbitMQ refuses transient queues (541, {_TRANSIENT_QUEUES}), and queue {rabbit.pool} is "
+        "to be one: leave durable_queues at its default, true, or set quorum_queues = true"
+    )
 
 
 def mismatch(rabbit: RabbitSettings, *, is_durable: bool) -> str:

@@ -27,6 +27,7 @@ from oslo_messaging._drivers.impl_kafka import KafkaDriver
 from rich.console import Console
 from rich.progress import Progress
 
+from bridge.rabbit.queue import is_transient_refused
 from vimfed.cli.own_login import refuse_secret_argument
 from vimfed.errors import OperatorError, UsageError
 from vimfed.settings import check_transport_url, read_secret
@@ -35,6 +36,7 @@ LOG = logging.getLogger(__name__)
 
 RETRIES = 2
 """How often RabbitMQ is tried again for one message before the replay gives up."""
+DURABLE = "add amqp_durable_queues=true to the query of the URL (?… or &…)"
 KAFKA_TIMEOUT = 30.0
 """Seconds without an acknowledgement from Kafka after which the replay gives up."""
 
@@ -120,8 +122,11 @@ class Sender:
         try:
             self._transport._send_notification(target, context, message, version, retry=RETRIES)
         except (oslo_messaging.MessagingException, KombuError, amqp.AMQPError, OSError) as error:
+            told: object = error
+            if is_transient_refused(error):
+                told = f"RabbitMQ refuses transient queues: {DURABLE}"
             raise ReplayError(
-                f"message {self._sent + 1} could not be sent to {_bare(self._url)}: {error}"
+                f"message {self._sent + 1} could not be sent to {_bare(self._url)}: {told}"
             ) from None
         self._sent += 1
 
