@@ -34,6 +34,8 @@ _JVM = ("-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 _CLUSTER_ID = "dmltZmVkLWxvY2FsLWthZg"
 _STOP_TIMEOUT = 15.0
 _CONTAINER_DATA = "/var/lib/kafka/data"
+_CONTAINER_WRITES = ("/opt/kafka/config", "/opt/kafka/logs")
+"""Where the image writes at its start: as it is shipped, only its own user 1000 may."""
 
 _PROPERTIES = {
     "process.roles": "broker,controller",
@@ -256,15 +258,16 @@ class LocalKafka:
         # All addresses in the container; only loopback is published.
         properties = self._effective_properties("0.0.0.0", _CONTAINER_DATA)  # noqa: S104
         environment = {"KAFKA_" + k.upper().replace(".", "_"): v for k, v in properties.items()}
-        name = f"vimfed-kafka-{self.port}"
+        name, user, group = f"vimfed-kafka-{self.port}", os.getuid(), os.getgid()
         _run_quietly("docker", "rm", "--force", name)  # left over by a kill -9
         return [
             "docker",
             "run",
             "--rm",
             f"--name={name}",
-            f"--user={os.getuid()}:{os.getgid()}",
+            f"--user={user}:{group}",
             f"--volume={data}:{_CONTAINER_DATA}",
+            *(f"--tmpfs={folder}:uid={user},gid={group}" for folder in _CONTAINER_WRITES),
             *(
                 f"--publish=127.0.0.1:{port}:{port}"
                 for port in (self.port, *self._listeners.values())

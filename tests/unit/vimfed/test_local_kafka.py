@@ -1,12 +1,13 @@
-"""What Maven says of an artifact that it cannot fetch, in the words of its versions."""
+"""How the local Kafka is fetched and run: what Maven says in its versions, what Docker is told."""
 
+import os
 import stat
 from pathlib import Path
 
 import pytest
 
 from vimfed.local import kafka as local_kafka
-from vimfed.local.kafka import FetchError, fetch_jars
+from vimfed.local.kafka import FetchError, LocalKafka, fetch_jars
 
 CAUSE = (
     "org.apache.kafka:kafka_2.13:jar:4.1.2.x was not found in https://repo.example/maven2 during a "
@@ -47,3 +48,20 @@ def test_why_an_artifact_cannot_be_fetched_is_told_by_each_maven(
 
 def test_a_maven_that_says_nothing_of_an_error_is_no_riddle() -> None:
     assert local_kafka.told_by_maven("") == ""
+
+
+def test_by_docker_the_user_may_write_what_the_image_writes_at_its_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The image's folders are its user's, 1000: as another, it ends with "file not writable"."""
+    docker = tmp_path / "docker"
+    docker.write_text("#!/bin/sh\n")
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(os, "getuid", lambda: 1234)
+    monkeypatch.setattr(os, "getgid", lambda: 4321)
+    (tmp_path / "kafka").mkdir()
+    command = LocalKafka(tmp_path / "kafka", 19092, 19093)._docker_command()
+    assert "--user=1234:4321" in command
+    for folder in ("config", "logs"):
+        assert f"--tmpfs=/opt/kafka/{folder}:uid=1234,gid=4321" in command
