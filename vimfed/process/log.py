@@ -41,6 +41,8 @@ LIBRARIES = ("aiokafka", "oslo.messaging", "amqp", "kombu")
 MOST_ALIKE, MOST_REPEATED, WINDOW = 100, 10, 60.0
 """Maximum records of one line of code, of the first and of the second, and the seconds in which
 they count."""
+MOST_OF_LIBRARIES = 40
+"""Maximum records of all libraries in a window; the first of each line of code passes anyway."""
 
 
 class SparingFilter(logging.Filter):
@@ -51,8 +53,9 @@ class SparingFilter(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._seen: Counter[tuple[str, int]] = Counter()
+        self._passed: Counter[tuple[str, int]] = Counter()
         """By logger and line."""
+        self._left_out: Counter[tuple[str, int]] = Counter()
         self._last: dict[tuple[str, int], logging.LogRecord] = {}
         """The last one of those that did not pass."""
         self._windows = Windows(WINDOW, self._tell_left_out)
@@ -65,17 +68,24 @@ class SparingFilter(logging.Filter):
         place = (record.name, record.lineno)
         with self._windows.lock:
             self._windows.turn()
-            self._seen[place] += 1
-            if self._seen[place] <= most:
+            if self._passed[place] < most and not self._libraries_told_enough(place):
+                self._passed[place] += 1
                 return True
+            self._left_out[place] += 1
             self._last[place] = record
             self._windows.watch()
             return False
 
+    def _libraries_told_enough(self, place: tuple[str, int]) -> bool:
+        if not self._passed[place] or not place[0].startswith(LIBRARIES):
+            return False
+        told = sum(n for (name, _), n in self._passed.items() if name.startswith(LIBRARIES))
+        return told >= MOST_OF_LIBRARIES
+
     def _tell_left_out(self) -> None:
-        left_out = {place: self._seen[place] - (_most(place[0]) or 0) for place in self._last}
+        left_out, self._left_out = self._left_out, Counter()
         last, self._last = self._last, {}
-        self._seen.clear()
+        self._passed.clear()
         for place, record in last.items():
             logging.getLogger(record.name).log(
                 record.levelno,

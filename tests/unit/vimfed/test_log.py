@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.waiting import eventually
 from vimfed.process import log as module
-from vimfed.process.log import MOST_ALIKE, MOST_REPEATED, configure_logging
+from vimfed.process.log import MOST_ALIKE, MOST_OF_LIBRARIES, MOST_REPEATED, configure_logging
 from vimfed.settings import LogSettings
 
 Configure = Callable[[LogSettings], io.StringIO]
@@ -79,6 +79,32 @@ def test_what_a_library_repeats_while_a_broker_is_away_is_told_as_a_number(
     assert len(lines) == MOST_REPEATED + 1
     left_out = f"{45 - MOST_REPEATED} more like the following were left out: Unable connect to node"
     assert lines[-1].endswith(left_out)
+
+
+def test_all_libraries_together_have_a_bound_while_a_broker_is_away(
+    configured: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What each line of code tells first is told at once, the others as numbers."""
+    monkeypatch.setattr(module, "WINDOW", 0.5)
+    log = configured(LogSettings())
+    places = [f"aiokafka.part{number}" for number in range(20)]
+    for _again in range(45):
+        for place in places:
+            logging.getLogger(place).error("Unable connect to node")
+    eventually(lambda: log.getvalue().count("left out") == len(places))
+    told = [line for line in log.getvalue().splitlines() if "left out" not in line]
+    assert len(told) == MOST_OF_LIBRARIES
+    assert all(any(f" {place}:" in line for line in told) for place in places)
+    left_out = re.findall(r"(\d+) more like the following", log.getvalue())
+    assert sum(map(int, left_out)) == 45 * len(places) - MOST_OF_LIBRARIES
+
+
+def test_a_line_of_code_that_has_not_told_anything_yet_is_heard(configured: Configure) -> None:
+    log = configured(LogSettings())
+    for number in range(2 * MOST_OF_LIBRARIES):
+        logging.getLogger(f"aiokafka.part{number}").error("Unable connect to node")
+    logging.getLogger("aiokafka.another").error("Topic authorization failed")
+    assert log.getvalue().endswith("Topic authorization failed\n")
 
 
 def test_what_comes_from_clouds_and_kafka_is_all_told(configured: Configure) -> None:
