@@ -244,8 +244,8 @@ def check_connections(
     """Find what would keep a process from its work.
 
     The settings are validated, and every connection is tried; topics, their settings, rights,
-    replicas and disks are looked at. Nothing is changed. Each finding is a line that says how to mend
-    it.
+    replicas and disks are looked at. Nothing is changed. Each finding is a line that says how to
+    mend it.
     """
     from vimfed.cli import check
 
