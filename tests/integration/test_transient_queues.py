@@ -91,7 +91,10 @@ def test_with_the_cure_the_bridge_listens_and_the_check_is_content(
     bridge.start(["Owner_Region"])
 
 
-def test_a_replay_says_what_its_url_needs(refusing: str, name: str) -> None:
+def test_a_replay_says_what_its_url_needs(
+    refusing: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vimfed.cli.replay.RETRIES", 0)
     message = next(read_trace(DATA / "nova-34-trace.jsonl.gz"))
     with pytest.raises(ReplayError, match="refuses transient queues: add amqp_durable_queues=true"):
         replay([message], refusing, exchange=name)

@@ -5,6 +5,7 @@ The jars come from Maven once, into a cache; without Java, Docker serves.
 
 import hashlib
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -348,6 +349,7 @@ def fetch_jars(cache: Path = CACHE, version: str = "") -> Path:
                 "dependency:copy-dependencies",
                 f"-DoutputDirectory={fresh}",
                 *([f"-Dkafka.version={version}"] if version else []),
+                *([] if _has_home() else [f"-Dmaven.repo.local={cache / 'maven'}"]),
             ],
             capture_output=True,
             text=True,
@@ -359,6 +361,7 @@ def fetch_jars(cache: Path = CACHE, version: str = "") -> Path:
                 f"Maven could not fetch Kafka: {error} "
                 "(is Maven Central, or a mirror of it, to be reached?)"
             )
+        fresh.chmod(0o755)  # what users of one checkout share
         if not jars.exists():  # else another process was faster
             fresh.rename(jars)
     finally:
@@ -379,6 +382,15 @@ def told_by_maven(output: str) -> str:
         if is_last or not told.strip():
             break
     return " ".join(words)
+
+
+def _has_home() -> bool:
+    """Return whether the machine knows this user; else Java calls its home "?", a folder here."""
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        return False
+    return True
 
 
 def _run_quietly(*command: str) -> str:

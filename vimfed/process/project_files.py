@@ -17,7 +17,17 @@ def project_file(path: str) -> Path:
 
 
 def cache_dir() -> Path:
-    """Return the folder for what can be fetched again: the checkout's, else the user's."""
+    """Return the folder for what can be fetched again: the checkout's, else the user's.
+
+    A user without HOME whom the machine does not know, as in a container, has it where it works.
+    """
     if (CHECKOUT / "pyproject.toml").exists():
         return CHECKOUT / ".cache"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vimfed"
+    chosen = os.environ.get("XDG_CACHE_HOME")
+    if chosen:
+        return Path(chosen) / "vimfed"
+    try:
+        home = Path.home()
+    except RuntimeError:
+        home = Path.cwd()
+    return home / ".cache" / "vimfed"

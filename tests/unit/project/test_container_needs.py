@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.containers import __main__ as containers
 from tests.support.paths import PROJECT
@@ -73,3 +74,10 @@ def test_an_engine_that_hangs_holds_up_nothing_for_long(
 def test_what_lands_is_checked_in_containers_where_that_can_be() -> None:
     run = (PROJECT / ".ci" / "run").read_text().splitlines()
     assert run[-2:] == ["make test", ".venv/bin/python -W ignore -m tests.containers --if-possible"]
+
+
+def test_the_workflow_checks_the_containers_in_a_job_of_its_own() -> None:
+    workflow = yaml.safe_load((PROJECT / ".github" / "workflows" / "test.yml").read_text())
+    steps = workflow["jobs"]["containers"]["steps"]
+    assert [step["run"] for step in steps if "run" in step] == ["make containers"]
+    assert "if" not in workflow["jobs"]["containers"]

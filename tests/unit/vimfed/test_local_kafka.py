@@ -8,6 +8,7 @@ import pytest
 
 from vimfed.local import kafka as local_kafka
 from vimfed.local.kafka import FetchError, LocalKafka, fetch_jars
+from vimfed.process import project_files
 
 CAUSE = (
     "org.apache.kafka:kafka_2.13:jar:4.1.2.x was not found in https://repo.example/maven2 during a "
@@ -65,3 +66,35 @@ def test_by_docker_the_user_may_write_what_the_image_writes_at_its_start(
     assert "--user=1234:4321" in command
     for folder in ("config", "logs"):
         assert f"--tmpfs=/opt/kafka/{folder}:uid=1234,gid=4321" in command
+
+
+def test_maven_makes_no_folder_for_a_user_whom_the_machine_does_not_know(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Java calls the home of such a user "?", and Maven would make that where it is started."""
+    maven = tmp_path / "mvn"
+    maven.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/asked\n')
+    maven.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    fetch_jars(cache=tmp_path / "known")
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
+    jars = fetch_jars(cache=tmp_path / "unknown")
+    known, unknown = (tmp_path / "asked").read_text().splitlines()
+    assert "maven.repo.local" not in known
+    assert f"-Dmaven.repo.local={tmp_path}/unknown/maven" in unknown
+    assert stat.S_IMODE(jars.stat().st_mode) == 0o755, "other users may run what is fetched"
+
+
+@pytest.mark.parametrize("home", ["", "/home/somebody"])
+def test_an_installed_package_finds_a_cache_without_a_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: str
+) -> None:
+    monkeypatch.setattr(project_files, "CHECKOUT", tmp_path)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
+    if home:
+        monkeypatch.setenv("HOME", home)
+    else:
+        monkeypatch.delenv("HOME", raising=False)
+    assert project_files.cache_dir() == Path(home or tmp_path) / ".cache" / "vimfed"
