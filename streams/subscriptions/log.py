@@ -18,8 +18,10 @@ from vimfed.settings import KafkaSettings
 
 LOG = logging.getLogger(__name__)
 
-ASK_EVERY = 0.1
-"""Seconds between two questions where the topic ends."""
+ASK_EVERY = 0.5
+"""Seconds between two questions where the topic ends while nobody waits for the answer."""
+MIN_PAUSE = 0.02
+"""The same while somebody does."""
 FETCH_WAIT = 0.05
 """Seconds that the broker holds back the answer to a fetch while nothing comes.
 
@@ -41,6 +43,7 @@ class SubscriptionLog:
         self._partition = TopicPartition(TopicNames(kafka.topic_prefix).subscriptions, 0)
         self._asked_at = float("-inf")
         self._confirmed = asyncio.Event()
+        self._asked_for = asyncio.Event()
         self._failure: BaseException | None = None
         self._consumer: AIOKafkaConsumer | None = None
         self._producers = RenewedProducer(kafka, WRITE_TIMEOUT)
@@ -70,6 +73,7 @@ class SubscriptionLog:
         while self._asked_at < since:
             if self._failure is not None:
                 raise self._failure
+            self._asked_for.set()
             self._confirmed.clear()
             await self._confirmed.wait()
 
@@ -116,6 +120,7 @@ class SubscriptionLog:
 
     async def _follow(self, consumer: AIOKafkaConsumer) -> None:
         while True:
+            self._asked_for.clear()
             asked_at = time.monotonic()
             try:
                 await self._read_to(consumer, (await self.ends([self._partition]))[self._partition])
@@ -125,13 +130,25 @@ class SubscriptionLog:
                 continue
             self._asked_at = asked_at
             self._confirmed.set()
-            await asyncio.sleep(ASK_EVERY)
+            await asyncio.sleep(MIN_PAUSE)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ASK_EVERY):
+                    await self._asked_for.wait()
 
     async def _read_to(self, consumer: AIOKafkaConsumer, end: int) -> None:
-        while await consumer.position(self._partition) < end:
+        """Read up to ``end``; fetch nothing from then on, until there is more.
+
+        aiokafka fetches all the time what is not paused: twenty times a second, for a topic to
+        which somebody writes once a week. A position behind the end is the fetcher's to put right.
+        """
+        if await consumer.position(self._partition) != end:
+            consumer.resume(self._partition)
+        while (position := await consumer.position(self._partition)) < end:
             fetched = await consumer.getmany(self._partition, timeout_ms=1000)
             for record in fetched.get(self._partition, ()):
                 self._add(record)
+        if position == end:
+            consumer.pause(self._partition)
 
     def _add(self, record: ConsumerRecord) -> None:
         try:
