@@ -12,7 +12,14 @@ import logging
 import math
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from typing import Any, NamedTuple, cast
 
 from aiokafka import AIOKafkaConsumer
@@ -41,7 +48,11 @@ from vimfed.kafka.expiry import ExpiredUnread, position_of, report
 LOG = logging.getLogger(__name__)
 
 FETCH_MAX_WAIT_MS = 50
-"""How long the broker may hold a fetch that finds no records."""
+"""Milliseconds for which the broker may hold a fetch that finds no records."""
+IDLE_FETCH_MAX_WAIT_MS = 250
+"""The same of a fetch that asks for all that we read: it is answered as soon as a record comes."""
+STEADY_AFTER = 5.0
+"""Seconds after an assignment until its partitions have been sought and recovered."""
 EMPTY_LOOK_EVERY = 1.0
 """Seconds between two looks for partitions where reading goes on and no record comes."""
 
@@ -168,6 +179,36 @@ class Membership:
         await self._changed.wait()
 
 
+class IdleFetches:
+    """Lets the broker hold a fetch for longer where that keeps nobody waiting.
+
+    aiokafka has one time for all fetches, and one in flight: it keeps a partition waiting that it
+    leaves out, because records of it have not been taken or its position is not known, and a seek.
+    A fetch of all partitions is answered as soon as a record comes; and who has had the same
+    partitions for ``after`` seconds seeks no more.
+    """
+
+    def __init__(self, fetcher: Any, after: float = STEADY_AFTER) -> None:
+        """Take the place of what makes aiokafka's fetcher its requests."""
+        self._fetcher = fetcher
+        self._after = after
+        self._assignment: Any = None
+        self._since = 0.0
+        self._next_actions = fetcher._get_actions_per_node
+        fetcher._get_actions_per_node = self._actions
+
+    def _actions(self, assignment: Any) -> Any:
+        if assignment is not self._assignment:
+            self._assignment, self._since = assignment, time.monotonic()
+        actions = self._next_actions(assignment)
+        requests, resets, _timeout, is_leaderless, _resumed = actions
+        is_steady = time.monotonic() - self._since >= self._after
+        if is_steady and not (self._fetcher._records or resets or is_leaderless):
+            for _node, request in requests:
+                request._max_wait_ms = IDLE_FETCH_MAX_WAIT_MS
+        return actions
+
+
 class _ConsumerThread(driver.AIOKafkaConsumerThread):
     """The thread in which aiokafka's consumer lives.
 
@@ -228,6 +269,7 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def on_start(self) -> None:
         await super().on_start()
+        IdleFetches(self._ensure_consumer()._fetcher)
         coordinator = self._ensure_consumer()._coordinator
         send = coordinator._send_req
 

@@ -4,16 +4,26 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import faust
 import pytest
 from aiokafka.errors import IllegalStateError
+from aiokafka.protocol.fetch import FetchRequest, FetchRequest_v4
 from aiokafka.structs import ConsumerRecord
 from faust.types import TP, Message
 
 from streams.engine.apps import consumer_of, new_app
-from streams.engine.batched_transport import BatchedConsumer, Confirmation, RecordBatch, join
+from streams.engine.batched_transport import (
+    FETCH_MAX_WAIT_MS,
+    IDLE_FETCH_MAX_WAIT_MS,
+    BatchedConsumer,
+    Confirmation,
+    IdleFetches,
+    RecordBatch,
+    join,
+)
 from vimfed.settings import Settings
 
 SOURCE = "source"
@@ -392,3 +402,25 @@ async def test_commits_are_paced_by_records_and_not_by_batches(consumer: Batched
     finish(consumer, *deliver(consumer, 10, 19))
     finish(consumer, *deliver(consumer, 20, 20))
     assert consumer._n_acked == 11
+
+
+@pytest.mark.parametrize(
+    ("records", "resets", "is_leaderless", "after", "wait"),
+    [
+        ({}, {}, False, 0.0, IDLE_FETCH_MAX_WAIT_MS),
+        ({PARTITION: "not taken"}, {}, False, 0.0, FETCH_MAX_WAIT_MS),
+        ({}, {2: [PARTITION]}, False, 0.0, FETCH_MAX_WAIT_MS),
+        ({}, {}, True, 0.0, FETCH_MAX_WAIT_MS),
+        ({}, {}, False, 60.0, FETCH_MAX_WAIT_MS),
+    ],
+)
+def test_the_broker_holds_for_longer_what_asks_for_every_partition(
+    records: Any, resets: Any, is_leaderless: bool, after: float, wait: int
+) -> None:
+    request = FetchRequest(FETCH_MAX_WAIT_MS, 1, 1, 0, [(SOURCE, [(3, 0, 1)])])
+    actions = [(1, request)], resets, 1.0, is_leaderless, []
+    fetcher = SimpleNamespace(_records=records, _get_actions_per_node=lambda _assignment: actions)
+    IdleFetches(fetcher, after)
+    assert fetcher._get_actions_per_node(object()) is actions
+    built: Any = request.build(FetchRequest_v4)
+    assert built.max_wait_time == wait
