@@ -54,7 +54,7 @@ lint: setup
 # the 300 processes that the tests start would compile the project anew.
 pytest: export PYTHONDONTWRITEBYTECODE =
 pytest: setup
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 25
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 25
 
 chaos: system-packages setup
 	VIMFED_CHAOS=long $(BIN)/pytest tests/chaos

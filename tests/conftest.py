@@ -1,5 +1,6 @@
 """Fixtures that every kind of test shares."""
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,27 @@ from vimfed.local.kafka import LocalKafka
 settings.register_profile("unshrunk", phases=[Phase.explicit, Phase.reuse, Phase.generate])
 
 
+PATIENT_TESTS = ("tests/unit/alerts/", "tests/unit/core/", "tests/unit/project/")
+"""Folders whose tests work, and neither wait nor measure time."""
+LEAST_PRIORITY = 19
+
+
+def is_background(process: str, processes: int) -> bool:
+    """Return whether a process of xdist (``gw0``, ``gw1``, ...) runs patient tests alone.
+
+    The last of three or more does so, with the power that the others leave: their tests wait for
+    brokers much of the time, and may measure time.
+    """
+    return processes > 2 and process == f"gw{processes - 1}"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let a background process run when no other wants to."""
+    ours: dict[str, Any] = getattr(config, "workerinput", {})
+    if ours and is_background(ours["workerid"], ours["workercount"]):
+        os.nice(LEAST_PRIORITY)
+
+
 class InLanes(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
     """Keeps the tests of a file together, and those that break things in one lane.
 
@@ -26,9 +48,19 @@ class InLanes(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
         path: str = super()._split_scope(nodeid)
         return "tests/chaos" if path.startswith("tests/chaos/") else path
 
+    def _assign_work_unit(self, node: Any) -> None:
+        """Give a process the next file: a patient one, or none, where it is in the background."""
+        if is_background(node.gateway.id, self.numnodes):
+            left = next((file for file in self.workqueue if file.startswith(PATIENT_TESTS)), None)
+            if left is None:
+                node.shutdown()
+                return
+            self.workqueue.move_to_end(left, last=False)
+        super()._assign_work_unit(node)
+
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> InLanes:
-    """Share the tests between two processes (Makefile) in lanes."""
+    """Share the tests between the processes (Makefile) in lanes."""
     return InLanes(config, log)
 
 
