@@ -54,6 +54,7 @@ lint: setup
 # the 300 processes that the tests start would compile the project anew.
 pytest: export PYTHONDONTWRITEBYTECODE =
 pytest: setup
+	@$(BIN)/python -W ignore -m tests.support.kafka_classes
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 25
 
 chaos: system-packages setup

@@ -10,6 +10,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from tests.support.brokers import RabbitMQ, new_kafka
+from tests.support.kafka_classes import kafka_classes
 from vimfed.local import kafka as local_kafka
 from vimfed.local.kafka import (
     BrokerDiedError,
@@ -37,6 +38,25 @@ def test_kafka_keeps_its_topics_through_a_kill_and_leaves_no_process(tmp_path: P
         assert topic.topic in topics_of(kafka.bootstrap)
         pid = kafka.child.pid
     assert not psutil.pid_exists(pid)
+
+
+def test_kafka_starts_with_the_classes_of_the_archive(tmp_path: Path) -> None:
+    archive = kafka_classes()
+    with new_kafka(tmp_path) as kafka:
+        assert str(archive) in Path(f"/proc/{kafka.child.pid}/maps").read_text()
+
+
+def test_an_archive_of_something_else_is_passed_over_without_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = tmp_path / "classes.jsa"
+    archive.write_bytes(b"of no Java")
+    monkeypatch.setattr(local_kafka, "archive_of", lambda *_: archive)
+    with new_kafka(tmp_path / "kafka") as kafka:
+        assert "classes.jsa" not in Path(f"/proc/{kafka.child.pid}/maps").read_text()
+        log = kafka.log.read_text()
+        assert "[warning]" not in log
+        assert "[cds" not in log
 
 
 def test_kafka_says_where_it_cannot_write(tmp_path: Path) -> None:

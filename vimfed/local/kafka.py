@@ -3,6 +3,7 @@
 The jars come from Maven once, into a cache; without Java, Docker serves.
 """
 
+import functools
 import hashlib
 import os
 import pwd
@@ -11,7 +12,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -20,6 +21,7 @@ from confluent_kafka.admin import AdminClient
 
 from vimfed.errors import OperatorError
 from vimfed.local.child import Child
+from vimfed.local.class_archive import archive_of, make_archive, reading_options, writing_options
 from vimfed.local.kafka_storage import format_as, is_formatted
 from vimfed.process.ports import refuse_port_in_use
 from vimfed.process.project_files import cache_dir, project_file
@@ -105,6 +107,7 @@ class LocalKafka:
         self._properties = dict(properties or {})
         self._scram_users = dict(scram_users or {})
         self._version = version
+        self._written_archive: Path | None = None
         self._child: Child | None = None
 
     @property
@@ -201,6 +204,26 @@ class LocalKafka:
         """Let a frozen broker go on."""
         self.child.thaw()
 
+    def make_class_archive(self, use: Callable[[], None], timeout: float) -> Path:
+        """Return the class archive that starts read; run the broker for it where it is missing.
+
+        ``use`` has the broker load what its clients need; ``timeout`` is how many seconds it may
+        take to start, and to end. The archive is not there where it cannot be written. Raises
+        LocalKafkaError.
+        """
+        archive = archive_of(fetch_jars(version=self._version), java(), _told_by(java()))
+
+        def run_broker(written: Path) -> None:
+            self._written_archive = written
+            self.start(timeout)
+            try:
+                use()
+            finally:
+                self.child.stop(timeout)
+
+        make_archive(archive, run_broker)
+        return archive
+
     def _effective_properties(self, host: str, data: str) -> dict[str, str]:
         plain = {"PLAINTEXT": self.port, **self._listeners}
         listening = {**plain, "CONTROLLER": self.controller_port}
@@ -226,9 +249,13 @@ class LocalKafka:
             ),
             encoding="utf-8",
         )
-        run = [java_path, *_JVM, "-cp", f"{jars}/*", f"-Dlog4j2.configurationFile={LOG4J}"]
+        archive = archive_of(jars, java_path, _told_by(java_path))
+        common = [*_JVM, "-cp", f"{jars}/*", f"-Dlog4j2.configurationFile={LOG4J}"]
+        run = [java_path, *reading_options(archive), *common]
         if not is_formatted(data):
             self._format(run, properties, data, jars)
+        if self._written_archive is not None:
+            run = [java_path, *writing_options(self._written_archive), *common]
         return [*run, "kafka.Kafka", str(properties)]
 
     def _format(self, run: Sequence[str], properties: Path, data: Path, jars: Path) -> None:
@@ -298,7 +325,7 @@ def java() -> str:
     remedy = "install it (on Debian: apt-get install default-jre-headless maven), or start Docker"
     if path is None:
         raise JavaMissingError(f"Kafka needs Java {MIN_JAVA} or newer and there is none: {remedy}")
-    told = _run_quietly(path, "-version")
+    told = _told_by(path)
     match = re.search(r'version "(\d+)', told)
     if match is None:
         raise JavaMissingError(f"{path} does not tell its version ({told.strip()!r}): {remedy}")
@@ -307,6 +334,12 @@ def java() -> str:
             f"Kafka needs Java {MIN_JAVA} or newer, but {path} is {match[1]}: {remedy}"
         )
     return path
+
+
+@functools.cache
+def _told_by(java_path: str) -> str:
+    """Return what a Java says of its version."""
+    return _run_quietly(java_path, "-version")
 
 
 def is_fetched(cache: Path = CACHE) -> bool:
