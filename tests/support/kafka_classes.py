@@ -26,6 +26,7 @@ def kafka_classes() -> Path:
 
 
 def _write_and_read(kafka: LocalKafka) -> None:
+    client: dict[str, str | int | float | bool]
     client = {"bootstrap.servers": kafka.bootstrap, "log_level": 0}
     topic = NewTopic(TOPIC, num_partitions=1, replication_factor=1)
     admin = AdminClient(client)

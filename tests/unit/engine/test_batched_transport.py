@@ -418,7 +418,7 @@ def test_the_broker_holds_for_longer_what_asks_for_every_partition(
     records: Any, resets: Any, is_leaderless: bool, after: float, wait: int
 ) -> None:
     request = FetchRequest(FETCH_MAX_WAIT_MS, 1, 1, 0, [(SOURCE, [(3, 0, 1)])])
-    actions = [(1, request)], resets, 1.0, is_leaderless, []
+    actions: Any = [(1, request)], resets, 1.0, is_leaderless, []
     fetcher = SimpleNamespace(_records=records, _get_actions_per_node=lambda _assignment: actions)
     IdleFetches(fetcher, after)
     assert fetcher._get_actions_per_node(object()) is actions
