@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +17,9 @@ from aiokafka.errors import (
     GroupAuthorizationFailedError,
     KafkaConnectionError,
     KafkaError,
+    KafkaTimeoutError,
     TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
 )
 from faust.assignor.partition_assignor import PartitionAssignor
 from faust.types import StreamT
@@ -38,11 +40,13 @@ from vimfed.kafka.clients import (
     no_broker,
     own_compression,
     refusal_of,
+    wait_for_leaders,
 )
 from vimfed.kafka.rights import Need
 from vimfed.kafka.topic_checks import ensure_topics
 from vimfed.kafka.topic_watch import wrong_topic
 from vimfed.process.log import tell_last_words
+from vimfed.process.new_life import begin_anew, pause_before_work
 from vimfed.process.tls import tls_context
 from vimfed.settings import KafkaConnection, KafkaSettings, Settings, SettingsError
 
@@ -57,6 +61,8 @@ ANSWER_TIMEOUT = 10.0
 """Seconds that the brokers have to say which right is missing."""
 REBALANCE_DEADLINE = 4.0
 """Sessions that a rebalance may take here which the coordinator is done with."""
+STOP_DEADLINE = 5.0
+"""Seconds that a process has to stop in order while Kafka does not answer."""
 
 
 def new_app(
@@ -135,7 +141,9 @@ def consume(
     async def handle_batches(stream: StreamT[Any]) -> None:
         # The app closes it when everything that needs it has stopped.
         try:
-            handle = await new_handler(await app.add_async_context(_started_producer(kafka)))
+            producer = await app.add_async_context(_started_producer(kafka))
+            consumer_of(app).producer = producer
+            handle = await new_handler(producer)
         except Exception as error:
             await app.crash(error)
             raise
@@ -153,6 +161,7 @@ def consume(
 @contextlib.asynccontextmanager
 async def _started_producer(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaProducer]:
     producer = idempotent_producer(kafka, request_timeout_ms=20_000, **own_compression(kafka))
+    wait_for_leaders(producer)
     await producer.start()
     try:
         yield producer
@@ -217,7 +226,8 @@ def run_app(
 
     What it ``needs`` of Kafka is created and checked first, once that is there: Faust never picks
     up a topic that appears later. Then ``prepare`` is awaited. Raises OperatorError, also where the
-    app crashed of one, or because Kafka refuses something.
+    app crashed of one, or because Kafka refuses something. Where it crashed since Kafka is away,
+    this process begins anew in its place, and waits.
     """
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
@@ -234,7 +244,7 @@ def run_app(
             await prepare()
 
     try:
-        loop.run_until_complete(once_there(begin, probes))
+        loop.run_until_complete(once_there(begin, probes, pause_before_work()))
     except StoppedError:
         return 0
 
@@ -244,10 +254,10 @@ def run_app(
     app.task(watch_topics)
     for handler in logging.getLogger().handlers:
         handler.addFilter(_refusals_without_traceback(app))
-    ending = partial(_end_for_sure, app, kafka, needs)
-    threading.Thread(target=ending, name="last resort", daemon=True).start()
     worker = faust.Worker(app, loop=loop, override_logging=False, quiet=True)
     worker.spinner = None
+    work = _Work(app, worker, kafka, needs, time.monotonic())
+    threading.Thread(target=_end_for_sure, args=[work], name="last resort", daemon=True).start()
     code = 1
     try:
         worker.execute_from_commandline()
@@ -255,16 +265,59 @@ def run_app(
         code = end.code if isinstance(end.code, int) else 1
     except Exception:
         LOG.exception("ended by an error")
-    reason = _operators_reason(app, kafka, needs)
+    reason = _operators_reason(work)
     if reason is not None:
         raise reason
+    _begin_anew_without_kafka(work)
     return code
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a process does between having found Kafka and its end."""
+
+    app: faust.App
+    worker: faust.Worker
+    kafka: KafkaSettings
+    needs: Sequence[Need]
+    since: float
+    """When it began, by the monotonic clock."""
+
+    @property
+    def crash_reason(self) -> BaseException | None:
+        """Why it ends without having been told to; None where that is not so."""
+        start = self.worker._starting_fut  # what fails then is no crash to upstream
+        if self.app.crash_reason or start is None or not start.done() or start.cancelled():
+            return self.app.crash_reason
+        return start.exception()
+
+
+def _is_kafka_away(error: BaseException | None) -> bool:
+    """Return whether an error is Kafka's, and goes away without anybody's doing.
+
+    A topic that is gone does not come back: what starts makes it anew, and that is told first.
+    """
+    if not isinstance(error, KafkaError) or isinstance(error, UnknownTopicOrPartitionError):
+        return False
+    return bool(error.retriable) or isinstance(error, KafkaTimeoutError)
+
+
+def _begin_anew_without_kafka(work: _Work) -> None:
+    """Begin anew where Kafka is why this process ends, unless it was told to end as well."""
+    reason = work.crash_reason
+    if not _is_kafka_away(reason) or work.worker._signal_stop_time:
+        return
+    LOG.warning("Kafka went away: %r; this process begins anew, and waits for it", reason)
+    try:
+        begin_anew(work.since)
+    except OSError:
+        LOG.exception("cannot begin anew")
 
 
 def _refusals_without_traceback(app: faust.App) -> Callable[[logging.LogRecord], bool]:
     """Return a filter that keeps every log record, but no traceback of what an operator can mend.
 
-    Upstream has one in the log for each service that ends of it.
+    Nor one where Kafka is away. Upstream has one in the log for each service that ends of it.
     """
     refused = (
         TopicAuthorizationFailedError,
@@ -275,22 +328,21 @@ def _refusals_without_traceback(app: faust.App) -> Callable[[logging.LogRecord],
 
     def keep(record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, refused) or isinstance(app.crash_reason, refused):
+        reasons = (error, app.crash_reason)
+        if any(isinstance(each, refused) or _is_kafka_away(each) for each in reasons):
             record.exc_info = record.exc_text = None
         return True
 
     return keep
 
 
-def _operators_reason(
-    app: faust.App, kafka: KafkaSettings, needs: Sequence[Need]
-) -> OperatorError | None:
+def _operators_reason(work: _Work) -> OperatorError | None:
     """Return why the app has crashed, where an operator can mend it.
 
     An error by which Kafka refuses something does not tell which right is missing: the brokers do,
     when they are asked.
     """
-    reason = app.crash_reason
+    reason, kafka = work.app.crash_reason, work.kafka
     if reason is None or isinstance(reason, OperatorError):
         return reason
     refused = refusal_of(kafka, reason, "Read or Write")
@@ -299,31 +351,48 @@ def _operators_reason(
     if refused is None:
         return None
     try:
-        asyncio.run(asyncio.wait_for(ensure_topics(kafka, needs), ANSWER_TIMEOUT))
+        asyncio.run(asyncio.wait_for(ensure_topics(kafka, work.needs), ANSWER_TIMEOUT))
     except (OperatorError, KafkaError, TimeoutError) as error:
         return AccessDeniedError(str(error) if isinstance(error, OperatorError) else refused)
     return AccessDeniedError(refused)  # which has been granted again
 
 
-def _end_for_sure(app: faust.App, kafka: KafkaSettings, needs: Sequence[Need]) -> None:
+def _end_for_sure(work: _Work) -> None:
     """End the process where Faust neither goes on nor ends: to be killed at any moment is safe.
 
-    That is so when it has crashed and something does not stop, and when a rebalance does not end
-    though the coordinator confirms that we are a member: whoever wakes up in the middle of one,
-    after having been frozen, may wait for an answer that has been given.
+    That is so when it has crashed and something does not stop; when it was told to stop, and waits
+    for what Kafka does not answer; and when a rebalance does not end though the coordinator
+    confirms that we are a member: whoever wakes up in the middle of one, after having been frozen,
+    may wait for an answer that has been given.
     """
+    app = work.app
     limit = max(30.0, REBALANCE_DEADLINE * app.conf.broker_session_timeout)
-    crashed = stuck = 0.0
-    while crashed < CRASH_DEADLINE and stuck < limit:
+    crashed = stuck = held_up = 0.0
+    while crashed < CRASH_DEADLINE and stuck < limit and held_up < STOP_DEADLINE:
         time.sleep(0.5)
         crashed = crashed + 0.5 if app.crashed else 0.0
         stuck = stuck + 0.5 if _is_stuck(app) else 0.0
+        held_up = held_up + 0.5 if _is_held_up(app) else 0.0
+    if held_up:
+        LOG.warning("Kafka does not answer: this process ends now; what is undone is read again")
+        os._exit(0)
     what = "a rebalance" if stuck else "a crash"
     LOG.critical("%s does not end: this process ends at once", what)
-    reason = _operators_reason(app, kafka, needs)
+    reason = _operators_reason(work)
     if reason is not None:
         tell_last_words(str(reason))
+    else:
+        _begin_anew_without_kafka(work)
     os._exit(1)
+
+
+def _is_held_up(app: faust.App) -> bool:
+    """Return whether the app was told to stop and Kafka, or the leader of a partition, is away."""
+    if app.crashed or not app._stopped.is_set():
+        return False
+    consumer = consumer_of(app)
+    silence = 3 * app.conf.broker_heartbeat_interval
+    return consumer.membership.age > silence or bool(consumer.leaderless())
 
 
 def _is_stuck(app: faust.App) -> bool:

@@ -22,7 +22,7 @@ from collections.abc import (
 )
 from typing import Any, NamedTuple, cast
 
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
     IllegalStateError,
@@ -42,7 +42,7 @@ from mode import Service
 from mode.utils.futures import notify
 from yarl import URL
 
-from vimfed.kafka.clients import prepare_consumer
+from vimfed.kafka.clients import leaderless, prepare_consumer
 from vimfed.kafka.expiry import ExpiredUnread, position_of, report
 
 LOG = logging.getLogger(__name__)
@@ -307,6 +307,8 @@ class BatchedConsumer(driver.Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.membership = Membership()
+        self.producer: AIOKafkaProducer | None = None
+        """By which what follows from the batches is written; None before it has started."""
         self._revoking = False
         """Whether partitions are taken away, and not yet assigned again."""
         self._in_flight: dict[TP, deque[RecordBatch]] = defaultdict(deque)
@@ -417,6 +419,10 @@ class BatchedConsumer(driver.Consumer):
             return 0
         undone, end = self.undone(tp), self.highwater(tp)
         return 0 if undone is None or end is None else max(0, end - undone)
+
+    def leaderless(self) -> list[str]:
+        """Return the partitions, as topic-number, for whose leader something written waits."""
+        return [] if self.producer is None else leaderless(self.producer)
 
     def is_assigned(self, tp: TP) -> bool:
         """Return whether a partition is ours.

@@ -137,12 +137,13 @@ class PublisherHealth(Collector):
         return wrong
 
     def wrong(self) -> dict[str, str]:
-        """Return why this publisher needs a restart: a partition stands, and not for DMaaP."""
+        """Return why this publisher needs a restart: a partition stands, and for nobody else."""
         places = {
             tp.partition: Place(self._consumer.undone(tp), self._lag(tp))
             for tp in self._partitions()
         }
-        stuck = self._watch.look(places, is_excused=self._delivery.failing_since is not None)
+        excused = self._delivery.failing_since is not None or bool(self._consumer.leaderless())
+        stuck = self._watch.look(places, is_excused=excused)
         return {
             f"partition {partition}": (
                 f"{places[partition].lag} events wait, and none was done for {seconds:.0f} s"

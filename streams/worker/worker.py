@@ -156,11 +156,12 @@ class StreamWorker:
 
     @property
     def is_processing(self) -> bool:
-        """Whether records flow: a member, and nothing is being assigned or recovered."""
+        """Whether records flow: a member, all partitions are ours for good, with leaders."""
         return (
             self.membership_age < self.settings.worker.session_timeout
             and not self.app.rebalancing
             and not self.app.in_recovery
+            and not self.consumer.leaderless()
         )
 
     @property

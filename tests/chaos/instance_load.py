@@ -57,10 +57,14 @@ class Load:
         assert self._producer.flush(30) == 0
         self._thread.start()
 
-    def stop(self) -> None:
-        """End the load; every notification that was written is on the topic then."""
+    def end(self) -> None:
+        """Write nothing more; what was written may not be on the topic yet."""
         self._stopping.set()
         self._thread.join()
+
+    def stop(self) -> None:
+        """End the load; every notification that was written is on the topic then."""
+        self.end()
         assert self._producer.flush(60) == 0
 
     def _run(self) -> None:

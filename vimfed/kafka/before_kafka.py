@@ -17,6 +17,7 @@ from vimfed.kafka.aio import KafkaError
 from vimfed.process.backoff import Backoff
 from vimfed.process.connections import problem
 from vimfed.process.metrics import MonitoringServer, new_registry
+from vimfed.process.new_life import NO_PAUSE, Pause
 
 LOG = logging.getLogger(__name__)
 
@@ -52,19 +53,21 @@ class StoppedError(Exception):
     """A signal has ended the wait."""
 
 
-async def once_there(attempt: Callable[[], Awaitable[T]], probes: Probes) -> T:
+async def once_there(
+    attempt: Callable[[], Awaitable[T]], probes: Probes, pause: Pause = NO_PAUSE
+) -> T:
     """Return what ``attempt`` returns, once it does not raise that Kafka is away.
 
-    Meanwhile /healthz answers 200 where ``probes`` says, everything else 503 with the reason.
-    Raises StoppedError at SIGTERM and SIGINT, OperatorError where a port cannot be had, and
-    whatever else the attempt raises.
+    The first one is made after ``pause``. Meanwhile /healthz answers 200 where ``probes`` says,
+    everything else 503 with the reason. Raises StoppedError at SIGTERM and SIGINT, OperatorError
+    where a port cannot be had, and whatever else the attempt raises.
     """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     wrong = {"kafka": "has not answered yet"}
-    attempts = asyncio.create_task(_attempts(attempt, wrong))
+    attempts = asyncio.create_task(_attempts(attempt, wrong, pause))
     stopped = asyncio.create_task(stop.wait())
     try:
         await _first({attempts, stopped}, FIRST_PATIENCE)
@@ -86,8 +89,12 @@ async def _first(tasks: set[asyncio.Task[T] | asyncio.Task[bool]], patience: flo
     await asyncio.wait(tasks, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
 
 
-async def _attempts(attempt: Callable[[], Awaitable[T]], wrong: dict[str, str]) -> T:
+async def _attempts(attempt: Callable[[], Awaitable[T]], wrong: dict[str, str], pause: Pause) -> T:
     """Try until it succeeds; note why it does not in ``wrong``."""
+    if pause.seconds:
+        wrong["kafka"] = f"answered, and failed this process, {pause.failures} times in a row"
+        LOG.warning("Kafka %s: trying again in %.0f s", wrong["kafka"], pause.seconds)
+        await asyncio.sleep(pause.seconds)
     begun, told = time.monotonic(), -TELL_EVERY
     backoff = Backoff(0.5, 5.0)
     while True:

@@ -1,6 +1,7 @@
 """Connections to Kafka, made one way everywhere."""
 
 import asyncio
+import math
 from functools import partial
 from typing import Any
 
@@ -148,6 +149,25 @@ def idempotent_producer(kafka: KafkaConnection, **options: Any) -> AIOKafkaProdu
     )
     pace_metadata_updates(producer.client)
     return producer
+
+
+def wait_for_leaders(producer: AIOKafkaProducer) -> None:
+    """Let what a producer has taken wait for as long as its partition has no leader.
+
+    aiokafka gives that up after the time of one request, and whoever awaits it has to end. Where
+    brokers freeze or are gone without a word it waits for any time, as nothing else helps there.
+    """
+    producer._message_accumulator._batch_ttl = math.inf
+
+
+def leaderless(producer: AIOKafkaProducer) -> list[str]:
+    """Return the partitions, as topic-number, without a leader for which records wait."""
+    cluster, batches = producer.client.cluster, producer._message_accumulator._batches
+    return sorted(
+        f"{tp.topic}-{tp.partition}"
+        for tp, waiting in list(batches.items())
+        if waiting and cluster.leader_for_partition(tp) in (None, -1)
+    )
 
 
 def own_compression(kafka: KafkaSettings) -> dict[str, Any]:

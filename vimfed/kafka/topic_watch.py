@@ -7,7 +7,7 @@ from aiokafka.errors import KafkaError
 
 from vimfed.kafka.clients import TopicMismatchError, new_admin
 from vimfed.kafka.cluster_state import DENIED, topic_states
-from vimfed.kafka.rights import Need
+from vimfed.kafka.rights import Need, refusal
 from vimfed.kafka.topic_checks import specs_of
 from vimfed.kafka.topic_settings import partitions_finding
 from vimfed.settings import KafkaSettings
@@ -47,7 +47,9 @@ async def _look(kafka: KafkaSettings, needs: Sequence[Need]) -> str:
                 f"topic {spec.name} is gone from Kafka, and what was in it: restore it, or start "
                 "this process again, and it is made anew"
             )
-        wrong = None if state is DENIED else partitions_finding(spec, state)
+        if state is DENIED:
+            return refusal(kafka, "topic", spec.name, "Describe")
+        wrong = partitions_finding(spec, state)
         if wrong is not None:
             return wrong.text
     return ""
