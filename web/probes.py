@@ -109,5 +109,5 @@ class Probes:
             text = f"the certificates of {len(unverified)} cannot be verified; the log names them"
             return json_response(Ready(degraded={"workers": text} if unverified else msgspec.UNSET))
         degraded = unverified or msgspec.UNSET
-        owners = {url: sorted(own) for url, own in self._own.owners().items()}
+        owners = {url: sorted(own) for url, own in self._own.known_owners().items()}
         return json_response(Ready(owners=owners, degraded=degraded))

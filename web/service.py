@@ -85,6 +85,11 @@ def serve(worker: StreamWorker) -> None:
             gather.peers = PeerClient(session, settings.auth)
             yield
 
+    async def looking(_app: web.Application) -> AsyncIterator[None]:
+        task = asyncio.create_task(own.keep_looking())
+        yield
+        task.cancel()
+
     server.web_app.middlewares.append(
         RequestMetrics(worker.registry, "vimfed_web_request_seconds").observe
     )
@@ -102,6 +107,7 @@ def serve(worker: StreamWorker) -> None:
     server.web_app.cleanup_ctx.append(monitored)
     server.web_app.cleanup_ctx.append(access.running)
     server.web_app.cleanup_ctx.append(asking_peers)
+    server.web_app.cleanup_ctx.append(looking)
     subscriptions = Subscriptions(worker.settings)
     server.web_app.cleanup_ctx.append(subscriptions.following)
     pushing = Pushing(worker.settings)

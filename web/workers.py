@@ -117,7 +117,7 @@ class Workers:
         )
         return WorkerReport(
             url=self._own.url,
-            wrong=self._own.not_ready(),
+            wrong=self._own.what_is_wrong(),
             partitions=partitions,
             figures=figures,
         )

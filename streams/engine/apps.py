@@ -59,6 +59,8 @@ CRASH_DEADLINE = 10.0
 """Seconds that a process has to end in order after a crash."""
 ANSWER_TIMEOUT = 10.0
 """Seconds that the brokers have to say which right is missing."""
+MAX_HEARTBEAT_INTERVAL = 0.25
+"""Seconds after which a member hears that others come or go: until the last one has, all wait."""
 REBALANCE_DEADLINE = 4.0
 """Sessions that a rebalance may take here which the coordinator is done with."""
 STOP_DEADLINE = 5.0
@@ -90,7 +92,7 @@ def new_app(
         broker=[f"kafka://{address}" for address in settings.kafka.bootstrap.split(",")],
         broker_credentials=_credentials(settings.kafka),
         broker_session_timeout=session_timeout,
-        broker_heartbeat_interval=session_timeout / 10,
+        broker_heartbeat_interval=min(session_timeout / 10, MAX_HEARTBEAT_INTERVAL),
         broker_rebalance_timeout=session_timeout,
         broker_request_timeout=max(20.0, session_timeout),
         broker_max_poll_records=settings.worker.poll_records,

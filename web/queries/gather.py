@@ -7,6 +7,7 @@ is a question: what is asked, what is found, and how to find it among our own.
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar, cast
@@ -18,12 +19,12 @@ from vimfed.model.decoding import UnreadableError, decoded
 from web.auth.peers import DEADLINE, PeerClient, PeerError
 from web.http.errors import ApiError, Problem, Unavailable, UnavailableError, json_response
 from web.http.routes import Route
-from web.queries.own_partitions import OwnPartitions
+from web.queries.own_partitions import PATIENCE, OwnPartitions
 
 LOG = logging.getLogger(__name__)
 
-PAUSE = 0.2
-"""Seconds before the one retry: ownership may just have moved."""
+PAUSE, MAX_PAUSE = 0.1, 0.4
+"""Seconds between two attempts: at first, and at most; each pause is twice the one before."""
 PEER_PATH = "/peer/v1/"
 
 Q = TypeVar("Q")
@@ -53,7 +54,7 @@ class Question(NamedTuple, Generic[Q, F]):
 
 
 class Gather:
-    """Asks every owner, this worker among them, and retries once."""
+    """Asks every owner, this worker among them, and again while partitions move."""
 
     peers: PeerClient
     """Set while the server runs."""
@@ -62,13 +63,18 @@ class Gather:
         self._own = own
 
     async def ask(
-        self, question: Question[Q, F], query: Q, partition: int | None = None
+        self,
+        question: Question[Q, F],
+        query: Q,
+        partition: int | None = None,
+        patience: float = PATIENCE,
     ) -> list[F]:
         """Ask the owners of all partitions, or of one, and return what each of them found.
 
-        Raises UnavailableError unless that is everything.
+        Partitions that are being assigned are waited for, up to ``patience`` seconds. Raises
+        UnavailableError unless all is found then.
         """
-        return await _twice(lambda: self._ask(question, query, partition))
+        return await _patiently(lambda: self._ask(question, query, partition), patience)
 
     def routes(self, *questions: Question[Any, Any]) -> list[Route]:
         """Return the routes by which other workers ask this one."""
@@ -153,9 +159,16 @@ class Gather:
         return Part(generation=generation, partitions=partitions, found=found)
 
 
-async def _twice(attempt: Callable[[], Awaitable[T]]) -> T:
-    try:
-        return await attempt()
-    except UnavailableError:
-        await asyncio.sleep(PAUSE)
-        return await attempt()
+async def _patiently(attempt: Callable[[], Awaitable[T]], patience: float) -> T:
+    """Return what an attempt returns; make a second one, and further ones within ``patience``."""
+    end = time.monotonic() + patience
+    pause, is_last = PAUSE, False
+    while True:
+        try:
+            return await attempt()
+        except UnavailableError:
+            if is_last:
+                raise
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, MAX_PAUSE)
+        is_last = time.monotonic() + pause >= end

@@ -1,5 +1,8 @@
 """This worker as its HTTP views see it: what it may answer for, and who answers for the rest."""
 
+import asyncio
+import math
+import time
 from typing import NamedTuple
 
 import msgspec
@@ -22,6 +25,15 @@ from web.queries.instance_search import (
 from web.queries.peer_query import PeerQuery
 from web.queries.tenants import Tenants, is_shown
 from web.queries.vims import FoundTroubles, FoundVims, TroublesQuery, VimsQuery
+
+PATIENCE = 2.0
+"""Seconds for which a query waits for partitions that are being assigned.
+
+A worker is called ready as long, since who asks it is answered after a moment: all workers are
+assigned partitions at once, and a proxy would find none to ask.
+"""
+LOOK_EVERY = 0.25
+"""Seconds between two looks whether this worker answers."""
 
 
 class RowQuery(PeerQuery, frozen=True):
@@ -57,6 +69,8 @@ class OwnPartitions:
     def __init__(self, worker: StreamWorker) -> None:
         self._worker = worker
         self._partitions = worker.settings.kafka.partitions
+        self._answered_at = -math.inf
+        """When the last look, by the monotonic clock, found that we answer."""
         self.url = str(worker.app.conf.canonical_url).rstrip("/")
 
     @property
@@ -70,7 +84,24 @@ class OwnPartitions:
         for reason in self._wrong().values():
             raise UnavailableError(reason)
 
+    async def keep_looking(self) -> None:
+        """Note again and again whether we answer."""
+        while True:
+            self.what_is_wrong()
+            await asyncio.sleep(LOOK_EVERY)
+
     def not_ready(self) -> dict[str, str]:
+        """Return what keeps us from answering a query that comes now; empty while it is answered.
+
+        That may be after a moment: what has been wrong for less than PATIENCE is waited for.
+        """
+        if self._worker.app.should_stop:
+            return {"worker": "it is being stopped"}
+        wrong = self.what_is_wrong()
+        is_passing = time.monotonic() - self._answered_at < PATIENCE
+        return {} if is_passing else wrong
+
+    def what_is_wrong(self) -> dict[str, str]:
         """Return which part keeps this worker from answering, and why; empty while it answers."""
         wrong = self._wrong()
         if not wrong:
@@ -78,6 +109,8 @@ class OwnPartitions:
                 self.owners()
             except UnavailableError as error:
                 wrong["partitions"] = f"{error.reason}: {error.partitions}"
+        if not wrong:
+            self._answered_at = time.monotonic()
         return wrong
 
     def _wrong(self) -> dict[str, str]:

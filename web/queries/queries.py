@@ -18,7 +18,7 @@ from web.queries.instance_search import (
     combine,
     parse_search,
 )
-from web.queries.own_partitions import FoundRow, OwnPartitions, RowQuery
+from web.queries.own_partitions import PATIENCE, FoundRow, OwnPartitions, RowQuery
 from web.queries.single_instance import InstanceAnswer, InstanceParameters, instance_answer
 from web.queries.status_query import StatusAnswer, StatusRequest, parse_request, status_answer
 from web.queries.vims import (
@@ -136,7 +136,8 @@ class Queries:
         stale_is_ok = parse_query(request, InstanceParameters).stale == "ok"
         try:
             partition = self._own.partition_of(vim_id, instance_id)
-            (found,) = await self._gather.ask(self._row, query, partition)
+            patience = 0.0 if stale_is_ok else PATIENCE
+            (found,) = await self._gather.ask(self._row, query, partition, patience)
         except UnavailableError:
             held = self._own.read_stale(query) if stale_is_ok else None
             if held is None:

@@ -1,6 +1,7 @@
 """What an offset and an acknowledgement mean where one message is a batch of records."""
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from aiokafka.protocol.fetch import FetchRequest, FetchRequest_v4
 from aiokafka.structs import ConsumerRecord
 from faust.types import TP, Message
 
+from streams.engine import batched_transport
 from streams.engine.apps import consumer_of, new_app
 from streams.engine.batched_transport import (
     FETCH_MAX_WAIT_MS,
@@ -354,6 +356,42 @@ async def test_after_a_crash_nothing_is_waited_for(
     monkeypatch.setattr(consumer, "commit", commit_in_a_thread_that_has_ended)
     cast(faust.App, consumer.app)._crashed.set()
     await asyncio.wait_for(consumer.wait_empty(), 1)
+
+
+async def test_no_garbage_is_collected_while_what_is_in_flight_is_acknowledged(
+    consumer: BatchedConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collected: list[None] = []
+    committed: list[dict[TP, int]] = []
+
+    async def commit(**_options: Any) -> bool:
+        committed.append(committable(consumer))
+        return True
+
+    monkeypatch.setattr(gc, "collect", lambda: collected.append(None))
+    monkeypatch.setattr(consumer, "commit", commit)
+    in_flight = [deliver(consumer, 10, 19), deliver(consumer, 20, 29)]
+    waiting = asyncio.create_task(consumer.wait_empty())
+    for message, batch in in_flight:
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        finish(consumer, message, batch)
+    await asyncio.wait_for(waiting, 10)
+    assert (collected, committed) == ([], [{PARTITION: 30}])
+
+
+async def test_what_nobody_refers_to_any_more_is_not_waited_for(
+    consumer: BatchedConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def commit(**_options: Any) -> bool:
+        return True
+
+    monkeypatch.setattr(consumer, "commit", commit)
+    monkeypatch.setattr(batched_transport, "ACK_TIMEOUT", 0.01)
+    message, _batch = deliver(consumer, 10, 19)
+    message.value = message  # type: ignore[assignment]  # a cycle: only a collection finds it
+    del message
+    await asyncio.wait_for(consumer.wait_empty(), 10)
 
 
 async def membership_of(consumer: BatchedConsumer, generation: int) -> asyncio.Task[bool]:

@@ -111,3 +111,33 @@ async def test_a_question_that_is_nested_too_deeply_is_refused() -> None:
         url = server.make_url(PEER_PATH + "question")
         async with session.post(url, data=DEEP) as answer:
             assert answer.status == 400
+
+
+class Moves(OwnsNothing):
+    """A worker that owns all partitions, once they have been assigned."""
+
+    def __init__(self, attempts: int) -> None:
+        super().__init__("http://this-worker")
+        self._attempts = attempts
+
+    def check_ready(self) -> None:
+        self._attempts -= 1
+        if self._attempts >= 0:
+            raise UnavailableError("partitions are being assigned")
+
+    def partitions(self) -> list[int]:
+        return [0, 1]
+
+
+QUESTION = Question("question", Query, Found, find)
+
+
+async def test_partitions_that_are_being_assigned_are_waited_for() -> None:
+    # More than the one further attempt that is made in any case.
+    assert await Gather(Moves(attempts=3)).ask(QUESTION, Query()) == [Found(count=1)]
+
+
+async def test_who_takes_a_stale_answer_does_not_wait_for_a_fresh_one() -> None:
+    with pytest.raises(UnavailableError, match="being assigned"):
+        await Gather(Moves(attempts=2)).ask(QUESTION, Query(), patience=0)
+    assert await Gather(Moves(attempts=1)).ask(QUESTION, Query(), patience=0) == [Found(count=1)]
