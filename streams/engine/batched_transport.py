@@ -314,6 +314,11 @@ class BatchedConsumer(driver.Consumer):
         """By which what follows from the batches is written; None before it has started."""
         self._revoking = False
         """Whether partitions are taken away, and not yet assigned again."""
+        self.is_joining = False
+        """Whether we may have asked for a place in the group's next generation, and have none yet.
+
+        Until we ask nobody else can own what is ours: the coordinator waits for us, for a session.
+        """
         self._in_flight: dict[TP, deque[RecordBatch]] = defaultdict(deque)
         """Delivered batches in offset order, until their offsets are committed."""
         self._expected: dict[TP, int] = {}
@@ -738,14 +743,17 @@ class BatchedConsumer(driver.Consumer):
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Finish and commit what is in flight, then forget it."""
         self._revoking = True  # app.rebalancing may be reset by the end of the rebalance before
-        await super().on_partitions_revoked(revoked)
+        try:
+            await super().on_partitions_revoked(revoked)
+        finally:
+            self.is_joining = True
         for tp in revoked:
             self._in_flight.pop(tp, None)
             self._expected.pop(tp, None)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Expect nothing until a seek has said where to begin."""
-        self._revoking = False
+        self._revoking = self.is_joining = False
         self._in_flight.clear()
         self._expected.clear()
         self._reread.clear()

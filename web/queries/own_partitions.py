@@ -114,13 +114,17 @@ class OwnPartitions:
         return wrong
 
     def _wrong(self) -> dict[str, str]:
-        app = self._worker.app
-        if not app.started or app.rebalancing:
+        """Return why our rows are not all there, or somebody else may own them.
+
+        While partitions are taken away, and while the stream has yet to be resumed, neither is so.
+        """
+        worker = self._worker
+        if not worker.app.started or worker.consumer.is_joining:
             return {"partitions": "partitions are being assigned"}
-        if app.in_recovery or not app.tables.actives_ready:
+        if worker.table.generation != self.generation:
             return {"table": "the table is being recovered"}
-        age = self._worker.consumer.membership.age
-        if age > self._worker.settings.worker.session_timeout / 2:
+        age = worker.consumer.membership.age
+        if age > worker.settings.worker.session_timeout / 2:
             return {"kafka": f"Kafka has not confirmed our membership for {age:.0f} s"}
         return {}
 
