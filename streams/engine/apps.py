@@ -393,7 +393,7 @@ def _is_held_up(app: faust.App) -> bool:
     if app.crashed or not app._stopped.is_set():
         return False
     consumer = consumer_of(app)
-    silence = 3 * app.conf.broker_heartbeat_interval
+    silence = 0.3 * app.conf.broker_session_timeout
     return consumer.membership.age > silence or bool(consumer.leaderless())
 
 

@@ -116,8 +116,8 @@ def test_kafka_alone_is_a_reason_to_begin_anew(
 async def test_a_stop_is_held_up_by_brokers_that_do_not_answer(tmp_path: Path) -> None:
     app = new_app(Settings(), "group", "source", tmp_path, web_enabled=False)
     consumer = consumer_of(app)
-    interval = app.conf.broker_heartbeat_interval
-    long_ago = Confirmation(time.monotonic() - 4 * interval, 0.0, 0)
+    silence = 0.4 * app.conf.broker_session_timeout
+    long_ago = Confirmation(time.monotonic() - silence, 0.0, 0)
     consumer.membership.confirm(long_ago)
     assert not _is_held_up(app)
     app._stopped.set()
