@@ -178,6 +178,15 @@ class TableManager(faust.tables.TableManager):
     logger = upstream.logger
     _recovery: Recovery | None = None
 
+    async def on_start(self) -> None:
+        """Begin at once: the topics are subscribed to when this has been done.
+
+        Upstream waits a second first, in which tables may still be added. Ours are there before the
+        app starts; for the agents the subscription waits by itself.
+        """
+        await self._update_channels()
+        await self.recovery.start()
+
     @property
     def recovery(self) -> Recovery:
         """The recovery service."""

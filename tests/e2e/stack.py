@@ -92,6 +92,8 @@ class Stack:
         if kind is not None:
             await self._describe_failure()
         await self._session.close()
+        for child in self.children.values():  # each takes a second or two for it
+            child.terminate()
         for child in self.children.values():
             child.stop()
 

@@ -202,3 +202,19 @@ async def test_the_end_of_the_app_ends_the_recovery(recovery: Recovery) -> None:
     with pytest.raises(ServiceStopped):
         await recovery._wait(never(), timeout=10)
     assert not recovery.signal_recovery_start.is_set()
+
+
+async def test_the_tables_are_there_as_soon_as_the_app_starts(
+    worker: StreamWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = cast(TableManager, worker.app.tables)
+    done: list[str] = []
+
+    async def note(what: str) -> None:
+        done.append(what)
+
+    monkeypatch.setattr(tables, "sleep", lambda seconds: note(f"slept {seconds} s"))
+    monkeypatch.setattr(tables, "_update_channels", lambda: note("registered"))
+    monkeypatch.setattr(tables.recovery, "start", lambda: note("recovery started"))
+    await tables.on_start()
+    assert done == ["registered", "recovery started"]
