@@ -85,7 +85,7 @@ class Who(NamedTuple):
     def header(self) -> tuple[str, bytes]:
         """Return the Kafka header of a record that they caused: ``login/role@address``."""
         text = f"{self.login or '-'}/{self.role or '-'}@{self.address or '-'}"
-        cut = escaped(text).encode()[:MAX_HEADER]
+        cut = escaped(text[:MAX_HEADER]).encode()[:MAX_HEADER]
         return CALLER_HEADER, cut.decode(errors="ignore").encode()
 
 
