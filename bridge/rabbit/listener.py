@@ -216,7 +216,17 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
         poller = self.listener._poll_style_listener
         if self._failure is not None:
             raise self._failure
-        self._progress.connected = bool(poller.conn.connection.connection.connected)
+        connection = poller.conn.connection
+        is_open = bool(connection.connection.connected)
+        # oslo keeps a consumer's tag here until RabbitMQ has answered basic.consume. A quorum queue
+        # without a majority answers nothing, for as long as that lasts.
+        waits = bool(connection._new_tags)
+        if is_open and waits:
+            self._progress.away = (
+                f"RabbitMQ does not let us consume from queue {self._rabbit.pool} yet: a quorum "
+                "queue needs a majority of its nodes"
+            )
+        self._progress.connected = is_open and not waits
         poller._message_operations_handler.do(self._sign_of_life)
         if time.monotonic() >= self._depth_at:
             self._depth_at = time.monotonic() + DEPTH_EVERY

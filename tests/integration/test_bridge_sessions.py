@@ -4,6 +4,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from itertools import groupby
+from typing import Any
 from urllib.parse import urlsplit
 
 import amqp
@@ -45,6 +46,33 @@ async def test_what_comes_is_stamped_with_a_session_that_began_before(listening:
     assert first.session == second.session < first.received_at <= second.received_at
     assert (first.sequence, second.sequence) == (1, 2)
     assert [first.redelivered, second.redelivered] == [False, False]
+
+
+async def test_while_rabbitmq_does_not_let_it_consume_a_listener_is_not_connected(
+    rabbitmq: RabbitMQ, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a quorum queue without a majority: tests/versions/rabbitmq_cluster.py."""
+    let = threading.Event()
+    consume = amqp.Channel.basic_consume
+
+    def answered_late(channel: amqp.Channel, *arguments: Any, **options: Any) -> Any:
+        let.wait(60)
+        return consume(channel, *arguments, **options)
+
+    monkeypatch.setattr(amqp.Channel, "basic_consume", answered_late)
+    listening = Listening(rabbitmq.url)
+    listening.listener.start()
+    progress = listening.progress
+    try:
+        eventually(lambda: "majority" in str(progress.troubles), "it says why")
+        assert not progress.connected
+        assert progress.wrong(0.0) == ""  # a restart would not help
+        let.set()
+        eventually(lambda: progress.connected, "connected")
+        assert progress.troubles == {}
+    finally:
+        let.set()
+        await listening.stop()
 
 
 async def test_a_session_begins_after_all_that_came_in_those_before(listening: Listening) -> None:

@@ -201,19 +201,42 @@ _INSIDE = """
 """Becomes a program of another root that sees the folder; the mounts are gone when it ends."""
 
 
+_COOKIE = ".erlang.cookie"
+
+
 class RabbitMQ:
     """One RabbitMQ node with its own epmd, run straight from Debian's package.
 
     ``config`` adds lines to rabbitmq.conf, e.g. ``{"listeners.ssl.1": "127.0.0.1:5671"}``; the
-    plain listener on ``port`` is always there.
+    plain listener on ``port`` is always there. A node that ``joins`` another, which runs, is in
+    one cluster with it from its first start on, and asks that one's epmd.
     """
 
-    def __init__(self, data_dir: Path, *, config: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        config: Mapping[str, str] | None = None,
+        joins: "RabbitMQ | None" = None,
+    ) -> None:
         self.data_dir = data_dir.absolute()
         self.port, self._dist_port, self._epmd_port = free_ports(3)
         self._config = dict(config or {})
+        self._joins = joins
+        if joins is not None:
+            self._epmd_port = joins._epmd_port
+            self._config |= {
+                "cluster_formation.peer_discovery_backend": "classic_config",
+                "cluster_formation.classic_config.nodes.1": joins.node,
+                "cluster_formation.classic_config.nodes.2": self.node,
+            }
         self._epmd: Child | None = None
         self._child: Child | None = None
+
+    @property
+    def node(self) -> str:
+        """The node's name."""
+        return f"rabbit{self.port}@localhost"
 
     @property
     def url(self) -> str:
@@ -252,7 +275,9 @@ class RabbitMQ:
         server = rabbitmq_server()
         self.data_dir.mkdir(parents=True, exist_ok=True)
         environment = self._environment()
-        if self._epmd is None or not self._epmd.running:
+        if self._joins is not None:
+            self._share_cookie(self._joins)
+        elif self._epmd is None or not self._epmd.running:
             # In the foreground, as a child of ours: a daemon that erl starts would stay for ever.
             epmd = shutil.which("epmd") or "epmd"
             self._epmd = Child([epmd, "-address", "127.0.0.1"], env=environment, log=self.log)
@@ -319,6 +344,13 @@ class RabbitMQ:
         except OSError:
             return False
 
+    def _share_cookie(self, other: "RabbitMQ") -> None:
+        """Take the secret by which the nodes of a cluster know each other."""
+        cookie = self.data_dir / _COOKIE
+        if not cookie.exists():
+            cookie.write_bytes((other.data_dir / _COOKIE).read_bytes())
+            cookie.chmod(0o400)
+
     def _wait_for_epmd(self) -> None:
         deadline = time.monotonic() + 10
         while True:
@@ -344,11 +376,11 @@ class RabbitMQ:
         return {
             "PATH": os.environ["PATH"],
             "LANG": "C.UTF-8",
-            "HOME": str(self.data_dir),  # the Erlang cookie lies there
+            "HOME": str(self.data_dir),  # _COOKIE lies there
             "ERL_EPMD_PORT": str(self._epmd_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "RUNNING_UNDER_SYSTEMD": "true",  # the script becomes the node instead of its parent
-            "RABBITMQ_NODENAME": f"rabbit{self.port}@localhost",
+            "RABBITMQ_NODENAME": self.node,
             "RABBITMQ_DIST_PORT": str(self._dist_port),
             "RABBITMQ_BASE": str(self.data_dir),
             "RABBITMQ_MNESIA_BASE": str(self.data_dir / "mnesia"),
