@@ -33,11 +33,12 @@ def run(check: Check) -> Row:
 
 
 def main(*named: str) -> int:
-    """Run the rows whose what and version have all the words; return the exit code."""
+    """Run the rows in whose what and version all these words are; return the exit code."""
     rows = merged([check.row for check in CHECKS], parsed(PAGE.read_text()))
+    PAGE.write_text(rendered(rows))
     failed = False
     for number, check in enumerate(CHECKS):
-        if not set(named) <= set(check.row[:2]):
+        if not set(named) <= set(" ".join(check.row[:2]).split()):
             continue
         if not check.needs.exists():
             print(f"{check.row.what} {check.row.version}: not run: there is no {check.needs}")

@@ -16,6 +16,7 @@ _NOVA = ("tests/unit/core/test_nova_traces.py", "tests/unit/bridge/test_nova_ver
 _TRACE = "tests/e2e/test_whole_path.py"
 _BRIDGE = "tests/integration/test_bridge.py"
 _QUEUES = "recorded_trace and rabbit or queue or exchange or every_priority or several_rabbitmq"
+_CLUSTER = "tests/versions/rabbitmq_cluster.py"
 _TOPICS = "recorded_trace or kafka or topic"
 
 
@@ -36,7 +37,16 @@ def _nova(version: str, run: str) -> Check:
 
 def _rabbitmq(version: str, root: Path | None = None) -> Check:
     row = Row("RabbitMQ", version, "recorded trace; durable, transient and quorum queues")
-    command = (*_PYTEST, _TRACE, _BRIDGE, "-k", _QUEUES)
+    return _with_rabbitmq(row, (*_PYTEST, _TRACE, _BRIDGE, "-k", _QUEUES), root)
+
+
+def _cluster(version: str, root: Path | None = None) -> Check:
+    row = Row("RabbitMQ cluster", version, "a node is lost: durable, transient and quorum queues")
+    return _with_rabbitmq(row, (*_PYTEST, _CLUSTER), root)
+
+
+def _with_rabbitmq(row: Row, command: tuple[str, ...], root: Path | None) -> Check:
+    """Return the check, run with the RabbitMQ of another Debian where there is a ``root``."""
     if root is None:
         return Check(row, command)
     server = root / "usr" / "lib" / "rabbitmq"
@@ -60,6 +70,8 @@ CHECKS: tuple[Check, ...] = (
     _nova("26.2.0", "nova-26"),
     _rabbitmq("3.10"),
     _rabbitmq("4.0", TRIXIE),
+    _cluster("3.10"),
+    _cluster("4.0", TRIXIE),
     _kafka("4.1"),
     _kafka("3.9.1", TEST_KAFKA="3.9.1"),
     _bare("Python", "3.11", "lint and unit tests", "bookworm", "unit"),
