@@ -16,6 +16,7 @@ from vimfed.kafka.clients import OutgoingRecord, TopicMismatchError
 from vimfed.kafka.notification_writer import NotificationWriter
 from vimfed.kafka.rights import bridge_needs
 from vimfed.kafka.topic_checks import ensure_topics
+from vimfed.kafka.topic_watch import wrong_topic
 from vimfed.process.audit import Trail, Who
 from vimfed.process.backoff import Backoff
 from vimfed.process.metrics import MonitoringServer, new_registry
@@ -113,7 +114,11 @@ class _Bridge:
         LOG.info("metrics and health: http://%s:%d/metrics, /healthz, /readyz", host, port)
 
     async def _make_topics_ready(self) -> None:
-        """Create or check the job's topics before the first write: it could make wrong ones."""
+        """Create or check the job's topics before the first write, and watch them from then on.
+
+        One that is gone, or was made anew with other partitions, ends the bridge: what it would
+        write there, no worker would look for where it lies.
+        """
         kafka = self._settings.kafka
         compares = any(
             vim.poll.is_used and vim.poll.compare_interval for vim in self._settings.vims
@@ -124,8 +129,7 @@ class _Bridge:
             try:
                 await ensure_topics(kafka, needs)
             except TopicMismatchError as error:
-                self._failure = error
-                self._stop.set()
+                self._end(error)
                 return
             except (KafkaError, OSError) as error:
                 pause = backoff.pause()
@@ -134,7 +138,12 @@ class _Bridge:
             else:
                 self._surroundings.topics_ready.set()
                 self._writer.available = True
+                self._end(await wrong_topic(kafka, needs))
                 return
+
+    def _end(self, failure: OperatorError) -> None:
+        self._failure = failure
+        self._stop.set()
 
     async def _heed(self, hangup: asyncio.Event) -> None:
         while await hangup.wait():

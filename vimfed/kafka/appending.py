@@ -11,6 +11,7 @@ from aiokafka.errors import (
     InvalidTimestampError,
     MessageSizeTooLargeError,
     RecordListTooLargeError,
+    UnknownError,
 )
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import RecordMetadata
@@ -121,4 +122,10 @@ async def _send(
         )
     except RECORD_REFUSALS as error:
         raise type(error)(f"topic {topic}, {batch.record_count()} records") from None
+    except UnknownError:  # without a word on what it is about
+        raise UnknownError(
+            f"topic {topic}, partition {partition}, {batch.record_count()} records: the broker "
+            "failed to write them and does not say why (UNKNOWN_SERVER_ERROR, or an error that "
+            "aiokafka does not know); the log of the partition's leader does"
+        ) from None
     return metadata.offset, batch.record_count()

@@ -249,15 +249,24 @@ def _health(url: str) -> str | None:
 
 
 def _failure(service: Service, child: Child) -> SupervisorError:
-    words = _last_words(child)
-    if words == SEE_ABOVE:
-        words = f"{service.name} ended with exit code {child.returncode}, {words}"
+    words = _told(child)
+    if not words:
+        words = f"{service.name} ended with exit code {child.returncode}, {_where(child)}"
     return SupervisorError(words)
 
 
 def _last_words(child: Child) -> str:
-    """Return the last line of a child's log; a child without a log has told it on our output."""
-    return child.last_log_line().removeprefix("vimfed: ") or SEE_ABOVE
+    """Return the last line of a child's log, or where to look for one."""
+    return _told(child) or _where(child)
+
+
+def _told(child: Child) -> str:
+    return child.last_log_line().removeprefix("vimfed: ")
+
+
+def _where(child: Child) -> str:
+    """Return where a child has told why it ended; one without a log did so on our own output."""
+    return SEE_ABOVE if child.log is None else f"see {child.log}"
 
 
 def _stop_together(children: Sequence[Child]) -> None:

@@ -243,6 +243,17 @@ def test_wrong_settings_end_everything_instead_of_a_restart(supervisor: Supervis
     supervisor.stop()
 
 
+def test_a_log_without_a_line_is_named(tmp_path: Path, stop: StopSignals) -> None:
+    supervisor = Supervisor(SHELL, log_dir=tmp_path)
+    service = Service("bridge", ("exit 2",))
+    supervisor.start(service).wait(10)
+    log = re.escape(str(tmp_path / "bridge.log"))
+    with pytest.raises(SupervisorError, match=f"^bridge ended with exit code 2, see {log}$"):
+        supervisor.await_ready(service, lambda: False, stop)
+    with pytest.raises(SettingsError, match=f"bridge cannot use the settings: see {log}$"):
+        supervisor.tend()
+
+
 def test_without_logs_the_last_words_stand_on_our_own_output() -> None:
     supervisor = Supervisor(SHELL)
     supervisor.start(Service("bridge", ("exit 2",))).wait(10)
