@@ -217,6 +217,20 @@ def consumer_of(app: faust.App) -> BatchedConsumer:
     return consumer
 
 
+class _Worker(faust.Worker):
+    """Runs an app to its end."""
+
+    async def _sentinel_task(self) -> None:
+        """Let what was cancelled end, for a second at most, before the loop is closed.
+
+        Upstream always sleeps that second, at the end of a process of which nothing is left.
+        """
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        if left:
+            await asyncio.wait(left, timeout=1.0)
+        await asyncio.sleep(0)  # transports that were closed tell so in the loop's next round
+
+
 def run_app(
     app: faust.App,
     kafka: KafkaSettings,
@@ -256,7 +270,7 @@ def run_app(
     app.task(watch_topics)
     for handler in logging.getLogger().handlers:
         handler.addFilter(_refusals_without_traceback(app))
-    worker = faust.Worker(app, loop=loop, override_logging=False, quiet=True)
+    worker = _Worker(app, loop=loop, override_logging=False, quiet=True)
     worker.spinner = None
     work = _Work(app, worker, kafka, needs, time.monotonic())
     threading.Thread(target=_end_for_sure, args=[work], name="last resort", daemon=True).start()
