@@ -56,6 +56,8 @@ _PROPERTIES = {
     "transaction.state.log.num.partitions": "4",
     # A group of one must not wait three seconds for others to join.
     "group.initial.rebalance.delay.ms": "0",
+    # Twice a second a controller writes that nothing is new; there is nobody who could lag behind.
+    "metadata.max.idle.interval.ms": "0",
     # After a kill -9 the node waits its own old session out before it serves again.
     "broker.session.timeout.ms": "4000",
     "broker.heartbeat.interval.ms": "1000",
