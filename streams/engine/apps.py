@@ -149,7 +149,9 @@ def consume(
         except Exception as error:
             await app.crash(error)
             raise
-        lanes = Lanes(handle, app.conf.broker_max_poll_records or 1, app.crash)
+        consumer = consumer_of(app)
+        most_records = app.conf.broker_max_poll_records or 1
+        lanes = Lanes(handle, most_records, app.crash, lambda: consumer.is_leaving)
         try:
             async for event in cast(faust.Stream[Any], stream).noack().events():
                 await lanes.put(event)

@@ -388,9 +388,12 @@ class BatchedConsumer(driver.Consumer):
         )
 
     def _leaves(self, generation: int) -> bool:
-        return (
-            self._revoking or self.app.should_stop or generation != self.app.consumer_generation_id
-        )
+        return self.is_leaving or generation != self.app.consumer_generation_id
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether partitions are being taken away, or the app ends."""
+        return self._revoking or self.app.should_stop
 
     # -- progress
 

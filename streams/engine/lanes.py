@@ -23,7 +23,9 @@ class Lanes:
 
     Batches that had to wait are handled as one. One that is not done was abandoned, because the
     partition may have another owner: those of the same generation behind it are not handled, or
-    later events would go out before the earlier ones, which are read again.
+    later events would go out before the earlier ones, which are read again. Nor are those that have
+    yet to begin when partitions are taken away, or the app ends: the group waits for us, and who
+    owns them next reads them again.
 
     Every event is let go, also of what failed or was never handled: the app does not end before.
     """
@@ -33,9 +35,14 @@ class Lanes:
         handle: BatchHandler,
         most_records: int,
         crash: Callable[[BaseException], Awaitable[None]],
+        is_leaving: Callable[[], bool],
     ) -> None:
-        """``most_records`` is the size of a full batch; ``crash`` gets what the handler raises."""
+        """``most_records`` is the size of a full batch; ``crash`` gets what the handler raises.
+
+        ``is_leaving`` tells whether partitions are being taken away, or the app ends.
+        """
         self._handle = handle
+        self._is_leaving = is_leaving
         self._most_records = most_records
         self._crash = crash
         self._lanes: dict[int, asyncio.Queue[EventT[Any]]] = {}
@@ -84,6 +91,9 @@ class Lanes:
             try:
                 for batch in join(batches, self._most_records):
                     if batch.generation == abandoned:
+                        continue
+                    if self._is_leaving():
+                        abandoned = batch.generation
                         continue
                     await self._handle(batch, partition)
                     if not batch.done:

@@ -24,6 +24,7 @@ class Handler:
         self.abandons: set[int] = set()
         """Offsets: a batch that begins with one is not done."""
         self.crashed: list[BaseException] = []
+        self.is_leaving = False
 
     async def handle(self, batch: RecordBatch, partition: int) -> None:
         offsets = [record.offset for record in batch.records]
@@ -42,7 +43,7 @@ async def handler() -> Handler:
 
 @pytest.fixture
 async def lanes(handler: Handler) -> AsyncIterator[Lanes]:
-    made = Lanes(handler.handle, FULL, handler.crash)
+    made = Lanes(handler.handle, FULL, handler.crash, lambda: handler.is_leaving)
     yield made
     made.close()
 
@@ -81,6 +82,29 @@ async def test_what_had_to_wait_is_handled_together(handler: Handler, lanes: Lan
     await settle()
     assert handler.handled == [(0, [0]), (0, [1, 2, 3])]
     assert [(each.message.value.done, each.acked) for each in events] == [(True, 1)] * 4
+
+
+async def test_what_has_yet_to_begin_when_partitions_are_taken_away_is_left_to_the_next_owner(
+    handler: Handler, lanes: Lanes
+) -> None:
+    handler.go_on.clear()
+    events = [event(0), event(1), event(2, FULL)]
+    for each in events:
+        await lanes.put(each)
+        await settle()
+    handler.is_leaving = True
+    handler.go_on.set()
+    await settle()
+    handler.is_leaving = False
+    await lanes.put(event(12))  # of the same generation: behind what was left out
+    await lanes.put(event(1, generation=2))
+    await settle()
+    assert handler.handled == [(0, [0]), (0, [1])]
+    assert [(each.message.value.done, each.acked) for each in events] == [
+        (True, 1),
+        (False, 1),
+        (False, 1),
+    ]
 
 
 async def test_a_partition_that_waits_does_not_hold_another_back(
@@ -159,7 +183,7 @@ async def test_an_error_of_the_handler_ends_the_process(handler: Handler) -> Non
     async def fail(_batch: RecordBatch, _partition: int) -> None:
         raise OSError("no Kafka")
 
-    lanes = Lanes(fail, FULL, handler.crash)
+    lanes = Lanes(fail, FULL, handler.crash, lambda: False)
     events = [event(0), event(1), event(2, partition=7)]
     for each in events:
         await lanes.put(each)
