@@ -157,10 +157,17 @@ class Recovery(upstream.Recovery):
         """Wait for a step; raise RebalanceAgain where it must begin again from the first.
 
         Upstream takes a timeout, as of a process that was frozen or a Kafka that was away, for the
-        end of the app: recovery is never tried again.
+        end of the app: recovery is never tried again. And it ends the process where a step fails
+        because a further assignment has changed, in the middle of it, what it works on.
         """
         signal = self.signal_recovery_start
-        result = await self.wait_first(coro, signal, timeout=timeout)  # type: ignore[arg-type]
+        try:
+            result = await self.wait_first(coro, signal, timeout=timeout)  # type: ignore[arg-type]
+        except Exception as error:
+            if not signal.is_set():
+                raise
+            self.log.info("a step of the recovery is void, partitions are assigned anew: %r", error)
+            raise upstream.RebalanceAgain from None
         if not result.stopped:
             if signal.is_set():
                 raise upstream.RebalanceAgain

@@ -218,3 +218,21 @@ async def test_the_tables_are_there_as_soon_as_the_app_starts(
     monkeypatch.setattr(tables.recovery, "start", lambda: note("recovery started"))
     await tables.on_start()
     assert done == ["registered", "recovery started"]
+
+
+async def test_a_step_that_a_further_assignment_makes_fail_is_begun_again(
+    recovery: Recovery,
+) -> None:
+    async def seek_what_has_just_been_assigned() -> None:
+        recovery.signal_recovery_start.set()
+        raise ValueError("Offset must be a positive integer")
+
+    with pytest.raises(RebalanceAgain):
+        await recovery._wait(seek_what_has_just_been_assigned())
+    recovery.signal_recovery_start.clear()
+
+    async def fail() -> None:
+        raise ValueError("for another reason")
+
+    with pytest.raises(ValueError, match="another reason"):
+        await recovery._wait(fail())
