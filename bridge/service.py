@@ -4,7 +4,8 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable, Sequence
-from socket import gethostname
+
+import msgspec
 
 from bridge.heartbeats import beat
 from bridge.kinds import makers, wanted
@@ -17,10 +18,11 @@ from vimfed.kafka.notification_writer import NotificationWriter
 from vimfed.kafka.rights import bridge_needs
 from vimfed.kafka.topic_checks import ensure_topics
 from vimfed.kafka.topic_watch import wrong_topic
-from vimfed.process.audit import Trail, Who
+from vimfed.process.audit import Trail
 from vimfed.process.backoff import Backoff
+from vimfed.process.hangup import reread
 from vimfed.process.metrics import MonitoringServer, new_registry
-from vimfed.settings import Settings, SettingsError, VimSettings
+from vimfed.settings import Settings, VimSettings
 
 LOG = logging.getLogger(__name__)
 
@@ -33,21 +35,6 @@ def run(settings: Settings, reload: Callable[[], Settings] | None = None) -> int
     """
     asyncio.run(_Bridge(settings, reload).run())
     return 0
-
-
-_HANGUP = Who("SIGHUP", address=gethostname())
-"""A signal tells nobody's name."""
-
-
-def _changes(before: Sequence[VimSettings], after: Sequence[VimSettings]) -> dict[str, str]:
-    """Return the vim_ids of the clouds that were added, removed and changed."""
-    old, new = ({vim.vim_id: vim for vim in vims} for vims in (before, after))
-    changes = {
-        "added": new.keys() - old.keys(),
-        "removed": old.keys() - new.keys(),
-        "changed": {each for each in old.keys() & new.keys() if old[each] != new[each]},
-    }
-    return {how: " ".join(sorted(vim_ids)) for how, vim_ids in changes.items()}
 
 
 class _Bridge:
@@ -151,18 +138,9 @@ class _Bridge:
             if self._reload is None:
                 LOG.warning("SIGHUP: started without a settings file, nothing to read again")
                 continue
-            try:
-                settings = self._reload()
-            except SettingsError as error:
-                LOG.warning("SIGHUP: the settings stay as they were: %s", error)
-                self._trail.record("settings.reread", "failed", _HANGUP, reason=str(error))
-                continue
-            changes = _changes(self._vims, settings.vims)
-            self._trail.record("settings.reread", "done", _HANGUP, **changes)
-            self._vims = settings.vims
-            if settings.kafka != self._settings.kafka or settings.bridge != self._settings.bridge:
-                LOG.warning("SIGHUP: changes in [kafka] and [bridge] need a restart")
-            await self._apply(settings.vims)
+            now = msgspec.structs.replace(self._settings, vims=list(self._vims))
+            self._vims = reread(self._reload, now, ("kafka", "bridge"), self._trail).vims
+            await self._apply(self._vims)
 
     async def _apply(self, vims: Sequence[VimSettings]) -> None:
         """Make what runs that of ``vims``; sources of a changed cloud are remade."""

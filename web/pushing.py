@@ -103,7 +103,8 @@ class Pushing:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._vims = frozenset(vim.vim_id for vim in settings.vims)
+        self.vim_ids = settings.vim_ids
+        """The clouds that are pushed for."""
         self._rates = Rates(settings.web.ingest_rate)
         self._bytes = Rates(settings.web.ingest_bytes_rate)
         self._writer = NotificationWriter(settings.kafka)
@@ -154,7 +155,7 @@ class Pushing:
     async def received(self, request: web.Request) -> tuple[str, bytes]:
         """Return for which cloud a request is, and its body. Raises ApiError."""
         vim_id = vim_id_in(request)
-        if vim_id not in self._vims:
+        if vim_id not in self.vim_ids:
             raise ApiError(404, f"unknown VIM {vim_id}: it must be configured in [[vims]]")
         _refuse_limited(request[CALLER])
         self._check_rate(_rated(request))

@@ -10,6 +10,7 @@ from streams.subscriptions.known_kinds import refuse_unknown_kinds
 from streams.worker.worker import StreamWorker
 from vimfed.process.audit import Trail
 from vimfed.process.connections import ConnectionRunner, allow_many_connections
+from vimfed.process.hangup import Hangup, Reload
 from vimfed.process.metrics import MonitoringServer
 from vimfed.process.ports import refuse_port_in_use
 from vimfed.settings import Settings
@@ -33,15 +34,18 @@ from web.queries.alert_routes import AlertRoutes
 from web.queries.gather import Gather
 from web.queries.own_partitions import OwnPartitions
 from web.queries.queries import Queries
+from web.rereading import Rereading
 from web.subscriptions import Subscriptions
 from web.workers import Workers
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, reload: Reload | None = None) -> int:
     """Process notifications and answer queries until SIGTERM or SIGINT; return the exit code.
 
-    Raises OperatorError.
+    ``reload`` reads the settings again at SIGHUP, for the clouds. Raises OperatorError.
     """
+    hangup = Hangup()
+    hangup.note()
     refuse_open_door(settings.web)
     refuse_unknown_kinds(settings)
     for port, setting in (
@@ -51,11 +55,11 @@ def run(settings: Settings) -> int:
         refuse_port_in_use(port, "the worker", setting, host=settings.web.host)
     allow_many_connections()
     worker = StreamWorker(settings)
-    serve(worker)
+    serve(worker, None if reload is None else Rereading(reload, hangup))
     return worker.run()
 
 
-def serve(worker: StreamWorker) -> None:
+def serve(worker: StreamWorker, rereading: Rereading | None = None) -> None:
     """Add the HTTP API to a worker that has not started yet.
 
     The routes are aiohttp's own, on Faust's web server: Faust's views know no optional slash, no
@@ -112,6 +116,8 @@ def serve(worker: StreamWorker) -> None:
     server.web_app.cleanup_ctx.append(subscriptions.following)
     pushing = Pushing(worker.settings)
     server.web_app.cleanup_ctx.append(pushing.writing)
+    if rereading is not None:
+        rereading.heed(worker, pushing, trail, server.web_app)
     live = LiveEvents(worker.settings, worker.registry, fair, access.still_admits)
 
     async def leaving(_app: web.Application) -> AsyncIterator[None]:

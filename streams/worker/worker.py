@@ -38,6 +38,8 @@ class StreamWorker:
         # Replicas on one machine differ by their ports, and find their data again by them.
         data_dir = settings.state_dir / f"worker-{settings.web.port}"
         self.settings = settings
+        self.vim_ids = settings.vim_ids
+        """The clouds that the settings name, as of the last SIGHUP."""
         self._folder = data_dir if settings.worker.store == "rocksdb" else None
         self.registry = new_registry()
         self._counters = WorkerCounters(self.registry)

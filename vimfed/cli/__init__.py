@@ -131,17 +131,28 @@ def bridge(config: Path) -> None:
 )
 @click.pass_obj
 def worker(config: Path, port: int | None, monitoring_port: int | None) -> None:
-    """Keep the instances table, tell events, answer over HTTP."""
+    """Keep the instances table, tell events, answer over HTTP.
+
+    SIGHUP adds and removes clouds.
+    """
     from web import service
 
-    settings = _settings(config, "worker")
-    web = settings.web
+    options: dict[str, int] = {}
     if port is not None:
-        web = msgspec.structs.replace(web, port=port or free_ports(1)[0])
+        options["port"] = port or free_ports(1)[0]
     if monitoring_port is not None:
-        web = msgspec.structs.replace(web, monitoring_port=monitoring_port)
-    settings = msgspec.structs.replace(settings, web=web)
-    sys.exit(service.run(settings))
+        options["monitoring_port"] = monitoring_port
+
+    def with_options(settings: Settings) -> Settings:
+        web = msgspec.structs.replace(settings.web, **options)
+        return msgspec.structs.replace(settings, web=web)
+
+    def reload() -> Settings:
+        settings = load_settings(config)
+        refuse_exposed_secrets(settings, "worker")
+        return with_options(settings)
+
+    sys.exit(service.run(with_options(_settings(config, "worker")), reload))
 
 
 @main.command()

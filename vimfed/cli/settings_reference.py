@@ -29,7 +29,7 @@ suffix: for secrets. A secret of the environment goes before a file that the set
 user whom the file does not have is made, with the name in lower case: `operator`, where there is
 `VIMFED_WEB__AUTH__USERS__OPERATOR__PASSWORD_FILE`.
 
-`SIGHUP` lets a bridge read `[[vims]]` again; everything else needs a restart.
+`SIGHUP` lets bridge and workers read `[[vims]]` again; everything else needs a restart.
 """
 MOVED_HEAD = """
 ## What moved

@@ -61,7 +61,7 @@ EVENTS: dict[Event, str] = {
     "messages.published": "messages were published through the gateway",
     "dead_letter.replayed": "`vimfed dead-letter replay` gave one back",
     "dead_letter.dropped": "`vimfed dead-letter drop` settled one",
-    "settings.reread": "a bridge read its settings again at SIGHUP",
+    "settings.reread": "a bridge or worker read its settings again at SIGHUP",
     "request.refused": "a request was answered 401, 403, 421 or 429",
     "login.failed": "a login was looked at, and is none",
     "login.ended": "live events ended, since their login is none any more",

@@ -711,6 +711,11 @@ class Settings(_Section, frozen=True, kw_only=True):
     gateway: GatewaySettings = GatewaySettings()
     log: LogSettings = LogSettings()
 
+    @property
+    def vim_ids(self) -> frozenset[str]:
+        """The vim_ids of the clouds."""
+        return frozenset(vim.vim_id for vim in self.vims)
+
     def outputs(self) -> list[DmaapOutput]:
         """Return the configured outputs, or the default one on the cluster of ``[kafka]``."""
         return self.dmaap.outputs or [

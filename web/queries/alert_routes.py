@@ -79,7 +79,7 @@ class AlertRoutes:
 
     def __init__(self, worker: StreamWorker, gather: Gather) -> None:
         self._prefix = worker.settings.web.prefix
-        self._configured = frozenset(vim.vim_id for vim in worker.settings.vims)
+        self._worker = worker
         self._gather = gather
         own = OwnAlerts(worker)
         self._hosts = Question("hosts", HostsQuery, FoundHosts, own.find_hosts)
@@ -153,5 +153,5 @@ class AlertRoutes:
         raise ApiError(404, f"unknown alarm {alert_id} of VIM {vim_id}: cleared ones are forgotten")
 
     def _check_known(self, vim_id: str, heard_of: bool) -> None:
-        if vim_id not in self._configured and not heard_of:
+        if vim_id not in self._worker.vim_ids and not heard_of:
             raise ApiError(404, f"unknown VIM {vim_id}: neither configured nor ever heard of")

@@ -37,7 +37,7 @@ class Queries:
 
     def __init__(self, worker: StreamWorker, own: OwnPartitions, gather: Gather) -> None:
         self._prefix = worker.settings.web.prefix
-        self._configured = frozenset(vim.vim_id for vim in worker.settings.vims)
+        self._worker = worker
         self._own = own
         self._gather = gather
         self._search = Question("instances", InstanceSearch, FoundInstances, own.find_instances)
@@ -103,7 +103,7 @@ class Queries:
         """
         caller = request[CALLER]
         found = await self._gather.ask(self._vims, VimsQuery(tenants=caller.tenants))
-        told = combine_vims(self._configured, found).vims
+        told = combine_vims(self._worker.vim_ids, found).vims
         if caller.tenants is None:
             # A worker of an earlier version does not know them; the rest is told all the same.
             with contextlib.suppress(UnavailableError):
@@ -119,7 +119,7 @@ class Queries:
     async def _page(self, search: InstanceSearch, caller: Caller) -> InstancePage:
         search = msgspec.structs.replace(search, tenants=caller.tenants)
         found = await self._gather.ask(self._search, search)
-        if search.vim_id not in self._configured and not any(part.known for part in found):
+        if search.vim_id not in self._worker.vim_ids and not any(part.known for part in found):
             raise ApiError(
                 404, f"unknown VIM {search.vim_id}: neither configured nor ever heard of"
             )

@@ -77,20 +77,20 @@ def test_a_worker_serves_the_settings_port_or_the_options(
     config: Path, monkeypatch: pytest.MonkeyPatch, option: list[str], port: int
 ) -> None:
     served: list[int] = []
-    monkeypatch.setattr(web.service, "run", lambda settings: served.append(settings.web.port))
+    monkeypatch.setattr(web.service, "run", lambda now, _reload: served.append(now.web.port))
     invoke(config, "worker", *option)
     assert served == [port]
 
 
 def test_a_worker_takes_any_free_port_for_0(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     served: list[int] = []
-    monkeypatch.setattr(web.service, "run", lambda settings: served.append(settings.web.port))
+    monkeypatch.setattr(web.service, "run", lambda now, _reload: served.append(now.web.port))
     invoke(config, "worker", "--port", "0")
     assert served[0] > 1024
 
 
 def test_the_exit_code_is_the_processs_own(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web.service, "run", lambda _: 3)
+    monkeypatch.setattr(web.service, "run", lambda *_: 3)
     assert invoke(config, "worker").exit_code == 3
 
 

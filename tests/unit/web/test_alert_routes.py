@@ -102,7 +102,8 @@ async def api() -> AsyncIterator[Api]:
         answer: web.StreamResponse = await handler(request)
         return answer
 
-    worker = SimpleNamespace(settings=load_settings(None, {}), indexes=api.indexes)
+    settings = load_settings(None, {})
+    worker = SimpleNamespace(settings=settings, vim_ids=settings.vim_ids, indexes=api.indexes)
     own = OwnsAll("http://this-worker")
     app = web.Application(middlewares=[errors_as_json, ask])
     add_routes(app, AlertRoutes(cast(StreamWorker, worker), Gather(own)).routes())

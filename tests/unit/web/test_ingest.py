@@ -108,7 +108,7 @@ async def test_a_caller_has_a_rate_of_bytes_beside_that_of_entries() -> None:
         async def read(self) -> bytes:
             return large
 
-    pushing._vims = frozenset({"Owner_Region"})
+    pushing.vim_ids = frozenset({"Owner_Region"})
     request: Any = Request({CALLER: EVERYBODY, CLIENT: "192.0.2.1", WHO: Who(address="192.0.2.1")})
     with pytest.raises(ApiError) as refused:
         await ingest.push(request)

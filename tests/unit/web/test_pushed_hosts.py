@@ -98,7 +98,7 @@ class Pushed:
         self.written: list[OutgoingRecord] = []
         settings = Settings(kafka=KafkaSettings(partitions=5), web=WebSettings(**web))
         pushing = Pushing(settings)
-        pushing._vims = frozenset({"Owner_Region"})
+        pushing.vim_ids = frozenset({"Owner_Region"})
         monkeypatch.setattr(pushing._commits, "commit", self._commit)
         self.hosts = PushedHosts(pushing)
 
