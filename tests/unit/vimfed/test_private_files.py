@@ -78,7 +78,7 @@ def test_a_process_sees_to_it_when_it_starts(
 ) -> None:
     monkeypatch.setattr(vimfed.cli, "configure_logging", lambda *_: None)  # pytest has its own
 
-    def run(_settings: object) -> int:
+    def run(_settings: object, _reload: object) -> int:
         (tmp_path / "made").touch()
         return 0
 
