@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from tests.support.paths import PROJECT
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, has_ended
 from vimfed.local.kafka import answers
 from vimfed.process.ports import free_ports
 
@@ -106,7 +106,7 @@ def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
 
 
 def gone(processes: list[psutil.Process]) -> bool:
-    return all(not p.is_running() or p.status() == psutil.STATUS_ZOMBIE for p in processes)
+    return all(has_ended(process) for process in processes)
 
 
 def child_that_runs(process: subprocess.Popen[str], command: str) -> psutil.Process:

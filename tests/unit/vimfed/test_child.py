@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, has_ended
 from vimfed.local.child import Child
 
 SLEEP = ("sleep", "60")
@@ -61,7 +61,7 @@ def test_a_child_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         orphan = psutil.Process(int(pid_file.read_text()))
         eventually(lambda: orphan.name() == "sleep")
         parent.kill()
-    eventually(lambda: not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE)
+    eventually(lambda: has_ended(orphan))
 
 
 def test_ctrl_c_in_the_terminal_does_not_reach_a_child() -> None:

@@ -12,7 +12,7 @@ import msgspec
 import psutil
 import pytest
 
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, has_ended
 from vimfed.local import supervisor as supervisor_module
 from vimfed.local.child import Child
 from vimfed.local.kafka import fetch_jars, is_fetched
@@ -407,8 +407,4 @@ def test_nothing_is_left_when_the_supervisor_is_killed(tmp_path: Path) -> None:
         children = [psutil.Process(int(pid)) for pid in parent.stdout.readline().split()]
         eventually(lambda: all(child.name() == "sleep" for child in children))
         parent.kill()
-    eventually(
-        lambda: all(
-            not child.is_running() or child.status() == psutil.STATUS_ZOMBIE for child in children
-        )
-    )
+    eventually(lambda: all(has_ended(child) for child in children))
