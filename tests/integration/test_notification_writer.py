@@ -24,6 +24,7 @@ async def test_when_one_clouds_write_gives_its_producer_up_the_others_try_again_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(notification_writer, "DELIVERY_TIMEOUT", 6.0)
+    monkeypatch.setattr(notification_writer, "SILENCE", 1.0)
     with new_kafka(tmp_path) as broker:
         kafka = KafkaSettings(bootstrap=broker.bootstrap, partitions=2)
         await ensure_topics(kafka)
@@ -40,12 +41,14 @@ async def test_when_one_clouds_write_gives_its_producer_up_the_others_try_again_
         broker.freeze()
         first = asyncio.create_task(write(0))
         await asyncio.sleep(5)
+        assert (writer.available, writer.trouble) == (False, "no answer for 1 s")
         second = asyncio.create_task(write(1))
         await gave_up.wait()
         broker.thaw()
         begun = time.monotonic()
         await asyncio.gather(first, second)
         assert time.monotonic() - begun < 4, "the second does not wait for its own timeout"
+        assert writer.available
         await writer.close()
     assert [text for text in caplog.messages if "never retrieved" in text] == []
 

@@ -1,6 +1,7 @@
 """The writer into the notifications topic: it returns when Kafka has acknowledged, not before."""
 
 import asyncio
+import contextlib
 import logging
 import threading
 from collections import deque
@@ -33,6 +34,8 @@ LOG = logging.getLogger(__name__)
 
 DELIVERY_TIMEOUT = 120.0
 """Seconds after which a producer that brings no acknowledgement is replaced by a new one."""
+SILENCE = 10.0
+"""Seconds without an acknowledgement after which Kafka is said not to take records."""
 REQUEST_TIMEOUT = 20.0
 MAX_BACKOFF = 5.0
 
@@ -161,7 +164,7 @@ class NotificationWriter:
         self._most_bytes = MAX_RECORD_BYTES * kafka.partitions
         """What one append may have: halved whenever a topic's max.message.bytes is below it."""
         self.available = False
-        """Whether the last write, or the last attempt of one, succeeded."""
+        """Whether the last write, or the last attempt of one, succeeded, and none hangs since."""
         self.trouble = ""
         """Why it did not, in one line, where that is known."""
 
@@ -202,9 +205,10 @@ class NotificationWriter:
         while True:
             producer: AIOKafkaProducer | None = None
             try:
-                producer = await self._producers.started()
-                async with asyncio.timeout(DELIVERY_TIMEOUT):
-                    await append_all(producer, records)
+                with self._silence_is_noted():
+                    producer = await self._producers.started()
+                    async with asyncio.timeout(DELIVERY_TIMEOUT):
+                        await append_all(producer, records)
             except RECORD_REFUSALS as error:
                 self._producers.abandon(producer)  # it has counted the batch
                 return error
@@ -224,6 +228,20 @@ class NotificationWriter:
             else:
                 self.available = True
                 return None
+
+    @contextlib.contextmanager
+    def _silence_is_noted(self) -> Iterator[None]:
+        """Say that Kafka hangs while an attempt goes on, which is given up much later."""
+
+        def note() -> None:
+            self.available = False
+            self.trouble = f"no answer for {SILENCE:.0f} s"
+
+        timer = asyncio.get_running_loop().call_later(SILENCE, note)
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def _learn(self, refused: Sequence[OutgoingRecord], refusal: KafkaError) -> None:
         half = sum(map(_size, refused)) // 2

@@ -7,6 +7,7 @@ logs with a traceback.
 """
 
 import asyncio
+import contextlib
 import logging
 import resource
 from collections.abc import Sequence
@@ -20,6 +21,16 @@ from aiohttp.web_request import BaseRequest
 from vimfed.process.neighbours import Networks, network_of
 
 LOG = logging.getLogger(__name__)
+
+
+def cut_off(transport: asyncio.Transport) -> None:
+    """Close a connection at once; what has yet to be sent is dropped.
+
+    A TLS transport of Python 3.11.2 raises AttributeError where the connection has been lost.
+    """
+    with contextlib.suppress(AttributeError):
+        transport.abort()
+
 
 MAX_CONNECTIONS = 5000
 MAX_PER_NEIGHBOUR = 4000
@@ -88,7 +99,7 @@ class Connection(RequestHandler):
         except TimeoutError:
             LOG.info("cut off %s: it does not take its answer", request.remote)
             if self.transport is not None:
-                self.transport.abort()
+                cut_off(self.transport)
             return resp, True
 
     def handle_error(

@@ -16,6 +16,8 @@ from collections.abc import Callable
 
 from aiohttp import web
 
+from vimfed.process.connections import cut_off
+
 SENT_WITHIN, TAKEN_WITHIN = 60.0, 5.0
 """Seconds in which an answer can be sent, and the client's machine has taken the end of it."""
 LOOK_EVERY = 0.005
@@ -50,7 +52,7 @@ async def send_and_see_taken(
             # A TLS transport drops what it is given after the client's end, and says nothing.
             raise ConnectionResetError("the consumer had gone before its answer was sent")
     except ConnectionError:
-        transport.abort()
+        cut_off(transport)
         raise
     finally:
         if reads and not transport.is_closing():
