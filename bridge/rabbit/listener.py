@@ -264,6 +264,9 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
         for channel in (self._channel, self._looks):
             channel._do_revive = functools.partial(setattr, channel, "is_open", False)
         connection.ensure = functools.partial(connection.ensure, retry=0)
+        # Of heartbeats that are missed oslo would make another attempt on the same connection, and
+        # wait for a broker that hangs: they are looked at here (_check_heartbeats).
+        connection._heartbeat_check = lambda: None
         poller.poll = functools.partial(self._poll, poller)
         listener = PollStyleListenerAdapter(poller, self._batch_size, self._batch_timeout)
         listener._listen_thread.name = self._bus.label
@@ -360,24 +363,33 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
         the connection, and gives everything out once more.
         """
         poller._shutdown.wait(timeout)
-        connection = poller.conn.connection
+        self._check_heartbeats(poller.conn.connection)
+
+    def _consume(self, poller_connection: Any, timeout: float) -> None:
         try:
-            if connection._heartbeat_supported_and_enabled():
-                connection._heartbeat_check()
+            poller_connection.consume(timeout=timeout)
+        except driver_common.Timeout:
+            is_silent = True
         except Exception as error:
             self._end(f"the session is over: {_first_cause(error)}")
+            return
+        else:
+            is_silent = False
+        if is_silent:  # not above: the timeout would be taken for the cause
+            self._check_heartbeats(poller_connection.connection)
 
-    def _consume(self, connection: Any, timeout: float) -> None:
+    def _check_heartbeats(self, connection: Any) -> None:
+        """Send a heartbeat where it is time; end the session where RabbitMQ has missed two."""
         try:
-            connection.consume(timeout=timeout)
-        except driver_common.Timeout:
-            pass
+            if connection._heartbeat_supported_and_enabled():
+                connection.connection.heartbeat_check(rate=connection.heartbeat_rate)
         except Exception as error:
             self._end(f"the session is over: {_first_cause(error)}")
 
     def _end(self, why: str) -> None:
         """End the session; the listener makes the next. Run by the polling thread."""
         self._progress.connected = False
+        self._progress.away = why
         if self._failure is None:
             self._failure = SessionOverError(why)
 

@@ -472,6 +472,20 @@ def test_a_queue_that_is_there_and_transient_is_used_and_said(setup: Setup) -> N
     assert f"rabbitmqctl delete_queue {setup.name}" in told[0]
 
 
+def test_a_rabbitmq_that_hangs_is_told_and_is_listened_to_again(setup: Setup) -> None:
+    setup.start(setup.rabbit_cloud(heartbeat=2))
+    setup.rabbitmq.freeze()
+    try:
+        eventually(lambda: setup.bridge.health("/readyz")[0] == 503, "not ready", timeout=20)
+        assert "Too many heartbeats missed" in setup.bridge.get("/readyz")[1]
+    finally:
+        setup.rabbitmq.thaw()
+    setup.bridge.wait_until_connected(CLOUD)
+    with rabbit_sender(setup.rabbitmq.url, exchange=setup.name) as sender:
+        sender.send(body(message_id="m"))
+    assert [record["message_id"] for record in setup.notifications(1)] == ["m"]
+
+
 def test_wrong_credentials_are_told_without_the_password(setup: Setup) -> None:
     url = f"rabbit://guest:{SECRET}@127.0.0.1:{setup.rabbitmq.port}/"
     setup.start(setup.rabbit_cloud(url), connected=())
