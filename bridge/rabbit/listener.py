@@ -247,6 +247,8 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
         sent.wait(grace + 2.0)
         self.wait()
         self.transport.cleanup()
+        # Upstream leaves the socket of a connection open that has ended before it is closed.
+        self._wire.collect()
         return self._delivery
 
     def _create_listener(self) -> Any:
@@ -256,6 +258,7 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
             driver, driver._get_connection(driver_common.PURPOSE_LISTEN)
         )
         connection = poller.conn.connection
+        self._wire = connection.connection.connection
         # A second channel, for looks at the queue: what the server refuses there costs no consumer.
         self._looks = connection.connection.channel()
         is_durable = declared(self._looks, connection, self._bus)
