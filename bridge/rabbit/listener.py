@@ -372,14 +372,11 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
         try:
             poller_connection.consume(timeout=timeout)
         except driver_common.Timeout:
-            is_silent = True
+            pass  # what follows is not done here: the timeout would be taken for its cause
         except Exception as error:
             self._end(f"the session is over: {_first_cause(error)}")
             return
-        else:
-            is_silent = False
-        if is_silent:  # not above: the timeout would be taken for the cause
-            self._check_heartbeats(poller_connection.connection)
+        self._check_heartbeats(poller_connection.connection)
 
     def _check_heartbeats(self, connection: Any) -> None:
         """Send a heartbeat where it is time; end the session where RabbitMQ has missed two."""

@@ -3,18 +3,23 @@
 One that waits for a cloud or for Kafka is not blamed.
 """
 
+import asyncio
 import concurrent.futures
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 
+from bridge.rabbit.listener import IDLE_WAIT
 from tests.support.bridge_process import eventually
 from tests.support.brokers import RabbitMQ
 from tests.support.listening import Listening
+from tests.support.notifications import body, rabbit_sender
 
 STUCK_AFTER = 6.0
 """More than the 5 s that oslo's polling thread sleeps while nothing comes."""
 BATCH_TIMEOUT = 2.0
+HEARTBEAT = 2
 
 
 @pytest.fixture
@@ -56,6 +61,22 @@ async def test_a_handler_that_hangs_is_noticed(listening: Listening) -> None:
     eventually(lambda: "nobody has taken care" in wrong(listening), "noticed")
     listening.go_on.set()
     eventually(lambda: wrong(listening) == "", "well again")
+
+
+async def test_heartbeats_go_on_while_messages_come_without_a_pause_and_kafka_is_away(
+    rabbitmq: RabbitMQ,
+) -> None:
+    listening = Listening(rabbitmq.url, heartbeat=HEARTBEAT)
+    listening.start()
+    session = listening.listener.session
+    end = time.monotonic() + 4 * HEARTBEAT
+    with rabbit_sender(listening.url, exchange=listening.name) as sender:
+        while time.monotonic() < end:
+            sender.send(body())
+            await asyncio.sleep(IDLE_WAIT / 5)
+    assert listening.listener.session is session
+    assert session is not None
+    await listening.stop()
 
 
 async def test_waiting_for_kafka_is_not_being_stuck(listening: Listening) -> None:
