@@ -187,6 +187,14 @@ class Scene:
         before = forwarded()
         eventually(lambda: forwarded() > before + 50, "notifications arrive", RETURN)
 
+    def lose_until_missed(self, home: RabbitMQ) -> None:
+        """Kill the home node of the durable queue; start it again once the bridge misses it."""
+        home.kill()
+        self.wait_until_unready(f"home node '{home.node}' of durable queue")
+        home.start(RETURN)
+        self.bridge.wait_until_connected(CLOUD, RETURN)
+        self.wait_for_more()
+
     def wait_until_unready(self, why: str) -> None:
         """Wait until /readyz says why the bridge does not listen; it asks for no restart."""
         eventually(lambda: why in str(self.bridge.health("/readyz")), f"/readyz: {why}", RETURN)
@@ -231,11 +239,7 @@ def test_a_durable_queue_whose_node_is_lost_is_away_until_that_is_back_and_keeps
         scene.wait_for_more()
         home = scene.home()
         assert scene.connected_to() is home
-        home.kill()
-        scene.wait_until_unready(f"home node '{home.node}' of durable queue")
-        home.start(RETURN)
-        scene.bridge.wait_until_connected(CLOUD, RETURN)
-        scene.wait_for_more()
+        scene.lose_until_missed(home)
     outcome = scene.outcome(running.sent)
     # What is published meanwhile is RabbitMQ's to put nowhere; nova does not ask to be told.
     assert set(outcome.missing) <= set(scene.sender.unrouted)
@@ -266,11 +270,7 @@ def test_a_durable_queue_whose_node_is_lost_behind_a_connection_is_missed(scene:
     scene.move_from(home)
     with load(scene.sender, RATE) as running:
         scene.wait_for_more()
-        home.kill()
-        scene.wait_until_unready(f"home node '{home.node}' of durable queue")
-        home.start(RETURN)
-        scene.bridge.wait_until_connected(CLOUD, RETURN)
-        scene.wait_for_more()
+        scene.lose_until_missed(home)
     outcome = scene.outcome(running.sent)
     assert set(outcome.missing) <= set(scene.sender.unrouted)
     assert outcome.disordered == []

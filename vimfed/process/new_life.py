@@ -5,13 +5,10 @@ theirs, which grows with each restart.
 """
 
 import contextlib
-import logging
 import os
 import sys
 import time
 from typing import NamedTuple, NoReturn
-
-LOG = logging.getLogger(__name__)
 
 STEADY_AFTER = 60.0
 """A life of so many seconds was a good one: failures before it do not count."""
