@@ -1,6 +1,7 @@
 """Workers come, go, freeze and lose their data under load, while clients ask all the time."""
 
 import asyncio
+import math
 import random
 import shutil
 import time
@@ -226,8 +227,11 @@ def assert_copies_have_no_hole(stack: Stack) -> None:
 def assert_answers(clients: list[Client], done: list[Disturbance]) -> None:
     """Check that every answer was right, and that none was refused for too long."""
     assert [wrong for client in clients for wrong in client.wrong] == []
+    for client in clients:
+        # However fast the machine is: each client was answered by each worker.
+        answering = {answer.worker for answer in client.answers if not answer.refusal}
+        assert answering == {"one", "two", "three"}
     answers = [answer for client in clients for answer in client.answers]
-    assert len(answers) > 1000
     unexplained = 0
     for client in clients:
         for outage in outages(client.answers):
@@ -249,4 +253,4 @@ def assert_answers(clients: list[Client], done: list[Disturbance]) -> None:
             if what.begin <= outage.begin <= what.end
         ]
         print(f"{what.what}: refused for {max(hurt, default=0):.1f} s at most")
-    assert unexplained <= 0.001 * len(answers)
+    assert unexplained <= math.ceil(0.001 * len(answers))
