@@ -33,6 +33,21 @@ class TopicNames:
         return f"{self.prefix}.events"
 
     @property
+    def samples(self) -> str:
+        """Samples of meters, as bridges and pushes write them."""
+        return f"{self.prefix}.samples"
+
+    @property
+    def meters_changelog(self) -> str:
+        """The meters table's changelog, compacted."""
+        return f"{self.prefix}-meters-changelog"
+
+    @property
+    def measurements(self) -> str:
+        """Measurements, before subscriptions are applied."""
+        return f"{self.prefix}.measurements"
+
+    @property
     def subscriptions(self) -> str:
         """Subscriptions by name, compacted; one partition, for their order."""
         return f"{self.prefix}.subscriptions"

@@ -95,6 +95,10 @@ class RetentionSettings(_Section, frozen=True, kw_only=True):
     """events: what no publisher has read by then is lost; not less than dmaap.give_up_after"""
     dead_letters: Annotated[int, Meta(ge=3600)] = 30 * 24 * 3600
     """dead letters: the time in which they can be replayed"""
+    samples: Annotated[int, Meta(ge=3600)] = 24 * 3600
+    """samples: what no worker has read by then is lost"""
+    measurements: Annotated[int, Meta(ge=3600)] = 24 * 3600
+    """measurements: what no publisher has read by then is lost"""
     unused: bool = False
     """bridges forward notifications that no worker uses, too: keypairs, flavors, services, audits,
     failed calls"""
@@ -328,6 +332,44 @@ class CloudKafkaSettings(KafkaConnection, frozen=True, kw_only=True):
         return bool(self.bootstrap)
 
 
+class SamplesRabbitSettings(RabbitSettings, frozen=True, kw_only=True):
+    """``[vims.samples.rabbit]``: a cloud whose ceilometer sends samples over RabbitMQ."""
+
+    topics: Annotated[tuple[str, ...], Meta(min_length=1)] = ("metering",)
+    """topics of ceilometer's publishers notifier://"""
+    exchange: str = "ceilometer"
+    """ceilometer's control_exchange"""
+
+
+class SamplesKafkaSettings(CloudKafkaSettings, frozen=True, kw_only=True):
+    """``[vims.samples.kafka]``: a cloud whose ceilometer sends samples over Kafka."""
+
+    topics: Annotated[tuple[str, ...], Meta(min_length=1)] = ("metering",)
+    """topics of ceilometer's publishers, as notifier://...?driver=kafka or kafka:// name them"""
+
+
+class SamplesSettings(_Section, frozen=True, kw_only=True):
+    """``[vims.samples]``: samples of meters, of which measurements are made; none by default."""
+
+    pushed: bool = False
+    """take samples that plug-ins push"""
+    usage: bool = False
+    """take what nova notifies of the usage of instances (compute.instance.exists) and hosts
+    (compute.metrics.update)"""
+    telemetry_secret: Secret = Secret()
+    """ceilometer's telemetry_secret: samples that it has not signed with that are dead letters;
+    empty: nobody looks at signatures (better: telemetry_secret_file)"""
+    telemetry_secret_file: str = ""
+    """file that holds the secret"""
+    rabbit: SamplesRabbitSettings = SamplesRabbitSettings()
+    kafka: SamplesKafkaSettings = SamplesKafkaSettings()
+
+    @property
+    def is_used(self) -> bool:
+        """Whether samples of the cloud are taken, whichever way."""
+        return self.pushed or self.usage or self.rabbit.is_used or self.kafka.is_used
+
+
 class PollSettings(_Section, frozen=True, kw_only=True):
     """``[vims.poll]``: a cloud whose API is polled, alone or beside its notifications."""
 
@@ -399,6 +441,7 @@ class VimSettings(_Section, frozen=True, kw_only=True):
     rabbit: RabbitSettings = RabbitSettings()
     kafka: CloudKafkaSettings = CloudKafkaSettings()
     poll: PollSettings = PollSettings()
+    samples: SamplesSettings = SamplesSettings()
 
     @property
     def notifies(self) -> bool:
@@ -475,6 +518,16 @@ class WorkerSettings(_Section, frozen=True, kw_only=True):
     alerts_expire_after: Annotated[float, Meta(ge=1)] = 86400.0
     """seconds without a repetition after which an alarm from outside ages out: more than
     Alertmanager's repeat_interval (4 hours by default)"""
+
+
+class MetricsSettings(_Section, frozen=True, kw_only=True):
+    """``[metrics]``: how measurements are made of samples, where a cloud has [vims.samples]."""
+
+    interval: Literal[10, 15, 20, 30, 60, 120, 300, 600, 900] = 60
+    """seconds of one measurement; intervals begin at the full hour"""
+    grace: Annotated[int, Meta(ge=0, le=3600)] = 60
+    """seconds after an interval in which its samples may still come; later ones are counted, and
+    left out"""
 
 
 class AlertsSettings(_Section, frozen=True, kw_only=True):
@@ -707,6 +760,7 @@ class Settings(_Section, frozen=True, kw_only=True):
     filter: FilterSettings = FilterSettings()
     worker: WorkerSettings = WorkerSettings()
     alerts: AlertsSettings = AlertsSettings()
+    metrics: MetricsSettings = MetricsSettings()
     web: WebSettings = WebSettings()
     gateway: GatewaySettings = GatewaySettings()
     log: LogSettings = LogSettings()
@@ -715,6 +769,11 @@ class Settings(_Section, frozen=True, kw_only=True):
     def vim_ids(self) -> frozenset[str]:
         """The vim_ids of the clouds."""
         return frozenset(vim.vim_id for vim in self.vims)
+
+    @property
+    def takes_samples(self) -> bool:
+        """Whether samples of any cloud are taken: without, there are no topics for them."""
+        return any(vim.samples.is_used for vim in self.vims)
 
     def outputs(self) -> list[DmaapOutput]:
         """Return the configured outputs, or the default one on the cluster of ``[kafka]``."""

@@ -29,7 +29,7 @@ needs, so that no process holds, nor names, the secrets of another.
 {{- $all := mergeOverwrite (deepCopy $root.Values.settings) (deepCopy (default dict (index $root.Values .kind).settings)) -}}
 {{- $sections := dict
       "bridge" (list "kafka" "vims" "bridge" "log")
-      "worker" (list "kafka" "vims" "dmaap" "filter" "worker" "alerts" "web" "log")
+      "worker" (list "kafka" "vims" "dmaap" "filter" "worker" "alerts" "metrics" "web" "log")
       "publisher" (list "kafka" "dmaap" "filter" "worker" "log")
       "gateway" (list "kafka" "dmaap" "gateway" "web" "log") -}}
 {{- $own := dict -}}
