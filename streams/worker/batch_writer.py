@@ -4,10 +4,8 @@ A crash anywhere repeats the batch: events a second time with the same ids, noth
 never ahead of its changelog. The steps are those of :meth:`BatchWriter.process`.
 """
 
-import asyncio
 import dataclasses
 import logging
-import time
 from collections import defaultdict
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -15,16 +13,15 @@ from functools import partial
 
 from streams.core.fold import FoldedBatch, Surroundings, fold
 from streams.core.quota import CloudQuota, quota_of_partition
-from streams.core.revision import TOMBSTONE_HEADER, revision_of
 from streams.core.transition import has_outlived
 from streams.core.vm_alarms import AlarmedActions, has_alarms
 from streams.engine.batched_transport import BatchedConsumer, RecordBatch
-from streams.engine.changelog_reader import read_range
 from streams.engine.instances_table import InstancesTable
 from streams.worker.row_indexes import RowIndexes
-from vimfed.kafka.aio import AIOKafkaProducer, ConsumerRecord, TopicPartition
-from vimfed.kafka.appending import Appended, append_all
-from vimfed.kafka.clients import OutgoingRecord, new_consumer
+from streams.worker.table_writer import TableWriter
+from vimfed.kafka.aio import AIOKafkaProducer, ConsumerRecord
+from vimfed.kafka.appending import append_all
+from vimfed.kafka.clients import OutgoingRecord
 from vimfed.kafka.dead_letter import dead_letter_of
 from vimfed.kafka.topics import TopicNames
 from vimfed.model.records import SCHEMA_VERSION, decode_row, schema_headers
@@ -49,6 +46,7 @@ class BatchWriter:
         kafka: KafkaSettings,
         limits: WorkerSettings,
         table: InstancesTable,
+        writer: TableWriter,
         indexes: RowIndexes,
         consumer: BatchedConsumer,
         producer: AIOKafkaProducer,
@@ -63,6 +61,7 @@ class BatchWriter:
         self._quota = quota_of_partition(limits.instances_per_cloud, kafka.partitions)
         self._names = TopicNames(kafka.topic_prefix)
         self._table = table
+        self._writer = writer
         self._indexes = indexes
         self._index = indexes.instances
         self._consumer = consumer
@@ -70,8 +69,6 @@ class BatchWriter:
         self._on_done = on_done
         self._alarmed: defaultdict[int, list[bytes]] = defaultdict(list)
         """By partition the rows whose alarms are to be cleared before they are removed."""
-        self._locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
-        """By partition: who writes to its changelog knows where that ends."""
 
     async def process(self, batch: RecordBatch, partition: int) -> None:
         """Fold a batch, make what follows from it durable, and mark it done.
@@ -80,18 +77,8 @@ class BatchWriter:
         Raises KafkaError where something cannot be written or read: the process must end, and the
         batch will be processed again.
         """
-        async with self._locks[partition]:
+        async with self._writer.lock(partition):
             await self._process(batch, partition)
-
-    async def mend(self, partition: int) -> None:
-        """Write rows again over which somebody else has written older ones.
-
-        Raises KafkaError, as :meth:`process` does.
-        """
-        async with self._locks[partition]:
-            generation = self._table.generation
-            if partition in self._table.active and await self._consumer.is_member(generation):
-                await self._put(partition, self._overwritten_rows(partition), generation)
 
     async def _process(self, batch: RecordBatch, partition: int) -> None:
         done = 0
@@ -145,11 +132,11 @@ class BatchWriter:
         if not await self._owns(batch, partition):
             return None
         rows = {
-            **self._overwritten_rows(partition),
+            **self._writer.overwritten_rows(partition),
             **self._outlived_rows(partition, folded.received_at),
             **folded.rows,
         }
-        return folded if await self._put(partition, rows, batch.generation) else None
+        return folded if await self._writer.put(partition, rows, batch.generation) else None
 
     def _row(self, partition: int, key: bytes) -> Row | None:
         row = self._table.partition(partition).get(key)
@@ -170,76 +157,10 @@ class BatchWriter:
             LOG.warning("partition %s: batch abandoned, it has a new owner", partition)
         return owns
 
-    async def _put(self, partition: int, rows: dict[bytes, bytes | None], generation: int) -> bool:
-        """Write rows to the changelog, and what it has acknowledged to table and index.
-
-        They must continue what we know of the changelog. Where somebody else has written to it, one
-        of us was stopped for longer than its session. If the coordinator still confirms that we are
-        the member, our rows are the newer ones: those of the same keys are written once more.
-
-        Return False where the partition may have another owner: nothing is written to the table
-        then, since recovery tells what became of it.
-        """
-        changelog = (self._names.changelog, partition)
-        while rows:
-            appended = (
-                await append_all(
-                    self._producer,
-                    [
-                        OutgoingRecord(*changelog, key, row, self._headers(partition, key, row))
-                        for key, row in rows.items()
-                    ],
-                )
-            )[changelog]
-            foreign: set[bytes] = set()
-            expected = self._table.changelog_end.get(partition, -1)
-            if appended.first_offset != expected or not appended.contiguous:
-                LOG.warning(
-                    "%s-%s: expected to write at %s, wrote at %s: another worker has written, too",
-                    *changelog,
-                    expected,
-                    appended.first_offset,
-                )
-                if not await self._consumer.is_member_since(time.monotonic(), generation):
-                    LOG.warning("partition %s: abandoned, it has a new owner", partition)
-                    return False
-                foreign = await self._foreign_keys(partition, expected, appended)
-            if partition not in self._table.active:  # released while we waited
-                return False
-            self._table.write(partition, rows, appended.next_offset - 1)
-            for key, row in rows.items():
-                if row is None:
-                    self._indexes.remove(partition, key)
-                else:
-                    self._indexes.put(partition, key, row)
-            store = self._table.partition(partition)
-            rows = {key: store.get(key) for key in foreign}
-        return True
-
-    async def _foreign_keys(self, partition: int, begin: int, appended: Appended) -> set[bytes]:
-        """Return the keys of the changelog records from ``begin`` on that may not be ours."""
-        source = TopicPartition(self._names.changelog, partition)
-        async with new_consumer(self._kafka) as consumer:
-            records = await read_range(consumer, source, begin, appended.next_offset)
-        ours = range(appended.first_offset, appended.next_offset if appended.contiguous else 0)
-        return {record.key for record in records if record.offset not in ours}
-
-    def _headers(
-        self, partition: int, key: bytes, row: bytes | None
-    ) -> tuple[tuple[str, bytes], ...]:
-        """Return the headers of a row's changelog record: a tombstone's say what it deletes."""
-        known = None if row is not None else self._table.partition(partition).get(key)
-        return () if known is None else ((TOMBSTONE_HEADER, b"%d" % revision_of(known)),)
-
     def _dead_letter(self, record: ConsumerRecord, error: str) -> OutgoingRecord:
         place = f"{record.topic}-{record.partition}@{record.offset}"
         LOG.warning("dead letter: %s: %s", place, error)
         return dead_letter_of(self._kafka, record, error, origin="notifications")
-
-    def _overwritten_rows(self, partition: int) -> dict[bytes, bytes | None]:
-        """Return the rows that the changelog must be told again (see InstancesTable)."""
-        store = self._table.partition(partition)
-        return {key: store.get(key) for key in store.overwritten}
 
     def _outlived_rows(self, partition: int, now: str) -> dict[bytes, bytes | None]:
         """Return tombstones for the rows of instances that were deleted long enough before."""

@@ -3,7 +3,7 @@
 A row's key says what it is about, and with that which index it goes to.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 
 import msgspec
@@ -71,6 +71,14 @@ class RowIndexes:
         """Forget a partition that is no longer ours."""
         for index in (self.instances, self.hosts, self.alarms, self.alert_rows):
             index.drop_partition(partition)
+
+    def write(self, partition: int, rows: Mapping[bytes, bytes | None]) -> None:
+        """Index encoded rows that were written; one that is None was deleted."""
+        for key, row in rows.items():
+            if row is None:
+                self.remove(partition, key)
+            else:
+                self.put(partition, key, row)
 
     def put(self, partition: int, key: bytes, row: bytes) -> None:
         """Index an encoded row that was written."""

@@ -18,6 +18,7 @@ from streams.worker.batch_writer import BatchWriter
 from streams.worker.cloud_metrics import CloudMetrics
 from streams.worker.health import WorkerCounters, WorkerHealth
 from streams.worker.row_indexes import RowIndexes
+from streams.worker.table_writer import TableWriter
 from vimfed.kafka.aio import AIOKafkaProducer
 from vimfed.kafka.before_kafka import Port, Probes
 from vimfed.kafka.rights import worker_needs
@@ -97,17 +98,25 @@ class StreamWorker:
         return consumer_of(self.app)
 
     async def _new_writer(self, producer: AIOKafkaProducer) -> BatchHandler:
+        rows = TableWriter(
+            kafka=self.settings.kafka,
+            table=self.table,
+            consumer=self.consumer,
+            producer=producer,
+            on_written=self.indexes.write,
+        )
         writer = BatchWriter(
             kafka=self.settings.kafka,
             limits=self.settings.worker,
             table=self.table,
+            writer=rows,
             indexes=self.indexes,
             consumer=self.consumer,
             producer=producer,
             on_done=self._counters.processed,
         )
         clock = AlertClock(self.settings.kafka, self.indexes.alert_rows, producer)
-        upkeep = TableUpkeep(self.app, self.table, writer.mend, clock.look)
+        upkeep = TableUpkeep(self.app, self.table, rows.mend, clock.look)
         self.app.add_future(upkeep.run(self.consumer))
 
         async def process(batch: RecordBatch, partition: int) -> None:
