@@ -110,7 +110,7 @@ class _Bridge:
         compares = any(
             vim.poll.is_used and vim.poll.compare_interval for vim in self._settings.vims
         )
-        needs = bridge_needs(kafka, compares=compares)
+        needs = bridge_needs(kafka, compares=compares, samples=self._settings.takes_samples)
         backoff = Backoff(0.5, 5.0)
         while True:
             try:

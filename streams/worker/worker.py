@@ -78,9 +78,8 @@ class StreamWorker:
     def run(self) -> int:
         """Run until SIGTERM or SIGINT; return the exit code."""
         kafka = self.settings.kafka
-        return run_app(
-            self.app, kafka, worker_needs(kafka), _probes(self.settings.web), self._prepare
-        )
+        needs = worker_needs(kafka, samples=self.settings.takes_samples)
+        return run_app(self.app, kafka, needs, _probes(self.settings.web), self._prepare)
 
     async def _prepare(self) -> None:
         kafka, changelog, stores = (

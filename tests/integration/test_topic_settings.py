@@ -107,7 +107,7 @@ async def test_our_own_topics_are_as_we_need_them_and_what_stays_for_longer_is_w
         names.events,
         **{**spec.configs, "retention.ms": "-1", "max.message.bytes": "2000000"},
     )
-    assert len(await ensure_topics(settings)) == 4
+    assert len(await ensure_topics(settings)) == 7
     assert await ensure_topics(settings) == []
     warnings = {record.getMessage() for record in caplog.records}
     assert len(warnings) == 1

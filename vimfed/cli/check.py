@@ -188,7 +188,9 @@ def _own_findings(settings: Settings, wanted: Collection[str]) -> list[Finding]:
     outputs = [output.name for output in settings.outputs()]
     needs = merged(
         each
-        for process, needs in needs_by_process(kafka, outputs).items()
+        for process, needs in needs_by_process(
+            kafka, outputs, samples=settings.takes_samples
+        ).items()
         if process.partition(" ")[0] in wanted
         for each in needs
     )

@@ -56,7 +56,8 @@ def plans_of(settings: Settings, processes: Collection[str] = (), user: str = ""
 
     outputs = [output.name for output in settings.outputs()]
     own = plan_of(settings.kafka)
-    for process, needs in needs_by_process(settings.kafka, outputs).items():
+    needed = needs_by_process(settings.kafka, outputs, samples=settings.takes_samples)
+    for process, needs in needed.items():
         if _is_meant(process, processes):
             own.grant(user_on(settings.kafka) or DEFAULT_USER, needs, settings_too=True)
     used = {name for grants in own.grants.values() for _kind, name, _operation in grants}

@@ -23,20 +23,40 @@ class Need(NamedTuple):
     purpose: str
 
 
-def bridge_needs(kafka: KafkaSettings, *, compares: bool = True) -> Sequence[Need]:
-    """Return what a bridge needs; ``compares``: polled clouds, with what the table knows."""
+def bridge_needs(
+    kafka: KafkaSettings, *, compares: bool = True, samples: bool = False
+) -> Sequence[Need]:
+    """Return what a bridge needs.
+
+    ``compares``: polled clouds, with what the table knows; ``samples``: any cloud's are taken.
+    """
     names = TopicNames(kafka.topic_prefix)
-    needs = (
+    needs = [
         Need("topic", names.notifications, ("Write",), "forwards notifications"),
         Need("topic", names.dead_letter, ("Write",), "keeps what is no notification"),
-    )
-    known = Need("topic", names.changelog, ("Read",), "compares polled clouds with the table")
-    return (*needs, known) if compares else needs
+    ]
+    if compares:
+        known = "compares polled clouds with the table"
+        needs.append(Need("topic", names.changelog, ("Read",), known))
+    if samples:
+        needs.append(Need("topic", names.samples, ("Write",), "forwards samples"))
+    return needs
 
 
-def worker_needs(kafka: KafkaSettings) -> Sequence[Need]:
-    """Return what a worker needs."""
+def worker_needs(kafka: KafkaSettings, *, samples: bool = False) -> Sequence[Need]:
+    """Return what a worker needs; ``samples``: any cloud's are taken."""
     names = TopicNames(kafka.topic_prefix)
+    of_samples = (
+        Need(
+            "topic",
+            names.samples,
+            ("Read", "Write"),
+            "reads samples; writes those that are pushed over HTTP, and what time it is",
+        ),
+        Need("topic", names.meters_changelog, ("Read", "Write"), "keeps the meters table"),
+        Need("topic", names.measurements, ("Write",), "writes measurements"),
+        Need("group", names.samples_group, ("Read",), "keeps its progress in samples"),
+    )
     return (
         Need(
             "topic",
@@ -49,6 +69,7 @@ def worker_needs(kafka: KafkaSettings) -> Sequence[Need]:
         Need("topic", names.subscriptions, ("Read", "Write"), "keeps subscriptions"),
         Need("topic", names.dead_letter, ("Write",), "keeps what cannot be handled"),
         Need("group", names.worker_group, ("Read",), "shares the partitions of notifications"),
+        *(of_samples if samples else ()),
     )
 
 
@@ -63,13 +84,15 @@ def publisher_needs(kafka: KafkaSettings, output: str) -> Sequence[Need]:
     )
 
 
-def operator_needs(kafka: KafkaSettings) -> Sequence[Need]:
-    """Return what the commands events and dead-letter need."""
+def operator_needs(kafka: KafkaSettings, *, samples: bool = False) -> Sequence[Need]:
+    """Return what the commands events and dead-letter need; ``samples``: any cloud's are taken."""
     names = TopicNames(kafka.topic_prefix)
+    of_samples = (Need("topic", names.samples, ("Write",), "gives dead letters back"),)
     return (
         Need("topic", names.events, ("Read", "Write"), "prints events; gives dead letters back"),
         Need("topic", names.dead_letter, ("Read", "Write"), "lists and settles dead letters"),
         Need("topic", names.notifications, ("Write",), "gives dead letters back"),
+        *(of_samples if samples else ()),
     )
 
 
@@ -78,16 +101,19 @@ def output_needs(topics: Iterable[str]) -> Sequence[Need]:
     return [Need("topic", topic, ("Write",), "publishes") for topic in topics]
 
 
-def needs_by_process(kafka: KafkaSettings, outputs: Sequence[str]) -> Mapping[str, Sequence[Need]]:
+def needs_by_process(
+    kafka: KafkaSettings, outputs: Sequence[str], *, samples: bool = False
+) -> Mapping[str, Sequence[Need]]:
     """Return the needs of every kind of process on the cluster of ``[kafka]``.
 
-    ``outputs`` are the names of the outputs, each of which has publishers of its own.
+    ``outputs`` are the names of the outputs, each of which has publishers of its own; ``samples``:
+    any cloud's are taken.
     """
     return {
-        "bridge": bridge_needs(kafka),
-        "worker": worker_needs(kafka),
+        "bridge": bridge_needs(kafka, samples=samples),
+        "worker": worker_needs(kafka, samples=samples),
         **{f"publisher {name}": publisher_needs(kafka, name) for name in outputs},
-        "operator": operator_needs(kafka),
+        "operator": operator_needs(kafka, samples=samples),
     }
 
 

@@ -65,6 +65,14 @@ class TopicNames:
         """
         return f"{self.prefix}-worker"
 
+    @property
+    def samples_group(self) -> str:
+        """The group in which workers keep how far they have followed the samples.
+
+        Nobody is its member: who owns a partition of the meters table follows that of the samples.
+        """
+        return f"{self.prefix}-samples"
+
     def publisher_group(self, output: str) -> str:
         """Return the consumer group of an output's publishers."""
         return f"{self.prefix}-publisher-{output}"
@@ -83,7 +91,10 @@ class TopicSpec:
 
 
 def topic_specs(kafka: KafkaSettings) -> Sequence[TopicSpec]:
-    """Return what each of the job's topics must be like."""
+    """Return what each of the job's topics must be like, whether it is needed or not.
+
+    Which ones a process needs, and makes, ``vimfed/kafka/rights.py`` says.
+    """
     names = TopicNames(kafka.topic_prefix)
     kept = kafka.retention
     durable = {
@@ -127,6 +138,9 @@ def topic_specs(kafka: KafkaSettings) -> Sequence[TopicSpec]:
             partitions=1,
         ),
         written_whole(spec(names.dead_letter, **_expiring(kept.dead_letters), **by_arrival)),
+        spec(names.samples, **_expiring(kept.samples), **by_arrival),
+        written_whole(spec(names.meters_changelog, **changelog, **by_arrival)),
+        written_whole(spec(names.measurements, **_expiring(kept.measurements), **by_arrival)),
     )
 
 

@@ -4,6 +4,7 @@ import re
 import shlex
 from collections.abc import Iterator
 
+import msgspec
 import yaml
 
 from bridge.kafka.listener import cloud_needs
@@ -19,6 +20,7 @@ from vimfed.settings import (
     DmaapSettings,
     KafkaSettings,
     RetentionSettings,
+    SamplesSettings,
     Secret,
     Settings,
     VimSettings,
@@ -46,6 +48,9 @@ SETTINGS = Settings(
     dmaap=DmaapSettings(outputs=[DmaapOutput(url="kafka://dmaap:9092/unauthenticated.VM_EVENTS")]),
     vims=[CLOUD],
 )
+METERED = msgspec.structs.replace(
+    SETTINGS, vims=[msgspec.structs.replace(CLOUD, samples=SamplesSettings(pushed=True))]
+)
 
 
 def rows() -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
@@ -59,9 +64,8 @@ def rows() -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
 
 def test_the_table_of_rights_is_that_of_the_code() -> None:
     settings = Settings()
-    needs = {
-        process: list(each) for process, each in needs_by_process(settings.kafka, ["dmaap"]).items()
-    }
+    by_process = needs_by_process(settings.kafka, ["dmaap"], samples=True)
+    needs = {process: list(each) for process, each in by_process.items()}
     of_cloud = cloud_needs(CLOUD.kafka)
     needs["bridge"] += [Need("topic", "TOPIC.PRIORITY", of_cloud[0].operations, ""), of_cloud[-1]]
     needs["publisher dmaap"] += output_needs(settings.outputs()[0].topics)
@@ -77,7 +81,7 @@ def test_the_acls_that_security_tells_of_are_those_of_the_code() -> None:
     told = {
         (kind, name, operation, process)
         for kind, name, writers, readers in re.findall(
-            r"^\| (topic|group) `([^`]+)` \| ([a-z, ]*) ?\| ([a-z, ]+) \|$", text, re.MULTILINE
+            r"^\| (topic|group) `([^`]+)` \| ([a-z, ]*) ?\| ([a-z, ]*) ?\|$", text, re.MULTILINE
         )
         for operation, processes in (("Write", writers), ("Read", readers))
         for process in processes.replace(" ", "").split(",")
@@ -85,14 +89,16 @@ def test_the_acls_that_security_tells_of_are_those_of_the_code() -> None:
     }
     assert told == {
         (need.kind, need.name, operation, process.partition(" ")[0])
-        for process, needs in needs_by_process(KafkaSettings(), ["dmaap"]).items()
+        for process, needs in needs_by_process(KafkaSettings(), ["dmaap"], samples=True).items()
         for need in needs
         for operation in need.operations
     }
 
 
 def test_topics_are_made_with_the_retention_that_the_settings_say() -> None:
-    short = RetentionSettings(notifications=86400, events=172800, dead_letters=3600)
+    short = RetentionSettings(
+        notifications=86400, events=172800, dead_letters=3600, samples=7200, measurements=14400
+    )
     kafka = KafkaSettings(retention=short)
     made = {spec.name: spec.configs for spec in topic_specs(kafka)}
     kept = {name: configs.get("retention.ms") for name, configs in made.items()}
@@ -102,6 +108,9 @@ def test_topics_are_made_with_the_retention_that_the_settings_say() -> None:
         "vimfed.events": "172800000",
         "vimfed.subscriptions": None,
         "vimfed.dead-letter": "3600000",
+        "vimfed.samples": "7200000",
+        "vimfed-meters-changelog": None,
+        "vimfed.measurements": "14400000",
     }
     assert made["vimfed.subscriptions"]["min.compaction.lag.ms"] == "172800000"
     assert made["vimfed.events"]["segment.ms"] == "43200000"
@@ -138,18 +147,26 @@ def options(line: str) -> dict[str, list[str]]:
 
 
 def test_the_commands_make_each_topic_as_a_process_would() -> None:
-    lines = as_commands(plans_of(SETTINGS)).splitlines()[1:]
+    lines = as_commands(plans_of(METERED)).splitlines()[1:]
     made = {
         each["--topic"][0]: each
         for each in map(options, lines)
         if "--create" in each and each["--bootstrap-server"] == ["kafka:9092"]
     }
-    specs = {spec.name: spec for spec in topic_specs(SETTINGS.kafka)}
+    specs = {spec.name: spec for spec in topic_specs(METERED.kafka)}
     assert made.keys() == specs.keys()
     for name, spec in specs.items():
         assert made[name]["--partitions"] == [str(spec.partitions)]
         assert made[name]["--replication-factor"] == ["3"]
         assert made[name]["--config"] == [f"{k}={v}" for k, v in spec.configs.items()]
+
+
+def test_a_cloud_without_samples_asks_for_no_topic_or_right_of_them() -> None:
+    (plan, *_others), (metered, *_others) = plans_of(SETTINGS), plans_of(METERED)
+    more = {spec.name for spec in metered.topics} - {spec.name for spec in plan.topics}
+    assert more == {"vimfed.samples", "vimfed-meters-changelog", "vimfed.measurements"}
+    granted = {name for _kind, name, _operation in metered.grants["job"] - plan.grants["job"]}
+    assert granted == more | {"vimfed-samples"}
 
 
 def test_the_commands_grant_each_cluster_its_own_user_no_more_than_is_needed() -> None:
