@@ -92,7 +92,7 @@ class Measurement(Recorded, frozen=True, gc=False, kw_only=True, omit_defaults=T
 
 
 class LastReading(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """The newest closed sample of a cumulative meter."""
+    """The newest closed sample of a series."""
 
     at: str
     volume: float
@@ -114,19 +114,18 @@ class MetersState(Recorded, frozen=True, gc=False, kw_only=True, omit_defaults=T
     host: str = ""
     """Of a host's row."""
     last: dict[str, LastReading] = msgspec.field(default_factory=dict)
-    """By series (see ``series_name``) of cumulative meters."""
+    """By series (see ``series_name``) of cumulative meters, and of VCPUS and MEMORY."""
     measured_until: str = ""
     """End of the last closed interval: samples before it are late."""
     measurements: tuple[Measurement, ...] = ()
     """Those that the batch made which closed ``measured_until``, the newest last."""
     recent: tuple[RecentPoint, ...] = ()
-    """The newest last."""
+    """The newest last, MAX_RECENT at most."""
     closed_by: int = -1
     """Offset in the samples topic of the record whose time closed the last interval."""
     received_at: str = ""
-    """That record's time."""
+    """The partition's clock then: the newest time of that record and those before it."""
     revision: int = 0
-    source_offset: int = -1
 
 
 def series_name(meter: str, device: str) -> str:
@@ -136,9 +135,13 @@ def series_name(meter: str, device: str) -> str:
 
 MAX_SERIES = 512
 """Series of one instance or host that are kept; further ones are refused, and counted."""
+MAX_RECENT = 60
+"""Intervals of which a row keeps how busy the instance was."""
 
 CPU_UTIL, MEMORY_UTIL = "cpu_util", "memory_util"
 """Meters of our own, gauges in percent: of all virtual CPUs together, and of the memory."""
+VCPUS, MEMORY = "vcpus", "memory"
+"""ceilometer's meters of what an instance has: its virtual CPUs, and its memory."""
 
 encode_samples = msgspec.json.Encoder().encode
 decode_samples = msgspec.json.Decoder(SampleRecord).decode
