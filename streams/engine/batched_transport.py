@@ -13,7 +13,15 @@ import logging
 import math
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from typing import Any, NamedTuple, cast
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -305,6 +313,9 @@ class BatchedConsumer(driver.Consumer):
         self.membership = Membership()
         self.producer: AIOKafkaProducer | None = None
         """By which what follows from the batches is written; None before it has started."""
+        self.also_wait_for: list[Callable[[], Awaitable[None]]] = []
+        """Each returns once nothing of what follows from further records is being written: who
+        writes for partitions that are ours, beside the batches, adds itself here."""
         self._revoking = False
         """Whether partitions are taken away, and not yet assigned again."""
         self.is_joining = False
@@ -672,6 +683,8 @@ class BatchedConsumer(driver.Consumer):
     async def wait_empty(self) -> None:
         """Wait until nothing is in flight, and commit; what waits for the coordinator gives up.
 
+        Who else writes for our partitions is waited for as well.
+
         Called when partitions are taken away, and when the app ends. After a crash there is nothing
         to wait for: what is not committed follows from batches that are read again. Upstream
         commits, and waits for ever for a thread that the crash has ended already.
@@ -694,6 +707,8 @@ class BatchedConsumer(driver.Consumer):
             finally:
                 self._waiting_for_ack = None
             self._clean_unacked_messages()
+        for nothing_is_written in self.also_wait_for:
+            await nothing_is_written()
         # Who finds a commit under way waits for it, and commits nothing.
         await self.maybe_wait_for_commit_to_finish()
         await self.commit_and_end_transactions()

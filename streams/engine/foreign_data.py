@@ -13,8 +13,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
 from streams.engine.changelog_reader import read_first
-from streams.engine.instances_table import is_stale
 from streams.engine.partition_stores import PartitionStore, PartitionStores, StoreError
+from streams.engine.row_table import is_stale
 from vimfed.kafka.clients import new_consumer
 from vimfed.settings import KafkaSettings
 

@@ -234,9 +234,11 @@ def _is_over(until: float, limit: float) -> bool:
 class PartitionStores:
     """Opens, keeps and closes the stores of the partitions that this worker holds."""
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, table: str = "instances") -> None:
+        """``table`` is the name of the table; those of several lie in one folder."""
         self._folder = folder
         """None: rows are kept in memory."""
+        self._table = table
         self.tombstones_kept = math.inf
         """Seconds for which the changelog keeps the tombstone of a deleted row, at least; 0: nobody
         knows."""
@@ -270,7 +272,7 @@ class PartitionStores:
         """Return the folder of a partition's database."""
         if self._folder is None:
             raise ValueError("rows in memory have no folder")
-        return self._folder / f"instances-{partition}.rocksdb"
+        return self._folder / f"{self._table}-{partition}.rocksdb"
 
     def close(self, partition: int) -> None:
         """Close a partition's store, if it is open."""
@@ -316,10 +318,10 @@ class PartitionStores:
             for partition, until in self._released.items()
             if _is_over(until, HORIZON * self.tombstones_kept)
         ]
-        useless += self._folder.glob("instances-*.db")
+        useless += self._folder.glob(f"{self._table}-*.db")
         useless += (
             aside
-            for aside in self._folder.glob(f"*{ASIDE}*")
+            for aside in self._folder.glob(f"{self._table}-*{ASIDE}*")
             if time.time() - aside.stat().st_mtime > ASIDE_KEPT
         )
         for path in useless:
@@ -350,7 +352,8 @@ class PartitionStores:
         """Close every store and delete what lies on disk."""
         self.close_all()
         if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            for path in self._folder.glob(f"{self._table}-*"):
+                shutil.rmtree(path, ignore_errors=True)
 
     def _rocks_options(self) -> rocksdict.Options:
         table = rocksdict.BlockBasedOptions()

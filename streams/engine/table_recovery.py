@@ -20,7 +20,7 @@ from mode.utils.queues import ThrowableQueue
 from mode.utils.times import Seconds
 
 from streams.engine.batched_transport import RecordBatch
-from streams.engine.instances_table import InstancesTable
+from streams.engine.row_table import RowTable
 
 MAX_WAITING = 4
 """Batches that may wait to be applied before reading pauses."""
@@ -90,7 +90,7 @@ class Recovery(upstream.Recovery):
         Upstream keeps what it knew of a table that says nothing. This one says nothing where its
         rows are too old to be gone on from: it is read from the start.
         """
-        cast(InstancesTable, table).drop_outdated(tp.partition)
+        cast(RowTable, table).drop_outdated(tp.partition)
         offsets.pop(tp, None)
         super()._add(table, tp, offsets)
 
@@ -106,7 +106,7 @@ class Recovery(upstream.Recovery):
             return
         if batch.generation != self.app.consumer_generation_id:
             return  # every rebalance reads again from where the table stands
-        table = cast(InstancesTable, self.tp_to_table[tp])
+        table = cast(RowTable, self.tp_to_table[tp])
         offsets = self.active_offsets if is_active else self.standby_offsets
         if table.drop_fallen_back(tp.partition):
             offsets[tp] = -1

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from faust.types import TP
 
 from streams.engine.batched_transport import BatchedConsumer
-from streams.engine.instances_table import InstancesTable
+from streams.engine.row_table import RowTable
 
 if TYPE_CHECKING:
     import faust
@@ -26,7 +26,7 @@ class TableUpkeep:
     def __init__(
         self,
         app: "faust.App",
-        table: InstancesTable,
+        table: RowTable,
         mend: Callable[[int], Awaitable[None]],
         look: Callable[[int], Awaitable[None]],
     ) -> None:

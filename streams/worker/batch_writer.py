@@ -16,7 +16,7 @@ from streams.core.quota import CloudQuota, quota_of_partition
 from streams.core.transition import has_outlived
 from streams.core.vm_alarms import AlarmedActions, has_alarms
 from streams.engine.batched_transport import BatchedConsumer, RecordBatch
-from streams.engine.instances_table import InstancesTable
+from streams.engine.row_table import RowTable
 from streams.worker.row_indexes import RowIndexes
 from streams.worker.table_writer import TableWriter
 from vimfed.kafka.aio import AIOKafkaProducer, ConsumerRecord
@@ -45,7 +45,7 @@ class BatchWriter:
         *,
         kafka: KafkaSettings,
         limits: WorkerSettings,
-        table: InstancesTable,
+        table: RowTable,
         writer: TableWriter,
         indexes: RowIndexes,
         consumer: BatchedConsumer,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from streams.core.revision import TOMBSTONE_HEADER, revision_of
 from streams.engine.batched_transport import BatchedConsumer
 from streams.engine.changelog_reader import read_range
-from streams.engine.instances_table import InstancesTable
+from streams.engine.row_table import RowTable
 from vimfed.kafka.aio import AIOKafkaProducer, TopicPartition
 from vimfed.kafka.appending import Appended, append_all
 from vimfed.kafka.clients import OutgoingRecord, new_consumer
@@ -25,12 +25,12 @@ class TableWriter:
         self,
         *,
         kafka: KafkaSettings,
-        table: InstancesTable,
+        table: RowTable,
         consumer: BatchedConsumer,
         producer: AIOKafkaProducer,
-        on_written: Callable[[int, Mapping[bytes, bytes | None]], None],
+        on_written: Callable[[int, Mapping[bytes, bytes | None]], None] | None = None,
     ) -> None:
-        """``on_written`` is called with a partition and the rows that the table has got.
+        """``on_written``, if any, is called with a partition and the rows that the table has got.
 
         A row that is None was deleted.
         """
@@ -60,7 +60,7 @@ class TableWriter:
                 await self.put(partition, self.overwritten_rows(partition), generation)
 
     def overwritten_rows(self, partition: int) -> dict[bytes, bytes | None]:
-        """Return the rows that the changelog must be told again (see InstancesTable)."""
+        """Return the rows that the changelog must be told again (see RowTable)."""
         store = self._table.partition(partition)
         return {key: store.get(key) for key in store.overwritten}
 
@@ -101,7 +101,8 @@ class TableWriter:
             if partition not in self._table.active:  # released while we waited
                 return False
             self._table.write(partition, rows, appended.next_offset - 1)
-            self._on_written(partition, rows)
+            if self._on_written is not None:
+                self._on_written(partition, rows)
             store = self._table.partition(partition)
             rows = {key: store.get(key) for key in foreign}
         return True

@@ -5,12 +5,13 @@ import socket
 import time
 from collections.abc import Mapping, Sequence, Set
 
+from streams.core.metering import Rules
 from streams.core.quota import quota_of_partition
 from streams.engine.apps import consume, consumer_of, new_app, recovery_seconds, run_app
 from streams.engine.batched_transport import TP, BatchedConsumer, RecordBatch
 from streams.engine.foreign_data import set_foreign_data_aside
-from streams.engine.instances_table import InstancesTable
 from streams.engine.lanes import BatchHandler
+from streams.engine.row_table import PartitionIndex, RowTable
 from streams.engine.table_upkeep import TableUpkeep
 from streams.engine.tombstones import tombstones_kept
 from streams.worker.alert_clock import AlertClock
@@ -18,6 +19,8 @@ from streams.worker.batch_writer import BatchWriter
 from streams.worker.cloud_metrics import CloudMetrics
 from streams.worker.health import WorkerCounters, WorkerHealth
 from streams.worker.row_indexes import RowIndexes
+from streams.worker.samples_follower import SamplesFollower
+from streams.worker.samples_metrics import SampleCounters, SamplesLag
 from streams.worker.table_writer import TableWriter
 from vimfed.kafka.aio import AIOKafkaProducer
 from vimfed.kafka.before_kafka import Port, Probes
@@ -61,18 +64,11 @@ class StreamWorker:
             canonical_url=_own_url(settings.web),
             web_ssl_context=server_context("web", settings.web),
         )
-        self.table = InstancesTable(
-            self.app,
-            name="instances",
-            changelog_topic=self.app.topic(names.changelog, key_type=bytes, value_type=bytes),
-            partitions=settings.kafka.partitions,
-            folder=self._folder,
-            standby_buffer_size=1,  # a standby must not sit on rows that it has received
-            on_activated=self.indexes.add_partition,
-            on_rows=self.indexes.add_rows,
-            on_released=self.indexes.drop_partition,
+        self.table = self._new_table("instances", names.changelog, self.indexes)
+        self.meters = (
+            self._new_table("meters", names.meters_changelog) if settings.takes_samples else None
         )
-        self.app.tables.add(self.table)
+        """None where no cloud has samples: then there are no topics for them."""
         consume(self.app, names.notifications, settings.kafka, self._new_writer)
 
     def run(self) -> int:
@@ -81,15 +77,34 @@ class StreamWorker:
         needs = worker_needs(kafka, samples=self.settings.takes_samples)
         return run_app(self.app, kafka, needs, _probes(self.settings.web), self._prepare)
 
-    async def _prepare(self) -> None:
-        kafka, changelog, stores = (
-            self.settings.kafka,
-            self.table.changelog_topic_name,
-            self.table.stores,
+    def _new_table(
+        self, name: str, changelog: str, index: PartitionIndex | None = None
+    ) -> RowTable:
+        """Add a table to the app."""
+        table = RowTable(
+            self.app,
+            name=name,
+            changelog_topic=self.app.topic(changelog, key_type=bytes, value_type=bytes),
+            partitions=self.settings.kafka.partitions,
+            folder=self._folder,
+            standby_buffer_size=1,  # a standby must not sit on rows that it has received
+            index=index,
         )
-        stores.tombstones_kept = await tombstones_kept(kafka, changelog)
-        if self._folder is not None:
-            await set_foreign_data_aside(kafka, changelog, stores)
+        self.app.tables.add(table)
+        return table
+
+    async def _prepare(self) -> None:
+        kafka = self.settings.kafka
+        for table in self.tables:
+            changelog, stores = table.changelog_topic_name, table.stores
+            stores.tombstones_kept = await tombstones_kept(kafka, changelog)
+            if self._folder is not None:
+                await set_foreign_data_aside(kafka, changelog, stores)
+
+    @property
+    def tables(self) -> Sequence[RowTable]:
+        """The tables whose partitions are assigned to the workers."""
+        return [self.table] if self.meters is None else [self.table, self.meters]
 
     @property
     def consumer(self) -> BatchedConsumer:
@@ -114,6 +129,8 @@ class StreamWorker:
             producer=producer,
             on_done=self._counters.processed,
         )
+        if self.meters is not None:
+            self._follow_samples(self.meters, producer)
         clock = AlertClock(self.settings.kafka, self.indexes.alert_rows, producer)
         upkeep = TableUpkeep(self.app, self.table, rows.mend, clock.look)
         self.app.add_future(upkeep.run(self.consumer))
@@ -126,6 +143,33 @@ class StreamWorker:
                 self._counters.took(took, time.time() - batch.records[0].timestamp / 1000)
 
         return process
+
+    def _follow_samples(self, meters: RowTable, producer: AIOKafkaProducer) -> None:
+        settings = self.settings
+        rows = TableWriter(
+            kafka=settings.kafka, table=meters, consumer=self.consumer, producer=producer
+        )
+        follower = SamplesFollower(
+            kafka=settings.kafka,
+            rules=Rules(
+                interval=settings.metrics.interval,
+                grace=settings.metrics.grace,
+                retention=settings.worker.deleted_retention,
+                most_subjects=self.quota_of_partition,
+            ),
+            meters=meters,
+            instances=self.table,
+            index=self.index,
+            writer=rows,
+            consumer=self.consumer,
+            producer=producer,
+            counters=SampleCounters(self.registry),
+            is_behind=lambda: self.is_behind,
+        )
+        self.registry.register(SamplesLag(follower.lags))
+        upkeep = TableUpkeep(self.app, meters, rows.mend, follower.look)
+        self.app.add_future(follower.run())
+        self.app.add_future(upkeep.run(self.consumer))
 
     # -- how it is doing
 

@@ -13,7 +13,7 @@ from bridge.forwarding import (
 )
 from vimfed.cli.audit import CommandAudit, audit_of_command
 from vimfed.kafka.clients import OutgoingRecord
-from vimfed.kafka.dead_letter import ONLY_OUTPUT
+from vimfed.kafka.dead_letter import ONLY_OUTPUT, Origin
 from vimfed.kafka.notification_writer import arrival_time
 from vimfed.kafka.partitions import partition_of
 from vimfed.kafka.settling_dead_letters import (
@@ -35,6 +35,7 @@ from vimfed.model.records import (
     decode_notification,
     schema_headers,
 )
+from vimfed.model.samples import SampleRecord, decode_samples
 from vimfed.model.times import utc_text
 from vimfed.process.escaping import echo, echo_bytes
 from vimfed.settings import KafkaSettings, Settings
@@ -140,17 +141,26 @@ def _replayed(kafka: KafkaSettings, letter: DeadLetter) -> Sequence[OutgoingReco
         except UnusedNotificationError as unused:
             raise UnusableLetterError(f"no worker uses it: {unused}") from None
     key = letter.key or b""
-    version = _check_own(letter, key, decode_event if origin == "events" else decode_notification)
+    version = _check_own(letter, key, _DECODERS[origin])
     output = letter.headers.get(ONLY_OUTPUT)
     only = () if output is None else ((ONLY_OUTPUT, output.encode()),)
     headers = (*schema_headers(version), *only)
-    topic = names.events if origin == "events" else names.notifications
+    topic = {"events": names.events, "samples": names.samples}.get(origin, names.notifications)
     partition = partition_of(key, kafka.partitions)
     return [OutgoingRecord(topic, partition, key, letter.value, headers)]
 
 
+_DECODERS: dict[Origin, Callable[[bytes], VmEvent | Notification | SampleRecord]] = {
+    "events": decode_event,
+    "notifications": decode_notification,
+    "samples": decode_samples,
+}
+
+
 def _check_own(
-    letter: DeadLetter, key: bytes, decode: Callable[[bytes], VmEvent | Notification]
+    letter: DeadLetter,
+    key: bytes,
+    decode: Callable[[bytes], VmEvent | Notification | SampleRecord],
 ) -> int:
     """Return the schema version of a record of ours.
 

@@ -121,7 +121,7 @@ class OwnPartitions:
         worker = self._worker
         if not worker.app.started or worker.consumer.is_joining:
             return {"partitions": "partitions are being assigned"}
-        if worker.table.generation != self.generation:
+        if any(table.generation != self.generation for table in worker.tables):
             return {"table": "the table is being recovered"}
         age = worker.consumer.membership.age
         if age > worker.settings.worker.session_timeout / 2:

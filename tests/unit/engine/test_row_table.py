@@ -10,7 +10,7 @@ import pytest
 from aiokafka.structs import ConsumerRecord
 from faust.types import TP
 
-from streams.engine.instances_table import InstancesTable
+from streams.engine.row_table import RowTable
 from streams.engine.table_recovery import TableManager
 from streams.worker.row_indexes import RowIndexes
 from tests.unit.worker.test_instance_index import found, row
@@ -27,15 +27,13 @@ class Scene:
         app = faust.App("group", datadir=folder, web_enabled=False, TableManager=TableManager)
         self.indexes = RowIndexes(1)
         self.index = self.indexes.instances
-        self.table = InstancesTable(
+        self.table = RowTable(
             app,
             name="instances",
             changelog_topic=app.topic(CHANGELOG, key_type=bytes, value_type=bytes),
             partitions=1,
             folder=None,
-            on_activated=self.indexes.add_partition,
-            on_rows=self.indexes.add_rows,
-            on_released=self.indexes.drop_partition,
+            index=self.indexes,
         )
         self.crashes: list[BaseException] = []
 

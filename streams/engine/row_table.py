@@ -1,15 +1,15 @@
-"""The instances table: a Faust table whose rows are written behind the changelog, never before.
+"""A Faust table whose rows are written behind the changelog, never before.
 
 Upstream (faust-streaming 0.15.3) writes a row first and sends it to the changelog afterwards: after
 a kill the replayed input meets rows that know it already, and what should have followed from it is
 never written. Here the worker sends to the changelog itself and hands rows over with
-:meth:`InstancesTable.write` once they are acknowledged. What stays with Faust is the assignment of
+:meth:`RowTable.write` once they are acknowledged. What stays with Faust is the assignment of
 partitions, recovery from the changelog, and standbys.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -30,6 +30,19 @@ _FAUST_LOG = logging.getLogger("faust.tables")
 """What upstream logs of services starting and stopping stays under upstream's name."""
 
 
+class PartitionIndex(Protocol):
+    """What is told which partitions are ours to answer for, and which rows they have."""
+
+    def add_partition(self, partition: int) -> None:
+        """Begin with a partition that becomes ours."""
+
+    def add_rows(self, partition: int, rows: Sequence[tuple[bytes, bytes]]) -> None:
+        """Take some of its rows, with their keys, until all have been handed over."""
+
+    def drop_partition(self, partition: int) -> None:
+        """Forget a partition that is no longer ours."""
+
+
 class _Recovered(Protocol):
     """What the recovery knows when it is complete (streams/engine/table_recovery.py)."""
 
@@ -42,7 +55,7 @@ class _Store(base.Store[bytes, bytes]):
     """Faust's view of the partition stores: assignment, persisted offsets, recovery."""
 
     logger = _FAUST_LOG
-    table: "InstancesTable"
+    table: "RowTable"
     stores: PartitionStores
 
     def persisted_offset(self, tp: TP) -> int | None:
@@ -121,12 +134,11 @@ def is_stale(change: ConsumerRecord, known: bytes) -> bool:
     return is_stale_tombstone(None if revision is None else revision.decode(), known)
 
 
-class InstancesTable(faust.Table[bytes, bytes]):
-    """Instance key → encoded InstanceState, by partition.
+class RowTable(faust.Table[bytes, bytes]):
+    """Key → encoded row, by partition.
 
-    ``on_activated(partition)`` is called when a partition becomes ours to answer for, then
-    ``on_rows(partition, rows)`` until all of its rows have been handed over with their keys, and
-    ``on_released(partition)`` when it no longer is ours.
+    Its ``index``, if it has one, is told when a partition becomes ours to answer for, and when it
+    no longer is.
     """
 
     logger = _FAUST_LOG
@@ -135,28 +147,27 @@ class InstancesTable(faust.Table[bytes, bytes]):
         self,
         app: faust.App,
         *,
+        name: str,
         folder: Path | None,
-        on_activated: Callable[[int], None],
-        on_rows: Callable[[int, Sequence[tuple[bytes, bytes]]], None],
-        on_released: Callable[[int], None],
+        index: PartitionIndex | None = None,
         **options: Any,
     ) -> None:
-        self.stores = PartitionStores(folder)
+        self.stores = PartitionStores(folder, name)
         self.active: set[int] = set()
         """The partitions that we own and have recovered."""
         self.changelog_end: dict[int, int] = {}
         """For each active partition, the offset of the next record that we write."""
         self.generation = -1
-        """The consumer group's generation in which the active partitions were taken over."""
+        """The consumer group's generation in which the active partitions were assigned last."""
+        self.taken_in: dict[int, int] = {}
+        """For each active partition, the generation in which it became ours."""
         self._taking: dict[int, object] = {}
         """The partitions that are being taken over; the object tells one time from the next."""
-        self._on_activated = on_activated
-        self._on_rows = on_rows
-        self._on_released = on_released
-        super().__init__(app, key_type=bytes, value_type=bytes, **options)
+        self._index = index
+        super().__init__(app, name=name, key_type=bytes, value_type=bytes, **options)
 
     def _new_store(self) -> _Store:
-        store = _Store("instances://", self.app, self, table_name=self.name, loop=self.loop)
+        store = _Store(f"{self.name}://", self.app, self, table_name=self.name, loop=self.loop)
         store.stores = self.stores
         return store
 
@@ -238,20 +249,31 @@ class InstancesTable(faust.Table[bytes, bytes]):
         for partition in taken:
             self._deactivate(partition)  # an earlier assignment may be taking it over
             self._taking[partition] = token
-            self._on_activated(partition)
-        for partition in taken:
-            rows = self.stores.get(partition).items()
-            while chunk := list(islice(rows, CHUNK)):
-                self._on_rows(partition, chunk)
-                await asyncio.sleep(0)
-                if self._taking.get(partition) is not token:
-                    return
+            if self._index is not None:
+                self._index.add_partition(partition)
+        if self._index is not None and not await self._hand_over(taken, token, self._index):
+            return
         if any(self._taking.get(partition) is not token for partition in taken):
             return
         self._taking.clear()
         self.active = set(changelog_ends)
         self.changelog_end = dict(changelog_ends)
         self.generation = generation
+        for partition in taken:
+            self.taken_in[partition] = generation
+
+    async def _hand_over(
+        self, partitions: Collection[int], token: object, index: PartitionIndex
+    ) -> bool:
+        """Hand over the rows; return False where one of the partitions was taken away meanwhile."""
+        for partition in partitions:
+            rows = self.stores.get(partition).items()
+            while chunk := list(islice(rows, CHUNK)):
+                index.add_rows(partition, chunk)
+                await asyncio.sleep(0)
+                if self._taking.get(partition) is not token:
+                    return False
+        return True
 
     def release(self, partition: int) -> None:
         """Let go of a partition and its database."""
@@ -262,4 +284,5 @@ class InstancesTable(faust.Table[bytes, bytes]):
         if partition in self.active or partition in self._taking:
             self.active.discard(partition)
             self._taking.pop(partition, None)
-            self._on_released(partition)
+            if self._index is not None:
+                self._index.drop_partition(partition)
