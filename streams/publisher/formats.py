@@ -1,6 +1,6 @@
-"""What a published message looks like, in each of the formats (schemas: docs/schemas)."""
+"""What a published event looks like, in each of the formats (schemas: docs/schemas)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -81,12 +81,20 @@ def cloudevents_attributes(event: VmEvent) -> dict[str, str]:
     return attributes
 
 
-def _headers(event: VmEvent) -> Headers:
-    """Return the attributes as Kafka headers (CloudEvents' binary content mode)."""
+CLOUDEVENT_HEADERS: Headers = (("content-type", b"application/cloudevents+json; charset=UTF-8"),)
+"""Of a CloudEvent in structured mode."""
+
+
+def attribute_headers(attributes: Mapping[str, str]) -> Headers:
+    """Return a CloudEvent's attributes as Kafka headers (CloudEvents' binary content mode)."""
     return (
-        *((f"ce_{name}", value.encode()) for name, value in cloudevents_attributes(event).items()),
+        *((f"ce_{name}", value.encode()) for name, value in attributes.items()),
         ("content-type", b"application/json"),
     )
+
+
+def _headers(event: VmEvent) -> Headers:
+    return attribute_headers(cloudevents_attributes(event))
 
 
 def _payload(event: VmEvent, output: DmaapOutput) -> Content | None:
@@ -100,13 +108,17 @@ def _cloudevents(event: VmEvent, output: DmaapOutput) -> Content:
     """Return a structured-mode CloudEvent, its data the flat payload."""
     attributes = {**cloudevents_attributes(event), "datacontenttype": "application/json"}
     data = msgspec.Raw(flat_payload(event, output))
-    headers = (("content-type", b"application/cloudevents+json; charset=UTF-8"),)
-    return Content(_encode({**attributes, "data": data}), headers)
+    return Content(_encode({**attributes, "data": data}), CLOUDEVENT_HEADERS)
 
 
 def _ves(event: VmEvent, output: DmaapOutput) -> Content | None:
     told = ves_message(event, output)
     return None if told is None else Content(told[1], _headers(event), domain=told[0])
+
+
+def format_of(output: DmaapOutput, wanted: Format | None) -> Format:
+    """Return the format of a message; ``wanted`` is a subscription's own, where it has one."""
+    return "ves" if output.is_ves else wanted or output.format
 
 
 FORMATS: dict[Format, Callable[[VmEvent, DmaapOutput], Content | None]] = {

@@ -42,13 +42,14 @@ def run(settings: Settings, output: DmaapOutput, port: int | None = None) -> int
     port = settings.publisher_port(output) if port is None else port
     refuse_port_in_use(port, f"publisher {output.name}", "dmaap.port")
     names = TopicNames(settings.kafka.topic_prefix)
+    topic = names.carried(output.carries)
     app = new_app(
         settings,
         names.publisher_group(output.name),
-        names.events,
+        topic,
         settings.state_dir / f"publisher-{output.name}",
         # While DMaaP is away, batches wait: that is no reason to leave the group.
-        max_poll_interval=settings.kafka.retention.events,
+        max_poll_interval=settings.kafka.retention.of(output.carries),
         store="memory://",
         table_standby_replicas=0,
         web_enabled=False,
@@ -58,9 +59,9 @@ def run(settings: Settings, output: DmaapOutput, port: int | None = None) -> int
         context = _publishing(app, settings, output, port, producer)
         return cast(BatchHandler, await app.add_async_context(context))
 
-    consume(app, names.events, settings.kafka, new_handler)
+    consume(app, topic, settings.kafka, new_handler)
     probes = Probes([Port(settings.dmaap.host, port, "dmaap.port")], settings.web.allowed_hosts)
-    return run_app(app, settings.kafka, publisher_needs(settings.kafka, output.name), probes)
+    return run_app(app, settings.kafka, publisher_needs(settings.kafka, output), probes)
 
 
 @contextlib.asynccontextmanager
@@ -78,7 +79,7 @@ async def _publishing(
 
     async def reject(records: Sequence[tuple[ConsumerRecord, str]]) -> None:
         letters = [
-            dead_letter_of(settings.kafka, record, error, output=output.name, origin="events")
+            dead_letter_of(settings.kafka, record, error, output=output.name, origin=output.carries)
             for record, error in records
         ]
         await append_all(producer, letters)
@@ -96,7 +97,7 @@ async def _publishing(
                 error,
                 vim_id=split_instance_key(message.key)[0],
                 output=output.name,
-                origin="events",
+                origin=output.carries,
             )
             for message in messages
         ]
@@ -108,7 +109,7 @@ async def _publishing(
         output.name,
         place,
         give_up=give_up,
-        give_up_after=settings.dmaap.give_up_after,
+        give_up_after=settings.give_up_after(output),
         figures=counters,
     )
     health = PublisherHealth(output.name, consumer, delivery, settings.worker)
@@ -128,11 +129,9 @@ async def _publishing(
         async with SubscriptionLog(settings.kafka, history).followed() as subscriptions:
             watch = asyncio.create_task(health.watch_ends(subscriptions))
             yield Publisher(
-                kafka=settings.kafka,
                 output=output,
                 app=app,
                 consumer=consumer,
-                producer=producer,
                 subscriptions=subscriptions,
                 delivery=delivery,
                 counters=counters,

@@ -9,12 +9,22 @@ What is no fault is a notification. The domain stateChange does not fit: it is a
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import msgspec
 
 from streams.core.kinds import ALERT, HEARTBEAT
+from streams.publisher.ves_header import (
+    Happening,
+    Json,
+    Subject,
+    cloud_subject,
+    header,
+    host_subject,
+    microseconds,
+    ves_message_of,
+    vm_subject,
+)
 from vimfed.model.records import AlarmStep, VmEvent
 from vimfed.nova.host_report import read_heartbeat
 from vimfed.settings import DmaapOutput, Severity, VesDomain
@@ -23,12 +33,6 @@ FAULT = "Fault_MultiCloud_VMFailure"
 """The eventName that ONAP's closed loops know; ``Cleared`` at its end takes it back."""
 NORMAL = "NORMAL"
 """VES's severity of an alarm that is cleared."""
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_EVENT, _END = b'{"event":', b"}"
-_encode = msgspec.json.Encoder().encode
-
-Json = dict[str, Any]
 
 
 class _Names(msgspec.Struct, gc=False):
@@ -39,20 +43,6 @@ class _Names(msgspec.Struct, gc=False):
 
 
 _decode_names = msgspec.json.Decoder(_Names).decode
-
-
-class _Subject(NamedTuple):
-    """What an event is about."""
-
-    word: str
-    """In event names."""
-    event_type: str
-    """VES's eventType."""
-    source_type: str
-    """VES's eventSourceType."""
-    id: str
-    name: str
-    tenant_id: str = ""
 
 
 class _Fault(NamedTuple):
@@ -80,14 +70,8 @@ def ves_message(event: VmEvent, output: DmaapOutput) -> tuple[VesDomain, bytes] 
         if domain in output.domains and (fields := build(event, output)) is not None:
             if output.ves_version == "5.4":
                 fields = _as_5(fields)
-            return domain, b"%b%b%b" % (_EVENT, _encode(fields), _END)
+            return domain, ves_message_of(fields)
     return None
-
-
-def ves_batch(messages: Iterable[bytes]) -> bytes:
-    """Return the JSON of one request, ``{"eventList": [...]}``, of several messages."""
-    events = (message[len(_EVENT) : -len(_END)] for message in messages)
-    return b'{"eventList":[%b]}' % b",".join(events)
 
 
 # -- faults
@@ -101,12 +85,12 @@ def _fault(event: VmEvent, output: DmaapOutput) -> Json | None:
     if fault is None:
         return None
     is_active = fault.severity is not None
-    header = {
+    head = {
         **_header(event, subject, "fault", _PRIORITIES[fault.severity], output),
         "eventId": fault.event_id,
         "eventName": fault.event_name if is_active else f"{fault.event_name}Cleared",
         "sequence": fault.sequence,
-        "startEpochMicrosec": _microseconds(fault.started_at),
+        "startEpochMicrosec": microseconds(fault.started_at),
     }
     fields = {
         "alarmAdditionalInformation": {**_about(event, subject), **fault.details},
@@ -117,10 +101,10 @@ def _fault(event: VmEvent, output: DmaapOutput) -> Json | None:
         "specificProblem": fault.problem,
         "vfStatus": "Active",
     }
-    return {"commonEventHeader": header, "faultFields": fields}
+    return {"commonEventHeader": head, "faultFields": fields}
 
 
-def _of_alarm(event: VmEvent, step: AlarmStep, subject: _Subject, output: DmaapOutput) -> _Fault:
+def _of_alarm(event: VmEvent, step: AlarmStep, subject: Subject, output: DmaapOutput) -> _Fault:
     """Return what a step of an alarm says."""
     kind, _, detail = step.condition.partition("/")
     name = _CONDITIONS.get(kind) or f"Fault_MultiCloud_{_joined(subject.word, kind)}"
@@ -219,7 +203,7 @@ def _notification(event: VmEvent, output: DmaapOutput) -> Json | None:
     if event.late or event.kind in (HEARTBEAT, ALERT):
         return None
     subject = _subject(event)
-    header = {
+    head = {
         **_header(event, subject, "notification", "Normal", output),
         "eventName": f"Notification_MultiCloud_{_joined(subject.word, event.kind)}",
     }
@@ -231,7 +215,7 @@ def _notification(event: VmEvent, output: DmaapOutput) -> Json | None:
         "notificationFieldsVersion": "2.0",
         **{name: state for name, state in states.items() if state},
     }
-    return {"commonEventHeader": header, "notificationFields": fields}
+    return {"commonEventHeader": head, "notificationFields": fields}
 
 
 def _heartbeat(event: VmEvent, output: DmaapOutput) -> Json | None:
@@ -239,7 +223,7 @@ def _heartbeat(event: VmEvent, output: DmaapOutput) -> Json | None:
     if event.kind != HEARTBEAT:
         return None
     beat = read_heartbeat(event.payload)
-    header = {
+    head = {
         **_header(event, _subject(event), "heartbeat", "Normal", output),
         "eventName": "Heartbeat_MultiCloud_Cloud",
     }
@@ -249,7 +233,7 @@ def _heartbeat(event: VmEvent, output: DmaapOutput) -> Json | None:
         "heartbeatFieldsVersion": "3.0",
         "heartbeatInterval": max(1, math.ceil(beat.interval)),
     }
-    return {"commonEventHeader": header, "heartbeatFields": fields}
+    return {"commonEventHeader": head, "heartbeatFields": fields}
 
 
 _DOMAINS: Mapping[VesDomain, Callable[[VmEvent, DmaapOutput], Json | None]] = {
@@ -263,40 +247,22 @@ _DOMAINS: Mapping[VesDomain, Callable[[VmEvent, DmaapOutput], Json | None]] = {
 # -- what all have
 
 
-def _subject(event: VmEvent) -> _Subject:
+def _subject(event: VmEvent) -> Subject:
     if event.instance_id:
         names = _decode_names(event.payload)
-        name = names.display_name or event.instance_id
-        tenant = names.tenant_id or ""
-        return _Subject("VM", "guestOS", "virtualMachine", event.instance_id, name, tenant)
-    if event.host:
-        return _Subject("Host", "hostOS", "host", f"{event.vim_id}/{event.host}", event.host)
-    return _Subject("Cloud", "platform", "other", event.vim_id, event.vim_id)
+        return vm_subject(event.instance_id, names.display_name or "", names.tenant_id or "")
+    return host_subject(event.vim_id, event.host) if event.host else cloud_subject(event.vim_id)
 
 
 def _header(
-    event: VmEvent, subject: _Subject, domain: VesDomain, priority: str, output: DmaapOutput
+    event: VmEvent, subject: Subject, domain: VesDomain, priority: str, output: DmaapOutput
 ) -> Json:
     """Return a header, of which a domain overrides what it says otherwise."""
-    microseconds = _microseconds(event.changed_at)
-    return {
-        "domain": domain,
-        "eventId": event.id,
-        "eventType": subject.event_type,
-        "lastEpochMicrosec": microseconds,
-        "priority": priority,
-        "reportingEntityId": event.vim_id,
-        "reportingEntityName": event.vim_id,
-        "sequence": 0,
-        "sourceId": subject.id,
-        "sourceName": subject.name,
-        "startEpochMicrosec": microseconds,
-        "version": "4.1" if output.ves_version == "7.2.1" else "4.0.1",
-        "vesEventListenerVersion": output.ves_version,
-    }
+    told = Happening(event.id, event.vim_id, event.changed_at, event.changed_at)
+    return header(told, subject, domain, priority, output)
 
 
-def _about(event: VmEvent, subject: _Subject) -> dict[str, str]:
+def _about(event: VmEvent, subject: Subject) -> dict[str, str]:
     """Return what consumers may want to know beside VES's own fields."""
     about = {"vimId": event.vim_id, "kind": event.kind, "phase": event.phase}
     if event.instance_id:
@@ -313,11 +279,6 @@ def _joined(word: str, name: str) -> str:
     """Return a word before a name, ``POWER_OFF``, in VES's spelling, ``VMPowerOff``."""
     spelled = "".join(part.capitalize() for part in name.split("_"))
     return spelled if spelled.startswith(word) else f"{word}{spelled}"
-
-
-def _microseconds(time: str) -> int:
-    """Return a time as microseconds since 1970."""
-    return (datetime.fromisoformat(time) - _EPOCH) // timedelta(microseconds=1)
 
 
 _VERSIONS_OF_5 = {

@@ -1,8 +1,8 @@
-"""Which events a subscription wants, and which subscriptions hold when. Decides, and does nothing.
+"""What a subscription wants, and which subscriptions hold when. Decides, and does nothing.
 
 A subscription holds from ``HOLDS_AFTER`` seconds after Kafka has taken it: until then every
-publisher has heard of it. An event is matched against what held at its own Kafka timestamp, so an
-event that is processed again, however much later, is decided alike.
+publisher has heard of it. An event, or a measurement, is matched against what held at its own Kafka
+timestamp, so one that is processed again, however much later, is decided alike.
 """
 
 from bisect import bisect_right
@@ -23,11 +23,11 @@ MAX_SUBSCRIPTIONS = 1000
 
 
 def events_kept(kafka: KafkaSettings) -> float:
-    """Return the seconds for which an event may still be read.
+    """Return the seconds for which an event or a measurement may still be read.
 
     A broker removes it some hours after its time.
     """
-    return kafka.retention.events + 86400.0
+    return kafka.retention.longest_matched + 86400.0
 
 
 EVENTS_KEPT = events_kept(KafkaSettings())
@@ -35,9 +35,10 @@ EVENTS_KEPT = events_kept(KafkaSettings())
 
 
 class Subscription(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which events one subscriber wants; an empty list wants everything.
+    """What one subscriber wants; an empty list wants everything.
 
-    Without an output it holds for every output. ``format`` overrides the output's own.
+    Without an output it holds for every output. ``format`` overrides the output's own. ``kinds``
+    and ``phases`` are of events: with one of them it wants no measurements.
     """
 
     clouds: tuple[str, ...] = ()
@@ -46,12 +47,14 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     phases: tuple[Phase, ...] = ()
     tenants: tuple[str, ...] = ()
     instances: tuple[str, ...] = ()
+    meters: tuple[str, ...] = ()
+    """What a measurement keeps of its values."""
     output: str = ""
     format: Format | None = None
 
 
-class Told(Protocol):
-    """What a subscription looks at in an event."""
+class About(Protocol):
+    """What a subscription looks at in an event or a measurement."""
 
     @property
     def vim_id(self) -> str:
@@ -60,6 +63,10 @@ class Told(Protocol):
     @property
     def instance_id(self) -> str:
         """Its instance."""
+
+
+class Told(About, Protocol):
+    """What a subscription looks at in an event."""
 
     @property
     def kind(self) -> str:
@@ -81,6 +88,8 @@ class Matcher:
         self._phases: frozenset[str] | None = frozenset(subscription.phases) or None
         self._tenants = frozenset(subscription.tenants) or None
         self._instances = frozenset(subscription.instances) or None
+        self.meters = frozenset(subscription.meters) or None
+        """Of the values that it wants; None: of all."""
 
     def wants(self, event: Told, tenant_id: str) -> bool:
         """Return whether the subscription wants ``event``, of an instance of ``tenant_id``.
@@ -90,9 +99,18 @@ class Matcher:
         return (
             (self.kinds is None or event.kind in self.kinds)
             and (self._phases is None or event.phase in self._phases)
-            and (self._clouds is None or event.vim_id in self._clouds)
-            and (self._tenants is None or (tenant_id in self._tenants and event.instance_id != ""))
-            and (self._instances is None or event.instance_id in self._instances)
+            and self._covers(event, tenant_id)
+        )
+
+    def wants_measurement(self, measurement: About, tenant_id: str) -> bool:
+        """Return whether it wants those values of a measurement that ``meters`` names."""
+        return self.kinds is None and self._phases is None and self._covers(measurement, tenant_id)
+
+    def _covers(self, about: About, tenant_id: str) -> bool:
+        return (
+            (self._clouds is None or about.vim_id in self._clouds)
+            and (self._tenants is None or (tenant_id in self._tenants and about.instance_id != ""))
+            and (self._instances is None or about.instance_id in self._instances)
         )
 
 
@@ -105,6 +123,7 @@ def default_subscription(settings: FilterSettings) -> Subscription | None:
         kinds=tuple(settings.kinds),
         phases=tuple(settings.phases),
         tenants=tuple(settings.tenants),
+        meters=tuple(settings.meters),
         output=settings.output,
     )
 

@@ -34,6 +34,18 @@ _decode = msgspec.json.Decoder(Subscription).decode
 _encode = msgspec.json.Encoder().encode
 
 
+def encoded(subscription: Subscription) -> bytes:
+    """Return a subscription as it lies on the topic.
+
+    Versions that do not know ``meters`` pass over one that has it: it is there where it says
+    something.
+    """
+    fields = msgspec.structs.asdict(subscription)
+    if not subscription.meters:
+        del fields["meters"]
+    return _encode(fields)
+
+
 class SubscriptionLog:
     """Follows the subscriptions topic into a history."""
 
@@ -95,7 +107,7 @@ class SubscriptionLog:
         Raises KafkaError, OSError or TimeoutError: then it may have been written or not.
         """
         producer = await self._producers.started()
-        value = None if subscription is None else _encode(subscription)
+        value = None if subscription is None else encoded(subscription)
         try:
             async with asyncio.timeout(WRITE_TIMEOUT):
                 metadata = await producer.send_and_wait(

@@ -42,7 +42,7 @@ async def handler(producer):
 
 apps.consume(app, events, settings.kafka, handler)
 probes = Probes([Port("127.0.0.1", int(port), "port")], [])
-needs = publisher_needs(settings.kafka, "dmaap")
+needs = publisher_needs(settings.kafka, settings.outputs()[0])
 sys.exit(apps.run_app(app, settings.kafka, needs, probes, until_told))
 """
 

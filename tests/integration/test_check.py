@@ -16,7 +16,7 @@ from confluent_kafka.cimpl import NewTopic
 from tests.support.brokers import GuardedKafka
 from vimfed.kafka.rights import Need, merged, needs_by_process
 from vimfed.kafka.topic_checks import ensure_topics
-from vimfed.settings import KafkaSettings
+from vimfed.settings import KafkaSettings, Settings
 
 USERS = [f"user-{number}" for number in range(10)]
 
@@ -77,7 +77,7 @@ def superuser(guarded: GuardedKafka, kafka: KafkaSettings) -> KafkaSettings:
 
 
 def all_needs(kafka: KafkaSettings) -> list[Need]:
-    by_process = needs_by_process(kafka, ["dmaap"])
+    by_process = needs_by_process(Settings(kafka=kafka))
     return merged(need for process in by_process for need in by_process[process])
 
 

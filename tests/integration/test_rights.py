@@ -34,7 +34,14 @@ from vimfed.local.child import Child
 from vimfed.model.records import Notification
 from vimfed.process.metrics import new_registry
 from vimfed.process.ports import free_ports
-from vimfed.settings import KafkaSettings
+from vimfed.settings import (
+    DmaapOutput,
+    DmaapSettings,
+    KafkaSettings,
+    SamplesSettings,
+    Settings,
+    VimSettings,
+)
 
 USERS = [f"user-{number}" for number in range(20)]
 
@@ -65,6 +72,16 @@ async def make_topics(guarded: GuardedKafka, kafka: KafkaSettings) -> None:
             partitions=kafka.partitions,
         )
     )
+
+
+def metered(kafka: KafkaSettings) -> Settings:
+    """Return settings with which every process needs all that it can need."""
+    cloud = VimSettings(
+        cloud_owner="Owner", cloud_region_id="Region", samples=SamplesSettings(pushed=True)
+    )
+    measurements = DmaapOutput(name="metrics", url="kafka://a:1/t", carries="measurements")
+    outputs = [*Settings(kafka=kafka).outputs(), measurements]
+    return Settings(kafka=kafka, vims=[cloud], dmaap=DmaapSettings(outputs=outputs))
 
 
 def all_but(needs: Sequence[Need], missing: Need) -> list[Need]:
@@ -130,7 +147,7 @@ class Case(NamedTuple):
 
     def needs(self, kafka: KafkaSettings) -> Sequence[Need]:
         """Return all that the process needs."""
-        return needs_by_process(kafka, ["dmaap"])[
+        return needs_by_process(Settings(kafka=kafka))[
             "publisher dmaap" if self.command == "publisher" else self.command
         ]
 
@@ -171,7 +188,7 @@ async def test_each_right_that_a_process_needs_is_missed_by_its_name(
     guarded: GuardedKafka, kafka: KafkaSettings
 ) -> None:
     await make_topics(guarded, kafka)
-    for needs in needs_by_process(kafka, ["dmaap"], samples=True).values():
+    for needs in needs_by_process(metered(kafka)).values():
         guarded.grant(kafka.username, needs)
         assert await ensure_topics(kafka, needs) == []
         for need in needs:
@@ -279,7 +296,7 @@ async def test_what_an_outputs_cluster_refuses_is_shown_by_readyz(
     dmaap = f"{kafka.topic_prefix}.dmaap"
     superuser = KafkaSettings(bootstrap=guarded.kafka.bootstrap)
     assert await ensure_topic(superuser, TopicSpec(dmaap, 1, 1))
-    guarded.grant(kafka.username, publisher_needs(kafka, "dmaap"))
+    guarded.grant(kafka.username, publisher_needs(kafka, Settings(kafka=kafka).outputs()[0]))
     async with running(tmp_path, kafka, "publisher"):
         superuser = msgspec.structs.replace(superuser, topic_prefix=kafka.topic_prefix)
         await asyncio.to_thread(

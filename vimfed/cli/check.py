@@ -185,12 +185,9 @@ def _certificate_findings(where: str, server: WebSettings | GatewaySettings) -> 
 
 def _own_findings(settings: Settings, wanted: Collection[str]) -> list[Finding]:
     kafka = settings.kafka
-    outputs = [output.name for output in settings.outputs()]
     needs = merged(
         each
-        for process, needs in needs_by_process(
-            kafka, outputs, samples=settings.takes_samples
-        ).items()
+        for process, needs in needs_by_process(settings).items()
         if process.partition(" ")[0] in wanted
         for each in needs
     )

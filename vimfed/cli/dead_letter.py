@@ -1,7 +1,7 @@
 """``vimfed dead-letter``: list, show, replay and drop what could not be handled."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import click
 
@@ -35,10 +35,17 @@ from vimfed.model.records import (
     decode_notification,
     schema_headers,
 )
-from vimfed.model.samples import SampleRecord, decode_samples
+from vimfed.model.samples import (
+    Measurement,
+    SampleRecord,
+    decode_measurement,
+    decode_samples,
+)
 from vimfed.model.times import utc_text
 from vimfed.process.escaping import echo, echo_bytes
 from vimfed.settings import KafkaSettings, Settings
+
+Decode = Callable[[bytes], VmEvent | Notification | SampleRecord | Measurement]
 
 
 def list_all(settings: Settings, wanted: Wanted) -> None:
@@ -140,28 +147,23 @@ def _replayed(kafka: KafkaSettings, letter: DeadLetter) -> Sequence[OutgoingReco
             raise UnusableLetterError(f"still unusable: {error}") from None
         except UnusedNotificationError as unused:
             raise UnusableLetterError(f"no worker uses it: {unused}") from None
+    own: Mapping[Origin, tuple[str, Decode]] = {
+        "notifications": (names.notifications, decode_notification),
+        "events": (names.events, decode_event),
+        "samples": (names.samples, decode_samples),
+        "measurements": (names.measurements, decode_measurement),
+    }
+    topic, decode = own[origin]
     key = letter.key or b""
-    version = _check_own(letter, key, _DECODERS[origin])
+    version = _check_own(letter, key, decode)
     output = letter.headers.get(ONLY_OUTPUT)
     only = () if output is None else ((ONLY_OUTPUT, output.encode()),)
     headers = (*schema_headers(version), *only)
-    topic = {"events": names.events, "samples": names.samples}.get(origin, names.notifications)
     partition = partition_of(key, kafka.partitions)
     return [OutgoingRecord(topic, partition, key, letter.value, headers)]
 
 
-_DECODERS: dict[Origin, Callable[[bytes], VmEvent | Notification | SampleRecord]] = {
-    "events": decode_event,
-    "notifications": decode_notification,
-    "samples": decode_samples,
-}
-
-
-def _check_own(
-    letter: DeadLetter,
-    key: bytes,
-    decode: Callable[[bytes], VmEvent | Notification | SampleRecord],
-) -> int:
+def _check_own(letter: DeadLetter, key: bytes, decode: Decode) -> int:
     """Return the schema version of a record of ours.
 
     Raises UnusableLetterError where it cannot be read, or is another cloud's.

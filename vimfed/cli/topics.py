@@ -54,10 +54,8 @@ def plans_of(settings: Settings, processes: Collection[str] = (), user: str = ""
     def user_on(kafka: KafkaConnection) -> str:
         return user or (kafka.login.username if kafka.login else "")
 
-    outputs = [output.name for output in settings.outputs()]
     own = plan_of(settings.kafka)
-    needed = needs_by_process(settings.kafka, outputs, samples=settings.takes_samples)
-    for process, needs in needed.items():
+    for process, needs in needs_by_process(settings).items():
         if _is_meant(process, processes):
             own.grant(user_on(settings.kafka) or DEFAULT_USER, needs, settings_too=True)
     used = {name for grants in own.grants.values() for _kind, name, _operation in grants}

@@ -16,7 +16,7 @@ MAX_VALUE_BYTES = MAX_RECORD_BYTES - 100_000
 MAX_KEY_BYTES = MAX_VALUE_BYTES // 2
 _MAX_ERROR_BYTES = 1000
 
-Origin = Literal["cloud", "notifications", "events", "samples"]
+Origin = Literal["cloud", "notifications", "events", "samples", "measurements"]
 """Whose bytes they are: a cloud's, or a record's of one of the job's own topics.
 
 ``source`` is text of others where a cloud sent it (a routing key), and decides nothing.

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from vimfed.kafka.topics import TopicNames
-from vimfed.settings import KafkaConnection, KafkaSettings
+from vimfed.settings import DmaapOutput, KafkaConnection, KafkaSettings, Settings
 
 Operation = Literal["Read", "Write"]
 """Operations of Kafka's ACLs. Each implies Describe."""
@@ -73,21 +73,25 @@ def worker_needs(kafka: KafkaSettings, *, samples: bool = False) -> Sequence[Nee
     )
 
 
-def publisher_needs(kafka: KafkaSettings, output: str) -> Sequence[Need]:
-    """Return what a publisher of the output ``output`` needs on the cluster of ``[kafka]``."""
-    names = TopicNames(kafka.topic_prefix)
+def publisher_needs(kafka: KafkaSettings, output: DmaapOutput) -> Sequence[Need]:
+    """Return what a publisher of ``output`` needs on the cluster of ``[kafka]``."""
+    names, what = TopicNames(kafka.topic_prefix), output.carries
+    group = names.publisher_group(output.name)
     return (
-        Need("topic", names.events, ("Read",), "reads events"),
-        Need("topic", names.subscriptions, ("Read",), "knows who wants an event"),
+        Need("topic", names.carried(what), ("Read",), f"reads {what}"),
+        Need("topic", names.subscriptions, ("Read",), f"knows who wants {what}"),
         Need("topic", names.dead_letter, ("Write",), "keeps what an output does not take"),
-        Need("group", names.publisher_group(output), ("Read",), "shares the partitions of events"),
+        Need("group", group, ("Read",), f"shares the partitions of {what}"),
     )
 
 
 def operator_needs(kafka: KafkaSettings, *, samples: bool = False) -> Sequence[Need]:
     """Return what the commands events and dead-letter need; ``samples``: any cloud's are taken."""
     names = TopicNames(kafka.topic_prefix)
-    of_samples = (Need("topic", names.samples, ("Write",), "gives dead letters back"),)
+    of_samples = [
+        Need("topic", name, ("Write",), "gives dead letters back")
+        for name in (names.samples, names.measurements)
+    ]
     return (
         Need("topic", names.events, ("Read", "Write"), "prints events; gives dead letters back"),
         Need("topic", names.dead_letter, ("Read", "Write"), "lists and settles dead letters"),
@@ -101,18 +105,19 @@ def output_needs(topics: Iterable[str]) -> Sequence[Need]:
     return [Need("topic", topic, ("Write",), "publishes") for topic in topics]
 
 
-def needs_by_process(
-    kafka: KafkaSettings, outputs: Sequence[str], *, samples: bool = False
-) -> Mapping[str, Sequence[Need]]:
+def needs_by_process(settings: Settings) -> Mapping[str, Sequence[Need]]:
     """Return the needs of every kind of process on the cluster of ``[kafka]``.
 
-    ``outputs`` are the names of the outputs, each of which has publishers of its own; ``samples``:
-    any cloud's are taken.
+    Each output has publishers of its own, such as ``publisher dmaap``.
     """
+    kafka, samples = settings.kafka, settings.takes_samples
+    publishers = {
+        f"publisher {output.name}": publisher_needs(kafka, output) for output in settings.outputs()
+    }
     return {
         "bridge": bridge_needs(kafka, samples=samples),
         "worker": worker_needs(kafka, samples=samples),
-        **{f"publisher {name}": publisher_needs(kafka, name) for name in outputs},
+        **publishers,
         "operator": operator_needs(kafka, samples=samples),
     }
 

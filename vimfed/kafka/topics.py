@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from vimfed.settings import KafkaSettings
+from vimfed.settings import Carries, KafkaSettings
 
 DAY_MS = 24 * 3600 * 1000
 TOMBSTONES_KEPT_MS = 7 * DAY_MS
@@ -73,6 +73,10 @@ class TopicNames:
         """
         return f"{self.prefix}-samples"
 
+    def carried(self, carries: Carries) -> str:
+        """Return the topic that the publishers of an output read."""
+        return self.events if carries == "events" else self.measurements
+
     def publisher_group(self, output: str) -> str:
         """Return the consumer group of an output's publishers."""
         return f"{self.prefix}-publisher-{output}"
@@ -131,8 +135,8 @@ def topic_specs(kafka: KafkaSettings) -> Sequence[TopicSpec]:
                 names.subscriptions,
                 cleanup_policy="compact",
                 # As long as an event may be read again, so must be what held at its time.
-                min_compaction_lag_ms=str(kept.events * 1000),
-                delete_retention_ms=str(kept.events * 1000),
+                min_compaction_lag_ms=str(kept.longest_matched * 1000),
+                delete_retention_ms=str(kept.longest_matched * 1000),
                 **by_arrival,
             ),
             partitions=1,

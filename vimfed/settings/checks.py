@@ -224,7 +224,18 @@ def _check_ves(output: DmaapOutput, where: str) -> None:
     """Raise SettingsError where a VES output has keys that do not go together."""
     if output.is_ves and output.format == "cloudevents":
         raise SettingsError(f'{where}: a {output.scheme}:// output takes format = "ves" alone')
+    measures = output.carries == "measurements"
+    for domain in output.ves_domains:
+        if (domain == "measurement") != measures:
+            needed = "events" if measures else "measurements"
+            raise SettingsError(
+                f'{where}: ves_domains: {domain} is for outputs with carries = "{needed}"'
+            )
     is_old = output.ves_version == "5.4"
+    if is_old and measures:
+        raise SettingsError(
+            f'{where}: ves_version = "5.4" has no domain measurement: say "7.2.1" or "7.1"'
+        )
     if is_old and "notification" in output.ves_domains:
         raise SettingsError(
             f'{where}: ves_domains: ves_version = "5.4" has no domain notification: leave it out'
@@ -264,6 +275,12 @@ def check_outputs(settings: Settings) -> None:
         if output.is_kafka and not output.security_protocol:
             _check_inherited_login(settings.kafka, url.netloc, where)
         _check_ves(output, where)
+        # A publisher's settings by themselves may have no clouds.
+        if output.carries == "measurements" and settings.vims and not settings.takes_samples:
+            raise SettingsError(
+                f'{where}: carries = "measurements", and no cloud takes samples: there would never '
+                "be one; say in [vims.samples] of a cloud how they come, or leave the output out"
+            )
     if settings.filter.output and settings.filter.output not in {
         output.name for output in settings.outputs()
     }:

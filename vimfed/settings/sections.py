@@ -26,7 +26,9 @@ LabelName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]+$")]
 Format = Literal["payload", "cloudevents", "ves"]
 VesVersion = Literal["7.2.1", "7.1", "5.4"]
 """Of the VES event listener's interface: the forms of messages that collectors take."""
-VesDomain = Literal["fault", "notification", "heartbeat"]
+VesDomain = Literal["fault", "notification", "heartbeat", "measurement"]
+Carries = Literal["events", "measurements"]
+"""What an output gets."""
 Severity = Literal["CRITICAL", "MAJOR", "MINOR", "WARNING"]
 """VES's words for how bad an alarm is that is active."""
 
@@ -103,6 +105,15 @@ class RetentionSettings(_Section, frozen=True, kw_only=True):
     """bridges forward notifications that no worker uses, too: keypairs, flavors, services, audits,
     failed calls"""
 
+    def of(self, carries: Carries) -> int:
+        """Return for how long what outputs get waits for their publishers, in seconds."""
+        return self.events if carries == "events" else self.measurements
+
+    @property
+    def longest_matched(self) -> int:
+        """For how long something may wait that is matched against subscriptions, in seconds."""
+        return max(self.events, self.measurements)
+
 
 class KafkaSettings(KafkaConnection, frozen=True, kw_only=True):
     """``[kafka]``: the cluster that carries the job's own topics."""
@@ -153,10 +164,12 @@ class VesTopics(_Section, frozen=True, kw_only=True):
     """topic of notifications"""
     heartbeat: Annotated[str, Meta(pattern=TOPIC)] = "unauthenticated.SEC_HEARTBEAT_OUTPUT"
     """topic of heartbeats"""
+    measurement: Annotated[str, Meta(pattern=TOPIC)] = "unauthenticated.VES_MEASUREMENT_OUTPUT"
+    """topic of measurements"""
 
 
 class DmaapOutput(Tls, frozen=True, kw_only=True):
-    """``[[dmaap.outputs]]``: one place where events are published."""
+    """``[[dmaap.outputs]]``: one place where events, or measurements, are published."""
 
     name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9.-]+$")] = "dmaap"
     """names the output's progress (its consumer group): keep it"""
@@ -165,15 +178,17 @@ class DmaapOutput(Tls, frozen=True, kw_only=True):
     VES domain has a topic; the Message Router's http(s)://host:port/events/topic; or VES
     collectors, ves+https://host:port/eventListener/v7 (several comma-separated: the next one is
     asked where one fails)"""
+    carries: Carries = "events"
+    """what is published there: events, or measurements, of clouds that have [vims.samples]"""
     format: Format = "payload"
     """what a message looks like (docs/outputs.md); ves+ urls take ves alone"""
     vim_event: bool = True
-    """add the object vim_event (id, kind, phase, ...) to the payload"""
+    """add the object vim_event (id, kind, phase, ...) to the payload of an event"""
     ves_domains: list[VesDomain] = []
     """format ves: the domains that are sent; empty: with ves+ urls all that the version has, else
-    faults alone"""
+    faults alone; measurements have their own, measurement"""
     ves_version: VesVersion = "7.2.1"
-    """format ves: version of the messages; 5.4, without notifications, goes with
+    """format ves: version of the messages; 5.4, without notifications and measurements, goes with
     /eventListener/v5"""
     ves_severities: VesSeverities = VesSeverities()
     ves_topics: VesTopics = VesTopics()
@@ -220,6 +235,8 @@ class DmaapOutput(Tls, frozen=True, kw_only=True):
         """VES domains that it gets in the format ves."""
         if self.ves_domains:
             return tuple(self.ves_domains)
+        if self.carries == "measurements":
+            return ("measurement",)
         if not self.is_ves:
             return ("fault",)
         return (
@@ -251,7 +268,8 @@ class DmaapSettings(_Section, frozen=True, kw_only=True):
     tests"""
     give_up_after: Annotated[float, Meta(gt=0)] = 3.5 * 24 * 3600
     """seconds since an event's arrival after which it is not tried again, but dead-lettered; not
-    more than kafka.retention.events"""
+    more than kafka.retention.events; of a measurement half of kafka.retention.measurements at
+    most"""
     outputs: list[DmaapOutput] = []
     """by default topic unauthenticated.VIM_VM_EVENTS on the cluster of [kafka]"""
 
@@ -474,7 +492,7 @@ class BridgeSettings(_Section, frozen=True, kw_only=True):
 
 
 class FilterSettings(_Section, frozen=True, kw_only=True):
-    """``[filter]``: which events are published without a subscription of their own."""
+    """``[filter]``: what is published without a subscription of its own."""
 
     enabled: bool = True
     """false: only what subscriptions ask for is published"""
@@ -483,11 +501,13 @@ class FilterSettings(_Section, frozen=True, kw_only=True):
     clouds: list[str] = []
     """vim_ids; empty: every cloud"""
     kinds: list[str] = []
-    """kinds such as DELETE or POWER_OFF; empty: every kind"""
+    """kinds of events such as DELETE or POWER_OFF; empty: every kind, and measurements"""
     phases: list[Literal["start", "end", "error"]] = []
-    """phases; empty: every phase"""
+    """phases of events; empty: every phase, and measurements"""
     tenants: list[str] = []
     """tenant ids; empty: every tenant"""
+    meters: list[str] = []
+    """meters of measurements, such as cpu_util; empty: every meter"""
 
 
 class WorkerSettings(_Section, frozen=True, kw_only=True):
@@ -780,6 +800,12 @@ class Settings(_Section, frozen=True, kw_only=True):
         return self.dmaap.outputs or [
             DmaapOutput(url=f"kafka://{self.kafka.bootstrap}/{DEFAULT_DMAAP_TOPIC}")
         ]
+
+    def give_up_after(self, output: DmaapOutput) -> float:
+        """Return the seconds after which what an output does not take is dead-lettered."""
+        if output.carries == "events":
+            return self.dmaap.give_up_after
+        return min(self.dmaap.give_up_after, self.kafka.retention.measurements / 2)
 
     def publisher_port(self, output: DmaapOutput) -> int:
         """Return the port of the publisher of ``output``; 0: any free one.

@@ -15,7 +15,7 @@ import msgspec
 
 from streams.publisher.delivery import DeliveryError, Message, RefusedError
 from streams.publisher.outputs.http_session import http_session
-from streams.publisher.ves import ves_batch
+from streams.publisher.ves_header import ves_batch
 from vimfed.kafka.topic_settings import Finding
 from vimfed.model.decoding import UnreadableError, decoded
 from vimfed.process.bounded_answer import read_answer

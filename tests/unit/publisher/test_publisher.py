@@ -10,15 +10,17 @@ import pytest
 from aiokafka.structs import ConsumerRecord
 
 from streams.engine.batched_transport import RecordBatch
+from streams.publisher.events import read_event
 from streams.publisher.health import PublisherCounters
-from streams.publisher.publisher import NoEventError, Publisher, read_event
+from streams.publisher.publisher import Publisher
+from streams.publisher.reading import UnfitRecordError
 from streams.subscriptions.filters import Subscription, SubscriptionHistory
 from tests.support.vm_events import alarm_step, heartbeat_event, host_event, vm_event
 from vimfed.kafka.dead_letter import ONLY_OUTPUT
 from vimfed.model.keys import home_key, instance_key
 from vimfed.model.records import NewerSchemaError, VmEvent, schema_headers
 from vimfed.process.metrics import new_registry
-from vimfed.settings import DmaapOutput, Format, KafkaSettings
+from vimfed.settings import DmaapOutput, Format
 
 LATER = 60_000
 """When Kafka took the events, in ms: all subscriptions hold by then."""
@@ -49,10 +51,9 @@ def published(
         "reject": None,
         "subscriptions": SimpleNamespace(known=known, history=history),
         "delivery": Delivery(),
-        **dict.fromkeys(("app", "consumer", "producer")),
+        **dict.fromkeys(("app", "consumer")),
     }
     publisher = Publisher(
-        kafka=KafkaSettings(),
         output=DmaapOutput(name="mr", url=url, format=output_format),
         counters=PublisherCounters(new_registry(), "mr"),
         **fakes,
@@ -73,7 +74,7 @@ def test_an_event_of_a_newer_schema_ends_a_publisher_only_where_a_newer_version_
     def record(*headers: tuple[str, bytes]) -> ConsumerRecord[bytes, bytes]:
         return ConsumerRecord("events", 0, 0, LATER, 1, key, value, None, 0, 0, headers)
 
-    with pytest.raises(NoEventError, match="not an event: schema version 99"):
+    with pytest.raises(UnfitRecordError, match="not an event: schema version 99"):
         read_event(record())
     with pytest.raises(NewerSchemaError):
         read_event(record(*schema_headers(99)))
@@ -88,7 +89,9 @@ def test_an_event_has_the_key_of_what_it_is_about() -> None:
     assert read_event(record(down, b"CloudOwner_RegionOne/host/compute-1")).event == down
     assert read_event(record(beat, b"CloudOwner_RegionOne/cloud/")).event == beat
     for key in (b"CloudOwner_RegionOne/", b"CloudOwner_RegionOne/compute-1"):
-        with pytest.raises(NoEventError, match="key is not CloudOwner_RegionOne/host/compute-1"):
+        with pytest.raises(
+            UnfitRecordError, match="key is not CloudOwner_RegionOne/host/compute-1"
+        ):
             read_event(record(down, key))
 
 
@@ -104,7 +107,7 @@ def test_an_event_has_the_key_of_what_it_is_about() -> None:
 def test_what_no_worker_writes_of_alarms_and_heartbeats_is_no_event(event: VmEvent) -> None:
     value = msgspec.json.encode(event)
     key = home_key(event.vim_id, event.instance_id, event.host or "")
-    with pytest.raises(NoEventError, match="not an event"):
+    with pytest.raises(UnfitRecordError, match="not an event"):
         read_event(ConsumerRecord("events", 0, 0, LATER, 1, key, value, None, 0, 0, ()))
 
 

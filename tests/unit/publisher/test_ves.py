@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from streams.core.kinds import EVENT_KINDS
-from streams.publisher.ves import ves_batch, ves_message
+from streams.publisher.ves import ves_message
+from streams.publisher.ves_header import ves_batch
 from tests.support.folded_table import FoldedTable
 from tests.support.paths import PROJECT
 from tests.support.vm_events import VIM_ID, alarm_step, heartbeat_event, host_event, vm_event

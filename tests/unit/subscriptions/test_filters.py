@@ -1,5 +1,8 @@
 """Which subscription wants which event, and which subscriptions hold when."""
 
+import json
+
+import msgspec
 import pytest
 
 from streams.subscriptions.filters import (
@@ -8,9 +11,19 @@ from streams.subscriptions.filters import (
     Subscription,
     SubscriptionHistory,
 )
+from streams.subscriptions.log import encoded
 from tests.support.vm_events import VIM_ID, vm_event
 
 TENANT = "943ecb804cdf4103976b8a02cea12fdb"
+FIELDS_OF_RELEASE_0_1_0 = (
+    "clouds",
+    "kinds",
+    "phases",
+    "tenants",
+    "instances",
+    "output",
+    "format",
+)
 
 
 @pytest.mark.parametrize(
@@ -34,6 +47,18 @@ def test_a_subscription_wants_what_all_of_its_lists_name(
     subscription: Subscription, wanted: bool
 ) -> None:
     assert Matcher(subscription).wants(vm_event(), TENANT) is wanted
+
+
+def test_an_event_goes_to_a_subscription_whatever_meters_it_names() -> None:
+    assert Matcher(Subscription(meters=("cpu_util",))).wants(vm_event(), TENANT)
+
+
+def test_versions_that_do_not_know_meters_read_what_names_none() -> None:
+    plain = Subscription(kinds=("PAUSE",), output="x")
+    assert set(json.loads(encoded(plain))) == {*FIELDS_OF_RELEASE_0_1_0}
+    for subscription in (plain, Subscription(meters=("cpu_util",))):
+        decoder = msgspec.json.Decoder(Subscription)
+        assert decoder.decode(encoded(subscription)) == subscription
 
 
 def test_what_is_about_a_host_or_a_cloud_is_no_tenants() -> None:

@@ -65,6 +65,10 @@ url = "kafka://a:1/t"
 """
 
 
+MEASURES = 'carries = "measurements"\n'
+
+MEASURED_CLOUD = f"{OLD_CLOUD}[vims.samples]\npushed = true\n"
+
 VES = """
 [[dmaap.outputs]]
 name = "onap"
@@ -146,6 +150,21 @@ def test_each_domain_of_a_ves_output_on_kafka_has_a_topic(tmp_path: Path) -> Non
     (output,) = load(tmp_path, text + 'fault = "x"\nheartbeat = "x"\n').dmaap.outputs
     assert output.topics == ("x",)
     assert load(tmp_path, OUTPUT).dmaap.outputs[0].topics == ("t",)
+
+
+def test_an_output_of_measurements_has_their_domain_their_topic_and_their_time(
+    tmp_path: Path,
+) -> None:
+    text = OUTPUT.replace("kafka://a:1/t", "ves+kafka://a:1") + MEASURES
+    settings = load(tmp_path, MEASURED_CLOUD + text + OUTPUT.replace("onap", "events"))
+    measurements, events = settings.dmaap.outputs
+    assert measurements.topics == ("unauthenticated.VES_MEASUREMENT_OUTPUT",)
+    assert settings.give_up_after(events) == settings.dmaap.give_up_after == 302400
+    assert settings.give_up_after(measurements) == settings.kafka.retention.measurements / 2
+    short = load(tmp_path, MEASURED_CLOUD + "[dmaap]\ngive_up_after = 60\n" + text)
+    assert short.give_up_after(short.dmaap.outputs[0]) == 60
+    # A publisher's settings by themselves may have no clouds.
+    assert load(tmp_path, text).dmaap.outputs[0].domains == ("measurement",)
 
 
 def test_an_outputs_password_comes_by_environment_or_from_a_file(tmp_path: Path) -> None:
@@ -257,6 +276,20 @@ def test_the_login_of_the_own_cluster_goes_to_no_other(tmp_path: Path) -> None:
         (
             VES.replace("v7", "v5") + 'ves_version = "5.4"\nves_domains = ["notification"]\n',
             'ves_domains: ves_version = "5.4" has no domain notification',
+        ),
+        (VES + 'ves_domains = ["measurement"]\n', 'is for outputs with carries = "measurements"'),
+        (
+            MEASURED_CLOUD + VES + MEASURES + 'ves_domains = ["measurement", "fault"]\n',
+            'ves_domains: fault is for outputs with carries = "events"',
+        ),
+        (
+            MEASURED_CLOUD + OUTPUT + MEASURES + 'ves_version = "5.4"\n',
+            'ves_version = "5.4" has no domain measurement: say "7.2.1" or "7.1"',
+        ),
+        (
+            CLOUD + OUTPUT + MEASURES,
+            'carries = "measurements", and no cloud takes samples: there would '
+            "never be one; say in [vims.samples] of a cloud",
         ),
         (VES + "[dmaap.outputs.ves_severities]\nvm_error = 'BAD'\n", "ves_severities.vm_error"),
         (VES + "[dmaap.outputs.ves_topics]\nfault = 'a/b'\n", "ves_topics.fault"),

@@ -52,6 +52,17 @@ METERED = msgspec.structs.replace(
     SETTINGS, vims=[msgspec.structs.replace(CLOUD, samples=SamplesSettings(pushed=True))]
 )
 
+TOLD_OF = Settings(
+    dmaap=DmaapSettings(
+        outputs=[
+            *Settings().outputs(),
+            DmaapOutput(name="metrics", url="ves+kafka://dmaap:9092", carries="measurements"),
+        ]
+    ),
+    vims=METERED.vims,
+)
+"""Of which the documentation tells: the default output, and one of measurements."""
+
 
 def rows() -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
     """Yield process, kind, name and rights of each row of the table in docs/kafka.md."""
@@ -63,12 +74,11 @@ def rows() -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
 
 
 def test_the_table_of_rights_is_that_of_the_code() -> None:
-    settings = Settings()
-    by_process = needs_by_process(settings.kafka, ["dmaap"], samples=True)
-    needs = {process: list(each) for process, each in by_process.items()}
+    needs = {process: list(each) for process, each in needs_by_process(TOLD_OF).items()}
     of_cloud = cloud_needs(CLOUD.kafka)
     needs["bridge"] += [Need("topic", "TOPIC.PRIORITY", of_cloud[0].operations, ""), of_cloud[-1]]
-    needs["publisher dmaap"] += output_needs(settings.outputs()[0].topics)
+    for output in TOLD_OF.outputs():
+        needs[f"publisher {output.name}"] += output_needs(output.topics)
     assert sorted(rows()) == sorted(
         (process, need.kind, need.name, need.operations)
         for process, each in needs.items()
@@ -89,7 +99,7 @@ def test_the_acls_that_security_tells_of_are_those_of_the_code() -> None:
     }
     assert told == {
         (need.kind, need.name, operation, process.partition(" ")[0])
-        for process, needs in needs_by_process(KafkaSettings(), ["dmaap"], samples=True).items()
+        for process, needs in needs_by_process(TOLD_OF).items()
         for need in needs
         for operation in need.operations
     }
@@ -194,7 +204,7 @@ def test_the_commands_grant_each_cluster_its_own_user_no_more_than_is_needed() -
     own = {each[2:] for each in granted if each[0] == "kafka:9092"}
     assert {each for each in own if each[2] != "DescribeConfigs"} == {
         (need.kind, need.name, operation)
-        for needs in needs_by_process(SETTINGS.kafka, ["dmaap"]).values()
+        for needs in needs_by_process(SETTINGS).values()
         for need in needs
         for operation in need.operations
     }
