@@ -16,7 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import islice
 
-from streams.core.metering import Facts, Metered, Metering, Resume, Rules, empty_record, read_resume
+from streams.core.measurement import Facts
+from streams.core.metering import Metered, Metering, Resume, Rules, empty_record, read_resume
 from streams.engine.batched_transport import BatchedConsumer
 from streams.engine.row_table import CHUNK, RowTable
 from streams.worker.instance_index import InstanceIndex

@@ -9,6 +9,15 @@ def utc_text(moment: datetime, timespec: str = "microseconds") -> str:
     return moment.isoformat(timespec=timespec).replace("+00:00", "Z")
 
 
+@lru_cache(maxsize=4096)
+def text_of_second(second: int) -> str:
+    """Return the time that is so many seconds after the beginning of 1970.
+
+    Raises ValueError or OverflowError after the year 9999.
+    """
+    return utc_text(datetime.fromtimestamp(second, UTC))
+
+
 def as_utc_text(text: str) -> str:
     """Return an ISO 8601 time, UTC where it names no zone, as UTC with microseconds.
 
