@@ -72,13 +72,17 @@ class _Context(Struct, gc=False):
     global_request_id: str | None = None
 
 
-class _Message(Struct, gc=False):
-    """An envelope or a message: which of both shows in the keys that are there."""
+class Message(Struct, gc=False):
+    """An envelope or a message: which of both shows in the keys that are there.
+
+    The names are oslo's own.
+    """
 
     enveloped: str | None = field(name="oslo.message", default=None)
     message_id: str | None = None
     event_type: str | None = None
     payload: Raw = Raw(b"")
+    """Its JSON text."""
     publisher_id: str | None = None
     priority: str | None = None
     timestamp: str | None = None
@@ -109,7 +113,7 @@ class _Payload(Struct, gc=False):
     request_spec: _RequestSpec | None = None
 
 
-_decode_message = msgspec.json.Decoder(_Message).decode
+_decode_message = msgspec.json.Decoder(Message).decode
 _decode_payload = msgspec.json.Decoder(_Payload).decode
 _decode_tree = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
@@ -117,6 +121,31 @@ _encode = msgspec.json.Encoder().encode
 
 def decode(body: bytes) -> OsloNotification:
     """Read one body in any envelope. Raises NotANotificationError."""
+    message = read_message(body)
+    payload = bytes(message.payload)
+    if not payload.startswith(b"{"):
+        raise NotANotificationError("payload is not an object")
+    if any(mark in payload for mark in _MARKS) or b'"args"' in payload:
+        payload = _scrub_payload(payload)
+    context = message.context or _Context()
+    return OsloNotification(
+        message_id=message.message_id or "",
+        event_type=message.event_type or "",
+        payload=Raw(payload),
+        instance_id=instance_id_of(payload),
+        publisher_id=message.publisher_id or "",
+        priority=message.priority or "INFO",
+        timestamp=message.timestamp or "",
+        request_id=message.request_id or context.request_id,
+        global_request_id=message.global_request_id or context.global_request_id,
+    )
+
+
+def read_message(body: bytes) -> Message:
+    """Return what one body says, in any envelope, whatever its payload is.
+
+    It has an event type, a message id and a payload. Raises NotANotificationError.
+    """
     if len(body) > MAX_BODY_BYTES:
         raise NotANotificationError(f"too large: {len(body)} bytes")
     try:
@@ -131,25 +160,9 @@ def decode(body: bytes) -> OsloNotification:
         raise NotANotificationError("no event_type")
     if not message.message_id:
         raise NotANotificationError("no message_id")
-    payload = bytes(message.payload)
-    if not payload:
+    if not bytes(message.payload):
         raise NotANotificationError("no payload")
-    if not payload.startswith(b"{"):
-        raise NotANotificationError("payload is not an object")
-    if any(mark in payload for mark in _MARKS) or b'"args"' in payload:
-        payload = _scrub_payload(payload)
-    context = message.context or _Context()
-    return OsloNotification(
-        message_id=message.message_id,
-        event_type=message.event_type,
-        payload=Raw(payload),
-        instance_id=instance_id_of(payload),
-        publisher_id=message.publisher_id or "",
-        priority=message.priority or "INFO",
-        timestamp=message.timestamp or "",
-        request_id=message.request_id or context.request_id,
-        global_request_id=message.global_request_id or context.global_request_id,
-    )
+    return message
 
 
 def instance_id_of(payload: bytes | Raw) -> str:

@@ -1,0 +1,1 @@
+"""A real ceilometer for the tests."""

@@ -1,0 +1,1 @@
+"""Forms in which others tell samples of meters, each read as samples of our own, by subject."""
