@@ -45,7 +45,7 @@ def seconds_of(text: str) -> float:
 
 def sample(meter: str, volume: float, at: float, device: str = "", **fields: Any) -> Sample:
     """Return a sample; ``at`` in seconds after the beginning."""
-    return Sample(meter=meter, volume=volume, at=time_text(at), device=device, **fields)
+    return Sample(meter=meter, volume=float(volume), at=time_text(at), device=device, **fields)
 
 
 def sample_record(
