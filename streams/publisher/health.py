@@ -31,7 +31,7 @@ class PublisherCounters:
         self._published = counter(
             "vimfed_publisher_published", "messages that DMaaP has acknowledged"
         )
-        self._passed = counter("vimfed_publisher_passed", "events that no subscription wants")
+        self._passed = counter("vimfed_publisher_passed", "records that no subscription wants")
         self._retries = counter(
             "vimfed_publisher_retries", "failed attempts that are to be made again"
         )
@@ -39,7 +39,7 @@ class PublisherCounters:
         self._delays = delay_histogram(
             registry,
             "vimfed_publisher_delay_seconds",
-            "from when Kafka took the oldest event of a batch until the output had the batch",
+            "from when Kafka took the oldest record of a batch until the output had the batch",
             "output",
         ).labels(output)
 
@@ -48,11 +48,11 @@ class PublisherCounters:
         self._published.inc(count)
 
     def took(self, delay: float) -> None:
-        """Note for how long the oldest event of a batch has waited, in seconds."""
+        """Note for how long the oldest record of a batch has waited, in seconds."""
         self._delays.observe(delay)
 
     def passed(self, count: int) -> None:
-        """Count events that are not wanted."""
+        """Count records that are not wanted."""
         self._passed.inc(count)
 
     def retried(self) -> None:
@@ -68,9 +68,16 @@ class PublisherHealth(Collector):
     """Gauges that are read when somebody asks, and the watch over progress."""
 
     def __init__(
-        self, output: str, consumer: BatchedConsumer, delivery: Delivery, worker: WorkerSettings
+        self,
+        output: str,
+        consumer: BatchedConsumer,
+        delivery: Delivery,
+        worker: WorkerSettings,
+        retention: float,
     ) -> None:
+        """``retention`` is for how long Kafka keeps what the output is to get, in seconds."""
         self._output = output
+        self._retention = retention
         self._consumer = consumer
         self._delivery = delivery
         self._watch = StandstillWatch(worker.stuck_after)
@@ -94,7 +101,7 @@ class PublisherHealth(Collector):
         """Return the gauges."""
         lag = GaugeMetricFamily(
             "vimfed_publisher_lag",
-            "events of a partition that are not done",
+            "records of a partition that are not done",
             labels=["output", "partition"],
         )
         for tp in sorted(self._partitions()):
@@ -102,7 +109,7 @@ class PublisherHealth(Collector):
         yield lag
         expired = CounterMetricFamily(
             "vimfed_publisher_expired_unread",
-            "events that retention has removed before they were read",
+            "records that retention has removed before they were read",
             labels=["output", "partition"],
         )
         for tp in sorted({*self._partitions(), *self._consumer.expired}):
@@ -123,8 +130,13 @@ class PublisherHealth(Collector):
         )
         yield gauge(
             "vimfed_publisher_oldest_undelivered_seconds",
-            "since Kafka took the oldest event that this process has read and not delivered",
+            "since Kafka took the oldest record that this process has read and not delivered",
             max(map(self._consumer.oldest_undone_seconds, self._partitions()), default=0.0),
+        )
+        yield gauge(
+            "vimfed_publisher_retention_seconds",
+            "for how long Kafka keeps what the output is to get",
+            self._retention,
         )
 
     def ready(self) -> dict[str, str]:
@@ -146,7 +158,7 @@ class PublisherHealth(Collector):
         stuck = self._watch.look(places, is_excused=excused)
         return {
             f"partition {partition}": (
-                f"{places[partition].lag} events wait, and none was done for {seconds:.0f} s"
+                f"{places[partition].lag} records wait, and none was done for {seconds:.0f} s"
             )
             for partition, seconds in stuck.items()
         }

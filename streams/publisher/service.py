@@ -112,7 +112,8 @@ async def _publishing(
         give_up_after=settings.give_up_after(output),
         figures=counters,
     )
-    health = PublisherHealth(output.name, consumer, delivery, settings.worker)
+    kept = settings.kafka.retention.of(output.carries)
+    health = PublisherHealth(output.name, consumer, delivery, settings.worker, kept)
     registry.register(health)
     monitoring = MonitoringServer(
         registry,

@@ -48,6 +48,7 @@ async def stack(
         "cloud_owner": "CloudOwner",
         "cloud_region_id": "RegionOne",
         "kafka": {"bootstrap": kafka.bootstrap, "group": f"pool-{port}"},
+        "samples": {"pushed": True},
     }
     away = {
         "cloud_owner": "CloudOwner",
