@@ -14,8 +14,10 @@ from aiohttp.test_utils import TestServer
 from confluent_kafka import Producer
 
 from tests.e2e.stack import Stack, eventually
+from tests.support.measurements import gauge, host_measurement, key_of, measurement
 from tests.support.paths import PROJECT
 from vimfed.local.kafka import LocalKafka
+from vimfed.model.samples import encode_measurement
 
 CLOUD = {"cloud_owner": "CloudOwner", "cloud_region_id": "RegionOne"}
 
@@ -84,6 +86,23 @@ async def test_what_a_plug_in_pushes_comes_to_a_consumer(
     refused, problem = await pushed(stack, instance_id, "no state")
     assert refused == 1
     assert "no state" in problem
+
+
+async def test_a_consumer_of_measurements_tells_which_vms_are_busy(kafka: LocalKafka) -> None:
+    topic = f"measured-{uuid.uuid4().hex}"
+    producer = Producer({"bootstrap.servers": kafka.bootstrap, "log_level": 0})
+    told = [
+        host_measurement(gauge("cpu_util", 79.0, "%")),
+        measurement("vm-1", values=(gauge("cpu_util", 79.0), gauge("memory_util", 95.0))),
+        measurement("vm-2", values=(gauge("cpu_util", 95.0, "%"),)),
+    ]
+    for each in told:
+        producer.produce(topic, encode_measurement(each), key_of(each))
+    assert producer.flush(30) == 0
+    async with running("consume_measurements.py", kafka.bootstrap, topic) as consumer:
+        assert consumer.stdout is not None
+        line = (await asyncio.wait_for(consumer.stdout.readline(), 30)).decode()
+    assert line == f"{told[2].end} vm-2 95 %\n"
 
 
 async def test_an_output_of_ones_own_loses_nothing_where_its_server_fails_once(

@@ -119,6 +119,9 @@ def _offline_checks(settings: Settings, wanted: Collection[str]) -> dict[str, Fi
     exposed = _exposed_findings(settings, wanted)
     if exposed:
         checks["secrets"] = lambda: exposed
+    unfiltered = _filter_findings(settings) if "publisher" in wanted else []
+    if unfiltered:
+        checks["filter"] = lambda: unfiltered
     if "worker" in wanted and settings.web.cert_file:
         checks["web"] = partial(_certificate_findings, "web", settings.web)
     if _has_gateway(settings, wanted) and settings.gateway.cert_file:
@@ -169,6 +172,22 @@ def _exposed_findings(settings: Settings, wanted: Collection[str]) -> list[Findi
     return [
         Finding(each.where, f"{each.where}: {each.text}", each.refused)
         for each in exposures(settings, processes)
+    ]
+
+
+def _filter_findings(settings: Settings) -> list[Finding]:
+    """Return to which outputs of measurements [filter] sends none, since it chooses events."""
+    wanted = settings.filter
+    if not wanted.enabled or not (wanted.kinds or wanted.phases):
+        return []
+    text = (
+        "[filter] has kinds or phases, which measurements have not: output {} gets none but those "
+        "that subscriptions ask for (docs/metrics.md)"
+    )
+    return [
+        Finding(output.name, text.format(output.name), refused=False)
+        for output in settings.outputs()
+        if output.carries == "measurements" and wanted.output in ("", output.name)
     ]
 
 

@@ -139,6 +139,7 @@ def checksums(values: dict[str, Any]) -> dict[str, dict[str, str]]:
             {"bridge"},
         ),
         ({"vims": [*SETTINGS["vims"], PUSHED]}, {"bridge", "worker"}),
+        ({"vims": [{**SETTINGS["vims"][0], "samples": {"usage": True}}]}, {"bridge", "worker"}),
         (
             {
                 "dmaap": {

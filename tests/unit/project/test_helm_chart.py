@@ -37,10 +37,16 @@ settings:
       - name: onap
         url: "kafka://onap:9094/unauthenticated.VIM_VM_EVENTS"
         security_protocol: PLAINTEXT
+      - name: metrics
+        url: "ves+https://ves:8443/eventListener/v7"
+        carries: measurements
   vims:
     - cloud_owner: CloudOwner
       cloud_region_id: RegionOne
       rabbit: {transport_urls_file: /etc/vimfed/secrets/region-one/transport_urls}
+      samples:
+        telemetry_secret_file: /etc/vimfed/secrets/telemetry/secret
+        rabbit: {transport_urls_file: /etc/vimfed/secrets/telemetry/transport_urls}
   filter: {output: onap}
   web:
     cert_file: /etc/vimfed/secrets/tls/tls.crt
@@ -53,6 +59,7 @@ secretEnv:
   VIMFED_WEB__AUTH__KEYSTONE__PASSWORD: {name: keystone, key: password}
 secretFiles:
   region-one: nova-region-one
+  telemetry: ceilometer
   tls: workers-tls
   mr: message-router
   kafka-bridge: kafka-bridge
@@ -217,10 +224,14 @@ def test_each_pod_has_the_secrets_and_the_settings_of_its_process_alone(tmp_path
         found[component] = settings_in(template, "everything", tmp_path / component)
     login = "r-vim-event-federation-{}-login".format
     assert has == {
-        "bridge": ({"nova-region-one", "kafka-bridge"}, set()),  # has a Kafka user of its own
+        "bridge": (
+            {"nova-region-one", "ceilometer", "kafka-bridge"},
+            set(),
+        ),  # has a Kafka user of its own
         "worker": ({"workers-tls", login("worker")}, {"vimfed-kafka", "keystone"}),
         "publisher-onap": (set(), {"vimfed-kafka", "onap"}),
         "publisher-mr-two": ({"message-router"}, {"vimfed-kafka"}),
+        "publisher-metrics": (set(), {"vimfed-kafka"}),
         "gateway": ({login("gateway")}, {"vimfed-kafka", "onap"}),
     }
     assert {name: each.kafka.username for name, each in found.items()} == {
@@ -229,7 +240,11 @@ def test_each_pod_has_the_secrets_and_the_settings_of_its_process_alone(tmp_path
     }
     worker, gateway = found["worker"], found["gateway"]
     assert [each.vim_id for each in worker.vims] == ["CloudOwner_RegionOne"]
-    assert [each.name for each in worker.outputs()] == ["mr.two", "onap"]
+    assert [each.name for each in worker.outputs()] == ["mr.two", "onap", "metrics"]
+    assert worker.takes_samples
+    assert not worker.vims[0].samples.rabbit.is_used
+    (metrics,) = [each for each in found["publisher-metrics"].outputs() if each.name == "metrics"]
+    assert metrics.carries == "measurements"
     assert gateway_cluster(gateway).bootstrap == "onap:9094"
     assert "portal.example" in gateway.web.allowed_hosts
     assert not gateway.vims
@@ -249,6 +264,7 @@ def test_there_is_a_publisher_for_each_output() -> None:
     assert [name for name, _ in pods("everything") if name.startswith("publisher")] == [
         "publisher-mr-two",
         "publisher-onap",
+        "publisher-metrics",
     ]
 
 
@@ -300,6 +316,10 @@ def test_an_image_can_be_named_by_its_digest() -> None:
         ("settings: {kafak: {bootstrap: 'k:1'}}", "Additional property kafak is not allowed"),
         ("settings: {kafka: {password: x}}", "settings: password would be readable in a ConfigMap"),
         ("settings: {web: {auth: {peer_secret: x}}}", "settings: peer_secret would be readable"),
+        (
+            "settings: {vims: [{samples: {telemetry_secret: x}}]}",
+            "settings: telemetry_secret would be readable",
+        ),
         (
             "settings: {vims: [{rabbit: {transport_urls: ['rabbit://u:p@h/']}}]}",
             "the passwords in transport_urls would be readable",

@@ -379,6 +379,7 @@ def test_status_in_a_worker_finds_the_other_processes() -> None:
         "bridge": "bridge",
         "publisher.mr.two": "publisher-mr-two",
         "publisher.onap": "publisher-onap",
+        "publisher.metrics": "publisher-metrics",
         "gateway": "gateway",
     }
     assert addresses().keys() == components.keys()

@@ -72,3 +72,40 @@ def test_a_certificate_is_looked_at_with_its_authority(tmp_path: Path) -> None:
     authority.cert_pem.write_to_path(str(tmp_path / "ca.crt"))
     done = check(tmp_path, settings, "worker")
     assert (done.exit_code, done.output) == (0, "web: ok\n")
+
+
+MEASURED = """
+[[vims]]
+cloud_owner = "Owner"
+cloud_region_id = "Region"
+[vims.samples]
+pushed = true
+[[dmaap.outputs]]
+url = "kafka://dmaap.invalid:9092/topic"
+[[dmaap.outputs]]
+name = "metrics"
+carries = "measurements"
+url = "kafka://dmaap.invalid:9092/measured"
+[filter]
+"""
+
+
+@pytest.mark.parametrize(
+    ("filtered", "is_warned"),
+    [
+        ("clouds = ['Owner_Region']\nmeters = ['cpu_util']", False),
+        ("kinds = ['DELETE']", True),
+        ("phases = ['end']\noutput = 'metrics'", True),
+        ("kinds = ['DELETE']\noutput = 'dmaap'", False),
+        ("kinds = ['DELETE']\nenabled = false", False),
+    ],
+)
+def test_a_filter_that_keeps_all_measurements_back_is_warned_of(
+    tmp_path: Path, filtered: str, is_warned: bool
+) -> None:
+    done = check(tmp_path, MEASURED + filtered, "publisher")
+    assert done.exit_code == 0
+    assert ("output metrics gets none but those that subscriptions ask for" in done.output) is (
+        is_warned
+    )
+    assert check(tmp_path, MEASURED + filtered, "worker").output == ""

@@ -41,7 +41,13 @@ needs, so that no process holds, nor names, the secrets of another.
 {{- if eq .kind "worker" -}}
 {{- $vims := list -}}
 {{- range $own.vims -}}
-{{- $vims = append $vims (omit . "rabbit" "kafka" "poll") -}}
+{{- $vim := omit . "rabbit" "kafka" "poll" "samples" -}}
+{{- with .samples -}}
+{{- /* From where a bridge has samples is its own; that there are any is the worker's, too. */ -}}
+{{- $read := not (empty (or .usage .rabbit .kafka)) -}}
+{{- $vim = set $vim "samples" (dict "pushed" (default false .pushed) "usage" $read) -}}
+{{- end -}}
+{{- $vims = append $vims $vim -}}
 {{- end -}}
 {{- $_ := set $own "vims" $vims -}}
 {{- $_ := set $own "web" (include "vimfed.web" (dict "root" $root "web" (default dict $own.web)) | fromJson) -}}
@@ -140,7 +146,7 @@ workers' secret is made wherever a login is.
 
 {{/* Ends where a settings file holds a secret: everybody who may read ConfigMaps would read it. */}}
 {{- define "vimfed.refuseSecrets" -}}
-{{- range regexFindAll "(?m)^\\s*(?:password|token|peer_secret|peer_secret_previous|application_credential_secret) = \"[^\"]+\"" . -1 -}}
+{{- range regexFindAll "(?m)^\\s*(?:password|token|peer_secret|peer_secret_previous|application_credential_secret|telemetry_secret) = \"[^\"]+\"" . -1 -}}
 {{- if not (regexMatch "= \"\\$?scrypt\\$" .) -}}
 {{- fail (printf "settings: %s would be readable in a ConfigMap: give it by secretEnv, or by secretFiles and %s_file" (regexFind "\\w+" .) (regexFind "\\w+" .)) -}}
 {{- end -}}
@@ -231,6 +237,16 @@ are those of vimfed.settings.
 {{- $pushed = append $pushed (pick . "cloud_owner" "cloud_region_id") -}}
 {{- end -}}
 {{- end -}}
+{{- /* With the first cloud whose samples are taken, a worker has a second table. */ -}}
+{{- $isMeasured := false -}}
+{{- $samplesPushed := list -}}
+{{- range $read.vims -}}
+{{- $isMeasured = or $isMeasured (not (empty .samples)) -}}
+{{- if dig "samples" "pushed" false . -}}
+{{- $samplesPushed = append $samplesPushed (pick . "cloud_owner" "cloud_region_id") -}}
+{{- end -}}
+{{- end -}}
+{{- $_ := set $read "samples" (list $isMeasured $samplesPushed) -}}
 {{- $_ := set $read "vims" $pushed -}}
 {{- end -}}
 {{- if eq .kind "publisher" -}}
