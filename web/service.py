@@ -32,6 +32,7 @@ from web.pushed_hosts import PushedHosts
 from web.pushing import Pushing
 from web.queries.alert_routes import AlertRoutes
 from web.queries.gather import Gather
+from web.queries.measurement_routes import MeasurementRoutes
 from web.queries.own_partitions import OwnPartitions
 from web.queries.queries import Queries
 from web.rereading import Rereading
@@ -137,6 +138,7 @@ def serve(worker: StreamWorker, rereading: Rereading | None = None) -> None:
     groups = (
         Queries(worker, own, gather),
         AlertRoutes(worker, gather),
+        MeasurementRoutes(worker, own, gather),
         Probes(worker, own, lambda: gather.peers.unverified),
         subscriptions,
         Ingest(pushing),

@@ -1,4 +1,4 @@
-"""How the clouds are, as metrics of a worker: hosts, unavailable instances, active alarms.
+"""How the clouds are, as metrics of a worker: VMs by state, hosts, outages, active alarms.
 
 Each worker tells what counts in its partitions; a cloud's figures are the sums over all workers.
 """
@@ -8,9 +8,14 @@ from collections.abc import Iterable, Mapping
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from streams.worker.alarm_index import CLASSES, OTHER
+from streams.worker.alarm_index import CLASSES
+from streams.worker.alarm_index import OTHER as OTHER_CLASS
 from streams.worker.row_indexes import RowIndexes
+from vimfed.nova.states import OTHER, VM_STATES
 
+UNTOLD = "unknown"
+"""The state of an instance of which nobody has told one."""
+STATES = (*sorted(VM_STATES), OTHER, UNTOLD)
 HOST_STATES = ("up", "down", "forced_down", "unknown")
 
 
@@ -23,6 +28,13 @@ class CloudMetrics(Collector):
     def collect(self) -> Iterable[Metric]:
         """Return the gauges."""
         indexes = self._indexes
+        vms = {
+            vim_id: {state or UNTOLD: number for state, number in counts.items()}
+            for vim_id, counts in indexes.instances.counts().items()
+        }
+        yield _counts(
+            "vimfed_vms", "instances of a cloud by nova's vm_state", ("state", STATES), vms
+        )
         states = ("state", HOST_STATES)
         yield _counts("vimfed_hosts", "hosts of a cloud by state", states, indexes.hosts.counts())
         unavailable = GaugeMetricFamily(
@@ -36,7 +48,7 @@ class CloudMetrics(Collector):
         yield _counts(
             "vimfed_active_alarms",
             "active alarms of a cloud by class of condition",
-            ("condition", (*CLASSES, OTHER)),
+            ("condition", (*CLASSES, OTHER_CLASS)),
             indexes.alarms.counts(),
         )
 

@@ -55,8 +55,6 @@ RETRY_PAUSE = 1.0
 """The same where Kafka does not answer."""
 COMMIT_EVERY = 1.0
 """Seconds between two commits: a successor reads as much more again."""
-SWEEP_EVERY = 60.0
-"""Seconds between two looks for rows that have outlived their time."""
 TELL_EVERY = 10.0
 """Seconds until a partition is told the time again, where something is still due."""
 
@@ -75,7 +73,6 @@ class _Followed:
         """Of the first record that is not folded."""
         self.committed: Resume | None = None
         """What we have committed."""
-        self.swept_at = time.monotonic()
         self.told_at = -TELL_EVERY
         """When (monotonic) it was told the time."""
 
@@ -117,7 +114,7 @@ class SamplesFollower:
         """Whether the consumer reads what we follow, from where we are."""
         self._writing = asyncio.Lock()
         """Held from the look whether a partition is ours until what follows from it is durable."""
-        self._committed_at = 0.0
+        self._committed_at = -COMMIT_EVERY
         self._consumer = new_consumer(
             kafka,
             group_id=self._names.samples_group,
@@ -224,8 +221,10 @@ class SamplesFollower:
                 # What was fetched of others, too, is read again.
                 self._let_go(followed)
                 return
-        await self._commit()
-        await self._sweep()
+        if time.monotonic() > self._committed_at + COMMIT_EVERY:
+            self._committed_at = time.monotonic()
+            await self._commit()
+            await self._sweep()
 
     async def _keep_up_with(self, owned: Mapping[int, int]) -> None:
         """Follow what is ours, from where each partition is. Raises KafkaError."""
@@ -359,10 +358,7 @@ class SamplesFollower:
     # -- now and then
 
     async def _commit(self) -> None:
-        """Commit how far we are, where that is not known yet. All that was folded is durable."""
-        if time.monotonic() < self._committed_at + COMMIT_EVERY:
-            return
-        self._committed_at = time.monotonic()
+        """Commit how far we are, where that has changed. All that was folded is durable."""
         due = {
             followed.partition: (followed, followed.metering.resume)
             for followed in self._followed.values()
@@ -390,9 +386,8 @@ class SamplesFollower:
     async def _sweep(self) -> None:
         """Delete rows that have outlived their time."""
         for followed in list(self._followed.values()):
-            if followed.committed is None or time.monotonic() < followed.swept_at + SWEEP_EVERY:
+            if followed.committed is None:
                 continue
-            followed.swept_at = time.monotonic()
             outlived = followed.metering.outlived(followed.committed.offset)
             async with self._writing:
                 is_done = not outlived or (

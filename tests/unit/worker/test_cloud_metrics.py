@@ -31,6 +31,8 @@ def test_hosts_outages_and_alarms_are_counted_with_few_labels() -> None:
         alarms=(alarm("1", 1, "vm_unavailable"), alarm("2", 1, "of a later version")),
     )
     indexes.put(0, instance_key(VIM, "a"), encode_row(state))
+    assert value("vimfed_vms", state="active") == 1
+    assert value("vimfed_vms", state="paused") == 0
     assert value("vimfed_hosts", state="up") == 1
     assert value("vimfed_hosts", state="down") == 1
     assert value("vimfed_hosts", state="unknown") == 0
@@ -39,3 +41,19 @@ def test_hosts_outages_and_alarms_are_counted_with_few_labels() -> None:
     assert value("vimfed_active_alarms", condition="other") == 1
     indexes.put(0, instance_key(VIM, "a"), row("a", "active", "2", host="c1"))
     assert value("vimfed_unavailable_instances") == 0
+
+
+def test_vms_are_counted_by_states_that_nova_knows_and_by_no_others() -> None:
+    indexes = RowIndexes(1)
+    indexes.add_partition(0)
+    registry = CollectorRegistry()
+    registry.register(CloudMetrics(indexes))
+    for instance_id, state in (("a", "active"), ("b", "made up"), ("c", ""), ("d", "shelved")):
+        indexes.put(0, instance_key(VIM, instance_id), row(instance_id, state, "1"))
+    counted = {
+        sample.labels["state"]: sample.value
+        for metric in registry.collect()
+        for sample in metric.samples
+        if sample.name == "vimfed_vms" and sample.value
+    }
+    assert counted == {"active": 1, "other": 1, "unknown": 1, "shelved": 1}

@@ -1,0 +1,186 @@
+"""The routes that tell what was measured: of one instance, and of which a meter shows most."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+
+from aiohttp import web
+
+from streams.engine.row_table import RowTable
+from streams.worker.worker import StreamWorker
+from vimfed.model.keys import instance_key, kind_of_key, split_instance_key
+from vimfed.model.samples import decode_meters
+from vimfed.model.times import utc_text
+from vimfed.nova.states import DELETED
+from web.auth.caller import CALLER
+from web.http.errors import ApiError, Problem, Unavailable, UnavailableError, json_response
+from web.http.routes import Route, parse_query, vim_id_in
+from web.queries.gather import Gather, Question
+from web.queries.measurement_list import (
+    FoundMeasurements,
+    FoundTop,
+    InstanceMeasurements,
+    MeasuredQuery,
+    TopEntry,
+    TopList,
+    TopParameters,
+    TopQuery,
+    combine,
+    entries_in,
+    first_of,
+    found_measurements,
+    top_query,
+)
+from web.queries.own_partitions import OwnPartitions
+
+CHUNK = 200
+"""Rows that are looked at before others have their turn: some milliseconds."""
+SCANS = 2
+"""So many searches look at rows at a time; the others wait."""
+
+
+class OwnMeasurements:
+    """Finds measurements in the partitions that this worker owns."""
+
+    def __init__(self, worker: StreamWorker, own: OwnPartitions) -> None:
+        self._worker = worker
+        self._own = own
+        self._scans = asyncio.Semaphore(SCANS)
+
+    async def find_top(self, query: TopQuery) -> FoundTop:
+        """Return those of ours of which the meter shows most."""
+        meters, count = self._meters(self._own.partitions()), 0
+        found: list[TopEntry] = []
+        async with self._scans:
+            for partition in self._own.partitions():
+                rows = meters.partition(partition).items()
+                while chunk := list(islice(rows, CHUNK)):
+                    added = [
+                        each
+                        for key, row in chunk
+                        for each in self._entries(query, partition, key, row)
+                    ]
+                    count += len(added)
+                    found = first_of(query, [*found, *added])
+                    await asyncio.sleep(0)
+                    self._meters([partition])
+        return FoundTop(
+            known=await self._worker.index.knows(query.vim_id, query.tenants) or bool(count),
+            count=count,
+            entries=found,
+        )
+
+    def _entries(self, query: TopQuery, partition: int, key: bytes, row: bytes) -> list[TopEntry]:
+        vim_id, about = split_instance_key(key)
+        is_instance = kind_of_key(key) == "instance"
+        if vim_id != query.vim_id or is_instance != (query.about == "instances"):
+            return []
+        entry = self._worker.index.entry(partition, vim_id, about) if is_instance else None
+        if entry is not None and entry.group.vm_state == DELETED:
+            return []
+        if query.tenants is not None and (entry is None or entry.tenant_id not in query.tenants):
+            return []
+        return list(entries_in(query, row, entry))
+
+    async def find_measurements(self, query: MeasuredQuery) -> FoundMeasurements:
+        """Return what was measured of an instance that we own."""
+        key = instance_key(query.vim_id, query.instance_id)
+        partition = self._own.partition_of(query.vim_id, query.instance_id)
+        meters = self._meters([partition])
+        entry = self._worker.index.entry(partition, query.vim_id, query.instance_id)
+        if query.tenants is not None and (entry is None or entry.tenant_id not in query.tenants):
+            return FoundMeasurements(known=False)
+        # A path can spell a slash: what it names then is no instance.
+        is_instance = kind_of_key(key) == "instance"
+        row = meters.partition(partition).get(key) if is_instance else None
+        if row is None and entry is None:
+            return FoundMeasurements(known=False)
+        return found_measurements(None if row is None else decode_meters(row))
+
+    def _meters(self, partitions: list[int]) -> RowTable:
+        """Return the table, if these partitions of it are ours. Raises UnavailableError.
+
+        They are not while workers with and without samples run side by side.
+        """
+        meters = self._worker.meters
+        missing = sorted(set(partitions).difference(() if meters is None else meters.active))
+        if meters is None or missing:
+            raise UnavailableError("meters lie at another worker", missing)
+        return meters
+
+
+class MeasurementRoutes:
+    """The handlers; each takes a request and returns a response or raises an ApiError."""
+
+    def __init__(self, worker: StreamWorker, own: OwnPartitions, gather: Gather) -> None:
+        self._prefix = worker.settings.web.prefix
+        self._worker = worker
+        self._own = own
+        self._gather = gather
+        finder = OwnMeasurements(worker, own)
+        self._top = Question("top-measurements", TopQuery, FoundTop, finder.find_top)
+        self._one = Question(
+            "measurements", MeasuredQuery, FoundMeasurements, finder.find_measurements
+        )
+
+    def routes(self) -> list[Route]:
+        """Return all routes."""
+        cloud = f"{self._prefix}/v1/{{owner}}/{{region}}"
+        errors = {400: Problem, 404: Problem, 503: Unavailable}
+        return [
+            Route(
+                method="GET",
+                paths=(cloud + "/instances/{instance_id}/measurements",),
+                handler=self.instance,
+                role="reader",
+                answers={200: InstanceMeasurements, **errors},
+            ),
+            Route(
+                method="GET",
+                paths=(cloud + "/measurements",),
+                handler=self.top,
+                role="reader",
+                query=TopParameters,
+                answers={200: TopList, **errors},
+            ),
+            *self._gather.routes(self._top, self._one),
+        ]
+
+    async def instance(self, request: web.Request) -> web.Response:
+        """Tell the newest that was measured of an instance, and how busy it was before."""
+        vim_id, instance_id = vim_id_in(request), request.match_info["instance_id"]
+        self._check_samples()
+        query = MeasuredQuery(vim_id, instance_id, request[CALLER].tenants)
+        partition = self._own.partition_of(vim_id, instance_id)
+        (found,) = await self._gather.ask(self._one, query, partition)
+        if not found.known:
+            raise ApiError(404, f"unknown instance {instance_id} of VIM {vim_id}")
+        return json_response(
+            InstanceMeasurements(
+                vim_id=vim_id,
+                instance_id=instance_id,
+                measurements=found.measurements,
+                recent=found.recent,
+            )
+        )
+
+    async def top(self, request: web.Request) -> web.Response:
+        """Tell the instances, or hosts, of a VIM of which a meter shows most, over all workers.
+
+        Callers that are limited to tenants see their instances alone.
+        """
+        vim_id, caller = vim_id_in(request), request[CALLER]
+        parameters = parse_query(request, TopParameters)
+        self._check_samples()
+        if parameters.about == "hosts" and caller.tenants is not None:
+            raise ApiError(403, f"{caller.name} sees instances of its own tenants alone, no hosts")
+        since = utc_text(datetime.now(UTC) - timedelta(seconds=parameters.max_age))
+        query = top_query(vim_id, parameters, since, caller.tenants)
+        found = await self._gather.ask(self._top, query)
+        if vim_id not in self._worker.vim_ids and not any(part.known for part in found):
+            raise ApiError(404, f"unknown VIM {vim_id}: neither configured nor ever heard of")
+        return json_response(combine(query, found))
+
+    def _check_samples(self) -> None:
+        if self._worker.meters is None:
+            raise ApiError(404, "no samples are taken: [vims.samples] of no cloud says so")
