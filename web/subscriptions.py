@@ -1,4 +1,4 @@
-"""Subscriptions over HTTP: who wants which events, changed while everything runs."""
+"""Subscriptions over HTTP: who wants which events and measurements, changed at run time."""
 
 import asyncio
 import re
@@ -63,7 +63,7 @@ class Subscriptions:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._outputs = frozenset(output.name for output in settings.outputs())
+        self._outputs = {output.name: output.carries for output in settings.outputs()}
         history = SubscriptionHistory(default_subscription(settings.filter), kept=0)
         self._log = SubscriptionLog(settings.kafka, history)
 
@@ -207,11 +207,18 @@ class Subscriptions:
             raise ApiError(400, f"not a subscription: {error}") from None
         for what, given, accepted in (
             ("kinds", subscription.kinds, EVENT_KINDS),
-            ("output", filter(None, [subscription.output]), self._outputs),
+            ("output", filter(None, [subscription.output]), self._outputs.keys()),
         ):
             for unknown in sorted(set(given) - accepted):
                 names = ", ".join(sorted(accepted))
                 raise ApiError(400, f"{what}: {unknown!r} is none of {names}")
+        of_events = subscription.kinds or subscription.phases
+        if of_events and self._outputs.get(subscription.output) == "measurements":
+            raise ApiError(
+                400,
+                f"output {subscription.output} gets measurements, which have neither kinds nor "
+                "phases: leave them out",
+            )
         return subscription
 
 

@@ -252,7 +252,7 @@ class _Story:
 
     def _show_events(self) -> None:
         output = self._settings.outputs()[0]
-        if output.scheme != "kafka" or output.format != "payload":
+        if (output.scheme, output.format, output.carries) != ("kafka", "payload", "events"):
             return
         url = urlsplit(output.url)
         (topic,) = output.topics

@@ -240,7 +240,11 @@ def test_each_pod_has_the_secrets_and_the_settings_of_its_process_alone(tmp_path
     }
     worker, gateway = found["worker"], found["gateway"]
     assert [each.vim_id for each in worker.vims] == ["CloudOwner_RegionOne"]
-    assert [each.name for each in worker.outputs()] == ["mr.two", "onap", "metrics"]
+    assert {each.name: each.carries for each in worker.outputs()} == {
+        "mr.two": "events",
+        "onap": "events",
+        "metrics": "measurements",
+    }
     assert worker.takes_samples
     assert not worker.vims[0].samples.rabbit.is_used
     (metrics,) = [each for each in found["publisher-metrics"].outputs() if each.name == "metrics"]

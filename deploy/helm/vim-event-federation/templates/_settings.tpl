@@ -67,8 +67,8 @@ needs, so that no process holds, nor names, the secrets of another.
 {{- if or (and (eq $kind "publisher") (eq $name $output)) (and (eq $kind "gateway") (eq $name $served)) -}}
 {{- $outputs = append $outputs . -}}
 {{- else if ne $kind "gateway" -}}
-{{- /* Its name is needed, for filters and subscriptions; the place is the job's own cluster. */ -}}
-{{- $outputs = append $outputs (dict "name" $name "url" (printf "kafka://%s/unauthenticated.VIM_VM_EVENTS" (dig "kafka" "bootstrap" "127.0.0.1:9092" $own))) -}}
+{{- /* Its name, and what it gets, is needed for filters and subscriptions; the place is the job's own cluster. */ -}}
+{{- $outputs = append $outputs (dict "name" $name "carries" (default "events" .carries) "url" (printf "kafka://%s/unauthenticated.VIM_VM_EVENTS" (dig "kafka" "bootstrap" "127.0.0.1:9092" $own))) -}}
 {{- end -}}
 {{- end -}}
 {{- $_ := set $own "dmaap" (set (ternary (dict) $own.dmaap (eq $kind "worker")) "outputs" $outputs) -}}
