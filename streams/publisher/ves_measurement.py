@@ -118,20 +118,29 @@ def _cpus(left: _Left) -> list[Json]:
 
 
 def _memories(left: _Left, subject: Subject) -> list[Json]:
-    """Return how full the memory is, in KiB, where both its size and its use are known."""
+    """Return how full the memory is, in KiB, where both its size and its use are known.
+
+    OpenStack tells the size once an hour at most; in other intervals it follows from the share that
+    is used.
+    """
+    placed = [
+        meter for meter in _MEMORY if (meter, "") in left and left[meter, ""].unit in _KIBIBYTES
+    ]
     fields = {
-        field: left[meter, ""].volume * _KIBIBYTES[left[meter, ""].unit]
-        for meter, field in _MEMORY.items()
-        if (meter, "") in left and left[meter, ""].unit in _KIBIBYTES
+        _MEMORY[meter]: left[meter, ""].volume * _KIBIBYTES[left[meter, ""].unit]
+        for meter in placed
     }
+    share = left.get((MEMORY_UTIL, ""))
+    if share is not None and share.volume > 0 and "memoryUsed" in fields:
+        fields.setdefault("memoryConfigured", fields["memoryUsed"] / share.volume * 100)
     if not {"memoryConfigured", "memoryUsed"} <= fields.keys() or not _are_finite(fields):
         return []
-    for meter, field in _MEMORY.items():
-        if field in fields:
-            del left[meter, ""]
     fields["memoryFree"] = max(0.0, fields["memoryConfigured"] - fields["memoryUsed"])
-    if (MEMORY_UTIL, "") in left:
-        fields["percentMemoryUsage"] = left.pop((MEMORY_UTIL, "")).volume
+    if share is not None:
+        placed.append(MEMORY_UTIL)
+        fields["percentMemoryUsage"] = share.volume
+    for meter in placed:
+        del left[meter, ""]
     return [{"vmIdentifier": subject.id, **fields}]
 
 

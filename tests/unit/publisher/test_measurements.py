@@ -264,7 +264,8 @@ def test_what_libvirt_tells_stands_in_the_fields_that_ves_has_and_everything_els
 @pytest.mark.parametrize(
     "values",
     [
-        [gauge("memory.usage", 512.0, "MB"), gauge("memory_util", 25.0, "%")],
+        [gauge("memory.usage", 512.0, "MB"), gauge("memory_util", 0.0, "%")],
+        [gauge("memory.usage", 512.0, "pages"), gauge("memory_util", 25.0, "%")],
         [gauge("memory", 2048.0, "MB"), gauge("memory.usage", 512.0, "pages")],
         [gauge("memory", 1e308, "GB"), gauge("memory.usage", 512.0, "MB")],
         [gauge("compute.node.cpu.idle.percent", 90.0, "percent")],
@@ -282,6 +283,13 @@ def test_what_does_not_make_up_what_ves_asks_for_is_not_lost(values: list[MeterV
     fields = ves_fields(*values)
     assert len(fields["additional"]) == len(values)
     assert not any(name.endswith("Array") for name in fields)
+
+
+def test_the_size_of_the_memory_follows_from_the_share_that_is_used() -> None:
+    fields = ves_fields(gauge("memory.usage", 512.0, "MB"), gauge("memory_util", 25.0, "%"))
+    (memory,) = fields["memoryUsageArray"]
+    assert (memory["memoryConfigured"], memory["memoryFree"]) == (2048 * 1024, 1536 * 1024)
+    assert fields["additional"] == []
 
 
 def test_a_disk_that_was_not_read_took_no_time_for_it() -> None:
