@@ -3,6 +3,7 @@
 import uuid
 from bisect import bisect_left
 from collections.abc import Mapping
+from functools import lru_cache
 from math import fsum
 from operator import attrgetter
 from sys import intern
@@ -221,6 +222,7 @@ def _has_only_grown(before: LastReading, held: tuple[Reading, ...]) -> bool:
     return held[-1].at > before.at
 
 
+@lru_cache(maxsize=1024)  # the readings of a subject mostly have one time
 def _microseconds(at: str) -> int:
     return (milliseconds(at) or 0) * 1000 + int(at[23:26])
 
@@ -254,4 +256,4 @@ def _newest(last: Mapping[str, LastReading]) -> dict[str, LastReading]:
 
 def _point(end: str, values: _Values) -> RecentPoint:
     percents = (values.get((meter, "")) for meter in (CPU_UTIL, MEMORY_UTIL))
-    return RecentPoint(end, *(None if each is None else each.volume for each in percents))
+    return RecentPoint(end, *(None if each is None else round(each.volume, 1) for each in percents))

@@ -15,6 +15,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
@@ -152,6 +153,10 @@ _decode_known = msgspec.json.Decoder(_KnownRow).decode
 
 class _UnreadableError(Exception):
     """A record cannot be read; the text says why."""
+
+
+_read_time = lru_cache(maxsize=1024)(read_time)
+"""The samples of a record mostly have one time."""
 
 
 def _never() -> bool:
@@ -303,7 +308,7 @@ class Metering:
         self, key: bytes, vim_id: str, sample: Sample, received_ms: int, offset: int
     ) -> str:
         """Take a sample of a subject; return ``late``, ``repeated``, a reason, or nothing."""
-        time = read_time(sample.at)
+        time = _read_time(sample.at)
         if time is None:
             return "time"
         at, at_ms = time
@@ -413,12 +418,11 @@ class Metering:
         passed = now - self._measured_at(key)
         if passed < FORGET_AFTER or any(key in each.readings for each in self._open.values()):
             return False
-        row = self._read_row(key)
-        if row is None or _decode_known(row).closed_by >= committed:
-            return False
-        if passed >= self._rules.retention:
-            return True
-        return kind_of_key(key) == "instance" and self._facts_of(key) is None
+        is_forgotten = passed >= self._rules.retention or (
+            kind_of_key(key) == "instance" and self._facts_of(key) is None
+        )
+        row = self._read_row(key) if is_forgotten else None
+        return row is not None and _decode_known(row).closed_by < committed
 
 
 def empty_record(now: str) -> bytes:

@@ -99,7 +99,7 @@ class LastReading(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 
 class RecentPoint(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """How busy an instance was in one of the newest intervals, for a sparkline."""
+    """How busy an instance was in one of the newest intervals, for a sparkline: to 0.1 percent."""
 
     end: str
     cpu_percent: float | None = None

@@ -151,6 +151,12 @@ def test_what_the_cloud_itself_tells_of_its_use_is_kept() -> None:
     assert (point.end, point.cpu_percent, point.memory_percent) == (time_text(120), 99, 98)
 
 
+def test_a_point_is_rounded_and_says_where_nothing_is_known() -> None:
+    _found, row = told(sample("memory.usage", 1, 40), sample("memory", 3, 1))
+    (point,) = row.recent
+    assert (point.end, point.cpu_percent, point.memory_percent) == (time_text(60), None, 33.3)
+
+
 def test_of_a_meter_with_two_kinds_the_newest_sample_decides() -> None:
     for samples in (
         [sample("m", 5, 10, kind="cumulative"), sample("m", 1, 20)],
