@@ -1,30 +1,38 @@
-"""What becomes of one notification body: records for the notifications topic, or unusable."""
+"""What becomes of one notification body: records for the notifications topic, or unusable.
 
-from collections.abc import Sequence
+Where a cloud's usage is taken, of what nova notifies of it also records for the samples topic.
+"""
+
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from vimfed.alerts import aodh
 from vimfed.alerts.bounds import UnreadableAlertError
 from vimfed.kafka.clients import OutgoingRecord
+from vimfed.kafka.dead_letter import Origin
 from vimfed.kafka.notification_writer import (
     RecordTooLargeError,
     alert_record,
     notification_record,
     report_records,
 )
-from vimfed.model.keys import home_key
+from vimfed.kafka.sample_records import sample_records
+from vimfed.model.keys import home_key, host_of_key, kind_of_key
 from vimfed.model.times import read_time
 from vimfed.nova import oslo
 from vimfed.nova.alert_report import alert_notification
 from vimfed.nova.event_types import is_used
 from vimfed.nova.host_report import OWN_PREFIX
 from vimfed.nova.service_notification import SERVICE_TYPES, NotAServiceError, read_service
-from vimfed.settings import KafkaSettings
+from vimfed.settings import KafkaSettings, VimSettings
+from vimfed.telemetry.reading import NoSamplesError, Unread
+from vimfed.telemetry.usage import USAGE_TYPES, read_usage
 
 _UNUSABLE = (
     oslo.NotANotificationError,
     NotAServiceError,
     UnreadableAlertError,
+    NoSamplesError,
     RecordTooLargeError,
 )
 
@@ -34,7 +42,7 @@ class UnusableBodyError(Exception):
 
 
 class UnusedNotificationError(Exception):
-    """A notification that no worker uses; the text is its event type."""
+    """A message that no worker uses; the text is its event type, or says what it is."""
 
 
 class Arrival(NamedTuple):
@@ -48,14 +56,58 @@ class Arrival(NamedTuple):
     redelivered: bool = False
 
 
+class Converted(NamedTuple):
+    """What becomes of one message."""
+
+    records: Sequence[OutgoingRecord]
+    unread: Unread | None = None
+    """What of it cannot be used, where some of it can."""
+    hosts: frozenset[str] = frozenset()
+    """Of which hosts it tells how they are."""
+
+
+class Converter(NamedTuple):
+    """How the messages of a source become records."""
+
+    convert: Callable[[bytes, Arrival], Converted]
+    """Raises UnusableBodyError, and UnusedNotificationError where there is no record."""
+    origin: Origin
+    """Of its dead letters."""
+
+
+def notifications_of(kafka: KafkaSettings, vim: VimSettings) -> Converter:
+    """Return how a cloud's notifications become records."""
+
+    def convert(body: bytes, arrival: Arrival) -> Converted:
+        records = forwarded(
+            kafka, body, arrival, unused_too=kafka.retention.unused, usage=vim.samples.usage
+        )
+        return Converted(records, hosts=_hosts_of(records[0]))
+
+    return Converter(convert, "cloud")
+
+
+def _hosts_of(record: OutgoingRecord) -> frozenset[str]:
+    """Return the host of a record about how one is; one of its samples says nothing of that."""
+    key = record.key or b""
+    is_report = kind_of_key(key) == "host" and record.topic.endswith(".notifications")
+    return frozenset([host_of_key(key)]) if is_report else frozenset()
+
+
 def forwarded(
-    kafka: KafkaSettings, body: bytes, arrival: Arrival, *, unused_too: bool = True
+    kafka: KafkaSettings,
+    body: bytes,
+    arrival: Arrival,
+    *,
+    unused_too: bool = True,
+    usage: bool = False,
 ) -> Sequence[OutgoingRecord]:
     """Return the records for the notifications topic, stamped with where the body came from.
 
     One, but of what nova says of a host one for each partition, and of what nobody uses none unless
     ``unused_too``. Of what aodh says of its alarms it is the report alone: there are passwords in
-    the URLs of their actions.
+    the URLs of their actions. With ``usage``, of what nova notifies of usage also one for the
+    samples topic.
 
     Raises UnusableBodyError, and UnusedNotificationError where there is none.
     """
@@ -68,6 +120,8 @@ def forwarded(
         if not is_alarm and (unused_too or is_used(decoded.event_type)):
             notification = oslo.stamp(decoded, **arrival._asdict())
             records.append(notification_record(kafka, notification, decoded.instance_id))
+        if usage:
+            records += _usage(kafka, decoded, arrival)
     except _UNUSABLE as error:
         raise UnusableBodyError(str(error)) from None
     if not records:
@@ -109,5 +163,26 @@ def _reports(
         report,
         source="oslo",
         timestamp=arrival.received_at if sent is None else sent[0],
+        received_at=arrival.received_at,
+    )
+
+
+def _usage(
+    kafka: KafkaSettings, told: oslo.OsloNotification, arrival: Arrival
+) -> list[OutgoingRecord]:
+    """Return the record of what nova says of usage. Raises NoSamplesError."""
+    if told.event_type not in USAGE_TYPES:
+        return []
+    sent = read_time(told.timestamp)
+    usage = read_usage(
+        told.event_type, told.payload, arrival.received_at if sent is None else sent[0]
+    )
+    if usage is None:
+        return []
+    return sample_records(
+        kafka,
+        arrival.vim_id,
+        {usage.subject: usage.samples},
+        source="oslo",
         received_at=arrival.received_at,
     )

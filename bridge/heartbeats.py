@@ -18,7 +18,8 @@ def heartbeats_of(running: Mapping[SourceKey, Running], interval: float) -> Mapp
     for key, (_vim, source) in sorted(running.items()):
         kinds = flows.setdefault(key.vim_id, {})
         kinds[key.kind] = kinds.get(key.kind, True) and source.progress.flows
-        lags[key.vim_id] = max(lags.get(key.vim_id, 0.0), source.progress.lag)
+        lag = source.progress.lag if key.tells_events else 0.0
+        lags[key.vim_id] = max(lags.get(key.vim_id, 0.0), lag)
     return {
         vim_id: Heartbeat(interval=interval, lag=round(lags[vim_id], 3), sources=kinds)
         for vim_id, kinds in flows.items()

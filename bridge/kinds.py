@@ -7,15 +7,21 @@ vimfed/settings/sections.py.
 from collections.abc import Mapping, Sequence
 
 from bridge.hosts.source import host_pollers
-from bridge.kafka.listener import kafka_listeners
+from bridge.kafka.listener import kafka_listeners, kafka_sample_listeners
 from bridge.poller.source import pollers
-from bridge.rabbit.listener import rabbit_listeners
+from bridge.rabbit.listener import rabbit_listeners, rabbit_sample_listeners
 from bridge.source import Make, SourceKey, SourceKind, Surroundings
 from vimfed.settings import VimSettings
 
 KINDS: Mapping[str, SourceKind] = {
     "rabbit": SourceKind(lambda vim: list(vim.rabbit.buses), rabbit_listeners),
     "kafka": SourceKind(lambda vim: [""] if vim.kafka.is_used else [], kafka_listeners),
+    "samples-rabbit": SourceKind(
+        lambda vim: list(vim.samples.rabbit.buses), rabbit_sample_listeners
+    ),
+    "samples-kafka": SourceKind(
+        lambda vim: [""] if vim.samples.kafka.is_used else [], kafka_sample_listeners
+    ),
     "poller": SourceKind(lambda vim: [""] if vim.poll.is_used else [], pollers),
     "hosts": SourceKind(lambda vim: [""] if vim.poll.looks_at_hosts else [], host_pollers),
 }

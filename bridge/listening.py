@@ -1,18 +1,18 @@
 """What listeners do alike, whichever broker they listen to."""
 
 import logging
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple, Protocol
 
 from bridge.forwarding import (
     Arrival,
+    Converter,
     UnusableBodyError,
     UnusedNotificationError,
-    forwarded,
 )
 from bridge.progress import Progress
 from vimfed.kafka.clients import OutgoingRecord
-from vimfed.model.keys import host_of_key, kind_of_key
+from vimfed.kafka.dead_letter import Origin
 from vimfed.process.backoff import Backoff
 from vimfed.settings import KafkaSettings
 
@@ -24,13 +24,19 @@ MAX_BYTES_IN_FLIGHT = 32 * 1024 * 1024
 """Bytes of one source's messages in memory after which no more are read until some are written."""
 
 
+class KeepAsDeadLetter(Protocol):
+    """Returns the record for the dead-letter topic that keeps these bytes of a message."""
+
+    def __call__(self, value: bytes, error: str, *, origin: Origin) -> OutgoingRecord:
+        """``error``: why they cannot be used."""
+
+
 class Message(NamedTuple):
     """A message of a cloud as it came."""
 
     body: bytes
     arrival: Arrival
-    dead_letter: Callable[[str], OutgoingRecord]
-    """Returns the record for the dead-letter topic, for this reason."""
+    dead_letter: KeepAsDeadLetter
     refused: str = ""
     """Why it is a dead letter whatever its body says; empty: the body decides."""
 
@@ -39,13 +45,21 @@ class Listener:
     """The beginning of every listener: a cloud, how it does, and the pauses between attempts."""
 
     def __init__(
-        self, vim_id: str, label: str, kafka: KafkaSettings, progress: Progress, *, steady: float
+        self,
+        vim_id: str,
+        label: str,
+        kafka: KafkaSettings,
+        converter: Converter,
+        progress: Progress,
+        *,
+        steady: float,
     ) -> None:
-        """``label`` names the listener in the log.
+        """``label`` names the listener in the log, ``converter`` says what messages become.
 
         ``steady``: seconds after which one that has listened begins with the first pause."""
         self.progress = progress
         self._label = label
+        self._converter = converter
         self._kafka = kafka
         self._known = {"vim_id": vim_id}
         """What log records of this listener carry."""
@@ -87,31 +101,25 @@ class Records(NamedTuple):
     """Of which hosts they tell."""
 
 
-def records_of(kafka: KafkaSettings, messages: Iterable[Message]) -> Records:
+def records_of(converter: Converter, messages: Iterable[Message]) -> Records:
     """Return the records of messages in their order, but for those that nobody uses."""
     records: list[OutgoingRecord] = []
     hosts: set[str] = set()
     dead = passed_over = 0
     for message in messages:
-        why = message.refused
+        letter, why = message.body, message.refused
         if not why:
             try:
-                made = forwarded(
-                    kafka, message.body, message.arrival, unused_too=kafka.retention.unused
-                )
-                records += made
-                hosts.update(_hosts_of(made[0]))
+                made = converter.convert(message.body, message.arrival)
+                records += made.records
+                hosts.update(made.hosts)
+                if made.unread is not None:
+                    letter, why = made.unread
             except UnusedNotificationError:
                 passed_over += 1
             except UnusableBodyError as error:
                 why = str(error)
         if why:
             dead += 1
-            records.append(message.dead_letter(why))
+            records.append(message.dead_letter(letter, why, origin=converter.origin))
     return Records(records, dead, passed_over, frozenset(hosts))
-
-
-def _hosts_of(record: OutgoingRecord) -> tuple[str, ...]:
-    """Return the host of a record about one."""
-    key = record.key or b""
-    return (host_of_key(key),) if kind_of_key(key) == "host" else ()

@@ -140,7 +140,8 @@ class Counters:
 
         self.received = counter("vimfed_bridge_received", "messages received from the cloud")
         self.forwarded = counter(
-            "vimfed_bridge_forwarded", "records acknowledged on the notifications topic"
+            "vimfed_bridge_forwarded",
+            "records acknowledged on the topics of notifications and samples",
         )
         self.dead_letters = counter(
             "vimfed_bridge_dead_letters", "records acknowledged on the dead-letter topic"

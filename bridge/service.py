@@ -18,6 +18,7 @@ from vimfed.kafka.notification_writer import NotificationWriter
 from vimfed.kafka.rights import bridge_needs
 from vimfed.kafka.topic_checks import ensure_topics
 from vimfed.kafka.topic_watch import wrong_topic
+from vimfed.kafka.topics import TopicNames
 from vimfed.process.audit import Trail
 from vimfed.process.backoff import Backoff
 from vimfed.process.hangup import reread
@@ -44,6 +45,9 @@ class _Bridge:
         self._stop = asyncio.Event()
         self._failure: OperatorError | None = None
         self._writer = NotificationWriter(settings.kafka)
+        # Of its own: what becomes of samples costs no event its batch, nor its producer.
+        self._sample_writer = NotificationWriter(settings.kafka)
+        self._samples = TopicNames(settings.kafka.topic_prefix).samples
         registry = new_registry()
         self._surroundings = Surroundings(settings, registry, self._write)
         self._running = self._surroundings.running
@@ -83,6 +87,7 @@ class _Bridge:
             for task in background:
                 task.cancel()
             await self._writer.close()
+            await self._sample_writer.close()
             await self._monitoring.close()
             self._trail.close()
         LOG.info("stopped")
@@ -124,7 +129,7 @@ class _Bridge:
                 await asyncio.sleep(pause)
             else:
                 self._surroundings.topics_ready.set()
-                self._writer.available = True
+                self._writer.available = self._sample_writer.available = True
                 self._end(await wrong_topic(kafka, needs))
                 return
 
@@ -161,9 +166,13 @@ class _Bridge:
 
     async def _write(self, records: Sequence[OutgoingRecord], progress: Progress | None) -> None:
         await self._surroundings.topics_ready.wait()
-        await self._writer.write(
-            records, *([progress.retried, progress.refused] if progress else [])
-        )
+        told = [progress.retried, progress.refused] if progress else []
+        by_writer: dict[NotificationWriter, list[OutgoingRecord]] = {}
+        for record in records:
+            is_sample = record.topic == self._samples
+            writer = self._sample_writer if is_sample else self._writer
+            by_writer.setdefault(writer, []).append(record)
+        await asyncio.gather(*(writer.write(own, *told) for writer, own in by_writer.items()))
 
     def _stuck(self) -> dict[str, str]:
         stuck_after = self._settings.bridge.stuck_after
@@ -187,6 +196,9 @@ class _Bridge:
     def _troubles(self) -> dict[str, str]:
         """Return which sources bring nothing, so that what is known grows old, and why."""
         troubles: dict[str, str] = {}
+        if self._settings.takes_samples and not self._sample_writer.available:
+            trouble = f"does not take samples: {self._sample_writer.trouble}".removesuffix(": ")
+            troubles["kafka, samples"] = trouble
         for _vim, source in self._running.values():
             troubles |= source.progress.troubles
         return troubles

@@ -30,6 +30,11 @@ class SourceKey(NamedTuple):
     part: str = ""
     """Which one, where a cloud has several of the kind."""
 
+    @property
+    def tells_events(self) -> bool:
+        """Whether events of the cloud come through it, and not samples alone."""
+        return not self.kind.startswith("samples-")
+
 
 class Health(Protocol):
     """How a source is doing; asked in the event loop, so it answers at once."""

@@ -1,4 +1,4 @@
-"""A cloud that notifies over Kafka: its topics consumed directly, in our own consumer group.
+"""A cloud that sends over Kafka: its topics consumed directly, in our own consumer group.
 
 oslo.messaging's own Kafka driver commits offsets before anybody has seen the records, and starts a
 new group at the latest record: it loses messages. Here an offset is committed after our own write.
@@ -12,10 +12,11 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 
-from bridge.forwarding import Arrival
+from bridge.forwarding import Arrival, Converter, notifications_of
 from bridge.kafka.partition_sessions import PartitionSessions, Place
 from bridge.listening import MAX_BYTES_IN_FLIGHT, Listener, Message, records_of
 from bridge.progress import DEPTH_EVERY, DEPTH_TIMEOUT, STOP_TIMEOUT, Progress
+from bridge.sampling import samples_of
 from bridge.source import Make, Surroundings
 from vimfed.kafka.aio import (
     AIOKafkaConsumer,
@@ -30,7 +31,7 @@ from vimfed.kafka.clients import (
     new_consumer,
     refusal_of,
 )
-from vimfed.kafka.dead_letter import dead_letter_of
+from vimfed.kafka.dead_letter import dead_letter_record
 from vimfed.kafka.expiry import ExpiryWatch, position_of
 from vimfed.kafka.notification_writer import arrival_time
 from vimfed.kafka.rights import Need, user_of
@@ -53,11 +54,18 @@ class KafkaListener(Listener):
     """Listens until it is stopped; an error of the cloud's only leads to another attempt."""
 
     def __init__(
-        self, vim: VimSettings, kafka: KafkaSettings, write: Write, progress: Progress
+        self,
+        vim_id: str,
+        cloud: CloudKafkaSettings,
+        kafka: KafkaSettings,
+        converter: Converter,
+        write: Write,
+        progress: Progress,
     ) -> None:
-        self._vim_id = vim.vim_id
-        self._cloud = vim.kafka
-        super().__init__(vim.vim_id, vim.vim_id, kafka, progress, steady=STEADY)
+        self._vim_id = vim_id
+        self._cloud = cloud
+        label = f"{vim_id}, {progress.bus}" if progress.bus else vim_id
+        super().__init__(vim_id, label, kafka, converter, progress, steady=STEADY)
         self._write = write
         self._done: dict[TopicPartition, int] = {}
         """Up to where each partition is done. That can be behind the committed offset: there lie a
@@ -67,7 +75,7 @@ class KafkaListener(Listener):
 
     def start(self) -> None:
         """Begin to connect; returns at once. Needs a running event loop."""
-        self._task = asyncio.create_task(self._run(), name=self._vim_id)
+        self._task = asyncio.create_task(self._run(), name=self._label)
 
     async def stop(self) -> bool:
         """Finish the batch that is on its way, if Kafka takes it, and leave the group.
@@ -102,11 +110,11 @@ class KafkaListener(Listener):
         # A pattern takes up topics that nova makes later, and makes none itself.
         consumer.subscribe(pattern=_topic_pattern(self._cloud), listener=sessions)
         try:
-            LOG.info("cloud %s: connecting", self._vim_id, extra=self._known)
+            LOG.info("cloud %s: connecting", self._label, extra=self._known)
             await consumer.start()
             LOG.info(
                 "cloud %s: listening as group %s",
-                self._vim_id,
+                self._label,
                 self._cloud.group,
                 extra=self._known,
             )
@@ -135,10 +143,11 @@ class KafkaListener(Listener):
                     if not (told or any(map(wanted.match, seen))):
                         told = True
                         LOG.warning(
-                            "cloud %s: sees none of the topics %s: nova has made none yet, or %s "
+                            "cloud %s: sees none of the topics %s: %s has made none yet, or %s "
                             "lacks the right Read on them",
-                            self._vim_id,
+                            self._label,
                             wanted.pattern,
+                            self._cloud.sender,
                             user_of(self._cloud),
                         )
                     depth = 0
@@ -153,7 +162,7 @@ class KafkaListener(Listener):
             await asyncio.sleep(DEPTH_EVERY)
 
     async def _consume(self, consumer: AIOKafkaConsumer, sessions: PartitionSessions) -> None:
-        reader = f"cloud {self._vim_id}, group {self._cloud.group}"
+        reader = f"cloud {self._label}, group {self._cloud.group}"
         expiry = ExpiryWatch(consumer, reader, lambda lost: self.progress.expired(lost.lost))
         while not self._stopping.is_set():
             fetched = await self._fetched(consumer)
@@ -166,7 +175,10 @@ class KafkaListener(Listener):
             self.progress.connected = True
             self.progress.received(sum(map(len, fetched.values())))
             places = await sessions.after(fetched)
-            batch = records_of(self._kafka, self._messages(fetched, places))
+            # In a thread: a cloud with much to convert must not hold up the others.
+            batch = await asyncio.to_thread(
+                records_of, self._converter, self._messages(fetched, places)
+            )
             await self._written(batch.records)
             self.progress.written(len(batch.records) - batch.dead, batch.dead, batch.passed_over)
             self.progress.told_of(batch.hosts)
@@ -174,7 +186,7 @@ class KafkaListener(Listener):
                 await consumer.commit({tp: tuple(place) for tp, place in places.items()})
             except CommitFailedError:
                 # The group gave the partitions to somebody else, who gets the records once more.
-                LOG.warning("cloud %s: lost its partitions meanwhile", self._vim_id)
+                LOG.warning("cloud %s: lost its partitions meanwhile", self._label)
             else:
                 self._note_done(read)
 
@@ -230,17 +242,48 @@ class KafkaListener(Listener):
                 yield Message(
                     record.value or b"",
                     Arrival(vim_id, path, record.offset, received_at, session),
-                    partial(dead_letter_of, self._kafka, record, vim_id=vim_id),
+                    partial(
+                        dead_letter_record,
+                        self._kafka,
+                        source=record.topic,
+                        key=record.key,
+                        partition=record.partition,
+                        offset=record.offset,
+                        vim_id=vim_id,
+                    ),
                     record.value.decode() if isinstance(record.value, RefusedBatch) else "",
                 )
 
 
 def kafka_listeners(surroundings: Surroundings) -> Make:
     """Return what makes the listener to a cloud's Kafka."""
+    kafka = surroundings.settings.kafka
 
     def make(vim: VimSettings, _part: str) -> KafkaListener:
         return KafkaListener(
-            vim, surroundings.settings.kafka, surroundings.write, surroundings.new_progress(vim)
+            vim.vim_id,
+            vim.kafka,
+            kafka,
+            notifications_of(kafka, vim),
+            surroundings.write,
+            surroundings.new_progress(vim),
+        )
+
+    return make
+
+
+def kafka_sample_listeners(surroundings: Surroundings) -> Make:
+    """Return what makes the listener to the Kafka on which a cloud's ceilometer sends."""
+    kafka = surroundings.settings.kafka
+
+    def make(vim: VimSettings, _part: str) -> KafkaListener:
+        return KafkaListener(
+            vim.vim_id,
+            vim.samples.kafka,
+            kafka,
+            samples_of(kafka, vim),
+            surroundings.write,
+            surroundings.new_progress(vim, "samples"),
         )
 
     return make
@@ -260,28 +303,25 @@ def _consumer(cloud: CloudKafkaSettings) -> AIOKafkaConsumer:
 
 
 def _topic_pattern(cloud: CloudKafkaSettings) -> str:
-    """Return the pattern of the topics that oslo's Kafka driver writes: topic.priority[.vhost]."""
-    topics = "|".join(map(re.escape, cloud.topics))
-    suffix = re.escape(_suffix(cloud))
-    return f"^(?:{topics})\\.(?:{'|'.join(PRIORITIES)}){suffix}$"
+    """Return the pattern of the topics that a cloud writes."""
+    return f"^(?:{'|'.join(map(re.escape, _topics(cloud)))})$"
+
+
+def _topics(cloud: CloudKafkaSettings) -> Sequence[str]:
+    """Return the topics that oslo's Kafka driver writes: topic.priority[.vhost]; or plain ones."""
+    suffix = f".{cloud.virtual_host}" if cloud.virtual_host else ""
+    return [
+        *(f"{topic}.{priority}{suffix}" for topic in cloud.topics for priority in PRIORITIES),
+        *(cloud.topics if cloud.has_plain_topics else ()),
+    ]
 
 
 def cloud_needs(cloud: CloudKafkaSettings) -> Sequence[Need]:
     """Return what a bridge needs on the Kafka of a cloud."""
     return (
         *(
-            Need(
-                "topic",
-                f"{topic}.{priority}{_suffix(cloud)}",
-                ("Read",),
-                "reads nova's notifications",
-            )
-            for topic in cloud.topics
-            for priority in PRIORITIES
+            Need("topic", topic, ("Read",), f"reads what {cloud.sender} sends")
+            for topic in _topics(cloud)
         ),
         Need("group", cloud.group, ("Read",), "shares their partitions, keeps its progress"),
     )
-
-
-def _suffix(cloud: CloudKafkaSettings) -> str:
-    return f".{cloud.virtual_host}" if cloud.virtual_host else ""

@@ -25,10 +25,19 @@ def buses_of(vim: VimSettings) -> dict[str, Bus]:
     The path of the first one does not name the bus: a cloud that had one bus, and is given another
     one behind it, goes on where it was.
     """
-    urls = vim.rabbit.buses
+    return _buses(vim.vim_id, vim.vim_id, vim.rabbit)
+
+
+def sample_buses_of(vim: VimSettings) -> dict[str, Bus]:
+    """Return the message buses on which a cloud's ceilometer sends, like ``buses_of``."""
+    return _buses(vim.vim_id, f"{vim.vim_id}, samples", vim.samples.rabbit)
+
+
+def _buses(vim_id: str, label: str, rabbit: RabbitSettings) -> dict[str, Bus]:
+    urls = rabbit.buses
     buses = {}
     for number, (name, url) in enumerate(urls.items()):
-        label = vim.vim_id if len(urls) == 1 else f"{vim.vim_id}, bus {name}"
-        path = "/".join([vim.vim_id, vim.rabbit.pool, *([name] if number else [])])
-        buses[name] = Bus(vim.vim_id, name, label, path, url, vim.rabbit)
+        path = "/".join([vim_id, rabbit.pool, *([name] if number else [])])
+        bus_label = label if len(urls) == 1 else f"{label}, bus {name}"
+        buses[name] = Bus(vim_id, name, bus_label, path, url, rabbit)
     return buses

@@ -61,9 +61,10 @@ def exchange_findings(rabbit: RabbitSettings, found: Found) -> list[Finding]:
         kind = "durable" if rabbit.durable_exchange else "transient"
         return [
             Finding(
-                f"exchange {name} does not exist (yet): is `exchange` nova's control_exchange? "
-                f"`rabbitmqctl list_exchanges` shows all. The bridge makes a {kind} one: "
-                "durable_exchange has to be as nova's amqp_durable_queues or rabbit_quorum_queue"
+                f"exchange {name} does not exist (yet): is `exchange` {rabbit.sender}'s "
+                f"control_exchange? `rabbitmqctl list_exchanges` shows all. The bridge makes a "
+                f"{kind} one: durable_exchange has to be as {rabbit.sender}'s amqp_durable_queues "
+                "or rabbit_quorum_queue"
             )
         ]
     if found.durable is None:
@@ -91,7 +92,7 @@ def queue_findings(rabbit: RabbitSettings, found: Found, *, wants_durable: bool)
         return [
             Finding(
                 f"queue {name} does not exist yet: the bridge makes it at its first start, and "
-                "hears what nova sends from then on"
+                f"hears what {rabbit.sender} sends from then on"
             )
         ]
     if found.refused:

@@ -1,4 +1,4 @@
-"""A cloud that notifies over RabbitMQ: one oslo.messaging batch listener, in a thread of its own.
+"""A cloud that sends over RabbitMQ: one oslo.messaging batch listener, in a thread of its own.
 
 Why not oslo's listener as it is: it sorts each batch by priority, although the queue's order is the
 cloud's causal order; it acknowledges and drops what has an unknown priority; it hands over the
@@ -27,13 +27,14 @@ from oslo_messaging._drivers.amqpdriver import NotificationAMQPListener
 from oslo_messaging._drivers.base import PollStyleListenerAdapter
 from oslo_messaging.notify.listener import BatchNotificationServer
 
-from bridge.forwarding import Arrival
+from bridge.forwarding import Arrival, Converter, notifications_of
 from bridge.listening import MAX_BYTES_IN_FLIGHT, Listener, Message, records_of
 from bridge.progress import DEPTH_EVERY, DEPTH_TIMEOUT, STOP_TIMEOUT, Progress
-from bridge.rabbit.bus import Bus, buses_of
+from bridge.rabbit.bus import Bus, buses_of, sample_buses_of
 from bridge.rabbit.frames import RawConsumer, body_of
 from bridge.rabbit.queue import declared
 from bridge.rabbit.queue_order import QueueOrder
+from bridge.sampling import samples_of
 from bridge.source import Delivery, Make, Surroundings
 from vimfed.kafka.clients import OutgoingRecord
 from vimfed.kafka.dead_letter import dead_letter_record
@@ -62,9 +63,16 @@ BUSY_WAIT = 0.002
 class RabbitListener(Listener):
     """Listens until it is stopped; an error of the cloud's only leads to another attempt."""
 
-    def __init__(self, bus: Bus, kafka: KafkaSettings, write: Write, progress: Progress) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        kafka: KafkaSettings,
+        converter: Converter,
+        write: Write,
+        progress: Progress,
+    ) -> None:
         self._bus = bus
-        super().__init__(bus.vim_id, bus.label, kafka, progress, steady=STEADY)
+        super().__init__(bus.vim_id, bus.label, kafka, converter, progress, steady=STEADY)
         self._write = write
         self._order = QueueOrder()
         self._stop = threading.Event()
@@ -104,7 +112,9 @@ class RabbitListener(Listener):
         """Run one session, until the stop or until the listener has to be remade."""
         self._listened = 0.0
         LOG.info("cloud %s: connecting", self._bus.label, extra=self._known)
-        session = _Session(self._bus, self._kafka, self._write, self.progress, self._order)
+        session = _Session(
+            self._bus, self._kafka, self._converter, self._write, self.progress, self._order
+        )
         _knock(session.transport.conf, self._bus.url.reveal())
         try:
             session.start(override_pool_size=1)
@@ -174,6 +184,7 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
         self,
         bus: Bus,
         kafka: KafkaSettings,
+        converter: Converter,
         write: Write,
         progress: Progress,
         order: QueueOrder,
@@ -181,6 +192,7 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
         self._bus = bus
         self._rabbit = bus.settings
         self._kafka = kafka
+        self._converter = converter
         self._write = write
         self._progress = progress
         self._order = order
@@ -468,7 +480,7 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
     def _deliver(self, incoming: list[_Arrived]) -> bool:
         """Write a batch; False where it had to be given up."""
         self._progress.received(len(incoming))
-        batch = records_of(self._kafka, self._messages(incoming))
+        batch = records_of(self._converter, self._messages(incoming))
         self._delivery = self._write(batch.records, self._progress)
         while True:
             try:
@@ -510,20 +522,38 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
                 self._order.can_be_late(redelivered=redelivered),
             )
             dead_letter = functools.partial(
-                dead_letter_record, self._kafka, body, vim_id=vim_id, source=source
+                dead_letter_record, self._kafka, vim_id=vim_id, source=source
             )
             yield Message(body, arrival, dead_letter, frame.refused)
 
 
 def rabbit_listeners(surroundings: Surroundings) -> Make:
     """Return what makes the listener to a cloud's RabbitMQ."""
+    kafka = surroundings.settings.kafka
 
     def make(vim: VimSettings, part: str) -> RabbitListener:
         return RabbitListener(
             buses_of(vim)[part],
-            surroundings.settings.kafka,
+            kafka,
+            notifications_of(kafka, vim),
             surroundings.write_from_thread,
             surroundings.new_progress(vim, part),
+        )
+
+    return make
+
+
+def rabbit_sample_listeners(surroundings: Surroundings) -> Make:
+    """Return what makes the listener to the RabbitMQ on which a cloud's ceilometer sends."""
+    kafka = surroundings.settings.kafka
+
+    def make(vim: VimSettings, part: str) -> RabbitListener:
+        return RabbitListener(
+            sample_buses_of(vim)[part],
+            kafka,
+            samples_of(kafka, vim),
+            surroundings.write_from_thread,
+            surroundings.new_progress(vim, f"samples {part}"),
         )
 
     return make

@@ -103,7 +103,13 @@ def declared(channel: Any, connection: Any, bus: Bus) -> bool:
         durable = rabbit.durable_exchange
         channel.exchange_declare(rabbit.exchange, "topic", durable=durable, auto_delete=False)
         kind = "durable" if durable else "transient"
-        LOG.info("cloud %s: made the %s exchange %s before nova", bus.vim_id, kind, rabbit.exchange)
+        LOG.info(
+            "cloud %s: made the %s exchange %s before %s",
+            bus.vim_id,
+            kind,
+            rabbit.exchange,
+            rabbit.sender,
+        )
     arguments = queue_arguments(connection)
     wanted = bool(connection.durable)
     found = find_queue(channel, rabbit.pool, arguments)

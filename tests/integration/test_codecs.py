@@ -11,10 +11,10 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from bridge.kafka.listener import KafkaListener
 from bridge.progress import Counters, Progress
 from tests.e2e.notifications_topic import PARTITIONS, NotificationsTopic
 from tests.e2e.stack import Stack, eventually
+from tests.support.listening import kafka_listener
 from tests.support.notifications import body
 from tests.support.sections import kafka_cloud, vim_of
 from tests.support.topics import read_topic
@@ -54,7 +54,7 @@ async def test_a_cloud_whose_driver_compresses_is_read(kafka: LocalKafka) -> Non
     async def all_there() -> bool:
         return len(written) >= 20 * len(CODECS)
 
-    listener = KafkaListener(
+    listener = kafka_listener(
         vim, KafkaSettings(), write, Progress(vim.vim_id, Counters(new_registry()))
     )
     listener.start()

@@ -16,11 +16,10 @@ from confluent_kafka import Producer
 from prometheus_client import CollectorRegistry
 
 import bridge.rabbit.listener
-from bridge.kafka.listener import KafkaListener
 from bridge.progress import Counters, Progress
 from tests.support.bridge_process import BridgeProcess, eventually
 from tests.support.brokers import RabbitMQ
-from tests.support.listening import Listening
+from tests.support.listening import Listening, kafka_listener
 from tests.support.notifications import body, rabbit_sender
 from tests.support.sections import kafka_cloud, rabbit_cloud, vim_of
 from tests.support.topics import headers_of, wait_for_records
@@ -133,7 +132,7 @@ async def test_a_batch_is_unpacked_to_a_bounded_size(
 
     vim = vim_of(kafka_cloud(kafka.bootstrap, group=name, topics=[name]))
     progress = Progress("Owner_Region", Counters(CollectorRegistry()))
-    listener = KafkaListener(vim, KafkaSettings(), write, progress)
+    listener = kafka_listener(vim, KafkaSettings(), write, progress)
     listener.start()
     await asyncio.wait_for(over.wait(), 30)
     assert await listener.stop()

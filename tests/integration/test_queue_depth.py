@@ -11,12 +11,13 @@ from prometheus_client import CollectorRegistry
 
 import bridge.kafka.listener
 import bridge.rabbit.listener
-from bridge.kafka.listener import KafkaListener
+from bridge.forwarding import notifications_of
 from bridge.progress import Counters, Progress, ProgressCollector
 from bridge.rabbit.bus import buses_of
 from bridge.rabbit.listener import RabbitListener
 from tests.e2e.stack import eventually
 from tests.support.brokers import RabbitMQ
+from tests.support.listening import kafka_listener
 from tests.support.notifications import body, rabbit_sender, send_to_kafka
 from tests.support.sections import kafka_cloud, rabbit_cloud, vim_of
 from vimfed.kafka.clients import OutgoingRecord
@@ -45,10 +46,10 @@ async def is_waiting(progress: Progress, count: int) -> None:
 async def test_of_a_rabbitmq_queue(rabbitmq: RabbitMQ, progress: Progress) -> None:
     name = f"t{uuid.uuid4().hex[:10]}"
     written = concurrent.futures.Future[None]()
-    (bus,) = buses_of(
-        vim_of(rabbit_cloud(rabbitmq.url, topics=[name], exchange=name, pool=name, prefetch=2))
-    ).values()
-    listener = RabbitListener(bus, KafkaSettings(), lambda *_: written, progress)
+    vim = vim_of(rabbit_cloud(rabbitmq.url, topics=[name], exchange=name, pool=name, prefetch=2))
+    (bus,) = buses_of(vim).values()
+    converter = notifications_of(KafkaSettings(), vim)
+    listener = RabbitListener(bus, KafkaSettings(), converter, lambda *_: written, progress)
     listener.start()
     await is_waiting(progress, 0)
     with rabbit_sender(rabbitmq.url, exchange=name) as sender:
@@ -69,7 +70,7 @@ async def test_of_a_clouds_kafka_topics(kafka: LocalKafka, progress: Progress) -
         await goes_on.wait()
 
     send_to_kafka(kafka.bootstrap, f"{name}.info", [body()] * 7)
-    listener = KafkaListener(vim, KafkaSettings(), write, progress)
+    listener = kafka_listener(vim, KafkaSettings(), write, progress)
     listener.start()
     await is_waiting(progress, 7)  # nothing is committed
     registry = CollectorRegistry()
@@ -99,7 +100,7 @@ async def test_a_transactions_marker_does_not_wait(kafka: LocalKafka, progress: 
     async def write(_records: Sequence[OutgoingRecord], _progress: Progress) -> None:
         written.set()
 
-    listener = KafkaListener(kafka_vim(kafka, name), KafkaSettings(), write, progress)
+    listener = kafka_listener(kafka_vim(kafka, name), KafkaSettings(), write, progress)
     listener.start()
     await asyncio.wait_for(written.wait(), 20)
     await is_waiting(progress, 0)
@@ -121,7 +122,7 @@ async def test_brokers_that_are_gone_show(
     async def gone() -> bool:
         return not progress.connected and progress.queue_depth is None
 
-    listener = KafkaListener(kafka_vim(kafka, name), KafkaSettings(), write, progress)
+    listener = kafka_listener(kafka_vim(kafka, name), KafkaSettings(), write, progress)
     listener.start()
     await eventually(connected, within=20)
     kafka.freeze()

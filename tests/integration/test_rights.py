@@ -17,11 +17,11 @@ import msgspec
 import pytest
 from confluent_kafka import Producer
 
-from bridge.kafka.listener import KafkaListener
 from bridge.poller.known_instances import KnownInstances, KnownInstancesError
 from bridge.progress import Counters, Progress
 from tests.e2e.stack import eventually
 from tests.support.brokers import GuardedKafka
+from tests.support.listening import kafka_listener
 from tests.support.nova_messages import spec_example
 from tests.support.sections import kafka_cloud, vim_of
 from tests.support.vm_events import vm_event, write_events
@@ -358,7 +358,7 @@ async def test_a_bridge_says_which_right_it_lacks_on_a_clouds_kafka(
         return line in caplog.text
 
     progress = Progress(vim.vim_id, Counters(new_registry()))
-    listener = KafkaListener(vim, kafka, write, progress)
+    listener = kafka_listener(vim, kafka, write, progress)
     listener.start()
     try:
         line = f"user {kafka.username} lacks the right Read on group {pool}: grant it"

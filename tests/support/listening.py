@@ -9,6 +9,9 @@ from typing import Any
 import msgspec
 from prometheus_client import CollectorRegistry
 
+from bridge.forwarding import notifications_of
+from bridge.kafka.listener import KafkaListener
+from bridge.kafka.listener import Write as WriteInLoop
 from bridge.progress import Counters, Progress
 from bridge.rabbit.bus import buses_of
 from bridge.rabbit.listener import RabbitListener
@@ -17,7 +20,15 @@ from tests.support.notifications import body, rabbit_sender
 from tests.support.sections import rabbit_cloud, vim_of
 from vimfed.kafka.clients import OutgoingRecord
 from vimfed.model.records import Notification
-from vimfed.settings import KafkaSettings
+from vimfed.settings import KafkaSettings, VimSettings
+
+
+def kafka_listener(
+    vim: VimSettings, kafka: KafkaSettings, write: WriteInLoop, progress: Progress
+) -> KafkaListener:
+    """Return a listener to the notifications of a cloud's Kafka."""
+    converter = notifications_of(kafka, vim)
+    return KafkaListener(vim.vim_id, vim.kafka, kafka, converter, write, progress)
 
 
 class Listening:
@@ -36,7 +47,10 @@ class Listening:
         """What was to be written, in its order."""
         self.vim = vim_of(rabbit_cloud(url, exchange=self.name, pool=self.name, **options))
         (bus,) = buses_of(self.vim).values()
-        self.listener = RabbitListener(bus, KafkaSettings(), self._write, self.progress)
+        kafka = KafkaSettings()
+        self.listener = RabbitListener(
+            bus, kafka, notifications_of(kafka, self.vim), self._write, self.progress
+        )
         self.url = url
 
     def _write(

@@ -15,7 +15,7 @@ from kombu.exceptions import KombuError
 
 from bridge.kafka.listener import cloud_needs
 from bridge.poller.nova_api import CloudApiError, NovaApi
-from bridge.rabbit.bus import Bus, buses_of
+from bridge.rabbit.bus import Bus, buses_of, sample_buses_of
 from bridge.rabbit.check import look_at_bus
 from streams.publisher.outputs.kinds import kind_of
 from streams.subscriptions.known_kinds import refuse_unknown_kinds
@@ -145,13 +145,16 @@ def _connections(settings: Settings, wanted: Collection[str]) -> dict[str, Find]
 def _cloud_checks(vim: VimSettings) -> dict[str, Find]:
     cloud = f"cloud {vim.vim_id}"
     checks: dict[str, Find] = {}
-    buses = buses_of(vim)
-    is_one = len(buses) + vim.kafka.is_used == 1
-    for bus in buses.values():
-        name = cloud if is_one else f"{cloud}: bus {bus.name}"
-        checks[name] = partial(_bus_findings, name, bus)
-    if vim.kafka.is_used:
-        checks[cloud if is_one else f"{cloud}: Kafka"] = partial(_kafka_findings, vim.kafka)
+    for where, buses, kafka in (
+        (cloud, buses_of(vim), vim.kafka),
+        (f"{cloud}: samples", sample_buses_of(vim), vim.samples.kafka),
+    ):
+        is_one = len(buses) + kafka.is_used == 1
+        for bus in buses.values():
+            name = where if is_one else f"{where}: bus {bus.name}"
+            checks[name] = partial(_bus_findings, name, bus)
+        if kafka.is_used:
+            checks[where if is_one else f"{where}: Kafka"] = partial(_kafka_findings, kafka)
     if vim.poll.is_used:
         checks[f"{cloud}: API"] = partial(_api_findings, cloud, vim.poll)
     return checks

@@ -11,6 +11,7 @@ from bridge.forwarding import (
     UnusedNotificationError,
     forwarded,
 )
+from bridge.sampling import samples_of
 from vimfed.cli.audit import CommandAudit, audit_of_command
 from vimfed.kafka.clients import OutgoingRecord
 from vimfed.kafka.dead_letter import ONLY_OUTPUT, Origin
@@ -80,7 +81,7 @@ def replay(settings: Settings, wanted: Wanted, letter_ids: tuple[str, ...]) -> i
         async for letter in _chosen(kafka, wanted, letter_ids):
             try:
                 with audit.recorded("dead_letter.replayed", **_told(letter)):
-                    records = _replayed(kafka, letter)
+                    records = _replayed(settings, letter)
                     await settle(kafka, letter, "replayed", records, caller=audit.who.header())
             except UnusableLetterError as error:
                 echo(f"{letter.id}: {error}", err=True)
@@ -130,19 +131,19 @@ async def _chosen(
         )
 
 
-def _replayed(kafka: KafkaSettings, letter: DeadLetter) -> Sequence[OutgoingRecord]:
+def _replayed(settings: Settings, letter: DeadLetter) -> Sequence[OutgoingRecord]:
     """Return the records that try a dead letter again. Raises UnusableLetterError.
 
     Where it goes follows from whose bytes it holds, and not from what it says.
     """
     if "size" in letter.headers:
         raise UnusableLetterError("it was too large for a record and is cut: it cannot be replayed")
+    kafka = settings.kafka
     names = TopicNames(kafka.topic_prefix)
     origin = letter.origin(names)
-    if origin == "cloud":
+    if origin in ("cloud", "telemetry"):
         try:
-            arrival = Arrival(letter.vim_id, f"dead-letter/{letter.id}", 1, arrival_time())
-            return forwarded(kafka, letter.value, arrival)
+            return _converted(settings, letter, are_samples=origin == "telemetry")
         except UnusableBodyError as error:
             raise UnusableLetterError(f"still unusable: {error}") from None
         except UnusedNotificationError as unused:
@@ -161,6 +162,23 @@ def _replayed(kafka: KafkaSettings, letter: DeadLetter) -> Sequence[OutgoingReco
     headers = (*schema_headers(version), *only)
     partition = partition_of(key, kafka.partitions)
     return [OutgoingRecord(topic, partition, key, letter.value, headers)]
+
+
+def _converted(
+    settings: Settings, letter: DeadLetter, *, are_samples: bool
+) -> Sequence[OutgoingRecord]:
+    """Return the records of a cloud's bytes. Raises as a converter, or UnusableBodyError."""
+    arrival = Arrival(letter.vim_id, f"dead-letter/{letter.id}", 1, arrival_time())
+    vim = next((vim for vim in settings.vims if vim.vim_id == letter.vim_id), None)
+    if not are_samples:
+        usage = vim is not None and vim.samples.usage
+        return forwarded(settings.kafka, letter.value, arrival, usage=usage)
+    if vim is None:
+        raise UnusableBodyError(f"the settings do not name cloud {letter.vim_id}")
+    made = samples_of(settings.kafka, vim).convert(letter.value, arrival)
+    if made.unread is not None:
+        raise UnusableBodyError(made.unread.error)
+    return made.records
 
 
 def _check_own(letter: DeadLetter, key: bytes, decode: Decode) -> int:

@@ -68,10 +68,11 @@ def plans_of(settings: Settings, processes: Collection[str] = (), user: str = ""
                 user_on(cluster) or DEFAULT_USER, output_needs(output.topics), settings_too=False
             )
     for vim in settings.vims:
-        if vim.kafka.is_used and _is_meant("bridge", processes):
-            plan_of(vim.kafka).grant(
-                user_on(vim.kafka) or DEFAULT_USER, cloud_needs(vim.kafka), settings_too=False
-            )
+        for cloud in (vim.kafka, vim.samples.kafka):
+            if cloud.is_used and _is_meant("bridge", processes):
+                plan_of(cloud).grant(
+                    user_on(cloud) or DEFAULT_USER, cloud_needs(cloud), settings_too=False
+                )
     return list(plans.values())
 
 

@@ -13,7 +13,7 @@ from vimfed.kafka.rights import Need, refusal, user_of
 from vimfed.kafka.topic_checks import creation_error, right_findings, topic_findings
 from vimfed.kafka.topic_settings import Finding
 from vimfed.kafka.topics import TopicSpec
-from vimfed.settings import KafkaConnection, KafkaSettings
+from vimfed.settings import CloudKafkaSettings, KafkaConnection, KafkaSettings
 
 MIN_FREE_BYTES = 2 * 1024**3
 MIN_FREE_SHARE = 0.05
@@ -72,7 +72,7 @@ def _seen(states: Mapping[str, TopicState]) -> dict[str, TopicState]:
     return {name: state for name, state in states.items() if state is not DENIED}
 
 
-async def source_findings(kafka: KafkaConnection, needs: Sequence[Need]) -> list[Finding]:
+async def source_findings(kafka: CloudKafkaSettings, needs: Sequence[Need]) -> list[Finding]:
     """Return what is wrong for one who only reads some topics, of which not each must be there.
 
     Raises KafkaError, and ConnectionError where no broker answers.
@@ -85,8 +85,8 @@ async def source_findings(kafka: KafkaConnection, needs: Sequence[Need]) -> list
     if topics and not seen:
         names = ", ".join(sorted(need.name for need in topics))
         text = (
-            f"there is none of the topics {names}: nova has written to none yet, topics is not "
-            f"what nova's settings say, or {user_of(kafka)} lacks the right Read on them"
+            f"there is none of the topics {names}: {kafka.sender} has written to none yet, topics "
+            f"is not what its settings say, or {user_of(kafka)} lacks the right Read on them"
         )
         found.append(Finding("topics", text, refused=False))
     return found

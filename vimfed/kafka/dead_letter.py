@@ -16,8 +16,9 @@ MAX_VALUE_BYTES = MAX_RECORD_BYTES - 100_000
 MAX_KEY_BYTES = MAX_VALUE_BYTES // 2
 _MAX_ERROR_BYTES = 1000
 
-Origin = Literal["cloud", "notifications", "events", "samples", "measurements"]
-"""Whose bytes they are: a cloud's, or a record's of one of the job's own topics.
+Origin = Literal["cloud", "telemetry", "notifications", "events", "samples", "measurements"]
+"""Whose bytes they are: a cloud's, as notifications (``cloud``) or as samples (``telemetry``), or a
+record's of one of the job's own topics.
 
 ``source`` is text of others where a cloud sent it (a routing key), and decides nothing.
 """

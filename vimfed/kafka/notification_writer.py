@@ -1,4 +1,4 @@
-"""The writer into the notifications topic: it returns when Kafka has acknowledged, not before."""
+"""The writer of notifications and samples: it returns when Kafka has acknowledged, not before."""
 
 import asyncio
 import contextlib
@@ -260,7 +260,8 @@ class NotificationWriter:
         A dead letter that is itself too large is cut once more; None: nothing of it is left to cut.
         """
         key, value = refused.key or b"", refused.value or b""
-        if refused.topic != TopicNames(self._kafka.topic_prefix).dead_letter:
+        names = TopicNames(self._kafka.topic_prefix)
+        if refused.topic != names.dead_letter:
             return dead_letter_record(
                 self._kafka,
                 value,
@@ -268,7 +269,7 @@ class NotificationWriter:
                 source=refused.topic,
                 key=refused.key,
                 vim_id=key.decode(errors="replace").partition("/")[0],
-                origin="notifications",
+                origin="samples" if refused.topic == names.samples else "notifications",
             )
         if not value or not isinstance(refusal, _TOO_LARGE):
             LOG.error("%s does not take a dead letter, it is lost: %r", refused.topic, refusal)

@@ -64,7 +64,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     interval: float
     """Seconds until the next one."""
     lag: float
-    """Seconds that the oldest unread message has waited, over all sources; 0: none waits."""
+    """Seconds that the oldest unread message has waited, over all sources of events; 0: none
+    waits."""
     sources: dict[str, bool] = {}
     """By kind of source (bridge/kinds.py): whether news of the cloud come in through it."""
 

@@ -8,7 +8,7 @@ from socket import gethostname
 import msgspec
 
 from vimfed.process.audit import Trail, Who
-from vimfed.settings import Settings, SettingsError, VimSettings
+from vimfed.settings import SamplesSettings, Settings, SettingsError, VimSettings
 
 LOG = logging.getLogger(__name__)
 
@@ -36,8 +36,9 @@ class Hangup:
 def reread(reload: Reload, now: Settings, sections: Sequence[str], trail: Trail) -> Settings:
     """Return ``now`` with the clouds that the settings name by now; what was done is told.
 
-    A change in one of ``sections``, those that the process reads, is not taken, and told. Settings
-    that cannot be used change nothing.
+    A change in one of ``sections``, those that the process reads, is not taken, and told; nor are
+    the first samples of all, whose topics are made at a start. Settings that cannot be used change
+    nothing.
     """
     try:
         settings = reload()
@@ -53,7 +54,11 @@ def reread(reload: Reload, now: Settings, sections: Sequence[str], trail: Trail)
     if changed:
         names = " and ".join(f"[{name}]" for name in changed)
         LOG.warning("SIGHUP: changes in %s need a restart", names)
-    return msgspec.structs.replace(now, vims=settings.vims)
+    vims = settings.vims
+    if settings.takes_samples and not now.takes_samples:
+        LOG.warning("SIGHUP: the first cloud with [vims.samples] needs a restart")
+        vims = [msgspec.structs.replace(vim, samples=SamplesSettings()) for vim in vims]
+    return msgspec.structs.replace(now, vims=vims)
 
 
 def _changes(before: Sequence[VimSettings], after: Sequence[VimSettings]) -> dict[str, str]:

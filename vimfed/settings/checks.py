@@ -9,8 +9,10 @@ from urllib.parse import SplitResult, urlsplit
 from vimfed.settings.sections import (
     MAX_PORT,
     MIN_SECRET,
+    CloudKafkaSettings,
     DmaapOutput,
     KafkaSettings,
+    RabbitSettings,
     Settings,
     SettingsError,
     VimSettings,
@@ -99,50 +101,85 @@ def check_vims(settings: Settings) -> None:
             ("rabbit", vim.rabbit, "transport_urls"),
             ("kafka", vim.kafka, "bootstrap"),
             ("poll", vim.poll, "auth_url"),
+            ("samples.rabbit", vim.samples.rabbit, "transport_urls"),
+            ("samples.kafka", vim.samples.kafka, "bootstrap"),
         ):
             if not section.is_used and section != type(section)():
                 raise SettingsError(f"{where}: [vims.{name}] has no effect without {key}")
-        _check_rabbit(vim, queues)
-        if vim.kafka.is_used:
-            _check_cloud_kafka(vim, groups)
+        _check_samples(vim, where)
+        for what, rabbit, kafka in (
+            ("", vim.rabbit, vim.kafka),
+            ("samples: ", vim.samples.rabbit, vim.samples.kafka),
+        ):
+            _check_rabbit(vim.vim_id, what, rabbit, queues)
+            if kafka.is_used:
+                _check_cloud_kafka(vim.vim_id, what, kafka, groups)
         if vim.poll.is_used:
             _check_poller(vim)
 
 
-def _check_rabbit(vim: VimSettings, queues: dict[tuple[str, str], str]) -> None:
-    """Raise SettingsError where a bus cannot be listened to, or stands in ``queues`` already."""
+def _check_samples(vim: VimSettings, where: str) -> None:
+    """Raise SettingsError where what is said of samples has no effect."""
+    samples = vim.samples
+    is_heard = samples.rabbit.is_used or samples.kafka.is_used
+    if samples.telemetry_secret and not is_heard:
+        raise SettingsError(
+            f"{where}: samples: telemetry_secret has no effect without [vims.samples.rabbit] or "
+            "[vims.samples.kafka]"
+        )
+    # Of a cloud without any source nothing is said: a worker's settings can leave them out.
+    if samples.usage and not vim.notifies and (is_heard or vim.poll.is_used):
+        raise SettingsError(
+            f"{where}: samples: usage has no effect without [vims.rabbit] or [vims.kafka], by "
+            "which nova notifies of it"
+        )
+
+
+def _check_rabbit(
+    vim_id: str, what: str, rabbit: RabbitSettings, queues: dict[tuple[str, str], str]
+) -> None:
+    """Raise SettingsError where a bus cannot be listened to, or stands in ``queues`` already.
+
+    ``what`` stands before the names of keys: empty, or ``samples: ``.
+    """
+    where = f"vims: {vim_id}: {what}transport_urls"
+    mine = f"{vim_id}: {what}".removesuffix(": ")
     names = set()
-    for url in vim.rabbit.transport_urls:
-        check_transport_url(f"vims: {vim.vim_id}: transport_urls", url.reveal(), ("rabbit",))
+    for url in rabbit.transport_urls:
+        check_transport_url(where, url.reveal(), ("rabbit",))
         name = bus_name(url)
         if name in names:
-            raise SettingsError(f"vims: {vim.vim_id}: transport_urls: {name} stands there twice")
+            raise SettingsError(f"{where}: {name} stands there twice")
         names.add(name)
-        other = queues.setdefault((name, vim.rabbit.pool), vim.vim_id)
-        if other != vim.vim_id:
+        other = queues.setdefault((name, rabbit.pool), mine)
+        if other != mine:
             raise SettingsError(
-                f"vims: {other} and {vim.vim_id} have the same message bus {name} and the same "
-                "pool: each would take the other's notifications; give one another pool"
+                f"vims: {other} and {mine} have the same message bus {name} and the same pool: "
+                "each would take the other's messages; give one another pool"
             )
 
 
-def _check_cloud_kafka(vim: VimSettings, groups: dict[tuple[str, str], str]) -> None:
-    kafka = vim.kafka
+def _check_cloud_kafka(
+    vim_id: str, what: str, kafka: CloudKafkaSettings, groups: dict[tuple[str, str], str]
+) -> None:
+    """Raise SettingsError where a Kafka cannot be listened to, or stands in ``groups`` already.
+
+    ``what``: as of ``_check_rabbit``.
+    """
+    where = f"vims: {vim_id}: {what}kafka"
+    mine = f"{vim_id}: {what}".removesuffix(": ")
     if not _are_hosts(kafka.bootstrap):
-        raise SettingsError(
-            f"vims: {vim.vim_id}: kafka: bootstrap must look like host:port,host:port"
-        )
+        raise SettingsError(f"{where}: bootstrap must look like host:port,host:port")
     if bool(kafka.username) != (kafka.login is not None):
         raise SettingsError(
-            f"vims: {vim.vim_id}: kafka: username and security_protocol = SASL_PLAINTEXT or "
-            "SASL_SSL go together"
+            f"{where}: username and security_protocol = SASL_PLAINTEXT or SASL_SSL go together"
         )
     place = f"{kafka.bootstrap}/{kafka.virtual_host}"
-    other = groups.setdefault((place, kafka.group), vim.vim_id)
-    if other != vim.vim_id:
+    other = groups.setdefault((place, kafka.group), mine)
+    if other != mine:
         raise SettingsError(
-            f"vims: {other} and {vim.vim_id} have the same Kafka {place} and the same group: each "
-            "would take the other's notifications; give one another group"
+            f"vims: {other} and {mine} have the same Kafka {place} and the same group: each "
+            "would take the other's messages; give one another group"
         )
 
 

@@ -174,6 +174,18 @@ _TABLE = (
     ),
     _Row(
         frozenset({"bridge"}),
+        lambda s: (
+            (f"vims: {vim.vim_id}: samples.rabbit", _rabbit(vim.samples.rabbit)) for vim in s.vims
+        ),
+    ),
+    _Row(
+        frozenset({"bridge"}),
+        lambda s: (
+            (f"vims: {vim.vim_id}: samples.kafka", _kafka(vim.samples.kafka)) for vim in s.vims
+        ),
+    ),
+    _Row(
+        frozenset({"bridge"}),
         lambda s: ((f"vims: {vim.vim_id}: poll", _poll(vim.poll)) for vim in s.vims),
     ),
 )

@@ -298,8 +298,8 @@ class RabbitSettings(Tls, frozen=True, kw_only=True):
     quorum_queues: bool = False
     """make our queue a quorum queue, replicated over a cluster's nodes"""
     durable_exchange: bool = False
-    """make the exchange durable where nova has not made it yet: as nova's amqp_durable_queues or
-    rabbit_quorum_queue; one that exists is left as it is"""
+    """make the exchange durable where its owner has not made it yet: as the owner's
+    amqp_durable_queues or rabbit_quorum_queue; one that exists is left as it is"""
     prefetch: Annotated[int, Meta(ge=2, le=10000)] = 1000
     """messages that are on the way to Kafka at most; half of them make the largest batch"""
     batch_interval: Annotated[float, Meta(gt=0, le=5)] = 0.01
@@ -319,6 +319,11 @@ class RabbitSettings(Tls, frozen=True, kw_only=True):
     def is_used(self) -> bool:
         """Whether the cloud is listened to so."""
         return bool(self.transport_urls)
+
+    @property
+    def sender(self) -> str:
+        """Whose exchange it is."""
+        return "nova"
 
     @property
     def buses(self) -> dict[str, Secret]:
@@ -349,6 +354,16 @@ class CloudKafkaSettings(KafkaConnection, frozen=True, kw_only=True):
         """Whether the cloud is listened to so."""
         return bool(self.bootstrap)
 
+    @property
+    def sender(self) -> str:
+        """Whose topics they are."""
+        return "nova"
+
+    @property
+    def has_plain_topics(self) -> bool:
+        """Whether there can be topics without a priority behind their names."""
+        return False
+
 
 class SamplesRabbitSettings(RabbitSettings, frozen=True, kw_only=True):
     """``[vims.samples.rabbit]``: a cloud whose ceilometer sends samples over RabbitMQ."""
@@ -357,6 +372,13 @@ class SamplesRabbitSettings(RabbitSettings, frozen=True, kw_only=True):
     """topics of ceilometer's publishers notifier://"""
     exchange: str = "ceilometer"
     """ceilometer's control_exchange"""
+    pool: Annotated[str, Meta(min_length=1)] = "vimfed-samples"
+    """name of our own queue, unlike that of [vims.rabbit] on the same bus"""
+
+    @property
+    def sender(self) -> str:
+        """Whose exchange it is."""
+        return "ceilometer"
 
 
 class SamplesKafkaSettings(CloudKafkaSettings, frozen=True, kw_only=True):
@@ -364,6 +386,18 @@ class SamplesKafkaSettings(CloudKafkaSettings, frozen=True, kw_only=True):
 
     topics: Annotated[tuple[str, ...], Meta(min_length=1)] = ("metering",)
     """topics of ceilometer's publishers, as notifier://...?driver=kafka or kafka:// name them"""
+    group: Annotated[str, Meta(min_length=1)] = "vimfed-samples"
+    """our consumer group, unlike that of [vims.kafka] on the same Kafka"""
+
+    @property
+    def sender(self) -> str:
+        """Whose topics they are."""
+        return "ceilometer"
+
+    @property
+    def has_plain_topics(self) -> bool:
+        """True: former ceilometers' kafka:// names no priority."""
+        return True
 
 
 class SamplesSettings(_Section, frozen=True, kw_only=True):

@@ -1,6 +1,6 @@
 """The message buses of a cloud: their names and paths."""
 
-from bridge.rabbit.bus import buses_of
+from bridge.rabbit.bus import buses_of, sample_buses_of
 from tests.support.sections import rabbit_cloud, vim_of
 
 FIRST = "rabbit://nova:secret@rabbit1:5672,nova:secret@rabbit2:5672/"
@@ -23,3 +23,14 @@ def test_the_log_names_the_bus_where_there_are_several() -> None:
     assert alone.label == "Owner_Region"
     _first, second = buses_of(vim_of(rabbit_cloud(FIRST, SECOND))).values()
     assert second.label == "Owner_Region, bus rabbit3:5672/cell2"
+
+
+def test_the_buses_of_samples_have_queues_and_labels_of_their_own() -> None:
+    samples = {"rabbit": {"transport_urls": [FIRST, SECOND]}}
+    first, second = sample_buses_of(vim_of({**rabbit_cloud(FIRST), "samples": samples})).values()
+    assert (first.label, second.label) == (
+        "Owner_Region, samples, bus rabbit1:5672/",
+        "Owner_Region, samples, bus rabbit3:5672/cell2",
+    )
+    assert first.path == "Owner_Region/vimfed-samples"
+    assert (first.settings.pool, first.settings.exchange) == ("vimfed-samples", "ceilometer")

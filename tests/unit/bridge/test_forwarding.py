@@ -1,5 +1,6 @@
 import contextlib
 import json
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from bridge.forwarding import (
     UnusableBodyError,
     UnusedNotificationError,
     forwarded,
+    notifications_of,
 )
 from bridge.listening import Message, records_of
 from tests.support import notifications
@@ -22,10 +24,11 @@ from vimfed.model.keys import host_key
 from vimfed.model.records import MAX_RECORD_BYTES, decode_notification
 from vimfed.nova.alert_report import read_alert_report
 from vimfed.nova.host_report import HostReport, read_host_report
-from vimfed.settings import KafkaSettings, RetentionSettings
+from vimfed.settings import KafkaSettings, RetentionSettings, VimSettings
 
 KAFKA = KafkaSettings(topic_prefix="p", partitions=4)
 ARRIVAL = Arrival("o_r", "p", 1, "now")
+VIM = VimSettings(cloud_owner="o", cloud_region_id="r")
 
 NAMES = st.sampled_from(
     [
@@ -115,16 +118,16 @@ def test_what_no_worker_uses_is_passed_over_unless_the_settings_keep_it() -> Non
     used = notifications.body()
     unused = notifications.body(event_type="keypair.create.end")
     messages = [
-        Message(each, ARRIVAL, lambda why: dead_letter_record(KAFKA, b"", why, source="queue"))
+        Message(each, ARRIVAL, partial(dead_letter_record, KAFKA, source="queue"))
         for each in (used, unused, b"no message", used)
     ]
-    records, dead, passed_over, hosts = records_of(KAFKA, messages)
+    records, dead, passed_over, hosts = records_of(notifications_of(KAFKA, VIM), messages)
     assert hosts == set()
     assert (len(records), dead, passed_over) == (3, 1, 1)
     topics = [record.topic for record in records]
     assert topics == ["p.notifications", "p.dead-letter", "p.notifications"]
     keeping = KafkaSettings(retention=RetentionSettings(unused=True))
-    assert records_of(keeping, messages)[1:3] == (1, 0)
+    assert records_of(notifications_of(keeping, VIM), messages)[1:3] == (1, 0)
 
 
 USUAL = {"forced_down": False, "disabled": False, "disabled_reason": ""}
@@ -213,13 +216,14 @@ def test_no_cloud_sends_what_is_our_own(event_type: str, unused_too: bool) -> No
 def test_a_batch_keeps_its_order_and_counts_every_record() -> None:
     used = notifications.body()
     messages = [
-        Message(each, ARRIVAL, lambda why: dead_letter_record(KAFKA, b"", why, source="queue"))
+        Message(each, ARRIVAL, partial(dead_letter_record, KAFKA, source="queue"))
         for each in (used, service(), service(host="a b"), used)
     ]
-    batch = records_of(KAFKA, messages)
+    batch = records_of(notifications_of(KAFKA, VIM), messages)
     assert (len(batch.records), batch.dead, batch.passed_over) == (7, 1, 0)
     assert batch.hosts == {"compute01"}
-    assert records_of(KafkaSettings(partitions=1), messages).hosts == {"compute01"}
+    narrow = notifications_of(KafkaSettings(partitions=1), VIM)
+    assert records_of(narrow, messages).hosts == {"compute01"}
     topics = [record.topic.removeprefix("p.") for record in batch.records]
     assert topics == ["notifications"] * 5 + ["dead-letter", "notifications"]
 

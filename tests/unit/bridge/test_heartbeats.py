@@ -63,6 +63,10 @@ def test_a_heartbeat_tells_which_sources_flow_and_how_far_behind_they_are() -> N
     (told,) = heartbeats_of(running(rabbit1=waits, rabbit2=away, hosts=hosts), 60.0).values()
     assert told.sources == {"rabbit": False, "hosts": True}
     assert 100 <= told.lag < 101
+    samples = {SourceKey("Owner_R", "samples-kafka"): Running(CLOUD, Stub(away))}
+    (told,) = heartbeats_of(running(kafka=listener()) | samples, 60.0).values()
+    assert told.sources == {"kafka": True, "samples-kafka": False}
+    assert told.lag == 0, "of events none waits"
     hosts.failed("down", "no route")
     hosts.succeeded_at = time.time() - 500
     (told,) = heartbeats_of(running(kafka=listener(), hosts=hosts), 60.0).values()

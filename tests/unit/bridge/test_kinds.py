@@ -33,6 +33,26 @@ def test_each_way_of_access_to_a_cloud_is_a_source_of_its_own() -> None:
     }
 
 
+def test_samples_come_by_sources_of_their_own_that_tell_no_events() -> None:
+    metered = cloud(
+        "M",
+        rabbit={"transport_urls": ["rabbit://u:p@mq/"]},
+        samples={
+            "rabbit": {"transport_urls": ["rabbit://u:p@mq/", "rabbit://other/"]},
+            "kafka": {"bootstrap": "host:9092"},
+            "pushed": True,
+        },
+    )
+    keys = wanted([metered])
+    assert list(keys) == [
+        SourceKey("Owner_M", "rabbit", "mq:5672/"),
+        SourceKey("Owner_M", "samples-rabbit", "mq:5672/"),
+        SourceKey("Owner_M", "samples-rabbit", "other:5672/"),
+        SourceKey("Owner_M", "samples-kafka"),
+    ]
+    assert [key.tells_events for key in keys] == [True, False, False, False]
+
+
 def test_a_cloud_is_not_asked_for_its_hosts_where_that_is_switched_off() -> None:
     quiet = cloud("Q", poll={"auth_url": "http://keystone/v3", "hosts_interval": 0})
     assert list(wanted([quiet])) == [SourceKey("Owner_Q", "poller")]

@@ -5,6 +5,15 @@ from typing import Any
 
 import pytest
 
+from tests.support.ceilometer_messages import (
+    AT,
+    METADATA,
+    VM,
+    bare,
+    counter,
+    enveloped,
+    notification,
+)
 from vimfed.alerts.subject import Subject
 from vimfed.model.samples import Sample
 from vimfed.nova.oslo import MAX_BODY_BYTES
@@ -12,19 +21,8 @@ from vimfed.telemetry.ceilometer import OtherNotificationError, read
 from vimfed.telemetry.reading import NoSamplesError, Reading
 from vimfed.telemetry.signature import signature_of
 
-VM = "a4e0dbe1-7fd5-4c31-bbe2-6d1b3a9c1d20"
 PORT = "9f1cf7a9-2f2d-4b0c-8d5b-3c0a3c9c1d11"
-AT = "2026-11-29T10:00:00.123456"
 INSTANCE = Subject(instance_id=VM)
-METADATA = {
-    "display_name": "vm-1",
-    "instance_id": VM,
-    "host": "8a9f6e0b",  # nova's hostId
-    "instance_host": "compute1",
-    "flavor": {"id": "1", "name": "m1.tiny", "vcpus": 2, "ram": 512, "disk": 1, "ephemeral": 0},
-    "status": "active",
-    "vcpus": 2,
-}
 DISK = (f"{VM}-vda", {"disk_name": "vda"}, "vda")
 NIC = (PORT, {"name": "vnet0", "mac": "fa:16", "fref": PORT, "vnic_name": PORT}, PORT)
 BARE_NIC = (
@@ -33,47 +31,6 @@ BARE_NIC = (
     "vnet0",
 )
 ITSELF: tuple[str, dict[str, Any], str] = (VM, {}, "")
-
-
-def counter(meter: str = "memory.usage", volume: object = 1.5, **changes: Any) -> dict[str, Any]:
-    """Return a sample as ceilometer's publisher makes one."""
-    made = {
-        "source": "openstack",
-        "counter_name": meter,
-        "counter_type": "gauge",
-        "counter_unit": "MiB",
-        "counter_volume": volume,
-        "user_id": "u",
-        "user_name": None,
-        "project_id": "p",
-        "project_name": None,
-        "resource_id": VM,
-        "timestamp": AT,
-        "resource_metadata": METADATA,
-        "message_id": "8c3e0a4c-1d2f-11ef-9c52-0242ac120002",
-        "monotonic_time": 4711.5,
-        "message_signature": "",
-    }
-    return made | changes
-
-
-def notification(payload: Any, event_type: str = "metering") -> dict[str, Any]:
-    return {
-        "message_id": "m",
-        "publisher_id": "telemetry.publisher.c1",
-        "event_type": event_type,
-        "priority": "SAMPLE",
-        "payload": payload,
-        "timestamp": "2026-11-29 10:00:01.000000",
-    }
-
-
-def enveloped(message: Any) -> bytes:
-    return json.dumps({"oslo.version": "2.0", "oslo.message": json.dumps(message)}).encode()
-
-
-def bare(*counters: Any) -> bytes:
-    return json.dumps(counters).encode()
 
 
 @pytest.mark.parametrize(

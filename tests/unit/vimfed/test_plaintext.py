@@ -120,6 +120,20 @@ CASES = [
         "bridge",
     ),
     Case(
+        f'{CLOUD}[vims.samples.kafka]\nbootstrap = "HOST:9092"\n{PLAIN}',
+        "vims: A_one: samples.kafka",
+        "SASL PLAIN without TLS sends the password in the clear",
+        'set security_protocol = "SASL_SSL", or sasl_mechanism = "SCRAM-SHA-512"',
+        "bridge",
+    ),
+    Case(
+        f'{CLOUD}[vims.samples.rabbit]\ntransport_urls = ["rabbit://u:p@HOST:5671/"]\ntls = true\n',
+        "vims: A_one: samples.rabbit",
+        "HOST:5671/: without ca_file nobody checks whose server it is",
+        "set ca_file",
+        "bridge",
+    ),
+    Case(
         f'{CLOUD}[vims.poll]\nauth_url = "http://HOST:5000/v3"\nusername = "u"\npassword = "p"\n'
         'project_name = "p"\n',
         "vims: A_one: poll",

@@ -323,6 +323,37 @@ def test_the_login_of_the_own_cluster_goes_to_no_other(tmp_path: Path) -> None:
             "[vims.rabbit] has no",
         ),
         (POLLED + "interval = 5\n", "[vims.poll] has no effect without auth_url"),
+        (
+            CLOUD + "[vims.samples.rabbit]\npool = 'x'\n",
+            "CloudOwner_RegionOne: [vims.samples.rabbit] has no effect without transport_urls",
+        ),
+        (
+            CLOUD + "[vims.samples.kafka]\ngroup = 'x'\n",
+            "CloudOwner_RegionOne: [vims.samples.kafka] has no effect without bootstrap",
+        ),
+        (
+            POLLED + "auth_url = 'http://k/v3'\nusername = 'u'\nproject_name = 'p'\n"
+            "[vims.samples]\nusage = true\n",
+            "samples: usage has no effect without [vims.rabbit] or [vims.kafka]",
+        ),
+        (
+            CLOUD + "[vims.samples.rabbit]\ntransport_urls = ['amqp://mq/']\n",
+            "CloudOwner_RegionOne: samples: transport_urls must begin with rabbit://",
+        ),
+        (
+            CLOUD + "[vims.samples.rabbit]\ntransport_urls = ['rabbit://mq/']\npool = 'vimfed'\n",
+            "CloudOwner_RegionOne and CloudOwner_RegionOne: samples have the same message bus "
+            "mq:5672/ and the same pool",
+        ),
+        (
+            KAFKA_CLOUD + "[vims.samples.kafka]\nbootstrap = 'mq:9092'\ngroup = 'vimfed'\n",
+            "CloudOwner_RegionOne and CloudOwner_RegionOne: samples have the same Kafka mq:9092/ "
+            "and the same group",
+        ),
+        (
+            CLOUD + "[vims.samples.kafka]\nbootstrap = 'mq:port'\n",
+            "CloudOwner_RegionOne: samples: kafka: bootstrap must look like",
+        ),
         (KAFKA_CLOUD.replace("bootstrap", "group"), "[vims.kafka] has no effect without bootstrap"),
         (KAFKA_CLOUD + "username = 'u'\n", "kafka: username and security_protocol = SASL_PLAIN"),
         (
@@ -355,6 +386,13 @@ def test_what_cannot_be_used_is_refused_with_its_key(
     assert complaint in told
     assert "\n" not in told
     assert "secret" not in told.replace("secret file", "")
+
+
+def test_a_secret_of_samples_that_nobody_listens_for_is_refused(tmp_path: Path) -> None:
+    text = CLOUD + "[vims.samples]\npushed = true\ntelemetry_secret = 'mine'\n"
+    told = refusal(tmp_path, text)
+    assert "samples: telemetry_secret has no effect without [vims.samples.rabbit] or" in told
+    assert "mine" not in told
 
 
 @pytest.mark.parametrize(
