@@ -13,6 +13,7 @@ from tests.e2e.notifications_topic import PARTITIONS, NotificationsTopic
 from tests.e2e.stack import Stack, eventually
 from tests.support.core_truth import newest_values, records_on
 from tests.support.sample_load import SampleLoad, facts_on_changelog, measured_truth
+from tests.support.topic_changes import change_topic
 from vimfed.kafka.notification_writer import arrival_time
 from vimfed.kafka.partitions import partition_of
 from vimfed.local.kafka import LocalKafka
@@ -22,6 +23,7 @@ from vimfed.model.samples import (
     Sample,
     SampleRecord,
     decode_measurement,
+    decode_meters,
     encode_samples,
 )
 
@@ -174,6 +176,99 @@ async def test_workers_that_are_killed_and_come_and_go_under_load_measure_each_i
     await asyncio.to_thread(load.stop)
     await asyncio.to_thread(load.close_all)
     await assert_measured(stack)
+
+
+async def test_what_a_row_has_measured_and_told_nobody_is_told_as_the_row_has_it(
+    stack: Stack,
+) -> None:
+    """The worker ends between the rows and their measurements, which Kafka does not take."""
+    worker = stack.start_worker()
+    await stack.ready()
+    ids = await cloud_of(stack, 20)
+    load = SampleLoad(stack.bootstrap, stack.names, VIM_ID, ids)
+    change_topic(stack.bootstrap, stack.names.measurements, {"max.message.bytes": "100"})
+    await asyncio.to_thread(load.write_minutes, 1)
+    await asyncio.to_thread(load.close_all)
+
+    async def has_ended() -> bool:
+        return not worker.running
+
+    await eventually(has_ended, within=60)
+    rows = await asyncio.to_thread(newest_values, stack.bootstrap, stack.names.meters_changelog)
+    untold = {
+        measurement.id: measurement
+        for row in rows.values()
+        for measurement in decode_meters(row).measurements
+    }
+    assert untold
+    assert await asyncio.to_thread(told, stack) == {}
+    # Whoever measured anew would find another name by now.
+    topic = NotificationsTopic(stack, VIM_ID)
+    for instance_id in ids:
+        topic.tell(instance_id, second=1, state="active", display_name="renamed")
+    change_topic(stack.bootstrap, stack.names.measurements, {"max.message.bytes": "1048588"})
+    stack.start_worker()
+    await stack.ready()
+
+    async def all_told() -> bool:
+        return len(await asyncio.to_thread(told, stack)) == len(ids)
+
+    await eventually(all_told, within=60, every=0.5)
+    measured = await asyncio.to_thread(told, stack)
+    for measurement_id, measurement in untold.items():
+        assert [decode_measurement(each) for each in measured[measurement_id]] == [measurement]
+
+
+async def test_who_asks_is_told_what_was_measured_and_of_which_a_meter_shows_most(
+    stack: Stack,
+) -> None:
+    for name in ("one", "two"):
+        stack.start_worker(name)
+    await stack.serving("one", "two")
+    ids = await cloud_of(stack, 12, "one")
+    load = SampleLoad(stack.bootstrap, stack.names, VIM_ID, ids)
+    await asyncio.to_thread(load.write_minutes, 3)
+    await asyncio.to_thread(load.close_all)
+    truth = (await assert_measured(stack)).values()
+    newest = {
+        each.instance_id: {(value.meter, value.device): value for value in each.values}
+        for each in sorted(truth, key=lambda each: each.end)
+    }
+    answers = {}
+    for worker in ("one", "two"):
+        _, answers[worker] = await stack.get(
+            f"{PATH}/measurements?meter=disk.device.read.bytes&sort=rate&limit=5", worker
+        )
+    assert answers["one"] == answers["two"]
+    answer = answers["one"]
+    rates = {name: values["disk.device.read.bytes", "vda"].rate for name, values in newest.items()}
+    assert answer["count"] == len(ids)
+    assert [each["rate"] for each in answer["entries"]] == sorted(
+        (rate for rate in rates.values() if rate is not None), reverse=True
+    )[:5]
+    assert all(rates[each["instance_id"]] == each["rate"] for each in answer["entries"])
+    _, idle = await stack.get(f"{PATH}/measurements?meter=cpu_util&order=asc&limit=1", "two")
+    assert idle["entries"][0]["volume"] == min(
+        values["cpu_util", ""].volume for values in newest.values()
+    )
+    for tenant in ("even", "odd"):
+        _, theirs = await stack.get(f"{PATH}/measurements?tenant_id={tenant}&limit=1000", "one")
+        assert {each["tenant_id"] for each in theirs["entries"]} == {tenant}
+        assert theirs["count"] == len(ids) // 2
+    status, one = await stack.get(f"{PATH}/instances/{ids[0]}/measurements", "two")
+    assert status == 200
+    assert {
+        (value["meter"], value["device"] or ""): value["volume"]
+        for value in one["measurements"][-1]["values"]
+    } == {name: value.volume for name, value in newest[ids[0]].items()}
+    assert (await stack.get(f"{PATH}/instances/nobody/measurements", "one"))[0] == 404
+    assert (await stack.get(f"{PATH}/measurements?sort=size", "one"))[0] == 400
+
+    stack.children["two"].kill()
+    status, _ = await stack.get(f"{PATH}/measurements", "one")
+    assert status == 503
+    await stack.serving("one")
+    assert (await stack.get(f"{PATH}/measurements?limit=1", "one"))[1]["count"] == len(ids)
 
 
 async def test_time_passes_where_nothing_more_comes(tmp_path: Path, kafka: LocalKafka) -> None:
