@@ -12,6 +12,8 @@ import statistics
 import time
 from typing import NamedTuple
 
+import psutil
+
 from streams.core.measurement import Facts
 from streams.core.metering import Metered, Metering, Resume, Rules
 from tests.support.folded_table import Record, numbered
@@ -21,6 +23,8 @@ from vimfed.model.samples import MeterKind, Sample
 INTERVAL = 60
 FETCHED = 500
 """Records of one fetch."""
+MANY = 5000
+"""Instances with so many samples that their memory can be told from everything else's."""
 FACTS = Facts("7e8f2b1c9d0a4e5f", "web-1", "compute-17", "active")
 DISK = ("read.bytes", "write.bytes", "read.requests", "write.requests", "read.latency")
 SIZES = ("capacity", "allocation", "usage")
@@ -86,6 +90,15 @@ def fold(records: list[Record]) -> Folded:
     return Folded(seconds, measurements, len(max(rows.values(), key=len)))
 
 
+def held_bytes(records: list[Record]) -> float:
+    """Return how much memory a sample of an open interval takes, in bytes."""
+    process = psutil.Process()
+    metering = Metering(Rules(grace=3600), lambda _key: None, lambda _key: FACTS, Resume(0))
+    before = process.memory_info().rss
+    metering.fold(records, Metered())
+    return (process.memory_info().rss - before) / (len(records) * len(METERS))
+
+
 def main() -> None:
     """Measure."""
     parser = argparse.ArgumentParser()
@@ -93,6 +106,8 @@ def main() -> None:
     parser.add_argument("--intervals", type=int, default=6)
     parser.add_argument("--rounds", type=int, default=5)
     asked = parser.parse_args()
+    # First, while there is no memory that was freed and can be used again.
+    held = held_bytes(log(MANY, 2))
     records = log(asked.instances, asked.intervals)
     taken = len(records) * len(METERS)
     folded = [fold(records) for _round in range(asked.rounds)]
@@ -104,6 +119,7 @@ def main() -> None:
         f"samples/s of one core: median {statistics.median(rates):,.0f}, "
         f"{rates[0]:,.0f} to {rates[-1]:,.0f}"
     )
+    print(f"memory of a sample in an open interval: {held:.0f} bytes")
 
 
 if __name__ == "__main__":

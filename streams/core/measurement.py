@@ -87,7 +87,7 @@ def take(readings: Readings, sample: Sample, at: str) -> str:
     ``at`` is its time, as readings have it. In which order samples come, and how often, makes no
     difference, as long as none is refused.
     """
-    series = (intern(sample.meter), intern(sample.device), sample.kind)
+    series = _series(sample.meter, sample.device, sample.kind)
     reading = Reading(at, sample.volume, intern(sample.unit), sample.vcpus)
     held = readings.get(series)
     if held is None:
@@ -106,6 +106,12 @@ def take(readings: Readings, sample: Sample, at: str) -> str:
         return "too_often"
     readings[series] = (*held[:place], reading, *held[place:])
     return ""
+
+
+@lru_cache(maxsize=16384)
+def _series(meter: str, device: str, kind: MeterKind) -> Series:
+    """Return one object for all subjects that have the series: they are most of what is held."""
+    return intern(meter), intern(device), kind
 
 
 def measured(
