@@ -29,7 +29,6 @@ from vimfed.model.decoding import UNREADABLE
 from vimfed.model.keys import home_key, kind_of_key, split_instance_key
 from vimfed.model.records import NewerSchemaError, Recorded, stray_schema
 from vimfed.model.samples import (
-    MAX_SERIES,
     MetersState,
     Sample,
     SampleRecord,
@@ -43,6 +42,9 @@ from vimfed.model.times import milliseconds, read_time, text_of_second
 
 MAX_MEASUREMENTS = 1000
 """A batch has so many: then it is written, and others have their turn."""
+MAX_ROW_BYTES = 100_000
+"""A row that is larger takes no further measurement of the batch: with one more, of MAX_SERIES
+values, it is within MAX_RECORD_BYTES."""
 FORGET_AFTER = 3600
 """Seconds after its last measurement in which no row is deleted."""
 FUTURE = 60
@@ -308,10 +310,9 @@ class Metering:
         self, key: bytes, vim_id: str, sample: Sample, received_ms: int, offset: int
     ) -> str:
         """Take a sample of a subject; return ``late``, ``repeated``, a reason, or nothing."""
-        time = _read_time(sample.at)
-        if time is None:
+        at, at_ms = _read_time(sample.at) or ("", 0)
+        if not at_ms:  # before 1970, too, where all times would be one
             return "time"
-        at, at_ms = time
         if at_ms > received_ms + FUTURE * 1000:
             return "future"
         fault = fault_of(sample)
@@ -362,11 +363,9 @@ class Metering:
         self, key: bytes, readings: Readings, interval: Interval, metered: Metered
     ) -> bool:
         """Add a measurement to the batch; return False where there is no room for it."""
+        if len(metered.rows.get(key, b"")) > MAX_ROW_BYTES:
+            return False
         row = self._row_in(key, metered)
-        if row is not None and row.measurements:
-            values = sum(len(each.values) for each in row.measurements)
-            if values + len(readings) > MAX_SERIES:
-                return False
         facts = None if kind_of_key(key) == "host" else self._facts_of(key)
         measurement, row = measured(key, interval, readings, row, facts)
         metered.rows[key] = encode_meters(row)

@@ -147,6 +147,12 @@ def test_a_row_whose_measurements_may_not_be_told_gives_them_again() -> None:
 # -- what is rejected and refused
 
 
+def test_times_before_1970_are_none() -> None:
+    before = msgspec.structs.replace(sample("m", 1, 1), at="1969-12-31T23:59:59.000000Z")
+    table = followed(sample_record([before], 1, instance_id="vm-1"))
+    assert table.batches[0].refused == {(VIM, "time"): 1}
+
+
 @pytest.mark.parametrize(
     "broken",
     [
@@ -217,21 +223,31 @@ def test_subjects_beyond_the_quota_of_their_cloud_are_refused_and_known_ones_are
 
 
 def test_the_largest_row_and_the_largest_measurement_fit_into_a_record() -> None:
-    series = ('"' * (MAX_NAMES - 5) + f"{each:03}" for each in range(MAX_SERIES))
-    fields = {"kind": "cumulative", "unit": "un"}
-    samples = [sample(each, -MAX_VOLUME, 1.000001, **fields) for each in series]
-    later = [
-        msgspec.structs.replace(each, volume=MAX_VOLUME / 3, at=time_text(61.000003))
-        for each in samples
+    def of_all(name: str, at: float, volume: float) -> Record:
+        series = ('"' * (MAX_NAMES - 6) + f"{name}{each:03}" for each in range(MAX_SERIES))
+        fields = {"kind": "cumulative", "unit": "un"}
+        return sample_record(
+            [sample(each, volume, at + 1e-6, **fields) for each in series], at, instance_id="vm-1"
+        )
+
+    # The last one has no room in the row that the first ones have made.
+    few = [
+        sample("m" * 50, 1, at, f"{each:0150}", kind="cumulative")
+        for at in (1, 61)
+        for each in range(100)
     ]
-    table = followed(
-        sample_record(samples, 2, instance_id="vm-1"),
-        sample_record(later, 62, instance_id="vm-1"),
-        tick(900),
-    )
-    assert len(table.measurements()[-1].values) == MAX_SERIES
+    table = MeteredTable(Rules(grace=600), lambda _key: Facts(*["\U0001f4c8" * 255] * 4))
+    records = [
+        sample_record(few, 70, instance_id="vm-1"),
+        of_all("a", 121, -MAX_VOLUME),
+        of_all("a", 181, MAX_VOLUME / 3),
+        tick(5000),
+    ]
+    table.follow(numbered(records))
+    assert [len(batch.measurements) for batch in table.batches] == [3, 1]
     assert table.measurements()[-1].values[0].rate is not None
-    assert all(len(each) < MAX_RECORD_BYTES for each in (*table.contents(), table.rows[VM]))
+    rows = [row for batch in table.batches for row in batch.rows.values()]
+    assert all(len(each) < MAX_RECORD_BYTES for each in (*table.contents(), *rows))
 
 
 # -- how much a batch takes
@@ -252,7 +268,7 @@ def test_a_batch_that_has_made_many_measurements_is_full() -> None:
 
 
 def test_a_row_keeps_the_measurements_of_a_batch_as_far_as_there_is_room() -> None:
-    many = [sample("m", 1, 1, f"d{each}") for each in range(MAX_SERIES // 2)]
+    many = [sample("m" * 50, 1, 1, f"d{each:0150}") for each in range(MAX_SERIES // 2)]
     records = [
         sample_record(
             [msgspec.structs.replace(each, at=time_text(at)) for each in many],
