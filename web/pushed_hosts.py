@@ -14,10 +14,9 @@ from msgspec import Raw, Struct
 from vimfed.kafka.clients import OutgoingRecord
 from vimfed.kafka.notification_writer import arrival_time, report_records
 from vimfed.model.decoding import UNREADABLE
-from vimfed.model.times import as_utc_text
 from vimfed.nova.host_report import MAX_HOST, MAX_REASON, HostReport, is_host_name
 from web.http.routes import Route
-from web.pushing import EntryError, Pushing
+from web.pushing import EntryError, Pushing, pushed_time
 
 
 class PushedHost(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -101,13 +100,4 @@ def read_host(vim_id: str, entry: Raw, received_at: str) -> tuple[HostReport, st
     )
     if report == HostReport(host=said.host):
         raise EntryError("it says nothing: is_up, forced_down, disabled or is_gone")
-    return report, min(_time(said.timestamp) or received_at, received_at)
-
-
-def _time(text: str | None) -> str:
-    if not text:
-        return ""
-    try:
-        return as_utc_text(text)
-    except (ValueError, OverflowError):
-        raise EntryError(f"timestamp {text!r} is no ISO 8601 time") from None
+    return report, min(pushed_time(said.timestamp) or received_at, received_at)

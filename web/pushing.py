@@ -17,7 +17,9 @@ from msgspec import Raw, Struct
 
 from vimfed.kafka.clients import OutgoingRecord
 from vimfed.kafka.notification_writer import NotificationWriter, RecordTooLargeError
+from vimfed.kafka.topics import TopicNames
 from vimfed.model.decoding import UNREADABLE
+from vimfed.model.times import as_utc_text
 from vimfed.process.audit import Event
 from vimfed.settings import Settings
 from web.auth.caller import CALLER, CLIENT, EVERYBODY, Caller
@@ -103,18 +105,32 @@ class Pushing:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.vim_ids = settings.vim_ids
+        self.vim_ids: frozenset[str]
         """The clouds that are pushed for."""
+        self.sampled_vim_ids: frozenset[str]
+        """Those of them whose samples are taken."""
+        self.heed(settings)
         self._rates = Rates(settings.web.ingest_rate)
         self._bytes = Rates(settings.web.ingest_bytes_rate)
         self._writer = NotificationWriter(settings.kafka)
         self._commits = GroupCommit(self._writer.write)
+        # Of their own: what becomes of samples holds up no event.
+        self._samples = TopicNames(settings.kafka.topic_prefix).samples
+        self._sample_writer = NotificationWriter(settings.kafka)
+        self._sample_commits = GroupCommit(self._sample_writer.write)
+
+    def heed(self, settings: Settings) -> None:
+        """Learn of the clouds that the settings name by now."""
+        self.vim_ids = settings.vim_ids
+        self.sampled_vim_ids = frozenset(vim.vim_id for vim in settings.vims if vim.samples.pushed)
 
     async def writing(self, _app: web.Application) -> AsyncIterator[None]:
-        """Close the writer when the server ends."""
+        """Close the writers when the server ends."""
         yield
-        await self._commits.close()
-        await self._writer.close()
+        for commits in (self._commits, self._sample_commits):
+            await commits.close()
+        for writer in (self._writer, self._sample_writer):
+            await writer.close()
 
     def route(self, what: str, handler: Handler, *, audit: Event, body: Any) -> Route:
         """Return the route ``…/<what>`` of each cloud, whose handler calls ``push``.
@@ -173,8 +189,12 @@ class Pushing:
         self._rates.take(_rated(request), entries, monotonic())
 
     async def commit(self, records: Sequence[OutgoingRecord]) -> None:
-        """Return when Kafka has acknowledged all records. Raises UnavailableError."""
-        await self._commits.commit(records)
+        """Return when Kafka has acknowledged all records, of samples or of anything else.
+
+        Raises UnavailableError.
+        """
+        are_samples = bool(records) and records[0].topic == self._samples
+        await (self._sample_commits if are_samples else self._commits).commit(records)
 
     def _check_rate(self, caller: str) -> None:
         web_settings = self.settings.web
@@ -188,6 +208,19 @@ class Pushing:
                     error=f"more than {rate} a second; try again in {wait} s", retry_after=wait
                 )
                 raise ApiError(429, problem, {"Retry-After": str(wait)})
+
+
+def pushed_time(text: str | None) -> str:
+    """Return a time that an entry says, as records carry it; empty: it says none.
+
+    Raises EntryError.
+    """
+    if not text:
+        return ""
+    try:
+        return as_utc_text(text)
+    except (ValueError, OverflowError):
+        raise EntryError(f"timestamp {text!r} is no ISO 8601 time") from None
 
 
 def _rated(request: web.Request) -> str:

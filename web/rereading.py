@@ -35,7 +35,8 @@ class Rereading:
             while await self._hangup.wait():
                 self._hangup.clear()
                 now = reread(self._reload, now, READ, trail)
-                worker.vim_ids = pushing.vim_ids = now.vim_ids
+                worker.vim_ids = now.vim_ids
+                pushing.heed(now)
 
         async def heeding(_app: web.Application) -> AsyncIterator[None]:
             loop = asyncio.get_running_loop()

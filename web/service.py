@@ -29,6 +29,7 @@ from web.live.live import LiveEvents
 from web.probes import Probes
 from web.pushed_alerts import PushedAlerts
 from web.pushed_hosts import PushedHosts
+from web.pushed_samples import PushedSamples
 from web.pushing import Pushing
 from web.queries.alert_routes import AlertRoutes
 from web.queries.gather import Gather
@@ -144,6 +145,7 @@ def serve(worker: StreamWorker, rereading: Rereading | None = None) -> None:
         Ingest(pushing),
         PushedHosts(pushing),
         PushedAlerts(pushing),
+        PushedSamples(pushing),
         live,
         Workers(worker, own, gather),
         Dashboard(worker.settings.web.prefix),

@@ -78,6 +78,8 @@ ROLES = {
     "GET /api/multicloud/v1/{owner}/{region}/hosts": "reader",
     "POST /api/multicloud/v0/{vim_id}/hosts": "writer",
     "POST /api/multicloud/v1/{owner}/{region}/hosts": "writer",
+    "POST /api/multicloud/v0/{vim_id}/samples": "writer",
+    "POST /api/multicloud/v1/{owner}/{region}/samples": "writer",
     "GET /api/multicloud/v1/{owner}/{region}/instances/{instance_id}/measurements": "reader",
     "GET /api/multicloud/v1/{owner}/{region}/measurements": "reader",
     "POST /peer/v1/measurements": "peer",

@@ -41,6 +41,7 @@ Event = Literal[
     "states.pushed",
     "hosts.pushed",
     "alerts.pushed",
+    "samples.pushed",
     "topic.created",
     "messages.published",
     "dead_letter.replayed",
@@ -57,6 +58,7 @@ EVENTS: dict[Event, str] = {
     "states.pushed": "a plug-in pushed notifications or bare states",
     "hosts.pushed": "a plug-in or a monitor pushed how hosts are",
     "alerts.pushed": "a monitor pushed alerts",
+    "samples.pushed": "a plug-in pushed samples of meters",
     "topic.created": "a topic was created through the gateway",
     "messages.published": "messages were published through the gateway",
     "dead_letter.replayed": "`vimfed dead-letter replay` gave one back",
@@ -106,6 +108,7 @@ BOUNDS: dict[Event, Bound] = {
     "states.pushed": _CALLERS,
     "hosts.pushed": _CALLERS,
     "alerts.pushed": _CALLERS,
+    "samples.pushed": _CALLERS,
     "topic.created": _CALLERS,
     "messages.published": _CALLERS,
 }
