@@ -18,7 +18,7 @@ from vimfed.settings import KafkaSettings
 
 LOG = logging.getLogger(__name__)
 
-ASK_EVERY = 0.5
+ASK_EVERY = 5.0
 """Seconds between two questions where the topic ends while nobody waits for the answer."""
 MIN_PAUSE = 0.02
 """The same while somebody does."""
