@@ -89,6 +89,13 @@ def test_a_counter_has_a_rate_since_the_newest_sample_before_the_interval() -> N
     assert (only(first).rate, only(first).delta) == (None, None)
     second, _row = told(cpu(16, 90), row=row, begin=60)
     assert (only(second).rate, only(second).delta) == (6e9 / 60, 6e9)
+    assert (only(second).kind, only(second).unit) == ("cumulative", "ns")
+
+
+def test_a_counter_that_stands_still_has_a_rate_of_nothing() -> None:
+    _first, row = told(cpu(10, 30))
+    second, _row = told(cpu(10, 70), cpu(10, 80), cpu(10, 90), row=row, begin=60)
+    assert (only(second).rate, only(second).delta) == (0, 0)
 
 
 def test_a_counter_that_has_restarted_has_no_rate_and_then_one_again() -> None:
@@ -134,7 +141,8 @@ def test_without_the_number_of_virtual_cpus_there_is_no_cpu_util() -> None:
 
 def test_memory_util_is_in_percent_of_the_memory() -> None:
     found, row = told(sample("memory.usage", 512, 40), sample("memory", 2048, 1))
-    assert value(found, "memory_util").volume == 25
+    util = value(found, "memory_util")
+    assert (util.volume, util.unit, util.at) == (25, "%", time_text(40))
     found, _row = told(sample("memory.usage", 1024, 90), row=row, begin=60)
     assert value(found, "memory_util").volume == 50
     found, _row = told(sample("memory.usage", 1024, 90), sample("memory", 0, 80))

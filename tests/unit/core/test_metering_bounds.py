@@ -129,6 +129,18 @@ def test_reading_begins_with_the_oldest_interval_that_is_open() -> None:
     assert table.follow(numbered([*begun, tick(130), tick(180)])).resume.offset == 5
 
 
+def test_what_begins_with_the_next_interval_is_not_measured_yet() -> None:
+    begun = [of_vm(10, 11), tick(120)]
+    table = followed(*begun)
+    table.follow(numbered([*begun, of_vm(60, 121), tick(180)]))
+    assert begins(table) == [(time_text(0), "vm-1"), (time_text(60), "vm-1")]
+
+
+def test_who_has_folded_nothing_would_begin_where_it_began() -> None:
+    resume = Resume(5, time_text(3), 9)
+    assert metering(resume=resume).resume == resume
+
+
 def test_what_is_committed_is_read_again() -> None:
     resume = Resume(5, time_text(3), 9)
     assert read_resume(5, resume.metadata()) == resume
@@ -154,27 +166,34 @@ def test_times_before_1970_are_none() -> None:
 
 
 @pytest.mark.parametrize(
-    "broken",
+    ("broken", "why"),
     [
-        record(VM, b"no JSON"),
-        record(VM, b"{}"),
-        record(VM, b'{"received_at": "soon"}'),
-        record(VM, b'{"received_at": "9999-12-31T23:59:59.000000Z"}'),
-        record(OTHER, of_vm(1, 1).value or b""),
-        sample_record([sample("m", 1, 1)], 1),
-        sample_record([sample("m", 1, 1)], 1, instance_id="host/compute-1"),
-        sample_record([sample("m" * 256, 1, 1)], 1, instance_id="vm-1"),
-        sample_record([sample("m", float("nan"), 1)], 1, instance_id="vm-1"),
-        record(VM, (of_vm(1, 1).value or b"").replace(b'"volume":1.0', b'"volume":1e999')),
-        record(VM, b"[" * 100_000),
-        record(b"", (of_vm(1, 1).value or b"").replace(VIM.encode(), b"")),
+        (record(VM, b"no JSON"), "no samples: JSON is malformed"),
+        (record(VM, b""), "no samples: Input data was truncated"),
+        (record(VM, b"{}"), "no samples: Object missing required field `received_at`"),
+        (record(VM, b'{"received_at": "soon"}'), "not a time: received_at 'soon'"),
+        (record(VM, b'{"received_at": "9999-12-31T23:59:59.000000Z"}'), "not a time"),
+        (record(OTHER, of_vm(1, 1).value or b""), f"the record's key is not {VIM}/vm-1"),
+        (sample_record([sample("m", 1, 1)], 1), "neither an instance nor a host"),
+        (sample_record([sample("m", 1, 1)], 1, instance_id="host/compute-1"), "has a slash"),
+        (sample_record([sample("m" * 256, 1, 1)], 1, instance_id="vm-1"), "length <= 255"),
+        (sample_record([sample("m", float("nan"), 1)], 1, instance_id="vm-1"), "got `null`"),
+        (
+            record(VM, (of_vm(1, 1).value or b"").replace(b'"volume":1.0', b'"volume":1e999')),
+            "Number out of range",
+        ),
+        (record(VM, b"[" * 100_000), "no samples"),
+        (
+            record(b"", (of_vm(1, 1).value or b"").replace(VIM.encode(), b"")),
+            "neither an instance nor a host",
+        ),
     ],
 )
-def test_records_that_cannot_be_read_are_rejected_with_a_reason(broken: Record) -> None:
+def test_records_that_cannot_be_read_are_rejected_with_a_reason(broken: Record, why: str) -> None:
     table = followed(broken, tick(500))
     ((rejected, reason),) = table.batches[0].rejected
     assert rejected.value == broken.value
-    assert reason
+    assert why in reason
     assert table.topic == []
     assert table.offset == 2
 
@@ -366,6 +385,13 @@ def test_the_row_of_a_subject_that_is_measured_stays() -> None:
     table.follow(numbered([of_vm(at, at) for at in minutes]), size=1)
     assert list(table.rows) == [VM]
     assert len(table.measurements()) == len(minutes) - 2
+
+
+def test_the_row_of_a_subject_with_an_open_interval_stays() -> None:
+    table = MeteredTable()
+    later = 120 + 2 * FORGET_AFTER
+    table.follow(numbered([of_vm(1, 2), tick(120), tick(119), of_vm(later, later)]), size=4)
+    assert list(table.rows) == [VM]
 
 
 def test_a_row_stays_as_long_as_its_samples_are_read_again_after_a_crash() -> None:
