@@ -269,13 +269,14 @@ class Metering:
         now_ms = milliseconds(now) or 0
         return now_ms >= min(self._soonest + self._rules.grace, look) * 1000
 
-    def outlived(self, committed: int) -> list[bytes]:
+    def outlived(self, committed: int, must_pause: Callable[[], bool] = _never) -> list[bytes]:
         """Return the keys of rows that have outlived their time: they are to be deleted.
 
         They are those of subjects that were not measured for ``Rules.retention``, or for
         FORGET_AFTER where the instances table does not know the instance. ``committed`` is the
         offset that was committed last: what it makes a successor read again keeps its row. A key is
-        returned once.
+        returned once. It ends early where ``must_pause`` says so, which is asked after each row;
+        the others are looked at next time.
         """
         outlived = []
         now = self._clock_ms // 1000
@@ -286,6 +287,8 @@ class Metering:
                 outlived.append(key)
             else:
                 self._look_at(key, self._next_look(key, now))
+            if must_pause():
+                break
         return outlived
 
     # -- samples come

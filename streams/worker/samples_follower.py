@@ -384,11 +384,13 @@ class SamplesFollower:
             followed.committed = resume
 
     async def _sweep(self) -> None:
-        """Delete rows that have outlived their time."""
+        """Delete rows that have outlived their time: some of each partition at a time."""
         for followed in list(self._followed.values()):
             if followed.committed is None:
                 continue
-            outlived = followed.metering.outlived(followed.committed.offset)
+            began = time.thread_time()
+            outlived = followed.metering.outlived(followed.committed.offset, _after(STEP))
+            await _rest(time.thread_time() - began)
             async with self._writing:
                 is_done = not outlived or (
                     await self._owns(followed)

@@ -406,6 +406,20 @@ def test_a_row_stays_as_long_as_its_samples_are_read_again_after_a_crash() -> No
     assert folding.outlived(committed=2) == []
 
 
+def test_rows_are_looked_at_step_by_step() -> None:
+    # There are as many as instances, and most are as old as the others: all of them at once would
+    # hold up the event loop.
+    rows: dict[bytes, bytes] = {}
+    folding = Metering(Rules(), rows.get, lambda _key: None, Resume(0))
+    metered = Metered()
+    records = [of_vm(1, 2, f"vm-{number}") for number in range(3)]
+    folding.fold(numbered([*records, tick(120), tick(3 * FORGET_AFTER)]), metered)
+    rows |= metered.rows
+    outlived = [folding.outlived(5, must_pause=lambda: True) for _step in range(4)]
+    assert [len(each) for each in outlived] == [1, 1, 1, 0]
+    assert {key for each in outlived for key in each} == set(rows)
+
+
 def test_a_subject_whose_row_was_deleted_begins_anew() -> None:
     table = MeteredTable(Rules(most_subjects=1))
     later = 4 * FORGET_AFTER
