@@ -81,11 +81,16 @@ class Interval(NamedTuple):
     """The partition's clock then."""
 
 
-def take(readings: Readings, sample: Sample, at: str) -> str:
-    """Add a sample of the interval; return why it is refused, empty: it is not.
+KEPT = "kept"
+"""A sample that is one more in memory."""
 
-    ``at`` is its time, as readings have it. In which order samples come, and how often, makes no
-    difference, as long as none is refused.
+
+def take(readings: Readings, sample: Sample, at: str, *, has_room: bool = True) -> str:
+    """Add a sample of the interval; return KEPT, why it is refused, or nothing.
+
+    Nothing: it is known, or is kept in place of another. ``at`` is its time, as readings have it;
+    without ``has_room`` none is kept that is one more. In which order samples come, and how often,
+    makes no difference, as long as none is refused.
     """
     series = _series(sample.meter, sample.device, sample.kind)
     reading = Reading(at, sample.volume, intern(sample.unit), sample.vcpus)
@@ -93,8 +98,10 @@ def take(readings: Readings, sample: Sample, at: str) -> str:
     if held is None:
         if len(readings) >= MAX_SERIES:
             return "too_many_series"
+        if not has_room:
+            return "too_many"
         readings[series] = (reading,)
-        return ""
+        return KEPT
     if sample.kind == "gauge":
         readings[series] = (max(held[0], reading),)
         return ""
@@ -104,8 +111,10 @@ def take(readings: Readings, sample: Sample, at: str) -> str:
         return ""
     if len(held) >= MAX_READINGS:
         return "too_often"
+    if not has_room:
+        return "too_many"
     readings[series] = (*held[:place], reading, *held[place:])
-    return ""
+    return KEPT
 
 
 @lru_cache(maxsize=16384)

@@ -22,7 +22,7 @@ import msgspec
 
 from streams.core.bounds import OutOfBoundsError
 from streams.core.fold import SourceRecord
-from streams.core.measurement import Facts, Interval, Readings, measured, take
+from streams.core.measurement import KEPT, Facts, Interval, Readings, measured, take
 from streams.core.normalise import check_instance_id
 from streams.core.sample_bounds import fault_of
 from vimfed.model.decoding import UNREADABLE
@@ -49,7 +49,16 @@ FORGET_AFTER = 3600
 """Seconds after its last measurement in which no row is deleted."""
 FUTURE = 60
 """Seconds that a sample may be ahead of the time at which it was received."""
-REASONS = ("time", "future", "name", "volume", "too_many_series", "too_often", "over_quota")
+REASONS = (
+    "time",
+    "future",
+    "name",
+    "volume",
+    "too_many_series",
+    "too_often",
+    "too_many",
+    "over_quota",
+)
 """Why samples are refused."""
 
 _LOOK_EVERY = 600
@@ -102,6 +111,8 @@ class Rules:
     """After the last measurement, in which a row is kept; at least FORGET_AFTER."""
     most_subjects: float = math.inf
     """Instances and hosts of one cloud in the partition (see ``quota_of_partition``)."""
+    most_samples: float = math.inf
+    """Samples of one cloud that an interval of the partition keeps; of a gauge it keeps one."""
 
 
 @dataclass(slots=True)
@@ -139,6 +150,8 @@ class _OpenInterval:
     clock: str
     """After that record: whoever reads it again decides as it was decided."""
     readings: dict[bytes, Readings] = field(default_factory=dict)
+    kept: Counter[str] = field(default_factory=Counter)
+    """How many samples of each cloud that is."""
     due: list[bytes] = field(default_factory=list)
     """While it is being closed: the keys that are left, the next one last."""
 
@@ -325,14 +338,22 @@ class Metering:
         if self._is_due_by_clock(end):
             return "late"
         until = self._subjects.get(key)
-        if until is None:
-            if self._held[vim_id] >= self._rules.most_subjects:
-                return "over_quota"
-            self._hold(key)
-        elif at < until:
+        if until is not None and at < until:
             return "repeated"
-        interval = self._open.get(end) or self._begin(end, offset)
-        return take(interval.readings.setdefault(key, {}), sample, at)
+        interval = self._open.get(end)
+        has_room = interval is None or interval.kept[vim_id] < self._rules.most_samples
+        if interval is None or key not in interval.readings:
+            if not has_room:
+                return "too_many"
+            if until is None and not self._hold_one_more(key, vim_id):
+                return "over_quota"
+            interval = interval or self._begin(end, offset)
+            interval.readings[key] = {}
+        outcome = take(interval.readings[key], sample, at, has_room=has_room)
+        if outcome == KEPT:
+            interval.kept[vim_id] += 1
+            return ""
+        return outcome
 
     def _begin(self, end: int, offset: int) -> _OpenInterval:
         begin, until = text_of_second(end - self._rules.interval), text_of_second(end)
@@ -393,6 +414,13 @@ class Metering:
     def _hold(self, key: bytes) -> None:
         self._subjects[key] = ""
         self._held[split_instance_key(key)[0]] += 1
+
+    def _hold_one_more(self, key: bytes, vim_id: str) -> bool:
+        """Hold a subject if its cloud may have one more; return whether it may."""
+        if self._held[vim_id] >= self._rules.most_subjects:
+            return False
+        self._hold(key)
+        return True
 
     def _let_go(self, key: bytes) -> None:
         del self._subjects[key]

@@ -156,6 +156,9 @@ class StreamWorker:
                 grace=settings.metrics.grace,
                 retention=settings.worker.deleted_retention,
                 most_subjects=self.quota_of_partition,
+                most_samples=quota_of_partition(
+                    settings.metrics.samples_per_cloud, settings.kafka.partitions
+                ),
             ),
             meters=meters,
             instances=self.table,

@@ -49,17 +49,22 @@ def sample(meter: str, volume: float, at: float, device: str = "", **fields: Any
 
 
 def sample_record(
-    samples: Iterable[Sample], received: float, *, instance_id: str = "", host: str = ""
+    samples: Iterable[Sample],
+    received: float,
+    *,
+    instance_id: str = "",
+    host: str = "",
+    vim_id: str = VIM,
 ) -> Record:
     """Return a record of the samples topic."""
     about = SampleRecord(
-        vim_id=VIM,
+        vim_id=vim_id,
         instance_id=instance_id,
         host=host,
         samples=tuple(samples),
         received_at=time_text(received),
     )
-    return record(home_key(VIM, instance_id, host), encode_samples(about))
+    return record(home_key(vim_id, instance_id, host), encode_samples(about))
 
 
 def tick(received: float) -> Record:

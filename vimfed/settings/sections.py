@@ -582,6 +582,9 @@ class MetricsSettings(_Section, frozen=True, kw_only=True):
     grace: Annotated[int, Meta(ge=0, le=3600)] = 60
     """seconds after an interval in which its samples may still come; later ones are counted, and
     left out"""
+    samples_per_cloud: Annotated[int, Meta(ge=0)] = 2_000_000
+    """samples of one cloud that all workers keep of an interval while it is open, some 300 bytes
+    each; further ones are refused; 0: any number"""
 
 
 class AlertsSettings(_Section, frozen=True, kw_only=True):

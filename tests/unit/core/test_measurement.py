@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from streams.core.measurement import (
+    KEPT,
     MAX_READINGS,
     Facts,
     Interval,
@@ -32,7 +33,7 @@ VM = instance_key(VIM, "vm-1")
 def of(*samples: Sample) -> Readings:
     readings: Readings = {}
     for one in samples:
-        assert take(readings, one, one.at) == ""
+        assert take(readings, one, one.at) in (KEPT, "")
     return readings
 
 
@@ -238,6 +239,20 @@ def test_series_beyond_the_bound_are_refused_and_those_before_taken() -> None:
     one_more = sample("m", 1, 1, "one-more")
     assert take(readings, one_more, one_more.at) == "too_many_series"
     assert take(readings, sample("m", 2, 1, "d5"), time_text(1)) == ""
+
+
+@pytest.mark.parametrize("kind", ["gauge", "cumulative"])
+def test_without_room_no_sample_is_kept_that_is_one_more(kind: str) -> None:
+    readings: Readings = {}
+    first, more = sample("m", 1, 1, kind=kind), sample("other", 1, 1, kind=kind)
+    assert take(readings, first, first.at, has_room=False) == "too_many"
+    assert take(readings, first, first.at) == KEPT
+    assert take(readings, first, first.at, has_room=False) == ""
+    assert take(readings, more, more.at, has_room=False) == "too_many"
+    newer = sample("m", 2, 2, kind=kind)
+    # In the place of the one before, or beside it.
+    expected = "" if kind == "gauge" else "too_many"
+    assert take(readings, newer, newer.at, has_room=False) == expected
 
 
 @pytest.mark.parametrize("kind", ["cumulative", "delta"])

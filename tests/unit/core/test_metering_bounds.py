@@ -1,5 +1,6 @@
 """When intervals are closed, what is refused, and which rows outlive their time."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -204,6 +205,46 @@ def test_who_meets_a_record_of_a_newer_version_ends() -> None:
     with pytest.raises(NewerSchemaError):
         metering().fold([newer], Metered())
     assert "99" in followed(record(VM, value)).batches[0].rejected[0][1]
+
+
+def test_samples_beyond_what_an_interval_keeps_of_their_cloud_are_refused() -> None:
+    records = [
+        sample_record(
+            [sample("m", 1, 1), sample("n", 1, 1), sample("o", 1, 1)], 2, instance_id="vm-1"
+        ),
+        of_vm(3, 4, "vm-2"),  # of a subject that is not measured, then
+        of_vm(3, 4, volume=7),  # of a gauge that is kept
+        of_vm(61, 62, "vm-2"),  # of the next interval
+        sample_record([sample("m", 1, 5)], 63, instance_id="vm-1", vim_id="other_cloud"),
+        tick(180),
+    ]
+    table = followed(*records, rules=Rules(most_samples=2))
+    assert sum((batch.refused for batch in table.batches), Counter()) == {(VIM, "too_many"): 2}
+    assert [
+        (
+            each.vim_id,
+            each.instance_id,
+            each.begin,
+            [(value.meter, value.volume) for value in each.values],
+        )
+        for each in table.measurements()
+    ] == [
+        (VIM, "vm-1", time_text(0), [("m", 7), ("n", 1)]),
+        ("other_cloud", "vm-1", time_text(0), [("m", 1)]),
+        (VIM, "vm-2", time_text(60), [("m", 1)]),
+    ]
+
+
+def test_a_subject_of_which_nothing_is_kept_takes_no_place_in_the_quota() -> None:
+    table = followed(
+        of_vm(1, 2),
+        of_vm(1, 2, "vm-2"),
+        of_vm(61, 62, "vm-3"),
+        tick(180),
+        rules=Rules(most_samples=1, most_subjects=2),
+    )
+    assert [batch.refused for batch in table.batches] == [{(VIM, "too_many"): 1}]
+    assert begins(table) == [(time_text(0), "vm-1"), (time_text(60), "vm-3")]
 
 
 def test_each_reason_is_counted_and_the_other_samples_of_the_record_are_taken() -> None:
