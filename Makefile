@@ -101,7 +101,8 @@ lock: $(LOCK)/bin/uv
 		"deploy/mutation-tools.lock deploy/mutation-tools.in" \
 		"tests/real_nova/requirements.lock tests/real_nova/requirements.in" \
 		"tests/real_keystone/requirements.lock tests/real_keystone/requirements.in" \
-		"tests/real_aodh/requirements.lock tests/real_aodh/requirements.in"; do \
+		"tests/real_aodh/requirements.lock tests/real_aodh/requirements.in" \
+		"tests/real_ceilometer/requirements.lock tests/real_ceilometer/requirements.in"; do \
 		$(LOCK)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 			--no-header --no-annotate --no-emit-index-url -o $$lock || exit; \
 	done

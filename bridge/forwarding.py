@@ -17,6 +17,7 @@ from vimfed.kafka.notification_writer import (
     report_records,
 )
 from vimfed.kafka.sample_records import sample_records
+from vimfed.kafka.topics import TopicNames
 from vimfed.model.keys import home_key, host_of_key, kind_of_key
 from vimfed.model.times import read_time
 from vimfed.nova import oslo
@@ -77,21 +78,23 @@ class Converter(NamedTuple):
 
 def notifications_of(kafka: KafkaSettings, vim: VimSettings) -> Converter:
     """Return how a cloud's notifications become records."""
+    topic = TopicNames(kafka.topic_prefix).notifications
 
     def convert(body: bytes, arrival: Arrival) -> Converted:
         records = forwarded(
             kafka, body, arrival, unused_too=kafka.retention.unused, usage=vim.samples.usage
         )
-        return Converted(records, hosts=_hosts_of(records[0]))
+        # A sample of a host says nothing of how it is.
+        hosts = _hosts_of(records[0]) if records[0].topic == topic else frozenset()
+        return Converted(records, hosts=hosts)
 
     return Converter(convert, "cloud")
 
 
 def _hosts_of(record: OutgoingRecord) -> frozenset[str]:
-    """Return the host of a record about how one is; one of its samples says nothing of that."""
+    """Return the host of a record about one."""
     key = record.key or b""
-    is_report = kind_of_key(key) == "host" and record.topic.endswith(".notifications")
-    return frozenset([host_of_key(key)]) if is_report else frozenset()
+    return frozenset([host_of_key(key)]) if kind_of_key(key) == "host" else frozenset()
 
 
 def forwarded(

@@ -20,10 +20,15 @@ from confluent_kafka import Producer
 from bridge.poller.known_instances import KnownInstances, KnownInstancesError
 from bridge.progress import Counters, Progress
 from tests.e2e.stack import eventually
-from tests.support.brokers import GuardedKafka
+from tests.support import notifications
+from tests.support.bridge_process import BridgeProcess
+from tests.support.bridge_process import eventually as wait_until
+from tests.support.brokers import GuardedKafka, RabbitMQ
+from tests.support.ceilometer_messages import counter, metering
 from tests.support.listening import kafka_listener
 from tests.support.nova_messages import spec_example
 from tests.support.sections import kafka_cloud, vim_of
+from tests.support.topics import wait_for_records
 from tests.support.vm_events import vm_event, write_events
 from vimfed.kafka.clients import AccessDeniedError, OutgoingRecord
 from vimfed.kafka.notification_writer import NotificationWriter, notification_record
@@ -411,3 +416,52 @@ async def test_who_may_not_look_at_a_topics_settings_is_told_so_and_starts(
             f"right DescribeConfigs on topic {need.name}: grant it"
         )
         assert line in caplog.text
+
+
+def test_samples_that_kafka_refuses_hold_up_no_event_and_are_kept_until_it_takes_them(
+    guarded: GuardedKafka, kafka: KafkaSettings, rabbitmq: RabbitMQ, tmp_path: Path
+) -> None:
+    asyncio.run(make_topics(guarded, kafka))
+    needs, samples = bridge_needs(kafka, samples=True), f"{kafka.topic_prefix}.samples"
+    guarded.grant(kafka.username, needs)
+    own = {
+        "bootstrap": kafka.bootstrap,
+        "topic_prefix": kafka.topic_prefix,
+        "partitions": kafka.partitions,
+        "security_protocol": kafka.security_protocol,
+        "sasl_mechanism": kafka.sasl_mechanism,
+        "username": kafka.username,
+        "password": kafka.password.reveal(),
+    }
+    prefix = kafka.topic_prefix
+    queue = {"transport_urls": [rabbitmq.url], "exchange": prefix}
+    cloud = {
+        "cloud_owner": "Owner",
+        "cloud_region_id": "Region",
+        "rabbit": {**queue, "pool": prefix},
+        "samples": {"rabbit": {**queue, "pool": f"{prefix}.samples"}},
+    }
+    bridge = BridgeProcess(tmp_path, kafka=own, vims=[cloud])
+    bus = f"samples {rabbitmq.url.rpartition('@')[2]}"
+    with notifications.rabbit_sender(rabbitmq.url, exchange=prefix) as sender:
+        sender.declare_exchange()
+        bridge.start(["Owner_Region"])
+        try:
+            wait_until(lambda: bridge.metric("connected", "Owner_Region", bus) == 1, "listens")
+            # It may still see the topic: one that is gone ends a bridge.
+            guarded.grant(kafka.username, [Need("topic", samples, ("Read",), "")])
+            guarded.revoke(kafka.username, Need("topic", samples, ("Write",), ""))
+            sender.send(metering(counter()), "metering.sample")
+            line = f"lacks the right Write on topic {samples}"
+            wait_until(lambda: line in bridge.get("/readyz")[1], "told", 60)
+            for number in range(3):
+                sender.send(notifications.body(message_id=f"m-{number}"))
+            cluster = guarded.kafka.bootstrap
+            wait_for_records(cluster, f"{prefix}.notifications", 3)
+            status, readiness = bridge.health("/readyz")
+            assert (status, list(readiness["degraded"])) == (200, ["kafka, samples"])
+            guarded.grant(kafka.username, needs)
+            wait_for_records(cluster, samples, 1)
+            wait_until(lambda: "kafka, samples" not in bridge.get("/readyz")[1], "mended")
+        finally:
+            bridge.child.kill()

@@ -7,9 +7,12 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from bridge.forwarding import Arrival, UnusableBodyError, forwarded
+from bridge.forwarding import Arrival, UnusableBodyError, UnusedNotificationError, forwarded
 from bridge.poller import nova_api
 from bridge.poller.nova_api import CloudApiError
+from bridge.sampling import samples_of
+from tests.support.ceilometer_messages import bare, counter
+from tests.support.sections import vim_of
 from vimfed.kafka.dead_letter import dead_letter_record
 from vimfed.model.times import as_utc_text
 from vimfed.nova import oslo
@@ -17,6 +20,10 @@ from vimfed.process.retry_after import retry_after
 from vimfed.settings import KafkaSettings
 
 KAFKA = KafkaSettings()
+SIGNED = samples_of(
+    KAFKA,
+    vim_of({"cloud_owner": "o", "cloud_region_id": "r", "samples": {"telemetry_secret": "s"}}),
+)
 CAP = oslo.MAX_BODY_BYTES
 LARGEST = 200_000
 _MARK = b'"auth_token": '
@@ -42,6 +49,11 @@ def _api(decode: Callable[[bytes], object]) -> Callable[[bytes], None]:
     return ask
 
 
+def _samples(body: bytes) -> None:
+    with contextlib.suppress(UnusableBodyError, UnusedNotificationError):
+        SIGNED.convert(body, Arrival("o_r", "p", 1, "2026-01-01"))
+
+
 def _retry_after(body: bytes) -> None:
     retry_after(body.decode("latin-1"))
 
@@ -56,6 +68,7 @@ TAKERS: dict[str, Callable[[bytes], object]] = {
     "oslo.without_context": oslo.without_context,
     "oslo.instance_id_of": oslo.instance_id_of,
     "forwarded": _forward,
+    "samples_of": _samples,
     "dead_letter_record": lambda body: dead_letter_record(KAFKA, body, "why", source="q"),
     "nova_api: servers": _api(nova_api._decode_servers),
     "nova_api: server": _api(nova_api._decode_server),
@@ -90,6 +103,13 @@ SHAPES: dict[str, Callable[[int], bytes]] = {
         {"oslo.version": "2.0", "oslo.message": (_OPEN + b'"' + b"x" * n + b'"}}').decode()}
     ),
     "servers": lambda n: b'{"servers":[' + b",".join([b'{"id":"a"}'] * (n // 11)) + b"]}",
+    "samples": lambda n: bare(*[counter()] * (n // 900)),
+    "a sample of many keys": lambda n: bare(
+        counter() | {f"k{k}": {"a": k} for k in range(n // 18)}
+    ),
+    "a sample of lists": lambda n: bare(counter(x=[{"b": ["c"]}] * (n // 14))),
+    "a number of a sample": lambda n: b'[{"a":NaN},{"counter_volume":' + b"1" * n + b"}]",
+    "not numbers": lambda n: b"[" + b"NaN," * (n // 4) + b"1]",
     "digits of a time": lambda n: b"2026-01-01T00:00:00." + b"0" * n,
     "colons": lambda n: b"1:" * (n // 2),
 }
