@@ -27,6 +27,7 @@ from faust.types.auth import CredentialsT
 from faust.web.base import BlueprintManager
 from faust.web.drivers.aiohttp import Web
 
+from streams.engine.assignor import TolerantAssignor
 from streams.engine.batched_transport import BatchedConsumer, use_batched_transport
 from streams.engine.lanes import BatchHandler, Lanes
 from streams.engine.table_recovery import TableManager
@@ -110,6 +111,7 @@ def new_app(
         datadir=data_dir,
         worker_redirect_stdouts=False,
         TableManager=TableManager,
+        PartitionAssignor=TolerantAssignor,
         **options,
     )
     app.web.blueprints = BlueprintManager()  # Faust's own pages show tables and settings to all

@@ -148,7 +148,7 @@ class SamplesFollower:
 
     def lags(self) -> Mapping[int, int]:
         """Return by partition that is followed how many records are not done, as far as we know."""
-        return {partition: self._lag(each) for partition, each in list(self._followed.items())}
+        return {partition: self._lag(each) or 0 for partition, each in self._followed.items()}
 
     async def look(self, partition: int) -> None:
         """Tell a partition of ours the time if something is due there, and nothing else comes."""
@@ -156,7 +156,7 @@ class SamplesFollower:
         if (
             followed is None
             or time.monotonic() < followed.told_at + TELL_EVERY
-            or self._lag(followed)
+            or self._lag(followed) != 0
             or not followed.metering.is_due(now)
         ):
             return
@@ -172,9 +172,11 @@ class SamplesFollower:
     def _source(self, partition: int) -> TopicPartition:
         return TopicPartition(self._names.samples, partition)
 
-    def _lag(self, followed: _Followed) -> int:
-        end = self._consumer.highwater(self._source(followed.partition))
-        return 0 if end is None else max(0, end - followed.next_offset)
+    def _lag(self, followed: _Followed) -> int | None:
+        """Return how many records are not done; None before Kafka has said where they end."""
+        source = self._source(followed.partition)
+        end = self._consumer.highwater(source) if source in self._consumer.assignment() else None
+        return None if end is None else max(0, end - followed.next_offset)
 
     def _owned(self) -> Mapping[int, int] | None:
         """Return which partitions are ours, and since which generation; None: they may change.
