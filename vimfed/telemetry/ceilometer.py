@@ -74,24 +74,21 @@ def read(body: bytes, secret: str = "") -> Reading:
     samples: dict[Subject, list[Sample]] = {}
     wrong: list[Raw] = []
     first_error = ""
-    foreign = 0
     counters = _counters(body)
     for counter in counters:
         try:
-            subject, sample = _sample(counter, secret)
+            found, sample = _sample(counter, secret)
         except BadSampleError as error:
             first_error = first_error or str(error)
             wrong.append(counter)
             continue
-        if subject is None:
-            foreign += 1
-        else:
-            samples.setdefault(subject.subject, []).append(sample)
+        if found is not None:
+            samples.setdefault(found.subject, []).append(sample)
     unread = None
     if wrong:
         told = f"{len(wrong)} of {len(counters)} samples cannot be used, the first: {first_error}"
         unread = Unread(_encode(wrong), told)
-    return Reading(samples, unread, foreign)
+    return Reading(samples, unread)
 
 
 def _counters(body: bytes) -> Sequence[Raw]:

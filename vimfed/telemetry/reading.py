@@ -7,7 +7,7 @@ a sample                               becomes
 =====================================  ===================================================
 of an instance, or one of its devices  a sample under the instance's key
 of a host                              a sample under the host's key
-of anything else, e.g. an image        nothing: it is counted
+of anything else, e.g. an image        nothing: nobody measures it
 that is wrong                          part of the message's one dead letter (``Unread``)
 =====================================  ===================================================
 
@@ -49,8 +49,6 @@ class Reading(NamedTuple):
     samples: Mapping[Subject, Sequence[Sample]]
     """In their order."""
     unread: Unread | None = None
-    foreign: int = 0
-    """How many are about neither an instance nor a host."""
 
 
 def word(name: str, value: str | None) -> str:

@@ -20,6 +20,7 @@ from vimfed.settings import (
     DmaapSettings,
     KafkaSettings,
     RetentionSettings,
+    SamplesKafkaSettings,
     SamplesSettings,
     Secret,
     Settings,
@@ -177,6 +178,18 @@ def test_a_cloud_without_samples_asks_for_no_topic_or_right_of_them() -> None:
     assert more == {"vimfed.samples", "vimfed-meters-changelog", "vimfed.measurements"}
     granted = {name for _kind, name, _operation in metered.grants["job"] - plan.grants["job"]}
     assert granted == more | {"vimfed-samples"}
+
+
+def test_a_bridge_may_read_what_ceilometer_writes_with_a_priority_and_without() -> None:
+    samples = SamplesSettings(kafka=SamplesKafkaSettings(bootstrap="metering:9092"))
+    cloud = VimSettings(cloud_owner="Owner", cloud_region_id="Region", samples=samples)
+    plans = plans_of(msgspec.structs.replace(SETTINGS, vims=[cloud]), ["bridge"], "alice")
+    (plan,) = [plan for plan in plans if plan.kafka.bootstrap == "metering:9092"]
+    topics = ["metering", *(f"metering.{priority}" for priority in PRIORITIES)]
+    assert plan.grants["alice"] == {
+        *(("topic", topic, "Read") for topic in topics),
+        ("group", "vimfed-samples", "Read"),
+    }
 
 
 def test_the_commands_grant_each_cluster_its_own_user_no_more_than_is_needed() -> None:
