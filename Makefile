@@ -6,7 +6,7 @@
 # make mutation  whether the core's tests notice when the core is changed: half an hour
 # make containers  docker-compose.yml in this machine's Docker engine: some eight minutes
 # make soak    a long run under load and chaos: 20 minutes, or SOAK_MINUTES=3 make soak
-# make bench   the benchmarks, whose tables stand in benchmarks/README.md: half an hour
+# make bench   the benchmarks, whose tables stand in benchmarks/README.md: an hour
 # make sbom    what the locked dependencies are, as CycloneDX: dist/vim-event-federation.cdx.json
 # make audit   known vulnerabilities of the locked dependencies
 # make lock    writes the lock files anew, each from what asks for it; versions that fit are kept
