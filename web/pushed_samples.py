@@ -18,7 +18,7 @@ from vimfed.kafka.notification_writer import arrival_time
 from vimfed.kafka.sample_records import MOST_SAMPLES, sample_records
 from vimfed.model.decoding import UNREADABLE
 from vimfed.model.samples import Sample
-from vimfed.model.times import seconds_between
+from vimfed.model.times import milliseconds, seconds_between
 from web.http.errors import ApiError
 from web.http.routes import Route, vim_id_in
 from web.pushing import EntryError, Pushing, pushed_time
@@ -128,6 +128,8 @@ def _sample(said: PushedSample, at: str, received_at: str, vcpus: int) -> Sample
     )
     if seconds_between(received_at, sample.at) > FUTURE:
         raise EntryError(f"{said.meter}: timestamp {sample.at} is in the future")
+    if not milliseconds(sample.at):
+        raise EntryError(f"{said.meter}: timestamp {sample.at} is before 1970")
     fault = fault_of(sample)
     if fault:
         raise EntryError(f"{said.meter[:50]!a}: its {_FAULTS[fault]}")

@@ -80,6 +80,10 @@ def test_without_a_time_it_is_now_and_a_clock_may_be_a_minute_ahead() -> None:
         ({"instance_id": "i", "samples": [ONE], "timestamp": "noon"}, "ISO 8601"),
         ({"instance_id": "i", "samples": [{**ONE, "timestamp": "noon"}]}, "ISO 8601"),
         ({"instance_id": "i", "samples": [{**ONE, "timestamp": "2026-01-01T12:01:01Z"}]}, "future"),
+        (
+            {"instance_id": "i", "samples": [ONE], "timestamp": "1969-12-31T23:59:59Z"},
+            "before 1970",
+        ),
         ({"instance_id": "i", "samples": [{**ONE, "volume": "1"}]}, "Expected `float`"),
         ({"instance_id": "i", "samples": [{**ONE, "volume": 1e300}]}, "volume is out of bounds"),
         ({"instance_id": "i", "samples": [{**ONE, "meter": ""}]}, "length >= 1"),
