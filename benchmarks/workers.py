@@ -27,6 +27,7 @@ from confluent_kafka.cimpl import NewTopic
 from streams.core.fold import fold
 from tests.support.brokers import new_kafka
 from tests.support.core_truth import Record
+from tests.support.folded_table import LATER
 from tests.support.traces import PLAIN, notifications
 from vimfed.kafka.partitions import partition_of
 from vimfed.local.child import Child
@@ -57,7 +58,7 @@ def multiplied(copies: int) -> list[Record]:
             key = instance_key(vim_id, own_id)
             own_value = value.replace(instance_id.encode(), own_id.encode()) if own_id else value
             partition = partition_of(key, PARTITIONS)
-            records.append(Record(SOURCE, partition, len(records), key, own_value, {}))
+            records.append(Record(SOURCE, partition, len(records), key, own_value, {}, LATER))
     return records
 
 

@@ -99,6 +99,10 @@ class SourceRecord(Protocol):
     def headers(self) -> Sequence[tuple[str, bytes]]:
         """Its headers."""
 
+    @property
+    def timestamp(self) -> int:
+        """When Kafka took it, by the broker's clock: ms since 1970."""
+
 
 @dataclass(slots=True)
 class FoldedBatch:

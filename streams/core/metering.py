@@ -1,9 +1,10 @@
 """Make measurements of the samples of one partition. Decides, and does nothing.
 
-The log decides: the clock of a partition is the newest ``received_at`` of its records so far. An
-interval is closed by the first record whose time is the interval's end and the grace later; then
-what its samples say of each instance and host is a measurement, and the row of each knows of it.
-So the same log gives the same measurements, however it is cut into batches.
+The log decides: the clock of a partition is the newest ``received_at`` of its records so far, as
+far as Kafka's own time of the record bears it out. An interval is closed by the first record whose
+time is the interval's end and the grace later; then what its samples say of each instance and host
+is a measurement, and the row of each knows of it. So the same log gives the same measurements,
+however it is cut into batches.
 
 Open intervals live in memory alone. Whoever takes a partition over reads its samples again from
 where the oldest open interval began (``Metering.resume``), with the rows as the changelog left
@@ -48,7 +49,8 @@ values, it is within MAX_RECORD_BYTES."""
 FORGET_AFTER = 3600
 """Seconds after its last measurement in which no row is deleted."""
 FUTURE = 60
-"""Seconds that a sample may be ahead of the time at which it was received."""
+"""Seconds that a sample may be ahead of the time at which it was received, and that time of the one
+at which Kafka took the record: whose clock is further ahead is not believed."""
 REASONS = (
     "time",
     "future",
@@ -244,12 +246,12 @@ class Metering:
         """
         for done, record in enumerate(records):
             try:
-                read, received_ms = _read(record)
+                read, received_at, received_ms = _read(record)
             except _UnreadableError as error:
                 metered.rejected.append((record, str(error)))
             else:
                 if received_ms > self._clock_ms:
-                    self._clock, self._clock_ms = read.received_at, received_ms
+                    self._clock, self._clock_ms = received_at, received_ms
                 for _each in self._close_due(record.offset, metered):
                     if metered.is_full or must_pause():
                         return done
@@ -460,8 +462,8 @@ def empty_record(now: str) -> bytes:
     return encode_samples(SampleRecord(received_at=now))
 
 
-def _read(record: SourceRecord) -> tuple[SampleRecord, int]:
-    """Return what a record says, and when it was received, in ms since 1970.
+def _read(record: SourceRecord) -> tuple[SampleRecord, str, int]:
+    """Return what a record says, and when it was received, as a text and in ms since 1970.
 
     Raises _UnreadableError, and NewerSchemaError where a newer version wrote it.
     """
@@ -479,7 +481,10 @@ def _read(record: SourceRecord) -> tuple[SampleRecord, int]:
         raise _UnreadableError(f"not a time: received_at {read.received_at!r}")
     if read.vim_id or read.samples:
         _check_key(record, read)
-    return read, received_ms
+    latest = record.timestamp // 1000 + FUTURE
+    if received_ms > latest * 1000:
+        return read, text_of_second(latest), latest * 1000
+    return read, read.received_at, received_ms
 
 
 def _check_key(record: SourceRecord, read: SampleRecord) -> None:

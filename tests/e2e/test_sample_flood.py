@@ -9,10 +9,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.e2e.notifications_topic import PARTITIONS, NotificationsTopic
 from tests.e2e.stack import Stack, eventually
+from tests.support.sample_load import let_records_have_times
 from vimfed.kafka.partitions import partition_of
 from vimfed.local.kafka import LocalKafka
 from vimfed.model.keys import instance_key
 from vimfed.model.samples import Sample, SampleRecord, encode_samples
+from vimfed.model.times import milliseconds
 
 FLOODING = {
     "cloud_owner": "Owner",
@@ -27,6 +29,7 @@ AHEAD = "2126-01-01T00:00:0{}.000000Z"
 
 def flood(stack: Stack) -> None:
     """Write many records of samples of many instances, all of one interval."""
+    let_records_have_times(stack.bootstrap, stack.names)
     producer = Producer(
         {
             "bootstrap.servers": stack.bootstrap,
@@ -50,7 +53,13 @@ def flood(stack: Stack) -> None:
                 received_at=at,
             )
             place = partition_of(key, PARTITIONS)
-            producer.produce(stack.names.samples, encode_samples(record), key, place)
+            producer.produce(
+                stack.names.samples,
+                encode_samples(record),
+                key,
+                place,
+                timestamp=milliseconds(at) or 0,
+            )
             producer.poll(0)
     assert producer.flush(60) == 0
 

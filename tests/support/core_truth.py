@@ -20,6 +20,8 @@ class Record(NamedTuple):
     key: bytes
     value: bytes
     headers: dict[str, str]
+    timestamp: int
+    """In ms since 1970."""
 
 
 def _headers(message: Message) -> dict[str, str]:
@@ -37,6 +39,7 @@ def records_on(bootstrap: str, topic: str) -> list[Record]:
             bytes(message.key() or b""),
             bytes(message.value() or b""),
             _headers(message),
+            message.timestamp()[1],
         )
         for message in read_topic(bootstrap, topic)
     ]

@@ -32,15 +32,20 @@ KAFKA = KafkaSettings()
 Record: TypeAlias = "ConsumerRecord[bytes, bytes]"
 
 
-def record(key: bytes, value: bytes, offset: int = 0) -> Record:
+LATER = 1 << 48
+"""A timestamp in ms, later than all times of tests."""
+
+
+def record(key: bytes, value: bytes, offset: int = 0, timestamp: int = LATER) -> Record:
     """Return a record of the notifications topic, as it is fetched."""
-    return ConsumerRecord("source", 0, offset, 0, 1, key, value, None, 0, len(value), ())
+    return ConsumerRecord("source", 0, offset, timestamp, 1, key, value, None, 0, len(value), ())
 
 
 def numbered(records: Iterable[Record]) -> list[Record]:
     """Return the records with the offsets at which they lie one behind the other."""
     return [
-        record(each.key or b"", each.value or b"", offset) for offset, each in enumerate(records)
+        record(each.key or b"", each.value or b"", offset, each.timestamp)
+        for offset, each in enumerate(records)
     ]
 
 

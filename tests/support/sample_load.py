@@ -16,6 +16,7 @@ from confluent_kafka import Producer
 from streams.core.measurement import Facts
 from streams.core.metering import Metered, Metering, Resume, Rules, empty_record
 from tests.support.core_truth import newest_values, records_on
+from tests.support.topic_changes import change_topic
 from vimfed.kafka.partitions import partition_of
 from vimfed.kafka.topics import TopicNames
 from vimfed.model.keys import instance_key, kind_of_key
@@ -27,7 +28,7 @@ from vimfed.model.samples import (
     decode_measurement,
     encode_samples,
 )
-from vimfed.model.times import utc_text
+from vimfed.model.times import milliseconds, utc_text
 
 STEPS = 4
 """Records of an instance in a minute."""
@@ -55,6 +56,7 @@ class SampleLoad:
         self._chance = random.Random(seed)
         tomorrow = datetime.now(UTC) + timedelta(days=1)
         self._begin = tomorrow.replace(second=0, microsecond=0)
+        let_records_have_times(bootstrap, names)
         self._producer = Producer(
             {"bootstrap.servers": bootstrap, "enable.idempotence": True, "log_level": 0}
         )
@@ -83,8 +85,10 @@ class SampleLoad:
         """Tell every partition that it is an hour later: what was written is measured."""
         self.minutes += 60
         for partition in range(self._partitions):
-            record = empty_record(self._text(self.minutes * 60))
-            self._producer.produce(self._topic, record, b"", partition)
+            now = self._text(self.minutes * 60)
+            self._producer.produce(
+                self._topic, empty_record(now), b"", partition, timestamp=milliseconds(now) or 0
+            )
         assert self._producer.flush(60) == 0
 
     def _run(self) -> None:
@@ -109,7 +113,7 @@ class SampleLoad:
         key = instance_key(self._vim_id, instance_id)
         # What is used follows from who uses it: a repetition says the same.
         speed = 1 + hash_of(instance_id) % 9
-        when = self._text(at)
+        when, received_at = self._text(at), self._text(at + self._chance.uniform(0, 45))
         record = SampleRecord(
             vim_id=self._vim_id,
             instance_id=instance_id,
@@ -133,15 +137,26 @@ class SampleLoad:
                     device="vda",
                 ),
             ),
-            received_at=self._text(at + self._chance.uniform(0, 45)),
+            received_at=received_at,
         )
         self._producer.produce(
-            self._topic, encode_samples(record), key, partition_of(key, self._partitions)
+            self._topic,
+            encode_samples(record),
+            key,
+            partition_of(key, self._partitions),
+            timestamp=milliseconds(received_at) or 0,
         )
         self._producer.poll(0)
 
     def _text(self, seconds: float) -> str:
         return utc_text(self._begin + timedelta(seconds=seconds))
+
+
+def let_records_have_times(bootstrap: str, names: TopicNames) -> None:
+    """Let records of samples have times of their own, which no broker's clock bears out."""
+    ever = str((1 << 63) - 1)
+    own = {"message.timestamp.type": "CreateTime", "message.timestamp.after.max.ms": ever}
+    change_topic(bootstrap, names.samples, own)
 
 
 def hash_of(text: str) -> int:

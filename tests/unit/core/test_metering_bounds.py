@@ -27,6 +27,7 @@ from tests.support.sample_log import sample, sample_record, tick, time_text
 from vimfed.model.keys import host_key, instance_key
 from vimfed.model.records import MAX_RECORD_BYTES, SCHEMA, NewerSchemaError
 from vimfed.model.samples import MAX_SERIES, decode_samples, encode_samples
+from vimfed.model.times import milliseconds
 
 VM, OTHER = instance_key(VIM, "vm-1"), instance_key(VIM, "vm-2")
 DAY = 86400.0
@@ -56,6 +57,28 @@ def begins(table: MeteredTable) -> list[tuple[str, str]]:
 
 
 # -- when intervals are closed
+
+
+def test_a_clock_that_is_far_ahead_of_kafkas_is_not_believed() -> None:
+    # Else one machine with a wrong clock would make all samples late, of all clouds, for as long.
+    year = 366 * DAY
+    fast = replace(tick(year), timestamp=milliseconds(time_text(30)) or 0)
+    table = followed(of_vm(1, 2), fast, of_vm(31, 32), of_vm(61, 62), tick(240))
+    assert sum((batch.late for batch in table.batches), Counter()) == {}
+    assert begins(table) == [(time_text(0), "vm-1"), (time_text(60), "vm-1")]
+
+
+def test_a_sample_is_not_taken_for_what_such_a_clock_says() -> None:
+    ahead = replace(of_vm(600, 600), timestamp=milliseconds(time_text(30)) or 0)
+    assert followed(ahead).batches[0].refused == {(VIM, "future"): 1}
+
+
+@pytest.mark.parametrize(("received", "clock"), [(89.5, 89.5), (90, 90), (91, 90), (DAY, 90)])
+def test_a_clock_may_be_a_minute_ahead_of_kafkas(received: float, clock: float) -> None:
+    folding = metering()
+    told = replace(tick(received), timestamp=milliseconds(time_text(30.9)) or 0)
+    folding.fold([told], Metered())
+    assert folding.clock == time_text(clock)
 
 
 def test_an_interval_is_closed_when_its_end_and_the_grace_have_passed() -> None:
