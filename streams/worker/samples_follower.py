@@ -238,7 +238,7 @@ class SamplesFollower:
             if taken is not None:
                 self._followed[partition] = taken
                 self._is_in_place = False
-        if not self._is_in_place:
+        if self._followed and not self._is_in_place:
             self._consumer.assign(list(map(self._source, self._followed)))
             for followed in self._followed.values():
                 self._consumer.seek(self._source(followed.partition), followed.next_offset)

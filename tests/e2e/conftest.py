@@ -18,7 +18,14 @@ async def served(
 ) -> AsyncIterator[Stack]:
     """The workers ``one`` and ``two``; the clouds are ``Owner_`` and one of REGIONS."""
     folder = tmp_path_factory.mktemp("served")
-    clouds = [{"cloud_owner": "Owner", "cloud_region_id": region} for region in REGIONS]
+    clouds = [
+        {
+            "cloud_owner": "Owner",
+            "cloud_region_id": region,
+            "samples": {"pushed": region == "dashboard"},
+        }
+        for region in REGIONS
+    ]
     sections = f"[web]\ningest_rate = {INGEST_RATE}"
     async with Stack(folder, kafka.bootstrap, clouds, sections) as stack:
         for name in ("one", "two"):

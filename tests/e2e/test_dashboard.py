@@ -1,5 +1,6 @@
 """The dashboard as its users meet it: in Debian's Chromium, on a worker that runs."""
 
+import asyncio
 import re
 import shutil
 import time
@@ -17,6 +18,7 @@ from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 from tests.e2e.notifications_topic import NotificationsTopic
 from tests.e2e.stack import Stack, eventually
+from tests.support.sample_load import SampleLoad
 from vimfed.local.kafka import LocalKafka
 
 pytestmark = pytest.mark.asyncio(loop_scope="package")
@@ -349,6 +351,37 @@ async def test_a_vm_has_a_timeline_and_a_hostile_name_is_only_text(
         await expect(sheet).to_be_hidden()
         await page.goto(address)
         await expect(sheet).to_be_visible()
+        opened.assert_clean()
+
+
+@pytest.mark.usefixtures("told")
+async def test_a_vm_that_was_measured_shows_how_busy_it_was(
+    served: Stack, browser: Browser
+) -> None:
+    load = SampleLoad(served.bootstrap, served.names, VIM_ID, ["vm-00"])
+    await asyncio.to_thread(load.write_minutes, 3)
+    await asyncio.to_thread(load.close_all)
+    path = "/api/multicloud/v1/Owner/dashboard/instances/vm-00/measurements"
+
+    async def is_measured() -> bool:
+        return len((await served.get(path, "one"))[1]["recent"]) == 3
+
+    await eventually(is_measured, within=30)
+    async with visit(browser, served, f"#cloud={VIM_ID}&filter=web-0") as opened:
+        rows = opened.page.locator("#vms-rows")
+        await rows.get_by_role("link", name="web-00").click()
+        sheet = opened.page.get_by_role("dialog", name="web-00")
+        drawing = sheet.get_by_role(
+            "img", name=re.compile(r"^Load from .*CPU \d+ %, Memory \d+ %$")
+        )
+        await expect(drawing).to_be_visible()
+        await expect(drawing.locator("polyline")).to_have_count(2)
+        # One that nobody measured has no such drawing.
+        await sheet.get_by_role("button", name="Close").click()
+        await rows.get_by_role("link", name="web-01").click()
+        other = opened.page.get_by_role("dialog", name="web-01")
+        await expect(other.locator("#vm-events li")).not_to_have_count(0)
+        await expect(other.locator("#vm-load svg")).to_have_count(0)
         opened.assert_clean()
 
 

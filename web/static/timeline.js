@@ -3,6 +3,7 @@
 import { complaint, get, instancePath } from "./api.js";
 import { byId, h, notify, reconcile, setText, svg } from "./dom.js";
 import { cause } from "./feed.js";
+import { loadLines } from "./load.js";
 import { go } from "./place.js";
 import { actionLabel, stateClass, stateLabel } from "./states.js";
 import { ago, clock, duration, exactClock, timeElement } from "./times.js";
@@ -56,6 +57,7 @@ export class Timeline {
     setText(byId("vm-name"), vm.instanceId);
     byId("vm-state").replaceChildren();
     byId("vm-facts").replaceChildren();
+    byId("vm-load").replaceChildren();
     this.#draw();
     notify(byId("vm-notice"), "Loading …");
     if (!this.#dialog.open) this.#dialog.showModal();
@@ -79,12 +81,15 @@ export class Timeline {
     this.#request?.abort();
     const request = (this.#request = new AbortController());
     const path = instancePath(this.#vm.vimId, this.#vm.instanceId);
-    const [vm, history] = await Promise.allSettled([
+    const [vm, history, measured] = await Promise.allSettled([
       get(path, [], request.signal),
       get(`${path}/events`, [["limit", LIMIT]], request.signal),
+      get(`${path}/measurements`, [], request.signal),
     ]);
     if (request.signal.aborted) return; // superseded
     if (vm.value) this.#describe(vm.value);
+    const load = loadLines(measured.value?.recent ?? []);
+    byId("vm-load").replaceChildren(...(load ? [load] : []));
     if (history.value) {
       this.#events = history.value.events;
       this.#since = history.value.since;
