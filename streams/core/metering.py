@@ -174,6 +174,9 @@ class _UnreadableError(Exception):
 
 _read_time = lru_cache(maxsize=1024)(read_time)
 """The samples of a record mostly have one time."""
+_milliseconds = lru_cache(maxsize=1024)(milliseconds)
+_home_key = lru_cache(maxsize=1024)(home_key)
+"""A pollster's message is about the instances of a host: so are those that come with it."""
 
 
 def _never() -> bool:
@@ -476,7 +479,7 @@ def _read(record: SourceRecord) -> tuple[SampleRecord, str, int]:
         if not stray:
             raise
         raise _UnreadableError(stray) from None
-    received_ms = milliseconds(read.received_at)
+    received_ms = _milliseconds(read.received_at)
     if received_ms is None or read.received_at >= _END_OF_TIME:
         raise _UnreadableError(f"not a time: received_at {read.received_at!r}")
     if read.vim_id or read.samples:
@@ -494,7 +497,7 @@ def _check_key(record: SourceRecord, read: SampleRecord) -> None:
         check_instance_id(read.instance_id)
     except OutOfBoundsError as error:
         raise _UnreadableError(str(error)) from None
-    key = home_key(read.vim_id, read.instance_id, read.host)
+    key = _home_key(read.vim_id, read.instance_id, read.host)
     if key != record.key:
         # The row would lie in a partition where nobody looks for it.
         raise _UnreadableError(f"the record's key is not {key.decode()}")
