@@ -36,6 +36,7 @@ from web.queries.gather import Gather
 from web.queries.measurement_routes import MeasurementRoutes
 from web.queries.own_partitions import OwnPartitions
 from web.queries.queries import Queries
+from web.queries.vm_gauge_routes import VmGaugeRoutes
 from web.rereading import Rereading
 from web.subscriptions import Subscriptions
 from web.workers import Workers
@@ -140,6 +141,7 @@ def serve(worker: StreamWorker, rereading: Rereading | None = None) -> None:
         Queries(worker, own, gather),
         AlertRoutes(worker, gather),
         MeasurementRoutes(worker, own, gather),
+        VmGaugeRoutes(worker, own),
         Probes(worker, own, lambda: gather.peers.unverified),
         subscriptions,
         Ingest(pushing),

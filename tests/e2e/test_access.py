@@ -82,6 +82,7 @@ ROLES = {
     "POST /api/multicloud/v1/{owner}/{region}/samples": "writer",
     "GET /api/multicloud/v1/{owner}/{region}/instances/{instance_id}/measurements": "reader",
     "GET /api/multicloud/v1/{owner}/{region}/measurements": "reader",
+    "GET /api/multicloud/v1/metrics/vms": "reader",
     "POST /peer/v1/measurements": "peer",
     "POST /peer/v1/top-measurements": "peer",
     "POST /peer/v1/instance": "peer",

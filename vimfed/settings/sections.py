@@ -585,6 +585,9 @@ class MetricsSettings(_Section, frozen=True, kw_only=True):
     samples_per_cloud: Annotated[int, Meta(ge=0)] = 2_000_000
     """samples of one cloud that all workers keep of an interval while it is open, some 300 bytes
     each; further ones are refused; 0: any number"""
+    vm_gauges: bool = False
+    """whether each worker tells Prometheus what was measured of its VMs, at /v1/metrics/vms of its
+    API: some series for each meter of each VM"""
 
 
 class AlertsSettings(_Section, frozen=True, kw_only=True):

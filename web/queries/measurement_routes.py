@@ -6,14 +6,13 @@ from itertools import islice
 
 from aiohttp import web
 
-from streams.engine.row_table import RowTable
 from streams.worker.worker import StreamWorker
 from vimfed.model.keys import instance_key, kind_of_key, split_instance_key
 from vimfed.model.samples import decode_meters
 from vimfed.model.times import utc_text
 from vimfed.nova.states import DELETED
 from web.auth.caller import CALLER
-from web.http.errors import ApiError, Problem, Unavailable, UnavailableError, json_response
+from web.http.errors import ApiError, Problem, Unavailable, json_response
 from web.http.routes import Route, parse_query, vim_id_in
 from web.queries.gather import Gather, Question
 from web.queries.measurement_list import (
@@ -49,7 +48,7 @@ class OwnMeasurements:
 
     async def find_top(self, query: TopQuery) -> FoundTop:
         """Return those of ours of which the meter shows most."""
-        meters, count = self._meters(self._own.partitions()), 0
+        meters, count = self._own.meters(self._own.partitions()), 0
         found: list[TopEntry] = []
         async with self._scans:
             for partition in self._own.partitions():
@@ -63,7 +62,7 @@ class OwnMeasurements:
                     count += len(added)
                     found = first_of(query, [*found, *added])
                     await asyncio.sleep(0)
-                    self._meters([partition])
+                    self._own.meters([partition])
         return FoundTop(
             known=await self._worker.index.knows(query.vim_id, query.tenants) or bool(count),
             count=count,
@@ -86,7 +85,7 @@ class OwnMeasurements:
         """Return what was measured of an instance that we own."""
         key = instance_key(query.vim_id, query.instance_id)
         partition = self._own.partition_of(query.vim_id, query.instance_id)
-        meters = self._meters([partition])
+        meters = self._own.meters([partition])
         entry = self._worker.index.entry(partition, query.vim_id, query.instance_id)
         if query.tenants is not None and (entry is None or entry.tenant_id not in query.tenants):
             return FoundMeasurements(known=False)
@@ -96,17 +95,6 @@ class OwnMeasurements:
         if row is None and entry is None:
             return FoundMeasurements(known=False)
         return found_measurements(None if row is None else decode_meters(row))
-
-    def _meters(self, partitions: list[int]) -> RowTable:
-        """Return the table, if these partitions of it are ours. Raises UnavailableError.
-
-        They are not while workers with and without samples run side by side.
-        """
-        meters = self._worker.meters
-        missing = sorted(set(partitions).difference(() if meters is None else meters.active))
-        if meters is None or missing:
-            raise UnavailableError("meters lie at another worker", missing)
-        return meters
 
 
 class MeasurementRoutes:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from streams.engine.apps import owners_of
+from streams.engine.row_table import RowTable
 from streams.worker.host_index import CloudNews
 from streams.worker.instance_index import state_group
 from streams.worker.worker import StreamWorker
@@ -151,6 +152,17 @@ class OwnPartitions:
     def partitions(self) -> list[int]:
         """Return the partitions that we own."""
         return sorted(self._worker.table.active)
+
+    def meters(self, partitions: list[int]) -> RowTable:
+        """Return the table of meters, if these partitions of it are ours. Raises UnavailableError.
+
+        They are not while workers with and without samples run side by side.
+        """
+        meters = self._worker.meters
+        missing = sorted(set(partitions).difference(() if meters is None else meters.active))
+        if meters is None or missing:
+            raise UnavailableError("meters lie at another worker", missing)
+        return meters
 
     def read_stale(self, query: RowQuery) -> StaleRow | None:
         """Return an instance's row as a standby of ours knows it, and how old that may be.
