@@ -76,6 +76,21 @@ async def test_rows_of_instances_that_nobody_knows_are_deleted_an_hour_after_the
     await eventually(only_known_ones, within=60, every=0.5)
 
 
+async def test_a_worker_that_owns_nothing_waits_and_stops_in_order(stack: Stack) -> None:
+    settings = stack.folder / "vimfed.toml"
+    settings.write_text(settings.read_text().replace("[kafka]", "[kafka]\npartitions = 1", 1))
+    for name in ("one", "two"):
+        stack.start_worker(name)
+        await stack.ready(name)
+    load = SampleLoad(stack.bootstrap, stack.names, VIM_ID, ["a", "b"], partitions=1)
+    await asyncio.to_thread(load.write_minutes, 1)
+    await asyncio.to_thread(load.close_all)
+    await assert_measured(stack)
+    for name in ("two", "one"):
+        stack.children[name].stop()
+        assert stack.children[name].returncode == 0
+
+
 async def test_samples_wait_until_all_workers_take_some_and_queries_go_on(stack: Stack) -> None:
     """Samples are switched on worker by worker, as in a rolling restart."""
     settings = stack.folder / "vimfed.toml"
