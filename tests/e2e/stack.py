@@ -139,10 +139,10 @@ class Stack:
         """Return status and JSON of a POST of bytes, or of JSON."""
         return await self._ask("POST", path, worker, body, **headers)
 
-    async def text(self, path: str, worker: str = "worker") -> str:
+    async def text(self, path: str, worker: str = "worker", **headers: str) -> str:
         """Return the text of a GET that succeeds."""
         url = f"http://127.0.0.1:{self.ports[worker]}{path}"
-        async with self._session.get(url, raise_for_status=True) as response:
+        async with self._session.get(url, headers=headers, raise_for_status=True) as response:
             return await response.text()
 
     async def put(self, path: str, body: object, worker: str = "worker") -> tuple[int, Any]:
