@@ -1,5 +1,7 @@
 """Which VMs a worker tells of, to whom, and when it rather tells nothing."""
 
+import asyncio
+import socket
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -10,6 +12,7 @@ from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
+from yarl import URL
 
 from streams.worker.instance_index import InstanceIndex
 from streams.worker.worker import StreamWorker
@@ -23,7 +26,7 @@ from vimfed.settings import MetricsSettings, load_settings
 from web.auth.caller import CALLER, Caller
 from web.http.errors import errors_as_json
 from web.http.routes import add_routes
-from web.queries.vm_gauge_routes import VmGaugeRoutes
+from web.queries.vm_gauge_routes import AT_ONCE, VmGaugeRoutes
 
 PARTITIONS = 2
 CLOUD, OTHER = "Owner_Region", "Owner_Other"
@@ -73,12 +76,15 @@ class Api:
         told = told.replace(CLOUD.encode(), vim_id.encode())
         self.index.put(partition_of(instance_key(vim_id, instance_id), PARTITIONS), told)
 
-    def measure(self, name: str, vim_id: str = CLOUD, age: float = 0, key: bytes = b"") -> None:
-        """Write what was measured until ``age`` seconds ago."""
+    def measure(
+        self, name: str, vim_id: str = CLOUD, age: float = 0, key: bytes = b"", values: int = 0
+    ) -> None:
+        """Write what was measured until ``age`` seconds ago, with so many further values."""
         assert self.meters is not None
         end = utc_text(datetime.now(UTC) - timedelta(seconds=age))
-        value = MeterValue(meter="cpu_util", volume=1, at=end)
-        measured = Measurement(id="", vim_id=vim_id, begin=end, end=end, values=(value,))
+        meters = ["cpu_util", *(f"{'m' * 200}{number}" for number in range(values))]
+        told = tuple(MeterValue(meter=meter, volume=1, at=end) for meter in meters)
+        measured = Measurement(id="", vim_id=vim_id, begin=end, end=end, values=told)
         state = MetersState(vim_id=vim_id, measured_until=end, measurements=(measured,))
         key = key or instance_key(vim_id, name)
         self.meters.rows[partition_of(key, PARTITIONS)][key] = encode_meters(state)
@@ -195,6 +201,30 @@ async def test_an_answer_that_is_too_large_is_refused_and_says_what_to_do(
         400,
         {"error": "query: Object contains unknown field `host`"},
     )
+
+
+async def test_a_client_that_does_not_read_is_cut_off_and_keeps_nobody_waiting(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("web.queries.vm_gauge_routes.SEND_WITHIN", 0.5)
+    for number in range(40):
+        api.measure(f"vm-{number}", values=1000)
+    url = URL(api.url)
+    silent = []
+    for _each in range(AT_ONCE):
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        client.connect((url.host, url.port))
+        reader, writer = await asyncio.open_connection(sock=client)
+        writer.write(f"GET {PATH} HTTP/1.1\r\nHost: {url.host}\r\n\r\n".encode())
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")  # it has its turn
+        silent.append((reader, writer))
+    async with asyncio.timeout(30):
+        assert await api.told("?meter=cpu_util&vim_id=none") == []
+        # Of the others the time may not be over yet.
+        assert not (await silent[0][0].read()).endswith(b"\r\n0\r\n\r\n")
+    for _reader, writer in silent:
+        writer.transport.abort()
 
 
 async def test_head_is_answered_as_get_is_without_the_text(api: Api) -> None:
