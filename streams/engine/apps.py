@@ -29,6 +29,7 @@ from faust.web.drivers.aiohttp import Web
 
 from streams.engine.assignor import TolerantAssignor
 from streams.engine.batched_transport import BatchedConsumer, use_batched_transport
+from streams.engine.flow_control import KeepingFlowControl
 from streams.engine.lanes import BatchHandler, Lanes
 from streams.engine.table_recovery import TableManager
 from vimfed.errors import OperatorError
@@ -114,6 +115,7 @@ def new_app(
         PartitionAssignor=TolerantAssignor,
         **options,
     )
+    app.flow_control = KeepingFlowControl()
     app.web.blueprints = BlueprintManager()  # Faust's own pages show tables and settings to all
     use_batched_transport(app, {source})
     return app

@@ -203,11 +203,7 @@ class TableManager(faust.tables.TableManager):
 
     @property
     def changelog_queue(self) -> ThrowableQueue[Any]:
-        """The queue of batches to apply.
-
-        Upstream empties it whenever the flow is resumed, several times in one recovery: a standby
-        would miss what was read in between.
-        """
+        """The queue of batches to apply; upstream's takes as many as the streams' queues."""
         if self._changelog_queue is None:
             self._changelog_queue = self.app.FlowControlQueue(maxsize=MAX_WAITING)
         return self._changelog_queue

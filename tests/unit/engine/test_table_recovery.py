@@ -10,6 +10,7 @@ import pytest
 from aiokafka.structs import ConsumerRecord
 from faust.tables.recovery import RebalanceAgain, ServiceStopped
 from faust.types import TP
+from mode.utils.queues import ThrowableQueue
 
 from streams.engine.batched_transport import RecordBatch
 from streams.engine.table_recovery import Recovery, TableManager
@@ -152,11 +153,31 @@ async def test_what_was_read_for_an_assignment_that_is_over_is_not_applied(
     assert applied(worker) == [-1]
 
 
+def queue_of_a_stream(recovery: Recovery) -> ThrowableQueue[Any]:
+    channel: Any = recovery.app.stream(recovery.app.topic("source")).channel
+    queue: ThrowableQueue[Any] = channel.queue
+    return queue
+
+
 async def test_resuming_the_flow_drops_nothing_that_was_read(recovery: Recovery) -> None:
-    queue = recovery.tables.changelog_queue
+    app = recovery.app
+    queues = [recovery.tables.changelog_queue, queue_of_a_stream(recovery)]
+    for queue in queues:
+        queue.force_put_nowait("a batch")
+    app.flow_control.resume()
+    assert [queue.qsize() for queue in queues] == [1, 1]
+    assert app.flow_control.is_active()
+
+
+async def test_what_streams_have_not_taken_is_forgotten_where_partitions_are_taken_away(
+    recovery: Recovery,
+) -> None:
+    app = recovery.app
+    queue = queue_of_a_stream(recovery)
     queue.force_put_nowait("a batch")
-    recovery.app.flow_control.resume()
-    assert queue.qsize() == 1
+    app.flow_control.suspend()
+    app.flow_control.clear()
+    assert (queue.qsize(), app.flow_control.is_active()) == (0, False)
 
 
 async def never() -> None:
