@@ -257,33 +257,31 @@ class KafkaListener(Listener):
 
 def kafka_listeners(surroundings: Surroundings) -> Make:
     """Return what makes the listener to a cloud's Kafka."""
-    kafka = surroundings.settings.kafka
-
-    def make(vim: VimSettings, _part: str) -> KafkaListener:
-        return KafkaListener(
-            vim.vim_id,
-            vim.kafka,
-            kafka,
-            notifications_of(kafka, vim),
-            surroundings.write,
-            surroundings.new_progress(vim),
-        )
-
-    return make
+    return _listeners(surroundings, lambda vim: vim.kafka, notifications_of)
 
 
 def kafka_sample_listeners(surroundings: Surroundings) -> Make:
     """Return what makes the listener to the Kafka on which a cloud's ceilometer sends."""
+    return _listeners(surroundings, lambda vim: vim.samples.kafka, samples_of, "samples")
+
+
+def _listeners(
+    surroundings: Surroundings,
+    cloud: Callable[[VimSettings], CloudKafkaSettings],
+    converter: Callable[[KafkaSettings, VimSettings], Converter],
+    bus: str = "",
+) -> Make:
+    """``bus`` is what the progress calls it."""
     kafka = surroundings.settings.kafka
 
     def make(vim: VimSettings, _part: str) -> KafkaListener:
         return KafkaListener(
             vim.vim_id,
-            vim.samples.kafka,
+            cloud(vim),
             kafka,
-            samples_of(kafka, vim),
+            converter(kafka, vim),
             surroundings.write,
-            surroundings.new_progress(vim, "samples"),
+            surroundings.new_progress(vim, bus),
         )
 
     return make

@@ -15,7 +15,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import oslo_messaging
@@ -529,31 +529,30 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
 
 def rabbit_listeners(surroundings: Surroundings) -> Make:
     """Return what makes the listener to a cloud's RabbitMQ."""
-    kafka = surroundings.settings.kafka
-
-    def make(vim: VimSettings, part: str) -> RabbitListener:
-        return RabbitListener(
-            buses_of(vim)[part],
-            kafka,
-            notifications_of(kafka, vim),
-            surroundings.write_from_thread,
-            surroundings.new_progress(vim, part),
-        )
-
-    return make
+    return _listeners(surroundings, buses_of, notifications_of)
 
 
 def rabbit_sample_listeners(surroundings: Surroundings) -> Make:
     """Return what makes the listener to the RabbitMQ on which a cloud's ceilometer sends."""
+    return _listeners(surroundings, sample_buses_of, samples_of, "samples ")
+
+
+def _listeners(
+    surroundings: Surroundings,
+    buses: Callable[[VimSettings], Mapping[str, Bus]],
+    converter: Callable[[KafkaSettings, VimSettings], Converter],
+    prefix: str = "",
+) -> Make:
+    """``prefix`` stands before the bus's name where the progress names it."""
     kafka = surroundings.settings.kafka
 
     def make(vim: VimSettings, part: str) -> RabbitListener:
         return RabbitListener(
-            sample_buses_of(vim)[part],
+            buses(vim)[part],
             kafka,
-            samples_of(kafka, vim),
+            converter(kafka, vim),
             surroundings.write_from_thread,
-            surroundings.new_progress(vim, f"samples {part}"),
+            surroundings.new_progress(vim, f"{prefix}{part}"),
         )
 
     return make
