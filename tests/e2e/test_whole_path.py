@@ -22,6 +22,8 @@ from vimfed.local.kafka import LocalKafka
 
 TRACE = DATA / "nova-34-trace.jsonl.gz"
 TRUTH: dict[str, Any] = json.loads((DATA / "nova-34-truth.json").read_text())["servers"]
+EVENTS = 1227
+"""So many does the whole trace tell; every server is as at its end before the last of them."""
 SPEC_EXAMPLE = spec_example()
 
 VIM_ID = "CloudOwner_RegionOne"
@@ -103,15 +105,15 @@ async def published_ids(stack: Stack) -> Counter[str]:
 
 async def assert_every_event_is_published(stack: Stack) -> Counter[str]:
     """Wait until DMaaP has every event that the core tells, and no other; count them by id."""
-    expected = (await asyncio.to_thread(core_truth, stack.bootstrap, stack.names)).events
-    assert expected
 
     async def all_there() -> bool:
-        return (await published_ids(stack)).keys() >= expected.keys()
+        return len(await published_ids(stack)) >= EVENTS
 
     await eventually(all_there, within=30, every=0.5)
     ids = await published_ids(stack)
+    expected = (await asyncio.to_thread(core_truth, stack.bootstrap, stack.names)).events
     assert ids.keys() == expected.keys()
+    assert len(ids) == EVENTS
     return ids
 
 
