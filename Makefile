@@ -5,6 +5,7 @@
 # make coverage  how much of the code the tests without chaos run: branches, child processes included
 # make mutation  whether the core's tests notice when the core is changed: half an hour
 # make containers  docker-compose.yml in this machine's Docker engine: some eight minutes
+# make ecosystem  beside other people's parts: their SDKs, consumers and tools
 # make soak    a long run under load and chaos: 20 minutes, or SOAK_MINUTES=3 make soak
 # make bench   the benchmarks, whose tables stand in benchmarks/README.md: an hour
 # make sbom    what the locked dependencies are, as CycloneDX: dist/vim-event-federation.cdx.json
@@ -21,7 +22,7 @@ LOCK := .cache/lock
 MUTATION := .cache/mutation
 
 .DELETE_ON_ERROR:
-.PHONY: setup run test lint pytest chaos soak containers coverage mutation bench sbom audit lock bare versions system-packages clean distclean
+.PHONY: setup run test lint pytest chaos soak containers ecosystem coverage mutation bench sbom audit lock bare versions system-packages clean distclean
 
 setup: .venv/installed
 
@@ -115,6 +116,9 @@ lock: $(LOCK)/bin/uv
 # What is missing, it says, and ends with 2.
 containers: setup
 	@$(BIN)/python -W ignore -m tests.containers
+
+ecosystem: setup
+	@$(BIN)/python -W ignore -m tests.ecosystem
 
 sbom: $(AUDIT)/installed
 	@mkdir -p dist
