@@ -17,7 +17,6 @@ from vimfed.kafka.notification_writer import (
     report_records,
 )
 from vimfed.kafka.sample_records import sample_records
-from vimfed.kafka.topics import TopicNames
 from vimfed.model.keys import home_key, host_of_key, kind_of_key
 from vimfed.model.times import read_time
 from vimfed.nova import oslo
@@ -33,7 +32,6 @@ _UNUSABLE = (
     oslo.NotANotificationError,
     NotAServiceError,
     UnreadableAlertError,
-    NoSamplesError,
     RecordTooLargeError,
 )
 
@@ -78,22 +76,18 @@ class Converter(NamedTuple):
 
 def notifications_of(kafka: KafkaSettings, vim: VimSettings) -> Converter:
     """Return how a cloud's notifications become records."""
-    topic = TopicNames(kafka.topic_prefix).notifications
 
     def convert(body: bytes, arrival: Arrival) -> Converted:
-        records = forwarded(
+        return forwarded(
             kafka, body, arrival, unused_too=kafka.retention.unused, usage=vim.samples.usage
         )
-        # A sample of a host says nothing of how it is.
-        hosts = _hosts_of(records[0]) if records[0].topic == topic else frozenset()
-        return Converted(records, hosts=hosts)
 
     return Converter(convert, "cloud")
 
 
-def _hosts_of(record: OutgoingRecord) -> frozenset[str]:
-    """Return the host of a record about one."""
-    key = record.key or b""
+def _hosts_of(records: Sequence[OutgoingRecord]) -> frozenset[str]:
+    """Return the host that the first record is about."""
+    key = (records[0].key or b"") if records else b""
     return frozenset([host_of_key(key)]) if kind_of_key(key) == "host" else frozenset()
 
 
@@ -104,13 +98,13 @@ def forwarded(
     *,
     unused_too: bool = True,
     usage: bool = False,
-) -> Sequence[OutgoingRecord]:
+) -> Converted:
     """Return the records for the notifications topic, stamped with where the body came from.
 
     One, but of what nova says of a host one for each partition, and of what nobody uses none unless
     ``unused_too``. Of what aodh says of its alarms it is the report alone: there are passwords in
     the URLs of their actions. With ``usage``, of what nova notifies of usage also one for the
-    samples topic.
+    samples topic; what of it cannot be read costs nothing else.
 
     Raises UnusableBodyError, and UnusedNotificationError where there is none.
     """
@@ -123,13 +117,13 @@ def forwarded(
         if not is_alarm and (unused_too or is_used(decoded.event_type)):
             notification = oslo.stamp(decoded, **arrival._asdict())
             records.append(notification_record(kafka, notification, decoded.instance_id))
-        if usage:
-            records += _usage(kafka, decoded, arrival)
+        used = _usage(kafka, decoded, body, arrival) if usage else Converted(())
     except _UNUSABLE as error:
         raise UnusableBodyError(str(error)) from None
-    if not records:
+    if not records and not used.records and used.unread is None:
         raise UnusedNotificationError(decoded.event_type)
-    return records
+    # A sample of a host says nothing of how it is.
+    return Converted([*records, *used.records], used.unread, _hosts_of(records))
 
 
 def _alert(
@@ -171,21 +165,25 @@ def _reports(
 
 
 def _usage(
-    kafka: KafkaSettings, told: oslo.OsloNotification, arrival: Arrival
-) -> list[OutgoingRecord]:
-    """Return the record of what nova says of usage. Raises NoSamplesError."""
+    kafka: KafkaSettings, told: oslo.OsloNotification, body: bytes, arrival: Arrival
+) -> Converted:
+    """Return what becomes of what nova says of usage."""
     if told.event_type not in USAGE_TYPES:
-        return []
+        return Converted(())
     sent = read_time(told.timestamp)
-    usage = read_usage(
-        told.event_type, told.payload, arrival.received_at if sent is None else sent[0]
-    )
+    try:
+        usage = read_usage(
+            told.event_type, told.payload, arrival.received_at if sent is None else sent[0]
+        )
+    except NoSamplesError as error:
+        return Converted((), Unread(body, str(error)))
     if usage is None:
-        return []
-    return sample_records(
+        return Converted(())
+    records = sample_records(
         kafka,
         arrival.vim_id,
         {usage.subject: usage.samples},
         source="oslo",
         received_at=arrival.received_at,
     )
+    return Converted(records, Unread(body, usage.error) if usage.error else None)

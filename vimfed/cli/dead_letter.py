@@ -172,10 +172,11 @@ def _converted(
     vim = next((vim for vim in settings.vims if vim.vim_id == letter.vim_id), None)
     if not are_samples:
         usage = vim is not None and vim.samples.usage
-        return forwarded(settings.kafka, letter.value, arrival, usage=usage)
-    if vim is None:
+        made = forwarded(settings.kafka, letter.value, arrival, usage=usage)
+    elif vim is None:
         raise UnusableBodyError(f"the settings do not name cloud {letter.vim_id}")
-    made = samples_of(settings.kafka, vim).convert(letter.value, arrival)
+    else:
+        made = samples_of(settings.kafka, vim).convert(letter.value, arrival)
     if made.unread is not None:
         raise UnusableBodyError(made.unread.error)
     return made.records

@@ -15,6 +15,7 @@ what it is about. Its time is of the sender's clock, UTC where it names no zone.
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 from msgspec import Raw, Struct, field
@@ -62,6 +63,7 @@ _decode_list = msgspec.json.Decoder(list[Raw]).decode
 _decode_polled = msgspec.json.Decoder(_Polled).decode
 _decode_counter = msgspec.json.Decoder(_Counter).decode
 _decode_tree = msgspec.json.Decoder(dict).decode
+_decode_leniently = json.JSONDecoder(strict=False).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -95,15 +97,12 @@ def _counters(body: bytes) -> Sequence[Raw]:
     """Return the samples of a message, each as JSON text. Raises as ``read``."""
     try:
         return _counters_of(body)
-    except NoSamplesError as error:
-        # A hypervisor's NaN, which Python writes and JSON has not, must not cost its neighbours.
-        repaired = _without_nan(body)
-        if repaired is None:
+    except NoSamplesError:
+        # One sample that cannot be read must not cost its neighbours.
+        found = _each_by_itself(body)
+        if found is None:
             raise
-        try:
-            return _counters_of(repaired)
-        except NoSamplesError:
-            raise error from None
+        return found
 
 
 def _counters_of(body: bytes) -> Sequence[Raw]:
@@ -128,17 +127,44 @@ def _counters_of(body: bytes) -> Sequence[Raw]:
     raise OtherNotificationError(event_type)
 
 
-def _without_nan(body: bytes) -> bytes | None:
-    """Return a message whose numbers are all finite or null; None: it had no others."""
-    if not any(name in body for name in (b"NaN", b"Infinity")):
+def _each_by_itself(body: bytes) -> Sequence[Raw] | None:
+    """Return the samples of a message that is no JSON, each as Python reads it, and spelled anew.
+
+    Python reads what its own encoder writes and JSON has not: NaN, which becomes null, and half a
+    character (a lone surrogate); also control characters, and bytes that are no UTF-8. None: it is
+    no such message either. Raises OtherNotificationError.
+    """
+    if len(body) > oslo.MAX_BODY_BYTES:
         return None
     try:
-        tree = json.loads(body[: oslo.MAX_BODY_BYTES])
+        tree = _decode_leniently(body.decode(errors="surrogateescape"))
         if isinstance(tree, dict) and isinstance(tree.get("oslo.message"), str):
-            tree = json.loads(tree["oslo.message"])
-        return _encode(tree)
-    except (*UNREADABLE, ValueError):
+            tree = _decode_leniently(tree["oslo.message"])
+        found = _list_in(tree)
+        if found is None:
+            return None
+        texts = [_spelled(each) for each in found]
+        found.clear()
+        _counters_of(_encode(tree))
+    except (*UNREADABLE, ValueError, NoSamplesError):
         return None
+    return texts
+
+
+def _list_in(tree: Any) -> list[Any] | None:
+    """Return the list of samples in what a message says."""
+    for name in ("payload", "samples"):
+        if isinstance(tree, dict):
+            tree = tree.get(name)
+    return tree if isinstance(tree, list) else None
+
+
+def _spelled(value: Any) -> Raw:
+    """Return a value's JSON text; half a character stays as it was escaped."""
+    try:
+        return Raw(_encode(value))
+    except UnicodeEncodeError:
+        return Raw(json.dumps(value).encode())
 
 
 def _sample(text: Raw, secret: str) -> tuple[About | None, Sample]:

@@ -37,8 +37,9 @@ class BadSampleError(Exception):
 class Unread(NamedTuple):
     """Those samples of a message that cannot be used."""
 
-    samples: bytes
-    """As a bare JSON list, which is read like a message."""
+    message: bytes
+    """They alone, as a bare JSON list, which is read like a message; of what nova notifies of
+    usage the whole notification."""
     error: str
     """How many, and why the first of them."""
 

@@ -7,7 +7,7 @@ flavor: gauges by the names that ceilometer gives them. ``compute.metrics.update
 the fraction, the versioned one the hundredfold.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -30,6 +30,8 @@ class Usage(NamedTuple):
 
     subject: Subject
     samples: Sequence[Sample]
+    error: str = ""
+    """How many of a host's metrics cannot be used, and why the first of them; empty: none."""
 
 
 class _Meter(NamedTuple):
@@ -87,28 +89,26 @@ class _Metric(Struct, gc=False):
     """By NUMA node; in place of ``value``."""
 
 
-class _Metrics(Struct, gc=False):
-    host: str
-    metrics: list[_Metric]
-
-
 class _MetricObject(Struct, gc=False):
     data: _Metric = field(name="nova_object.data")
 
 
-class _VersionedMeasured(Struct, gc=False):
+class _Metrics(Struct, gc=False):
     host: str
-    metrics: list[_MetricObject]
+    metrics: list[Raw]
+    """Each by itself: one that cannot be used costs no other one."""
 
 
 class _VersionedMetrics(Struct, gc=False):
-    data: _VersionedMeasured = field(name="nova_object.data")
+    data: _Metrics = field(name="nova_object.data")
 
 
 _decode_existing = msgspec.json.Decoder(_Existing).decode
 _decode_versioned_existing = msgspec.json.Decoder(_VersionedExists).decode
 _decode_metrics = msgspec.json.Decoder(_Metrics).decode
+_decode_metric = msgspec.json.Decoder(_Metric).decode
 _decode_versioned_metrics = msgspec.json.Decoder(_VersionedMetrics).decode
+_decode_metric_object = msgspec.json.Decoder(_MetricObject).decode
 
 
 def read_usage(event_type: str, payload: bytes | Raw, sent_at: str) -> Usage | None:
@@ -125,10 +125,8 @@ def read_usage(event_type: str, payload: bytes | Raw, sent_at: str) -> Usage | N
             data = _decode_versioned_existing(payload).data
             return _occupied(data.uuid, data.flavor.data, data.deleted_at, sent_at)
         if event_type == _METRICS:
-            told = _decode_metrics(payload)
-            return _measured(told.host, told.metrics, percent=100.0)
-        measured = _decode_versioned_metrics(payload).data
-        return _measured(measured.host, [each.data for each in measured.metrics], percent=1.0)
+            return _measured(_decode_metrics(payload), _decode_metric, percent=100.0)
+        return _measured(_decode_versioned_metrics(payload).data, _versioned_metric, percent=1.0)
     except (*UNREADABLE, BadSampleError) as error:
         raise NoSamplesError(f"{event_type}: {error}") from None
 
@@ -155,13 +153,26 @@ def _occupied(
     )
 
 
-def _measured(host: str, metrics: Sequence[_Metric], *, percent: float) -> Usage:
+def _versioned_metric(text: Raw) -> _Metric:
+    return _decode_metric_object(text).data
+
+
+def _measured(told: _Metrics, decode: Callable[[Raw], _Metric], *, percent: float) -> Usage:
     """``percent``: what a percentage is told in, as a factor."""
-    if not is_host(host):
+    if not is_host(told.host):
         raise BadSampleError("it names no host")
-    return Usage(
-        Subject(host=host), [each for metric in metrics for each in _of_metric(metric, percent)]
-    )
+    samples: list[Sample] = []
+    errors: list[str] = []
+    for text in told.metrics:
+        try:
+            samples += _of_metric(decode(text), percent)
+        except (*UNREADABLE, BadSampleError) as error:
+            errors.append(str(error))
+    why = ""
+    if errors:
+        count = f"{len(errors)} of {len(told.metrics)} metrics"
+        why = f"{count} cannot be used, the first: {errors[0]}"
+    return Usage(Subject(host=told.host), samples, why)
 
 
 def _of_metric(metric: _Metric, percent: float) -> list[Sample]:

@@ -67,7 +67,7 @@ MESSAGES = st.fixed_dictionaries(
 
 
 def forward(body: bytes) -> OutgoingRecord:
-    (record,) = forwarded(KAFKA, body, ARRIVAL)
+    (record,) = forwarded(KAFKA, body, ARRIVAL).records
     return record
 
 
@@ -149,7 +149,7 @@ USUAL = {"forced_down": False, "disabled": False, "disabled_reason": ""}
 def test_what_nova_says_of_a_service_is_told_to_every_partition(
     body: bytes, said: dict[str, Any]
 ) -> None:
-    records = forwarded(KAFKA, body, ARRIVAL, unused_too=False)
+    records = forwarded(KAFKA, body, ARRIVAL, unused_too=False).records
     assert [each.partition for each in records] == [0, 1, 2, 3]
     assert {each.key for each in records} == {host_key("o_r", "compute01")}
     told = [decode_notification(each.value or b"") for each in records]
@@ -167,7 +167,7 @@ def test_what_nova_says_of_a_service_is_told_to_every_partition(
 
 
 def test_a_service_is_kept_as_it_came_where_the_settings_keep_what_is_unused() -> None:
-    records = forwarded(KAFKA, service(), ARRIVAL)
+    records = forwarded(KAFKA, service(), ARRIVAL).records
     assert [each.key for each in records[:4]] == [host_key("o_r", "compute01")] * 4
     assert decode_notification(records[4].value or b"").event_type == "service.update"
 
@@ -257,7 +257,7 @@ AT_NOON = ARRIVAL._replace(received_at="2026-01-01T12:00:00.000000Z")
 
 
 def test_what_aodh_says_of_an_alarm_is_a_report_about_the_cloud() -> None:
-    (record,) = forwarded(KAFKA, alarm("alarm.state_transition"), AT_NOON)
+    (record,) = forwarded(KAFKA, alarm("alarm.state_transition"), AT_NOON).records
     assert record.key == b"o_r/cloud/"
     notification = decode_notification(record.value or b"")
     assert (notification.event_type, notification.source) == ("vimfed.alert", "oslo")
@@ -265,7 +265,7 @@ def test_what_aodh_says_of_an_alarm_is_a_report_about_the_cloud() -> None:
     assert notification.received_at == AT_NOON.received_at
     report = read_alert_report(notification.payload)
     assert (report.is_active, report.severity, report.summary) == (True, "low", "too hot")
-    (again,) = forwarded(KAFKA, alarm("alarm.state_transition"), AT_NOON)
+    (again,) = forwarded(KAFKA, alarm("alarm.state_transition"), AT_NOON).records
     assert again == record, "a redelivery is the same message"
 
 
@@ -277,7 +277,7 @@ def test_nothing_else_of_an_alarm_is_forwarded(unused_too: bool) -> None:
     with pytest.raises(UnusedNotificationError):
         forwarded(KAFKA, body, AT_NOON, unused_too=unused_too)
     body = alarm("alarm.creation", detail={**rule, "state": "alarm"})
-    (record,) = forwarded(KAFKA, body, AT_NOON, unused_too=unused_too)
+    (record,) = forwarded(KAFKA, body, AT_NOON, unused_too=unused_too).records
     assert b"secret" not in (record.value or b"")
 
 

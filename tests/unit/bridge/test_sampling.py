@@ -101,21 +101,17 @@ EXISTS = notifications.body(
     instance_id="i-1",
     payload={"memory_mb": 512, "vcpus": 2, "root_gb": 1, "ephemeral_gb": 0, "deleted_at": ""},
 )
-METRICS = notifications.body(
-    event_type="compute.metrics.update",
-    payload={
-        "host": "h1",
-        "nodename": "h1",
-        "metrics": [
-            {
-                "name": "cpu.percent",
-                "timestamp": "2026-01-01T12:00:00.5",
-                "value": 0.5,
-                "source": "",
-            }
-        ],
-    },
-)
+METRIC = {"name": "cpu.percent", "timestamp": "2026-01-01T12:00:00.5", "value": 0.5, "source": ""}
+
+
+def metrics(*told: object) -> bytes:
+    return notifications.body(
+        event_type="compute.metrics.update",
+        payload={"host": "h1", "nodename": "h1", "metrics": told},
+    )
+
+
+METRICS = metrics(METRIC)
 USAGE = cloud(usage=True)
 
 
@@ -144,10 +140,24 @@ def test_what_is_forwarded_all_the_same_is_both() -> None:
     assert [record.topic for record in made.records] == ["p.notifications", "p.samples"]
 
 
-def test_usage_that_cannot_be_read_is_a_dead_letter() -> None:
+@pytest.mark.parametrize("unused", [False, True])
+def test_usage_that_cannot_be_read_is_a_dead_letter_and_costs_nothing_else(unused: bool) -> None:
     body = notifications.body(event_type="compute.instance.exists")
-    with pytest.raises(UnusableBodyError, match=r"^compute\.instance\.exists: "):
-        notifications_of(KAFKA, USAGE).convert(body, ARRIVAL)
+    keeping = KafkaSettings(topic_prefix="p", retention=RetentionSettings(unused=unused))
+    made = notifications_of(keeping, USAGE).convert(body, ARRIVAL)
+    assert [record.topic for record in made.records] == ["p.notifications"] * unused
+    assert made.unread is not None
+    assert made.unread.message == body
+    assert made.unread.error.startswith("compute.instance.exists: ")
+
+
+def test_a_metric_that_cannot_be_used_costs_no_other_one_of_its_host() -> None:
+    body = metrics(7, METRIC)
+    made = notifications_of(KAFKA, USAGE).convert(body, ARRIVAL)
+    assert [record.key for record in made.records] == [host_key("o_r", "h1")]
+    assert made.unread is not None
+    assert made.unread.message == body
+    assert made.unread.error.startswith("1 of 2 metrics cannot be used, the first: ")
 
 
 def test_an_instance_that_is_deleted_uses_nothing() -> None:

@@ -1,6 +1,7 @@
 """What is read of the messages that ceilometer sends."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from tests.support.ceilometer_messages import (
     bare,
     counter,
     enveloped,
+    metering,
     notification,
 )
 from vimfed.alerts.subject import Subject
@@ -213,9 +215,9 @@ def test_a_sample_that_is_wrong_costs_no_other_one(changes: dict[str, Any], why:
     assert reading.unread is not None
     assert reading.unread.error.startswith("1 of 3 samples cannot be used, the first: ")
     assert why in reading.unread.error
-    (kept,) = json.loads(reading.unread.samples)
+    (kept,) = json.loads(reading.unread.message)
     assert kept["message_id"] == counter()["message_id"]
-    assert read(reading.unread.samples).unread is not None, "it is read like a message"
+    assert read(reading.unread.message).unread is not None, "it is read like a message"
 
 
 @pytest.mark.parametrize("wrong", [None, 1, "text", [], [counter()]])
@@ -223,6 +225,60 @@ def test_what_is_no_sample_costs_none(wrong: object) -> None:
     reading = read(bare(wrong, counter()))
     assert reading.unread is not None
     assert len(reading.samples[INSTANCE]) == 1
+
+
+HALF = "\ud800"
+"""Half of a character, as an agent's Python sends it where a hypervisor's text was cut."""
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"counter_unit": HALF},
+        {"resource_metadata": METADATA | {"display_name": f"vm{HALF}"}},
+        {"project_name": HALF},
+        {HALF: 1},
+    ],
+)
+@pytest.mark.parametrize(
+    "form",
+    [
+        bare,
+        lambda *told: enveloped(notification(told)),
+        lambda *told: json.dumps(notification(told)).encode(),
+        lambda *told: enveloped(notification({"samples": told}, "telemetry.polling")),
+    ],
+)
+def test_half_a_character_costs_the_sample_that_has_it_alone(
+    form: Callable[..., bytes], changes: dict[str, Any]
+) -> None:
+    bad = counter(volume=2, **changes)
+    reading = read(form(counter(volume=1), bad, counter(volume=3)))
+    assert [sample.volume for sample in reading.samples[INSTANCE]] == [1, 3]
+    assert reading.unread is not None
+    assert reading.unread.error.startswith("1 of 3 samples cannot be used, the first: ")
+    assert json.loads(reading.unread.message) == [bad], "it is kept as it came"
+    again = read(reading.unread.message).unread
+    assert again is not None
+    assert again.error.startswith("1 of 1 samples cannot be used")
+
+
+@pytest.mark.parametrize("unit", [b"M\x01B", b"M\xffB", b"M\xed\xa0\x80B"])
+@pytest.mark.parametrize("form", [bare, metering])
+def test_what_is_no_text_costs_the_sample_that_has_it_alone(
+    form: Callable[..., bytes], unit: bytes
+) -> None:
+    body = form(counter(volume=1), counter(counter_unit="@@"), counter(volume=3))
+    reading = read(body.replace(b"@@", unit))
+    assert [sample.volume for sample in reading.samples[INSTANCE]] == [1, 3]
+    assert reading.unread is not None
+
+
+def test_half_a_character_elsewhere_makes_no_samples_of_something_else() -> None:
+    with pytest.raises(OtherNotificationError, match=r"^image\.update$"):
+        read(enveloped(notification({"samples": [HALF]}, "image.update")))
+    with pytest.raises(NoSamplesError, match="malformed JSON"):
+        read(enveloped(notification([counter()]) | {"publisher_id": HALF}))
 
 
 def test_odd_values_that_are_some() -> None:

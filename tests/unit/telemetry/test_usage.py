@@ -152,11 +152,7 @@ def test_whole_is_every_type() -> None:
         ("compute.instance.exists", EXISTS | {"instance_id": "a/b"}),
         ("instance.exists", versioned("InstanceExistsPayload", uuid=VM)),
         ("compute.metrics.update", METRICS | {"host": "a b"}),
-        ("compute.metrics.update", METRICS | {"metrics": [{"name": "cpu.percent"}]}),
-        (
-            "compute.metrics.update",
-            METRICS | {"metrics": [{"name": "cpu.percent", "timestamp": "now", "value": 1}]},
-        ),
+        ("compute.metrics.update", METRICS | {"metrics": None}),
         ("metrics.update", METRICS),
         ("metrics.update", []),
     ],
@@ -166,3 +162,24 @@ def test_what_says_nothing_of_usage_is_told_by_its_event_type(
 ) -> None:
     with pytest.raises(NoSamplesError, match=f"^{event_type}: "):
         read(event_type, payload)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"name": "cpu.percent"}, "missing required field `timestamp`"),
+        ({"name": "cpu.percent", "timestamp": "now", "value": 1}, "timestamp is no ISO 8601 time"),
+        ({"name": "cpu.percent", "timestamp": MEASURED, "value": "1"}, "got `str`"),
+        ("cpu.percent", "got `str`"),
+    ],
+)
+def test_a_metric_that_is_wrong_costs_no_other_one(wrong: Any, why: str) -> None:
+    good = {"name": "cpu.frequency", "timestamp": MEASURED, "value": 2400}
+    legacy = read("compute.metrics.update", METRICS | {"metrics": [wrong, good]})
+    objects = [{"nova_object.data": each} for each in (wrong, good)]
+    told = VERSIONED_METRICS["nova_object.data"] | {"metrics": objects}
+    for usage in (legacy, read("metrics.update", {"nova_object.data": told})):
+        assert usage is not None
+        assert [sample.volume for sample in usage.samples] == [2400]
+        assert usage.error.startswith("1 of 2 metrics cannot be used, the first: ")
+        assert why in usage.error
