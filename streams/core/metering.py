@@ -168,7 +168,7 @@ class _KnownRow(Recorded, frozen=True, gc=False, kw_only=True):
 _decode_known = msgspec.json.Decoder(_KnownRow).decode
 
 
-class _UnreadableError(Exception):
+class UnreadableRecordError(ValueError):
     """A record cannot be read; the text says why."""
 
 
@@ -250,7 +250,7 @@ class Metering:
         for done, record in enumerate(records):
             try:
                 read, received_at, received_ms = _read(record)
-            except _UnreadableError as error:
+            except UnreadableRecordError as error:
                 metered.rejected.append((record, str(error)))
             else:
                 if received_ms > self._clock_ms:
@@ -468,36 +468,46 @@ def empty_record(now: str) -> bytes:
 def _read(record: SourceRecord) -> tuple[SampleRecord, str, int]:
     """Return what a record says, and when it was received, as a text and in ms since 1970.
 
-    Raises _UnreadableError, and NewerSchemaError where a newer version wrote it.
+    Raises UnreadableRecordError, and NewerSchemaError where a newer version wrote it.
     """
     try:
         read = decode_samples(record.value or b"")
     except UNREADABLE as error:
-        raise _UnreadableError(f"no samples: {error}") from None
+        raise UnreadableRecordError(f"no samples: {error}") from None
     except NewerSchemaError as error:
         stray = stray_schema(error, record.headers)
         if not stray:
             raise
-        raise _UnreadableError(stray) from None
-    received_ms = _milliseconds(read.received_at)
-    if received_ms is None or read.received_at >= _END_OF_TIME:
-        raise _UnreadableError(f"not a time: received_at {read.received_at!r}")
-    if read.vim_id or read.samples:
-        _check_key(record, read)
+        raise UnreadableRecordError(stray) from None
+    received_ms = check_record(read, record.key)
     latest = record.timestamp // 1000 + FUTURE
     if received_ms > latest * 1000:
         return read, text_of_second(latest), latest * 1000
     return read, read.received_at, received_ms
 
 
-def _check_key(record: SourceRecord, read: SampleRecord) -> None:
+def check_record(read: SampleRecord, key: bytes) -> int:
+    """Return when a record was received, in ms since 1970.
+
+    Raises UnreadableRecordError where it says no such time, or does not lie under the key of what
+    it is about.
+    """
+    received_ms = _milliseconds(read.received_at)
+    if received_ms is None or read.received_at >= _END_OF_TIME:
+        raise UnreadableRecordError(f"not a time: received_at {read.received_at!r}")
+    if read.vim_id or read.samples:
+        _check_key(read, key)
+    return received_ms
+
+
+def _check_key(read: SampleRecord, key: bytes) -> None:
     if not (read.vim_id and (read.instance_id or read.host)):
-        raise _UnreadableError("samples of neither an instance nor a host of a cloud")
+        raise UnreadableRecordError("samples of neither an instance nor a host of a cloud")
     try:
         check_instance_id(read.instance_id)
     except OutOfBoundsError as error:
-        raise _UnreadableError(str(error)) from None
-    key = _home_key(read.vim_id, read.instance_id, read.host)
-    if key != record.key:
+        raise UnreadableRecordError(str(error)) from None
+    own = _home_key(read.vim_id, read.instance_id, read.host)
+    if own != key:
         # The row would lie in a partition where nobody looks for it.
-        raise _UnreadableError(f"the record's key is not {key.decode()}")
+        raise UnreadableRecordError(f"the record's key is not {own.decode()}")

@@ -12,9 +12,10 @@ from bridge.forwarding import (
     forwarded,
 )
 from bridge.sampling import samples_of
+from streams.core.metering import UnreadableRecordError, check_record
 from vimfed.cli.audit import CommandAudit, audit_of_command
 from vimfed.kafka.clients import OutgoingRecord
-from vimfed.kafka.dead_letter import ONLY_OUTPUT, Origin
+from vimfed.kafka.dead_letter import ONLY_OUTPUT, Origin, dead_letter_record
 from vimfed.kafka.notification_writer import arrival_time
 from vimfed.kafka.partitions import partition_of
 from vimfed.kafka.settling_dead_letters import (
@@ -27,7 +28,7 @@ from vimfed.kafka.settling_dead_letters import (
 )
 from vimfed.kafka.topics import TopicNames
 from vimfed.model.decoding import decoded
-from vimfed.model.keys import split_instance_key
+from vimfed.model.keys import home_key, instance_key, kind_of_key, split_instance_key
 from vimfed.model.records import (
     NewerSchemaError,
     Notification,
@@ -43,10 +44,13 @@ from vimfed.model.samples import (
     decode_samples,
 )
 from vimfed.model.times import utc_text
+from vimfed.nova.host_report import OWN_PREFIX
+from vimfed.nova.oslo import instance_id_of
 from vimfed.process.escaping import echo, echo_bytes
 from vimfed.settings import KafkaSettings, Settings
 
-Decode = Callable[[bytes], VmEvent | Notification | SampleRecord | Measurement]
+OwnRecord = VmEvent | Notification | SampleRecord | Measurement
+Decode = Callable[[bytes], OwnRecord]
 
 
 def list_all(settings: Settings, wanted: Wanted) -> None:
@@ -81,13 +85,14 @@ def replay(settings: Settings, wanted: Wanted, letter_ids: tuple[str, ...]) -> i
         async for letter in _chosen(kafka, wanted, letter_ids):
             try:
                 with audit.recorded("dead_letter.replayed", **_told(letter)):
-                    records = _replayed(settings, letter)
+                    records = replayed(settings, letter)
                     await settle(kafka, letter, "replayed", records, caller=audit.who.header())
             except UnusableLetterError as error:
                 echo(f"{letter.id}: {error}", err=True)
                 failures = 1
             else:
-                echo(f"{letter.id}: replayed to {records[0].topic}")
+                topics = dict.fromkeys(record.topic for record in records)
+                echo(f"{letter.id}: replayed to {' and '.join(topics)}")
         return failures
 
     with audit_of_command(settings, "dead-letter") as audit:
@@ -131,19 +136,20 @@ async def _chosen(
         )
 
 
-def _replayed(settings: Settings, letter: DeadLetter) -> Sequence[OutgoingRecord]:
+def replayed(settings: Settings, letter: DeadLetter) -> Sequence[OutgoingRecord]:
     """Return the records that try a dead letter again. Raises UnusableLetterError.
 
-    Where it goes follows from whose bytes it holds, and not from what it says.
+    Where it goes follows from whose bytes it holds, and not from what it says. A record of our own
+    goes under the key of what it is about, whichever it had. Of a cloud's message of samples that
+    cannot be used as a whole, what still cannot is the last record, a new dead letter.
     """
     if "size" in letter.headers:
         raise UnusableLetterError("it was too large for a record and is cut: it cannot be replayed")
-    kafka = settings.kafka
-    names = TopicNames(kafka.topic_prefix)
+    names = TopicNames(settings.kafka.topic_prefix)
     origin = letter.origin(names)
-    if origin in ("cloud", "telemetry"):
+    if origin == "cloud" or origin == "telemetry":
         try:
-            return _converted(settings, letter, are_samples=origin == "telemetry")
+            return _converted(settings, letter, origin)
         except UnusableBodyError as error:
             raise UnusableLetterError(f"still unusable: {error}") from None
         except UnusedNotificationError as unused:
@@ -155,41 +161,55 @@ def _replayed(settings: Settings, letter: DeadLetter) -> Sequence[OutgoingRecord
         "measurements": (names.measurements, decode_measurement),
     }
     topic, decode = own[origin]
-    key = letter.key or b""
-    version = _check_own(letter, key, decode)
+    record = _own(letter, decode)
+    key = _key_of(record, letter.key or b"")
+    if isinstance(record, SampleRecord):
+        try:
+            check_record(record, key)
+        except UnreadableRecordError as error:
+            raise UnusableLetterError(f"still unusable: {error}") from None
     output = letter.headers.get(ONLY_OUTPUT)
     only = () if output is None else ((ONLY_OUTPUT, output.encode()),)
-    headers = (*schema_headers(version), *only)
-    partition = partition_of(key, kafka.partitions)
+    headers = (*schema_headers(record.schema_version), *only)
+    partition = partition_of(key, settings.kafka.partitions)
     return [OutgoingRecord(topic, partition, key, letter.value, headers)]
 
 
-def _converted(
-    settings: Settings, letter: DeadLetter, *, are_samples: bool
-) -> Sequence[OutgoingRecord]:
+def _converted(settings: Settings, letter: DeadLetter, origin: Origin) -> Sequence[OutgoingRecord]:
     """Return the records of a cloud's bytes. Raises as a converter, or UnusableBodyError."""
+    kafka = settings.kafka
     arrival = Arrival(letter.vim_id, f"dead-letter/{letter.id}", 1, arrival_time())
     vim = next((vim for vim in settings.vims if vim.vim_id == letter.vim_id), None)
-    if not are_samples:
+    if origin == "cloud":
         usage = vim is not None and vim.samples.usage
-        made = forwarded(settings.kafka, letter.value, arrival, usage=usage)
+        made = forwarded(kafka, letter.value, arrival, usage=usage)
     elif vim is None:
         raise UnusableBodyError(f"the settings do not name cloud {letter.vim_id}")
     else:
-        made = samples_of(settings.kafka, vim).convert(letter.value, arrival)
-    if made.unread is not None:
+        made = samples_of(kafka, vim).convert(letter.value, arrival)
+    if made.unread is None:
+        return made.records
+    if not made.records or made.unread.message == letter.value:
         raise UnusableBodyError(made.unread.error)
-    return made.records
+    rest = dead_letter_record(
+        kafka,
+        *made.unread,
+        source=letter.headers.get("source", ""),
+        key=letter.key,
+        vim_id=letter.vim_id,
+        origin=origin,
+    )
+    return [*made.records, rest]
 
 
-def _check_own(letter: DeadLetter, key: bytes, decode: Decode) -> int:
-    """Return the schema version of a record of ours.
+def _own(letter: DeadLetter, decode: Decode) -> OwnRecord:
+    """Return a record of ours.
 
     Raises UnusableLetterError where it cannot be read, or is another cloud's.
     """
     try:
         record = decoded(decode, letter.value)
-        vim_id, _instance_id = split_instance_key(key)
+        vim_id, _instance_id = split_instance_key(letter.key or b"")
     except NewerSchemaError as error:
         raise UnusableLetterError(f"replay it with the version that wrote it: {error}") from None
     except ValueError as error:
@@ -199,4 +219,13 @@ def _check_own(letter: DeadLetter, key: bytes, decode: Decode) -> int:
             f"it says that it is of cloud {record.vim_id}, and was kept for {letter.vim_id}, "
             f"under the key of {vim_id}: it is not replayed"
         )
-    return record.schema_version
+    return record
+
+
+def _key_of(record: OwnRecord, key: bytes) -> bytes:
+    """Return the key of what a record is about; ``key``: the one that it had."""
+    if not isinstance(record, Notification):
+        return home_key(record.vim_id, record.instance_id, record.host or "")
+    if kind_of_key(key) != "instance" or record.event_type.startswith(OWN_PREFIX):
+        return key
+    return instance_key(record.vim_id, instance_id_of(record.payload))
