@@ -18,7 +18,7 @@ from streams.subscriptions.log import SubscriptionLog
 from vimfed.kafka.aio import AIOKafkaProducer, ConsumerRecord
 from vimfed.kafka.appending import append_all
 from vimfed.kafka.before_kafka import Port, Probes
-from vimfed.kafka.dead_letter import dead_letter_of
+from vimfed.kafka.dead_letter import UNFIT, dead_letter_of
 from vimfed.kafka.rights import publisher_needs
 from vimfed.kafka.topics import TopicNames
 from vimfed.model.keys import split_instance_key
@@ -79,7 +79,14 @@ async def _publishing(
 
     async def reject(records: Sequence[tuple[ConsumerRecord, str]]) -> None:
         letters = [
-            dead_letter_of(settings.kafka, record, error, output=output.name, origin=output.carries)
+            dead_letter_of(
+                settings.kafka,
+                record,
+                error,
+                output=output.name,
+                origin=output.carries,
+                failure=UNFIT,
+            )
             for record, error in records
         ]
         await append_all(producer, letters)

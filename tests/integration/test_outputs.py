@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from tests.e2e.stack import Stack, eventually
 from tests.support.brokers import new_kafka
+from tests.support.connect_headers import connect_context
 from tests.support.message_router import MessageRouter
 from tests.support.slow_link import SlowLink
 from tests.support.topics import headers_of, read_topic
@@ -347,3 +348,9 @@ async def test_what_is_no_event_goes_to_the_dead_letters_and_the_others_go_on(
         letters = read_topic(kafka.bootstrap, stack.names.dead_letter)
         offsets = [dict(headers_of(letter))["offset"] for letter in letters]
         assert sorted(map(int, offsets)) == list(range(len(NOT_EVENTS)))
+        told = [connect_context(headers_of(letter)) for letter in letters]
+        assert {(each.topic, each.partition) for each in told} == {(stack.names.events, place)}
+        assert sorted(each.offset for each in told) == list(range(len(NOT_EVENTS)))
+        assert {(each.stage, each.exception) for each in told} == {
+            ("VALUE_CONVERTER", "vimfed.Unreadable")
+        }

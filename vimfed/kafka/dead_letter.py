@@ -1,10 +1,11 @@
 """The dead-letter topic: what could not be handled, as it came, with the reason in its headers."""
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from aiokafka.structs import ConsumerRecord
 
 from vimfed.kafka.clients import OutgoingRecord
+from vimfed.kafka.connect_headers import Place, Stage, connect_headers
 from vimfed.kafka.partitions import partition_of
 from vimfed.kafka.topics import TopicNames
 from vimfed.model.records import MAX_RECORD_BYTES
@@ -28,6 +29,31 @@ ONLY_OUTPUT = "output"
 """Header of an event that is for one output alone, since the others have had it: its name."""
 
 
+class Failure(NamedTuple):
+    """Who could not handle the bytes, and at which of Kafka Connect's stages."""
+
+    part: str
+    stage: Stage
+
+
+_INTAKE = Failure("intake", "VALUE_CONVERTER")
+"""A bridge, or a worker that takes what is pushed."""
+_WORKER = Failure("worker", "TRANSFORMATION")
+_PUBLISHER = Failure("publisher", "TASK_PUT")
+_FAILURES: dict[Origin, Failure] = {
+    "cloud": _INTAKE,
+    "telemetry": _INTAKE,
+    "notifications": _WORKER,
+    "samples": _WORKER,
+    "events": _PUBLISHER,
+    "measurements": _PUBLISHER,
+}
+NOT_WRITTEN = Failure("intake", "KAFKA_PRODUCE")
+"""Of a record that Kafka does not take."""
+UNFIT = Failure("publisher", "VALUE_CONVERTER")
+"""Of a record that a publisher cannot read."""
+
+
 def dead_letter_record(
     kafka: KafkaSettings,
     value: bytes,
@@ -40,6 +66,7 @@ def dead_letter_record(
     vim_id: str = "",
     output: str = "",
     origin: Origin = "cloud",
+    failure: Failure | None = None,
 ) -> OutgoingRecord:
     """Return the record that keeps ``value`` on the dead-letter topic.
 
@@ -50,12 +77,15 @@ def dead_letter_record(
 
     Headers, all UTF-8 text: ``origin``, ``source``, ``partition``, ``offset``, ``error``,
     ``vim_id``, ``output`` (to which an event could not be delivered), ``size``; those that do not
-    apply are absent.
+    apply are absent. Beside them stand Kafka Connect's, which ``failure`` fills; None: what follows
+    from the origin.
     """
     kept = without_context(value)
     size = len(value) if len(value) > MAX_BODY_BYTES else len(kept)
     kept_key = None if key is None else key[:MAX_KEY_BYTES]
     room = MAX_VALUE_BYTES - len(kept_key or b"")
+    place = Place() if partition is None or offset is None else Place(source, partition, offset)
+    part, stage = failure or _FAILURES[origin]
     headers = {
         ORIGIN: origin,
         "source": source,
@@ -65,6 +95,9 @@ def dead_letter_record(
         "vim_id": vim_id or None,
         ONLY_OUTPUT: output or None,
         "size": size if size > room else None,
+        **connect_headers(
+            place, "-".join(filter(None, (kafka.topic_prefix, part, output))), stage, error
+        ),
     }
     return OutgoingRecord(
         topic=TopicNames(kafka.topic_prefix).dead_letter,
@@ -87,6 +120,7 @@ def dead_letter_of(
     vim_id: str = "",
     output: str = "",
     origin: Origin = "cloud",
+    failure: Failure | None = None,
 ) -> OutgoingRecord:
     """Return the record that keeps a consumed one on the dead-letter topic."""
     return dead_letter_record(
@@ -100,4 +134,5 @@ def dead_letter_of(
         vim_id=vim_id,
         output=output,
         origin=origin,
+        failure=failure,
     )

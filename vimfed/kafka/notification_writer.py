@@ -18,7 +18,7 @@ from aiokafka.errors import (
 
 from vimfed.kafka.appending import RECORD_REFUSALS, append_all
 from vimfed.kafka.clients import OutgoingRecord, own_compression, refusal_of
-from vimfed.kafka.dead_letter import dead_letter_record
+from vimfed.kafka.dead_letter import NOT_WRITTEN, dead_letter_record
 from vimfed.kafka.partitions import partition_of
 from vimfed.kafka.renewed_producer import RenewedProducer
 from vimfed.kafka.topics import TopicNames
@@ -270,6 +270,7 @@ class NotificationWriter:
                 key=refused.key,
                 vim_id=key.decode(errors="replace").partition("/")[0],
                 origin="samples" if refused.topic == names.samples else "notifications",
+                failure=NOT_WRITTEN,
             )
         if not value or not isinstance(refusal, _TOO_LARGE):
             LOG.error("%s does not take a dead letter, it is lost: %r", refused.topic, refusal)
