@@ -71,9 +71,12 @@ def test_an_engine_that_hangs_holds_up_nothing_for_long(
     assert (code, "no answer in 0 s" in line) == (0, True)
 
 
-def test_what_lands_is_checked_in_containers_where_that_can_be() -> None:
+def test_what_lands_is_checked_in_containers_and_beside_others_where_that_can_be() -> None:
     run = (PROJECT / ".ci" / "run").read_text().splitlines()
-    assert run[-2:] == ["make test", ".venv/bin/python -W ignore -m tests.containers --if-possible"]
+    assert run[run.index("make test") + 1 :] == [
+        ".venv/bin/python -W ignore -m tests.containers --if-possible",
+        ".venv/bin/python -W ignore -m tests.ecosystem --if-possible",
+    ]
 
 
 def test_the_workflow_checks_the_containers_in_a_job_of_its_own() -> None:
