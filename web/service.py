@@ -6,7 +6,10 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from streams.engine.apps import stopping, web_server_of
+from streams.subscriptions.filters import SubscriptionHistory, default_subscription
 from streams.subscriptions.known_kinds import refuse_unknown_kinds
+from streams.subscriptions.log import SubscriptionLog
+from streams.subscriptions.switches import OutputSwitches
 from streams.worker.worker import StreamWorker
 from vimfed.process.audit import Trail
 from vimfed.process.connections import ConnectionRunner, allow_many_connections
@@ -17,6 +20,7 @@ from vimfed.settings import Settings
 from web.auth.access import Access, refuse_open_door
 from web.auth.backends.kinds import security_schemes
 from web.auth.peers import PeerClient, peers_session
+from web.change_log import ChangeLog
 from web.dashboard import Dashboard
 from web.http.audit import RequestAudit, change_by_route
 from web.http.errors import errors_as_json
@@ -26,6 +30,7 @@ from web.http.request_metrics import RequestMetrics
 from web.http.routes import add_routes
 from web.ingest import Ingest
 from web.live.live import LiveEvents
+from web.outputs import Outputs
 from web.probes import Probes
 from web.pushed_alerts import PushedAlerts
 from web.pushed_hosts import PushedHosts
@@ -115,8 +120,15 @@ def serve(worker: StreamWorker, rereading: Rereading | None = None) -> None:
     server.web_app.cleanup_ctx.append(access.running)
     server.web_app.cleanup_ctx.append(asking_peers)
     server.web_app.cleanup_ctx.append(looking)
-    subscriptions = Subscriptions(worker.settings)
-    server.web_app.cleanup_ctx.append(subscriptions.following)
+    switches = OutputSwitches()
+    history = SubscriptionHistory(default_subscription(worker.settings.filter), kept=0)
+    changes = ChangeLog(SubscriptionLog(worker.settings.kafka, history, (switches,)))
+
+    async def following(_app: web.Application) -> AsyncIterator[None]:
+        async with changes.log.followed():
+            yield
+
+    server.web_app.cleanup_ctx.append(following)
     pushing = Pushing(worker.settings)
     server.web_app.cleanup_ctx.append(pushing.writing)
     if rereading is not None:
@@ -143,7 +155,8 @@ def serve(worker: StreamWorker, rereading: Rereading | None = None) -> None:
         MeasurementRoutes(worker, own, gather),
         VmGaugeRoutes(worker, own),
         Probes(worker, own, lambda: gather.peers.unverified),
-        subscriptions,
+        Subscriptions(worker.settings, changes),
+        Outputs(worker.settings, changes, switches),
         Ingest(pushing),
         PushedHosts(pushing),
         PushedAlerts(pushing),

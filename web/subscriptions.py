@@ -1,10 +1,7 @@
 """Subscriptions over HTTP: who wants which events and measurements, changed at run time."""
 
-import asyncio
 import re
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from time import monotonic
 
 import msgspec
 from aiohttp import web
@@ -15,23 +12,19 @@ from streams.subscriptions.filters import (
     HOLDS_AFTER,
     MAX_SUBSCRIPTIONS,
     Subscription,
-    SubscriptionHistory,
-    default_subscription,
 )
-from streams.subscriptions.log import SubscriptionLog
-from vimfed.kafka.aio import KafkaError
+from streams.subscriptions.log import encoded
 from vimfed.model.decoding import UnreadableError, decoded
 from vimfed.model.times import utc_text
 from vimfed.settings import Settings
 from web.auth.caller import CALLER, Caller
+from web.change_log import ChangeLog
 from web.http.audit import WHO
-from web.http.errors import ApiError, Problem, Unavailable, UnavailableError, json_response
+from web.http.errors import ApiError, Problem, Unavailable, json_response
 from web.http.routes import Route, body_of
 
 MAX_SUBSCRIPTION_BYTES = 100_000
 """Bytes of JSON that one may take."""
-KNOWN_WITHIN = 10.0
-"""Seconds that Kafka has to tell what all workers have been told."""
 NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 _decode = msgspec.json.Decoder(Subscription).decode
@@ -61,16 +54,10 @@ class EndedSubscription(msgspec.Struct, frozen=True, kw_only=True):
 class Subscriptions:
     """The handlers of ``{prefix}/v1/subscriptions``."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, changes: ChangeLog) -> None:
         self._settings = settings
         self._outputs = {output.name: output.carries for output in settings.outputs()}
-        history = SubscriptionHistory(default_subscription(settings.filter), kept=0)
-        self._log = SubscriptionLog(settings.kafka, history)
-
-    async def following(self, _app: web.Application) -> AsyncIterator[None]:
-        """Follow the topic while the server runs."""
-        async with self._log.followed():
-            yield
+        self._changes = changes
 
     def routes(self) -> list[Route]:
         """Return all routes."""
@@ -181,20 +168,14 @@ class Subscriptions:
 
     async def _held(self) -> dict[str, Subscription]:
         """Return what all workers have been told so far, by name."""
-        try:
-            async with asyncio.timeout(KNOWN_WITHIN):
-                await self._log.known(monotonic())
-        except TimeoutError:
-            raise UnavailableError("Kafka does not answer") from None
-        return dict(self._log.history.current())
+        await self._changes.known()
+        return dict(self._changes.log.history.current())
 
     async def _write(
         self, name: str, subscription: Subscription | None, caller: tuple[str, bytes]
     ) -> str:
-        try:
-            taken_at = await self._log.write(name, subscription, (caller,))
-        except (KafkaError, OSError, TimeoutError) as error:
-            raise UnavailableError(f"Kafka has not acknowledged the change: {error!r}") from error
+        value = None if subscription is None else encoded(subscription)
+        taken_at = await self._changes.append(name.encode(), value, caller)
         moment = datetime.fromtimestamp(taken_at / 1000 + HOLDS_AFTER, UTC)
         return utc_text(moment, "milliseconds")
 

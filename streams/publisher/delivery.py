@@ -36,6 +36,8 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     source: ConsumerRecord
     domain: str = ""
     """VES's; empty of other formats. A collector takes no request with messages of several."""
+    waits_since: int = 0
+    """When Kafka took what asks for it to be sent, in ms since 1970: the record, or a replay."""
 
 
 class DeliveryError(Exception):
@@ -83,6 +85,17 @@ class DeliveryFigures(Protocol):
         """Count an attempt that is to be made again."""
 
 
+class Gate(Protocol):
+    """Lets messages through, or holds them back."""
+
+    @property
+    def paused_at(self) -> str:
+        """Since when they are held back; empty: they are not."""
+
+    async def look(self) -> None:
+        """Return after some tenths of a second, with newer news where there is any."""
+
+
 GiveUp = Callable[[Sequence[Message], str], Awaitable[None]]
 """Dead-letters messages, with the reason; returns when Kafka has acknowledged."""
 
@@ -101,13 +114,17 @@ class Delivery:
         give_up: GiveUp,
         give_up_after: float,
         figures: DeliveryFigures,
+        gate: Gate,
     ) -> None:
-        """``give_up_after`` is in seconds since Kafka took the event."""
+        """``give_up_after`` is in seconds since Kafka took the event, or the gate was opened."""
         self._name = name
         self._output = output
         self._give_up = give_up
         self._give_up_after = give_up_after
         self._figures = figures
+        self._gate = gate
+        self._opened_at = 0.0
+        """When the gate was last opened, in seconds since 1970."""
         self._not_before = 0.0
         """Until when (monotonic) the output has asked to be left alone."""
         self.failing_since: float | None = None
@@ -131,6 +148,7 @@ class Delivery:
         )
         backoff = Backoff(FIRST_BACKOFF, MAX_BACKOFF)
         while groups:
+            await self._wait_at_gate(may_go_on)
             group = groups.popleft()
             try:
                 await self._attempt(group, may_go_on)
@@ -152,6 +170,18 @@ class Delivery:
             else:
                 self._succeeded(len(group))
                 backoff.reset()
+
+    async def _wait_at_gate(self, may_go_on: Callable[[], Awaitable[bool]]) -> None:
+        if not self._gate.paused_at:
+            return
+        self._forget_failure()
+        LOG.warning("output %s is paused: what comes for it waits in Kafka", self._name)
+        while self._gate.paused_at:
+            if not await may_go_on():
+                raise AbandonedError
+            await self._gate.look()
+        self._opened_at = time.time()
+        LOG.warning("output %s goes on", self._name)
 
     async def _attempt(
         self, group: Sequence[Message], may_go_on: Callable[[], Awaitable[bool]]
@@ -190,11 +220,13 @@ class Delivery:
     async def _without_expired(self, group: Sequence[Message], reason: str) -> Sequence[Message]:
         """Dead-letter what has waited too long; return the rest."""
         before = (time.time() - self._give_up_after) * 1000
-        expired = [message for message in group if message.source.timestamp < before]
+        if self._opened_at * 1000 >= before:
+            return group
+        expired = [message for message in group if message.waits_since < before]
         if expired:
             text = f"output {self._name}: not delivered in {self._give_up_after:.0f} s: {reason}"
             await self._give_up(expired, text)
-        return [message for message in group if message.source.timestamp >= before]
+        return [message for message in group if message.waits_since >= before]
 
     def _failed(self, error: DeliveryError) -> None:
         self._figures.retried()
@@ -218,8 +250,11 @@ class Delivery:
         if self.failing_since is not None:
             lasted = time.monotonic() - self.failing_since
             LOG.warning("output %s takes messages again after %.0f s", self._name, lasted)
-            self.failing_since = None
-            self.failure = ""
+            self._forget_failure()
+
+    def _forget_failure(self) -> None:
+        self.failing_since = None
+        self.failure = ""
 
 
 def _by_domain(messages: Sequence[Message]) -> list[list[Message]]:

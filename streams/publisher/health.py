@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -10,7 +11,7 @@ from prometheus_client.registry import Collector
 
 from streams.engine.batched_transport import TP, BatchedConsumer
 from streams.engine.standstill import Place, StandstillWatch
-from streams.publisher.delivery import Delivery
+from streams.publisher.delivery import Delivery, Gate
 from streams.subscriptions.log import SubscriptionLog
 from vimfed.kafka.aio import KafkaError, TopicPartition
 from vimfed.process.metrics import delay_histogram
@@ -42,6 +43,17 @@ class PublisherCounters:
             "from when Kafka took the oldest record of a batch until the output had the batch",
             "output",
         ).labels(output)
+        self.replays: set[int] = set()
+        """Partitions of which something is being sent again."""
+
+    @contextmanager
+    def replaying(self, partition: int) -> Iterator[None]:
+        """Note that something of a partition is being sent again while the block runs."""
+        self.replays.add(partition)
+        try:
+            yield
+        finally:
+            self.replays.discard(partition)
 
     def delivered(self, count: int) -> None:
         """Count messages that DMaaP has."""
@@ -72,6 +84,8 @@ class PublisherHealth(Collector):
         output: str,
         consumer: BatchedConsumer,
         delivery: Delivery,
+        counters: PublisherCounters,
+        gate: Gate,
         worker: WorkerSettings,
         retention: float,
     ) -> None:
@@ -80,6 +94,8 @@ class PublisherHealth(Collector):
         self._retention = retention
         self._consumer = consumer
         self._delivery = delivery
+        self._counters = counters
+        self._gate = gate
         self._watch = StandstillWatch(worker.stuck_after)
         self._session_timeout = worker.session_timeout
         self._ends: Mapping[TopicPartition, int] = {}
@@ -129,6 +145,14 @@ class PublisherHealth(Collector):
             0.0 if failing_since is None else time.monotonic() - failing_since,
         )
         yield gauge(
+            "vimfed_publisher_paused", "whether the output is paused", bool(self._gate.paused_at)
+        )
+        yield gauge(
+            "vimfed_publisher_replays",
+            "partitions of which something is being sent again",
+            len(self._counters.replays),
+        )
+        yield gauge(
             "vimfed_publisher_oldest_undelivered_seconds",
             "since Kafka took the oldest record that this process has read and not delivered",
             max(map(self._consumer.oldest_undone_seconds, self._partitions()), default=0.0),
@@ -146,6 +170,11 @@ class PublisherHealth(Collector):
             wrong["kafka"] = "has not confirmed our membership of the consumer group"
         if self._delivery.failing_since is not None:
             wrong[f"output {self._output}"] = self._delivery.failure
+        if self._gate.paused_at:
+            wrong[f"output {self._output}"] = (
+                f"paused at {self._gate.paused_at}; vimfed output resume {self._output} lets it "
+                f"go on; Kafka keeps what waits for {self._retention:.0f} s"
+            )
         return wrong
 
     def wrong(self) -> dict[str, str]:
@@ -154,7 +183,11 @@ class PublisherHealth(Collector):
             tp.partition: Place(self._consumer.undone(tp), self._lag(tp))
             for tp in self._partitions()
         }
-        excused = self._delivery.failing_since is not None or bool(self._consumer.leaderless())
+        excused = (
+            self._delivery.failing_since is not None
+            or bool(self._gate.paused_at or self._counters.replays)
+            or bool(self._consumer.leaderless())
+        )
         stuck = self._watch.look(places, is_excused=excused)
         return {
             f"partition {partition}": (

@@ -5,7 +5,7 @@ Each output has its own process.
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
 from streams.engine.apps import App
 from streams.engine.batched_transport import BatchedConsumer, RecordBatch
@@ -14,6 +14,7 @@ from streams.publisher.events import read_event
 from streams.publisher.health import PublisherCounters
 from streams.publisher.measurements import read_measurement
 from streams.publisher.reading import Read, UnfitRecordError
+from streams.publisher.replaying import Replay, parts_of
 from streams.subscriptions.filters import HOLDS_AFTER
 from streams.subscriptions.log import SubscriptionLog
 from vimfed.kafka.aio import ConsumerRecord
@@ -23,6 +24,11 @@ LOG = logging.getLogger(__name__)
 
 Reject = Callable[[Sequence[tuple[ConsumerRecord, str]]], Awaitable[None]]
 """Dead-letters records that are unfit, each with the reason; returns when Kafka has them."""
+
+Reread = Callable[[Replay], AsyncIterator[Sequence[ConsumerRecord]]]
+"""Yields what is to be sent again, in order."""
+
+MayGoOn = Callable[[], Awaitable[bool]]
 
 READ: Mapping[Carries, Callable[[ConsumerRecord], Read]] = {
     "events": read_event,
@@ -44,6 +50,7 @@ class Publisher:
         delivery: Delivery,
         counters: PublisherCounters,
         reject: Reject,
+        reread: Reread,
     ) -> None:
         self._output = output
         self._app = app
@@ -52,6 +59,7 @@ class Publisher:
         self._delivery = delivery
         self._counters = counters
         self._reject = reject
+        self._reread = reread
 
     async def publish(self, batch: RecordBatch, partition: int) -> None:
         """Publish what is wanted of a batch, in order, and mark it done.
@@ -66,19 +74,37 @@ class Publisher:
         # Whatever holds for a record was taken HOLDS_AFTER before Kafka took the record, which was
         # before now. Half of that is left for what the brokers' clocks may differ.
         await self._subscriptions.known(time.monotonic() - HOLDS_AFTER / 2)
-        read, rejected = self._read(batch.records)
-        found = (self._message(record, told) for record, told in read)
-        messages = [message for message in found if message is not None]
         try:
-            await self._delivery.deliver(messages, may_go_on)
+            for part in parts_of(batch.records, self._output.name):
+                if part.replay is not None:
+                    await self._replay(part.replay, may_go_on)
+                await self._send(part.records, may_go_on)
         except AbandonedError:
             LOG.warning("partition %s: batch abandoned, another publisher goes on", partition)
             return
+        self._counters.took(time.time() - batch.records[0].timestamp / 1000)
+        batch.done = True
+
+    async def _send(self, records: Sequence[ConsumerRecord], may_go_on: MayGoOn) -> None:
+        """Send what is wanted of records, and dead-letter those that are unfit."""
+        read, rejected = self._read(records)
+        messages = self._messages(read)
+        await self._delivery.deliver(messages, may_go_on)
         if rejected:
             await self._reject(rejected)
         self._counters.passed(len(read) - len(messages))
-        self._counters.took(time.time() - batch.records[0].timestamp / 1000)
-        batch.done = True
+
+    async def _replay(self, replay: Replay, may_go_on: MayGoOn) -> None:
+        """Send what lies before a mark again; what is unfit of it was dead-lettered before."""
+        mark = replay.mark
+        LOG.info("partition %s: offsets %s to %s again", mark.partition, replay.begin, mark.offset)
+        with self._counters.replaying(mark.partition):
+            async for records in self._reread(replay):
+                if not await may_go_on():
+                    raise AbandonedError
+                read, _rejected = self._read(records)
+                messages = self._messages(read, mark.timestamp)
+                await self._delivery.deliver(messages, may_go_on)
 
     def _read(
         self, records: Sequence[ConsumerRecord]
@@ -92,7 +118,14 @@ class Publisher:
                 rejected.append((record, str(error)))
         return read, rejected
 
-    def _message(self, record: ConsumerRecord, read: Read) -> Message | None:
+    def _messages(
+        self, read: Sequence[tuple[ConsumerRecord, Read]], waits_since: int = 0
+    ) -> list[Message]:
+        """Return what is sent of records; they wait at least since a time, in ms since 1970."""
+        found = (self._message(record, told, waits_since) for record, told in read)
+        return [message for message in found if message is not None]
+
+    def _message(self, record: ConsumerRecord, read: Read, waits_since: int) -> Message | None:
         """Return what is sent of a record; None where nobody wants it."""
         if read.outputs and self._output.name not in read.outputs:
             return None
@@ -100,4 +133,11 @@ class Publisher:
         content = read.content(holding, self._output)
         if content is None:
             return None
-        return Message(record.key, content.value, content.headers, record, domain=content.domain)
+        return Message(
+            record.key,
+            content.value,
+            content.headers,
+            record,
+            domain=content.domain,
+            waits_since=max(record.timestamp, waits_since),
+        )

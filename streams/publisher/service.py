@@ -4,17 +4,21 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import cast
 
 from streams.engine.apps import App, consume, consumer_of, new_app, run_app
 from streams.engine.lanes import BatchHandler
 from streams.publisher.delivery import Delivery, Message
+from streams.publisher.gate import OutputGate
 from streams.publisher.health import PublisherCounters, PublisherHealth
 from streams.publisher.outputs.kinds import kind_of
 from streams.publisher.publisher import Publisher
+from streams.publisher.replaying import replayed
 from streams.subscriptions.filters import SubscriptionHistory, default_subscription, events_kept
 from streams.subscriptions.known_kinds import refuse_unknown_kinds
 from streams.subscriptions.log import SubscriptionLog
+from streams.subscriptions.switches import OutputSwitches
 from vimfed.kafka.aio import AIOKafkaProducer, ConsumerRecord
 from vimfed.kafka.appending import append_all
 from vimfed.kafka.before_kafka import Port, Probes
@@ -111,6 +115,12 @@ async def _publishing(
         await append_all(producer, letters)
         counters.given_up(len(messages))
 
+    history = SubscriptionHistory(
+        default_subscription(settings.filter), kept=events_kept(settings.kafka)
+    )
+    switches = OutputSwitches()
+    log = SubscriptionLog(settings.kafka, history, (switches,))
+    gate = OutputGate(output.name, switches, log)
     place = kind_of(output).build(settings, output)
     delivery = Delivery(
         output.name,
@@ -118,9 +128,10 @@ async def _publishing(
         give_up=give_up,
         give_up_after=settings.give_up_after(output),
         figures=counters,
+        gate=gate,
     )
     kept = settings.kafka.retention.of(output.carries)
-    health = PublisherHealth(output.name, consumer, delivery, settings.worker, kept)
+    health = PublisherHealth(output.name, consumer, delivery, counters, gate, settings.worker, kept)
     registry.register(health)
     monitoring = MonitoringServer(
         registry,
@@ -130,11 +141,8 @@ async def _publishing(
     )
     bound = await monitoring.start(settings.dmaap.host, port)
     LOG.info("metrics and health: http://%s:%d/metrics", settings.dmaap.host, bound)
-    history = SubscriptionHistory(
-        default_subscription(settings.filter), kept=events_kept(settings.kafka)
-    )
     try:
-        async with SubscriptionLog(settings.kafka, history).followed() as subscriptions:
+        async with log.followed() as subscriptions:
             watch = asyncio.create_task(health.watch_ends(subscriptions))
             yield Publisher(
                 output=output,
@@ -144,6 +152,7 @@ async def _publishing(
                 delivery=delivery,
                 counters=counters,
                 reject=reject,
+                reread=partial(replayed, settings.kafka),
             ).publish
             watch.cancel()
     finally:

@@ -1,10 +1,15 @@
-"""The subscriptions topic: followed by everybody who needs to know, and written to."""
+"""The subscriptions topic: followed by everybody who needs to know, and written to.
+
+A key is a subscription's name, or ``PREFIX/NAME`` of something else that is changed at run time. A
+version that does not know a prefix passes over it.
+"""
 
 import asyncio
 import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
 
 import msgspec
 
@@ -46,12 +51,29 @@ def encoded(subscription: Subscription) -> bytes:
     return _encode(fields)
 
 
-class SubscriptionLog:
-    """Follows the subscriptions topic into a history."""
+class Book(Protocol):
+    """What is kept of the keys of one prefix."""
 
-    def __init__(self, kafka: KafkaSettings, history: SubscriptionHistory) -> None:
+    @property
+    def prefix(self) -> str:
+        """Of the keys, without the slash."""
+
+    def add(self, name: str, value: bytes | None) -> None:
+        """Note the newest value of a key, in the topic's order; None: there is none any more.
+
+        Raises ValueError where it cannot be read.
+        """
+
+
+class SubscriptionLog:
+    """Follows the subscriptions topic into a history, and into books."""
+
+    def __init__(
+        self, kafka: KafkaSettings, history: SubscriptionHistory, books: Sequence[Book] = ()
+    ) -> None:
         self._kafka = kafka
         self.history = history
+        self._books = {book.prefix: book for book in books}
         self._partition = TopicPartition(TopicNames(kafka.topic_prefix).subscriptions, 0)
         self._asked_at = float("-inf")
         self._confirmed = asyncio.Event()
@@ -95,25 +117,21 @@ class SubscriptionLog:
             LOG.error("subscriptions are not followed any more", exc_info=self._failure)
             self._confirmed.set()
 
-    async def write(
-        self,
-        name: str,
-        subscription: Subscription | None,
-        headers: Sequence[tuple[str, bytes]] = (),
+    async def append(
+        self, key: bytes, value: bytes | None, headers: Sequence[tuple[str, bytes]] = ()
     ) -> int:
-        """Write a subscription, or its deletion; return when Kafka took it, in ms since 1970.
+        """Write a record; return when Kafka took it, in ms since 1970.
 
         ``headers`` are for those who ask who did it; nothing follows from them.
         Raises KafkaError, OSError or TimeoutError: then it may have been written or not.
         """
         producer = await self._producers.started()
-        value = None if subscription is None else encoded(subscription)
         try:
             async with asyncio.timeout(WRITE_TIMEOUT):
                 metadata = await producer.send_and_wait(
                     self._partition.topic,
                     value,
-                    name.encode(),
+                    key,
                     self._partition.partition,
                     headers=list(headers),
                 )
@@ -164,10 +182,12 @@ class SubscriptionLog:
 
     def _add(self, record: ConsumerRecord) -> None:
         try:
-            name = (record.key or b"").decode()
-            subscription = None if record.value is None else decoded(_decode, record.value)
+            prefix, slash, name = (record.key or b"").decode().partition("/")
+            if not slash:
+                subscription = None if record.value is None else decoded(_decode, record.value)
+                self.history.add(prefix, subscription, record.timestamp)
+            elif prefix in self._books:
+                self._books[prefix].add(name, record.value)
         except ValueError as error:
             # Somebody else's record: ours are checked before they are written.
-            LOG.error("%s@%s is no subscription: %s", record.topic, record.offset, error)  # noqa: TRY400 - the text says it all
-            return
-        self.history.add(name, subscription, record.timestamp)
+            LOG.error("%s@%s cannot be read: %s", record.topic, record.offset, error)  # noqa: TRY400 - the text says it all

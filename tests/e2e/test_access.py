@@ -64,6 +64,8 @@ ROLES = {
     f"GET {PREFIX}/v1/subscriptions/{{name}}": "reader",
     f"PUT {PREFIX}/v1/subscriptions/{{name}}": "writer",
     f"DELETE {PREFIX}/v1/subscriptions/{{name}}": "writer",
+    f"GET {PREFIX}/v1/outputs": "reader",
+    f"PUT {PREFIX}/v1/outputs/{{name}}": "admin",
     f"POST {PREFIX}/v0/{{vim_id}}/notifications": "writer",
     f"POST {PREFIX}/v1/{{owner}}/{{region}}/notifications": "writer",
     f"POST {PREFIX}/v0/{{vim_id}}/alerts": "writer",

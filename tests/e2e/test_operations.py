@@ -27,6 +27,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.e2e.notifications_topic import NotificationsTopic
 from tests.e2e.stack import Stack, eventually
 from tests.support.paths import PROJECT
+from tests.support.topics import headers_of, read_topic
 from vimfed.local.kafka import LocalKafka
 from vimfed.process.ports import free_ports
 
@@ -239,6 +240,65 @@ def queries() -> list[str]:
 
 def series(family: Metric) -> set[str]:
     return {family.name + suffix for suffix in SUFFIXES.get(family.type, ("",))}
+
+
+async def test_an_output_is_paused_resumed_and_replayed(stack: Stack) -> None:
+    topic = NotificationsTopic(stack, VIM_ID)
+
+    async def published(*kinds: str, at_least: int = 1) -> list[str]:
+        records = await asyncio.to_thread(read_topic, stack.bootstrap, stack.dmaap_topic)
+        of_vm = [each for each in records if (each.key() or b"").endswith(b"/vm-p")]
+        told = [dict(headers_of(each))["ce_kind"].decode() for each in of_vm]
+        return told if all(told.count(kind) >= at_least for kind in kinds) else []
+
+    async def readiness(status: int) -> dict[str, str]:
+        found, answer = await stack.get("/readyz", "publisher")
+        return {"status": answer["status"], **answer.get("wrong", {})} if found == status else {}
+
+    topic.tell("vm-p", "compute.instance.pause.end", second=1)
+    await eventually(partial(published, "PAUSE"), within=30)
+    done = await vimfed(stack, "output", "pause", "dmaap")
+    assert done.stdout == (
+        "output dmaap is paused: what comes for it waits in Kafka, which keeps it for 7 days\n"
+    )
+    wrong = await eventually(partial(readiness, 503), within=30)
+    assert wrong["output dmaap"].startswith("paused at 2")
+    (told,) = (await stack.get("/api/multicloud/v1/outputs"))[1]["outputs"]
+    assert told["paused_at"] in wrong["output dmaap"]
+    assert "vimfed_publisher_paused{" in await stack.text("/metrics", "publisher")
+    topic.tell("vm-p", "compute.instance.unpause.end", second=2, state="active")
+    await eventually(partial(knows, stack, "vm-p", "active"), within=30)
+    status = await vimfed(stack, "status", "--json", *at_worker(stack))
+    assert json.loads(status.stdout)["processes"][1]["wrong"].keys() == {"output dmaap"}
+    assert await published("PAUSE") == ["PAUSE"]
+
+    path = "/api/multicloud/v1/outputs/dmaap"
+    assert (await stack.put(path, {"paused": False}))[1] == {"name": "dmaap", "carries": "events"}
+    assert (await stack.put(path, {"paused": 1}))[0] == 400
+    assert (await stack.put(f"{path}x", {"paused": True}))[0] == 404
+    assert await eventually(partial(published, "UNPAUSE"), within=30) == ["PAUSE", "UNPAUSE"]
+    await eventually(partial(readiness, 200), within=30)
+
+    tried = await vimfed(stack, "output", "replay", "dmaap", "--from", "2026-01-01", "--dry-run")
+    pattern = (
+        r"output dmaap would get those that it wants of (\d+) events since 2026-01-01T00:00:00Z"
+    )
+    count = re.match(pattern, tried.stdout)
+    assert count is not None, tried
+    assert int(count[1]) >= 5
+    done = await vimfed(stack, "output", "replay", "dmaap", "--from", "2026-01-01")
+    assert done.stdout == (
+        f"output dmaap gets those that it wants of {count[1]} events since 2026-01-01T00:00:00Z "
+        "again, then goes on\n"
+    )
+    topic.tell("vm-p", "compute.instance.pause.end", second=3)
+    again = await eventually(partial(published, "UNPAUSE", "PAUSE", at_least=2), within=30)
+    await eventually(partial(published, "PAUSE", at_least=3), within=30)
+    assert again[:4] == ["PAUSE", "UNPAUSE"] * 2
+    late = await vimfed(stack, "output", "replay", "dmaap", "--from", "2999-01-01")
+    assert (late.returncode, late.stderr) == (2, "vimfed: --from is in the future\n")
+    # What follows the topic passes over the marks.
+    assert (await vimfed(stack, "events", "--instance", "vm-p")).stderr == ""
 
 
 async def test_processes_export_what_is_spoken_of_and_name_the_part_that_is_not_ready(

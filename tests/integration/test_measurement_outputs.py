@@ -11,7 +11,7 @@ from typing import Any
 from confluent_kafka import Producer
 
 from streams.subscriptions.filters import HOLDS_AFTER, Subscription, SubscriptionHistory
-from streams.subscriptions.log import SubscriptionLog
+from streams.subscriptions.log import SubscriptionLog, encoded
 from tests.e2e.stack import Stack, eventually
 from tests.support.measurements import key_of, measurement, write_measurements
 from tests.support.message_router import MessageRouter
@@ -223,8 +223,8 @@ async def test_meters_are_chosen_at_run_time_and_a_kill_loses_nothing(
             settings = KafkaSettings(bootstrap=kafka.bootstrap, topic_prefix=stack.prefix)
             log = SubscriptionLog(settings, SubscriptionHistory(None))
             async with log.followed():
-                await log.write("cpu", Subscription(meters=("cpu_util",), output="mr"))
-                taken = await log.write("deletions", Subscription(kinds=("DELETE",)))
+                await log.append(b"cpu", encoded(Subscription(meters=("cpu_util",), output="mr")))
+                taken = await log.append(b"deletions", encoded(Subscription(kinds=("DELETE",))))
             # A measurement is matched against what held when Kafka took it.
             await asyncio.sleep(max(0.0, taken / 1000 + HOLDS_AFTER - time.time()))
             stack.start("mr", "publisher", "--output", "mr", "--port", "0")

@@ -10,7 +10,7 @@ import pytest
 
 from streams.subscriptions import log as subscription_log
 from streams.subscriptions.filters import Subscription, SubscriptionHistory
-from streams.subscriptions.log import SubscriptionLog
+from streams.subscriptions.log import SubscriptionLog, encoded
 from vimfed.kafka.aio import TopicPartition
 from vimfed.kafka.rights import Need
 from vimfed.kafka.topic_checks import ensure_topics
@@ -41,10 +41,10 @@ async def test_who_needs_to_know_is_told_at_once_what_was_written_before(
     followed: SimpleNamespace,
 ) -> None:
     for number in range(3):
-        await followed.log.write(f"mine-{number}", PAUSES)
+        await followed.log.append(f"mine-{number}".encode(), encoded(PAUSES))
         await followed.log.known(time.monotonic())
         assert followed.log.history.current()[f"mine-{number}"] == PAUSES
-    await followed.log.write("mine-0", None)
+    await followed.log.append(b"mine-0", None)
     await followed.log.known(time.monotonic())
     assert sorted(followed.log.history.current()) == ["mine-1", "mine-2"]
 
@@ -53,7 +53,7 @@ async def test_where_all_has_been_read_nothing_is_fetched_until_there_is_more(
     followed: SimpleNamespace,
 ) -> None:
     assert followed.consumer.paused() == {followed.partition}
-    await followed.log.write("mine", PAUSES)
+    await followed.log.append(b"mine", encoded(PAUSES))
     await followed.log.known(time.monotonic())
     assert followed.log.history.current() == {"mine": PAUSES}
     assert followed.consumer.paused() == {followed.partition}

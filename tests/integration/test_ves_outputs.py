@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -123,7 +124,14 @@ async def deliver() -> AsyncIterator[Deliver]:
         async def go_on() -> bool:
             return True
 
-        delivery = Delivery("ves", place, give_up=give_up, give_up_after=3600, figures=Figures())
+        delivery = Delivery(
+            "ves",
+            place,
+            give_up=give_up,
+            give_up_after=3600,
+            figures=Figures(),
+            gate=SimpleNamespace(paused_at=""),
+        )
         await delivery.deliver([message(each, output) for each in sent], go_on)
         return given_up
 

@@ -469,6 +469,78 @@ def completion(shell: str) -> None:
     click.echo(complete(main, {}, "vimfed", "_VIMFED_COMPLETE").source())
 
 
+_MOMENT = click.DateTime(["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"])
+
+
+@main.group("output")
+def output_commands() -> None:
+    """Pause, resume or replay one output.
+
+    NAME is an output's name, `dmaap` where the settings name none.
+    """
+
+
+def _output_names(ctx: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+    """Return the outputs of the settings file whose name begins so, for the shell."""
+    try:
+        outputs = load_settings(ctx.find_root().params["config"]).outputs()
+    except OperatorError:
+        return []
+    return [output.name for output in outputs if output.name.startswith(begun)]
+
+
+_OUTPUT = click.argument("name", shell_complete=_output_names)
+
+
+@output_commands.command("pause")
+@_OUTPUT
+@click.pass_obj
+def pause_output(config: Path, name: str) -> None:
+    """Let what comes for an output wait in Kafka.
+
+    It takes a second or so. Kafka keeps what waits for kafka.retention.events, or .measurements:
+    resume it before that.
+    """
+    from vimfed.cli import output
+
+    settings = _operator_settings(config)
+    output.pause(settings, _output(settings, name))
+
+
+@output_commands.command("resume")
+@_OUTPUT
+@click.pass_obj
+def resume_output(config: Path, name: str) -> None:
+    """Let a paused output go on, with what has waited first."""
+    from vimfed.cli import output
+
+    settings = _operator_settings(config)
+    output.resume(settings, _output(settings, name))
+
+
+@output_commands.command("replay")
+@_OUTPUT
+@click.option(
+    "--from",
+    "since",
+    type=_MOMENT,
+    required=True,
+    help="When Kafka took the first event that is sent again; UTC.",
+)
+@click.option("--dry-run", is_flag=True, help="Say how many there are, and do nothing.")
+@click.pass_obj
+def replay_output(config: Path, name: str, since: datetime, dry_run: bool) -> None:
+    """Send an output again what it got since a time.
+
+    The events come in their order, with their ids; then those that have come meanwhile. The
+    subscriptions of their time decide which of them are sent.
+    """
+    from vimfed.cli import output
+
+    settings = _operator_settings(config)
+    output.replay(settings, _output(settings, name), since.replace(tzinfo=UTC), is_tried=dry_run)
+
+
 @main.group("dead-letter")
 def dead_letter_commands() -> None:
     """List, show, replay or drop what could not be handled.
@@ -476,9 +548,6 @@ def dead_letter_commands() -> None:
     IDS are those that `list` prints, partition@offset. What is replayed or dropped is not listed
     any more; its bytes stay until the dead-letter topic's retention removes them.
     """
-
-
-_MOMENT = click.DateTime(["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"])
 
 
 def _choosing(command: Any) -> Any:

@@ -14,6 +14,7 @@ from vimfed.errors import UsageError
 from vimfed.kafka.aio import ConsumerRecord, TopicPartition
 from vimfed.kafka.clients import new_consumer
 from vimfed.kafka.partitions import partition_of
+from vimfed.kafka.replay_mark import is_replay_mark
 from vimfed.kafka.topic_checks import check_topic
 from vimfed.kafka.topics import TopicNames
 from vimfed.model.decoding import decoded
@@ -82,7 +83,7 @@ def run(
         records = _records(settings.kafka, wanted, beginning, follow, stop.is_set)
         async for record in records:
             try:
-                if not wanted.wants_key(record.key or b""):
+                if is_replay_mark(record.headers) or not wanted.wants_key(record.key or b""):
                     continue
                 event = decoded(_decode_event, record.value or b"")
                 payload = decoded(_decode_payload, event.payload)

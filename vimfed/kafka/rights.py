@@ -86,14 +86,23 @@ def publisher_needs(kafka: KafkaSettings, output: DmaapOutput) -> Sequence[Need]
 
 
 def operator_needs(kafka: KafkaSettings, *, samples: bool = False) -> Sequence[Need]:
-    """Return what the commands events and dead-letter need; ``samples``: any cloud's are taken."""
+    """Return what the commands events, dead-letter and output need.
+
+    ``samples``: any cloud's are taken.
+    """
     names = TopicNames(kafka.topic_prefix)
     of_samples = [
-        Need("topic", name, ("Write",), "gives dead letters back")
-        for name in (names.samples, names.measurements)
+        Need("topic", names.samples, ("Write",), "gives dead letters back"),
+        Need("topic", names.measurements, ("Write",), "gives dead letters back; marks replays"),
     ]
     return (
-        Need("topic", names.events, ("Read", "Write"), "prints events; gives dead letters back"),
+        Need(
+            "topic",
+            names.events,
+            ("Read", "Write"),
+            "prints events; gives dead letters back; marks replays",
+        ),
+        Need("topic", names.subscriptions, ("Write",), "pauses and resumes outputs"),
         Need("topic", names.dead_letter, ("Read", "Write"), "lists and settles dead letters"),
         Need("topic", names.notifications, ("Write",), "gives dead letters back"),
         *(of_samples if samples else ()),

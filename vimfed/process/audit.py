@@ -38,6 +38,8 @@ MAX_NEIGHBOURS_TOLD = 100
 Event = Literal[
     "subscription.written",
     "subscription.deleted",
+    "output.switched",
+    "output.replayed",
     "states.pushed",
     "hosts.pushed",
     "alerts.pushed",
@@ -55,6 +57,8 @@ Event = Literal[
 EVENTS: dict[Event, str] = {
     "subscription.written": "a subscription was made or replaced",
     "subscription.deleted": "a subscription was deleted",
+    "output.switched": "an output was paused or resumed",
+    "output.replayed": "`vimfed output replay` had events sent again",
     "states.pushed": "a plug-in pushed notifications or bare states",
     "hosts.pushed": "a plug-in or a monitor pushed how hosts are",
     "alerts.pushed": "a monitor pushed alerts",
@@ -105,6 +109,7 @@ BOUNDS: dict[Event, Bound] = {
     "login.ended": _STRANGERS,
     "subscription.written": _CALLERS,
     "subscription.deleted": _CALLERS,
+    "output.switched": _CALLERS,
     "states.pushed": _CALLERS,
     "hosts.pushed": _CALLERS,
     "alerts.pushed": _CALLERS,

@@ -49,6 +49,7 @@ def published(
 
     fakes: dict[str, Any] = {
         "reject": None,
+        "reread": None,
         "subscriptions": SimpleNamespace(known=known, history=history),
         "delivery": Delivery(),
         **dict.fromkeys(("app", "consumer")),

@@ -8,11 +8,16 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
+from streams.subscriptions.filters import SubscriptionHistory
+from streams.subscriptions.log import SubscriptionLog
+from streams.subscriptions.switches import OutputSwitches
 from vimfed.settings import DmaapOutput, DmaapSettings, Settings
-from web import subscriptions
+from web import change_log
 from web.auth.access import Access
+from web.change_log import ChangeLog
 from web.http.errors import errors_as_json
 from web.http.routes import add_routes
+from web.outputs import Outputs
 from web.subscriptions import Subscriptions
 
 SETTINGS = Settings(
@@ -30,10 +35,15 @@ Client = TestClient[web.Request, web.Application]
 
 @pytest.fixture
 async def client(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Client]:
-    monkeypatch.setattr(subscriptions, "KNOWN_WITHIN", 0.1)
+    monkeypatch.setattr(change_log, "KNOWN_WITHIN", 0.1)
     check = Access(SETTINGS.web).check
     app = web.Application(middlewares=[errors_as_json, check])
-    add_routes(app, Subscriptions(SETTINGS).routes())
+    switches = OutputSwitches()
+    changes = ChangeLog(
+        SubscriptionLog(SETTINGS.kafka, SubscriptionHistory(None, kept=0), (switches,))
+    )
+    add_routes(app, Subscriptions(SETTINGS, changes).routes())
+    add_routes(app, Outputs(SETTINGS, changes, switches).routes())
     async with TestClient(TestServer(app)) as client, asyncio.timeout(5):
         yield client
 

@@ -1,0 +1,42 @@
+"""Which outputs are paused, as told by the subscriptions topic under the keys ``output/NAME``."""
+
+import msgspec
+
+from vimfed.model.decoding import decoded
+
+
+class Paused(msgspec.Struct, frozen=True, kw_only=True):
+    """The value under an output's key while it is paused; a tombstone resumes it."""
+
+    paused_at: str
+    """ISO 8601, UTC, ``Z``."""
+
+
+_decode = msgspec.json.Decoder(Paused).decode
+encode_paused = msgspec.json.Encoder().encode
+
+
+class OutputSwitches:
+    """Knows since when outputs are paused."""
+
+    prefix = "output"
+
+    def __init__(self) -> None:
+        self._paused: dict[str, Paused] = {}
+
+    def add(self, name: str, value: bytes | None) -> None:
+        """Note what lies on the topic of an output. Raises ValueError where it is no pause."""
+        if value is None:
+            self._paused.pop(name, None)
+        else:
+            self._paused[name] = decoded(_decode, value)
+
+    def paused_at(self, output: str) -> str:
+        """Return since when an output is paused; empty: it is not."""
+        paused = self._paused.get(output)
+        return "" if paused is None else paused.paused_at
+
+
+def switch_key(output: str) -> bytes:
+    """Return the key under which the subscriptions topic tells whether an output is paused."""
+    return f"{OutputSwitches.prefix}/{output}".encode()
