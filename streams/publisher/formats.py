@@ -7,7 +7,9 @@ import msgspec
 from msgspec import UNSET
 
 from streams.publisher.ves import ves_message
+from vimfed.model.keys import home_key
 from vimfed.model.records import VmEvent
+from vimfed.model.schemas import schema_id
 from vimfed.settings import DmaapOutput, Format
 
 _encode = msgspec.json.Encoder().encode
@@ -53,7 +55,8 @@ def flat_payload(event: VmEvent, output: DmaapOutput) -> bytes:
 def cloudevents_attributes(event: VmEvent) -> dict[str, str]:
     """Return the CloudEvents 1.0 context attributes of ``event``, extensions last.
 
-    The subject is an instance, a host, or a cloud, as the type says.
+    The subject is an instance, a host, or a cloud, as the type says. ``dataschema`` is that of the
+    flat payload, or of what stands in its place; ``partitionkey`` is the record's key.
     """
     what, subject = "vm", event.instance_id
     if not subject:
@@ -65,6 +68,8 @@ def cloudevents_attributes(event: VmEvent) -> dict[str, str]:
         "source": f"/vims/{event.vim_id}",
         "subject": subject,
         "time": event.changed_at,
+        "dataschema": schema_id("payload" if event.instance_id else "host-cloud"),
+        "partitionkey": home_key(event.vim_id, event.instance_id, event.host or "").decode(),
         "vimid": event.vim_id,
         "kind": event.kind,
         "phase": event.phase,
@@ -111,9 +116,18 @@ def _cloudevents(event: VmEvent, output: DmaapOutput) -> Content:
     return Content(_encode({**attributes, "data": data}), CLOUDEVENT_HEADERS)
 
 
+def ves_headers(attributes: Mapping[str, str], output: DmaapOutput) -> Headers:
+    """Return the headers of a message of the VES event listener."""
+    schema = schema_id("ves-5" if output.ves_version == "5.4" else "ves")
+    return attribute_headers({**attributes, "dataschema": schema})
+
+
 def _ves(event: VmEvent, output: DmaapOutput) -> Content | None:
     told = ves_message(event, output)
-    return None if told is None else Content(told[1], _headers(event), domain=told[0])
+    if told is None:
+        return None
+    headers = ves_headers(cloudevents_attributes(event), output)
+    return Content(told[1], headers, domain=told[0])
 
 
 def format_of(output: DmaapOutput, wanted: Format | None) -> Format:

@@ -4,9 +4,16 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from streams.publisher.formats import CLOUDEVENT_HEADERS, Content, attribute_headers
+from streams.publisher.formats import (
+    CLOUDEVENT_HEADERS,
+    Content,
+    attribute_headers,
+    ves_headers,
+)
 from streams.publisher.ves_measurement import ves_measurement
+from vimfed.model.keys import home_key
 from vimfed.model.samples import Measurement, encode_measurement
+from vimfed.model.schemas import schema_id
 from vimfed.settings import DmaapOutput, Format
 
 _encode = msgspec.json.Encoder().encode
@@ -22,6 +29,8 @@ def cloudevents_attributes(told: Measurement) -> dict[str, str]:
         "source": f"/vims/{told.vim_id}",
         "subject": subject,
         "time": told.end,
+        "dataschema": schema_id("measurement"),
+        "partitionkey": home_key(told.vim_id, told.instance_id, told.host).decode(),
         "vimid": told.vim_id,
     }
     return {**attributes, "host": told.host} if told.host else attributes
@@ -38,7 +47,7 @@ def _cloudevents(told: Measurement, _output: DmaapOutput) -> Content:
 
 
 def _ves(told: Measurement, output: DmaapOutput) -> Content:
-    headers = attribute_headers(cloudevents_attributes(told))
+    headers = ves_headers(cloudevents_attributes(told), output)
     return Content(ves_measurement(told, output), headers, domain="measurement")
 
 

@@ -6,11 +6,13 @@ import sys
 import sysconfig
 import zipfile
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from tests.support.paths import PROJECT
 from vimfed.local.kafka import LocalKafka
+from vimfed.model.schemas import SchemaName
 
 
 def run(*command: str, cwd: Path, **environment: str) -> str:
@@ -68,6 +70,7 @@ def test_it_holds_the_four_packages_whole_and_the_files_that_they_read(wheel: Pa
             "deploy/kafka/log4j2.properties",
             "tests/data/nova-34-trace.jsonl.gz",
             "tests/data/nova-34-truth.json",
+            *(f"docs/schemas/{name}.schema.json" for name in get_args(SchemaName)),
         )
     }
     strangers = {name.partition("/")[0] for name in names} - {"bridge", "streams", "web", "vimfed"}
