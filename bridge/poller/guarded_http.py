@@ -5,7 +5,6 @@ has a timeout for each read only, so that a byte now and then holds it for ever.
 Keystone says where nova is, which can be any address that the bridge reaches.
 """
 
-import ipaddress
 import threading
 import time
 from collections.abc import Collection, Iterator
@@ -19,6 +18,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 
+from vimfed.process.addresses import real_address
 from vimfed.process.bounded_answer import MAX_ANSWER_BYTES, AnswerError, AnswerPieces
 from vimfed.settings.plaintext import is_loopback
 
@@ -96,8 +96,7 @@ class _Adapter(HTTPAdapter):
         """Raise AnswerError where a host lies at an address that only few of its kind have."""
         if self._hosts or host.lower() == self._own:
             return
-        ip = ipaddress.ip_address(address.partition("%")[0])
-        ip = getattr(ip, "ipv4_mapped", None) or ip
+        ip = real_address(address)
         if ip.is_loopback or ip.is_link_local or ip.is_unspecified or ip.is_multicast:
             raise AnswerError(
                 f"the catalogue names the host {host}, which is at {ip}: if nova is there, name it "

@@ -40,22 +40,41 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     """When Kafka took what asks for it to be sent, in ms since 1970: the record, or a replay."""
 
 
-class DeliveryError(Exception):
+class PartlyTakenError(Exception):
+    """An attempt has ended, and the output has ``taken`` these messages alone.
+
+    Of one key it has taken the first ones: what is left can be sent after them.
+    """
+
+    def __init__(self, reason: str, taken: Sequence[Message] = ()) -> None:
+        super().__init__(reason)
+        self.taken = taken
+
+
+class DeliveryError(PartlyTakenError):
     """Not delivered, or nobody knows; trying again may help, after ``retry_after`` seconds.
 
     ``too_slow``: the messages were sent, and the time was over before the output had all of them.
+    ``is_circuit_open``: nothing is sent to the output until then, whatever there is.
     """
 
     def __init__(
-        self, reason: str, retry_after: float | None = None, *, too_slow: bool = False
+        self,
+        reason: str,
+        retry_after: float | None = None,
+        *,
+        too_slow: bool = False,
+        is_circuit_open: bool = False,
+        taken: Sequence[Message] = (),
     ) -> None:
-        super().__init__(reason)
+        super().__init__(reason, taken)
         self.retry_after = retry_after
         self.too_slow = too_slow
+        self.is_circuit_open = is_circuit_open
 
 
-class RefusedError(Exception):
-    """The output does not take these messages together, however often they are sent."""
+class RefusedError(PartlyTakenError):
+    """The output does not take the others together, however often they are sent."""
 
 
 class AbandonedError(Exception):
@@ -69,7 +88,10 @@ class Output(Protocol):
     """How much of messages one call of ``deliver`` should carry at most."""
 
     async def deliver(self, messages: Sequence[Message]) -> None:
-        """Return when DMaaP has all messages. Raises DeliveryError or RefusedError."""
+        """Return when DMaaP has all messages.
+
+        Raises DeliveryError, RefusedError, or PartlyTakenError where the rest is to be sent now.
+        """
 
     async def close(self) -> None:
         """Close the connections within some seconds."""
@@ -131,6 +153,10 @@ class Delivery:
         """When the first of the attempts was made that have all failed (monotonic)."""
         self.failure = ""
         """Why the last of them failed."""
+        self.is_circuit_open = False
+        """Whether nothing is sent until the output has had a pause."""
+        self.reached: dict[int, int] = {}
+        """By partition, the offset of the last message that DMaaP has."""
         self._alarm_at = 0.0
 
     async def deliver(
@@ -153,11 +179,13 @@ class Delivery:
             try:
                 await self._attempt(group, may_go_on)
             except RefusedError as error:
+                group = self._left(group, error)
                 if len(group) == 1:
                     await self._give_up(group, f"output {self._name}: refused: {error}")
                 else:
                     groups.extendleft(reversed(halves(group)))
             except DeliveryError as error:
+                group = self._left(group, error)
                 self._failed(error)
                 group = await self._without_expired(group, str(error))
                 if error.too_slow and len(group) > 1:
@@ -167,9 +195,29 @@ class Delivery:
                 elif group:
                     groups.appendleft(group)
                 await self._wait(backoff.pause(), error, may_go_on)
-            else:
-                self._succeeded(len(group))
+            except PartlyTakenError as error:
+                groups.appendleft(self._left(group, error))
+                self._succeeded()
                 backoff.reset()
+            else:
+                self._count(group)
+                self._succeeded()
+                backoff.reset()
+
+    def _left(self, group: Sequence[Message], error: PartlyTakenError) -> Sequence[Message]:
+        """Count what the output has taken of a group; return the rest."""
+        if not error.taken:
+            return group
+        self._count(error.taken)
+        if self.failing_since is not None:
+            self.failing_since = time.monotonic()
+        taken = set(map(id, error.taken))
+        return [message for message in group if id(message) not in taken]
+
+    def _count(self, messages: Sequence[Message]) -> None:
+        self._figures.delivered(len(messages))
+        source = messages[-1].source
+        self.reached[source.partition] = source.offset
 
     async def _wait_at_gate(self, may_go_on: Callable[[], Awaitable[bool]]) -> None:
         if not self._gate.paused_at:
@@ -232,6 +280,7 @@ class Delivery:
         self._figures.retried()
         now = time.monotonic()
         self.failure = str(error)
+        self.is_circuit_open = error.is_circuit_open
         if self.failing_since is None:
             self.failing_since = now
             self._alarm_at = now + ALARM_EVERY
@@ -245,8 +294,7 @@ class Delivery:
                 error,
             )
 
-    def _succeeded(self, count: int) -> None:
-        self._figures.delivered(count)
+    def _succeeded(self) -> None:
         if self.failing_since is not None:
             lasted = time.monotonic() - self.failing_since
             LOG.warning("output %s takes messages again after %.0f s", self._name, lasted)
@@ -255,6 +303,7 @@ class Delivery:
     def _forget_failure(self) -> None:
         self.failing_since = None
         self.failure = ""
+        self.is_circuit_open = False
 
 
 def _by_domain(messages: Sequence[Message]) -> list[list[Message]]:

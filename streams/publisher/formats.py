@@ -110,7 +110,12 @@ def _payload(event: VmEvent, output: DmaapOutput) -> Content | None:
 
 
 def _cloudevents(event: VmEvent, output: DmaapOutput) -> Content:
-    """Return a structured-mode CloudEvent, its data the flat payload."""
+    """Return a structured-mode CloudEvent, its data the flat payload.
+
+    A webhook's is in parts, binary mode: the output makes of them what its mode wants.
+    """
+    if output.is_webhook:
+        return Content(flat_payload(event, output), _headers(event))
     attributes = {**cloudevents_attributes(event), "datacontenttype": "application/json"}
     data = msgspec.Raw(flat_payload(event, output))
     return Content(_encode({**attributes, "data": data}), CLOUDEVENT_HEADERS)
@@ -132,7 +137,10 @@ def _ves(event: VmEvent, output: DmaapOutput) -> Content | None:
 
 def format_of(output: DmaapOutput, wanted: Format | None) -> Format:
     """Return the format of a message; ``wanted`` is a subscription's own, where it has one."""
-    return "ves" if output.is_ves else wanted or output.format
+    if output.is_ves:
+        return "ves"
+    format_ = wanted or output.format
+    return "cloudevents" if output.is_webhook and format_ == "payload" else format_
 
 
 FORMATS: dict[Format, Callable[[VmEvent, DmaapOutput], Content | None]] = {

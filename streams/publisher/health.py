@@ -153,6 +153,11 @@ class PublisherHealth(Collector):
             len(self._counters.replays),
         )
         yield gauge(
+            "vimfed_publisher_circuit_open",
+            "1 while nothing is sent to the output, a webhook, but a request that tries; else 0",
+            float(self._delivery.is_circuit_open),
+        )
+        yield gauge(
             "vimfed_publisher_oldest_undelivered_seconds",
             "since Kafka took the oldest record that this process has read and not delivered",
             max(map(self._consumer.oldest_undone_seconds, self._partitions()), default=0.0),
@@ -169,7 +174,8 @@ class PublisherHealth(Collector):
         if self._consumer.membership.age > self._session_timeout:
             wrong["kafka"] = "has not confirmed our membership of the consumer group"
         if self._delivery.failing_since is not None:
-            wrong[f"output {self._output}"] = self._delivery.failure
+            is_open = "the circuit is open: " if self._delivery.is_circuit_open else ""
+            wrong[f"output {self._output}"] = f"{is_open}{self._delivery.failure}"
         if self._gate.paused_at:
             wrong[f"output {self._output}"] = (
                 f"paused at {self._gate.paused_at}; vimfed output resume {self._output} lets it "
@@ -179,9 +185,9 @@ class PublisherHealth(Collector):
 
     def wrong(self) -> dict[str, str]:
         """Return why this publisher needs a restart: a partition stands, and for nobody else."""
+        # A batch of which an output has taken some already moves on, however long it takes.
         places = {
-            tp.partition: Place(self._consumer.undone(tp), self._lag(tp))
-            for tp in self._partitions()
+            tp.partition: Place(self._reached(tp), self._lag(tp)) for tp in self._partitions()
         }
         excused = (
             self._delivery.failing_since is not None
@@ -195,6 +201,10 @@ class PublisherHealth(Collector):
             )
             for partition, seconds in stuck.items()
         }
+
+    def _reached(self, tp: TP) -> int | None:
+        undone, taken = self._consumer.undone(tp), self._delivery.reached.get(tp.partition)
+        return undone if undone is None or taken is None else max(undone, taken)
 
     def _partitions(self) -> list[TP]:
         return [

@@ -40,8 +40,10 @@ def _payload(told: Measurement, _output: DmaapOutput) -> Content:
     return Content(encode_measurement(told), attribute_headers(cloudevents_attributes(told)))
 
 
-def _cloudevents(told: Measurement, _output: DmaapOutput) -> Content:
-    """Return a structured-mode CloudEvent, its data the measurement."""
+def _cloudevents(told: Measurement, output: DmaapOutput) -> Content:
+    """Return a structured-mode CloudEvent, its data the measurement; a webhook's is in parts."""
+    if output.is_webhook:
+        return _payload(told, output)
     attributes = {**cloudevents_attributes(told), "datacontenttype": "application/json"}
     return Content(_encode({**attributes, "data": told}), CLOUDEVENT_HEADERS)
 

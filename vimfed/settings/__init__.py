@@ -35,12 +35,14 @@ from vimfed.settings.sections import (
     VesDomain,
     VimSettings,
     WebAuthSettings,
+    WebhookMode,
+    WebhookSettings,
     WebSettings,
     WebUser,
     WorkerSettings,
     section_type,
 )
-from vimfed.settings.values import Login, Secret
+from vimfed.settings.values import Login, Secret, signing_key
 
 __all__ = [
     "DEFAULT_DMAAP_TOPIC",
@@ -78,6 +80,8 @@ __all__ = [
     "WebAuthSettings",
     "WebSettings",
     "WebUser",
+    "WebhookMode",
+    "WebhookSettings",
     "WorkerSettings",
     "check_transport_url",
     "exposures",
@@ -87,4 +91,5 @@ __all__ = [
     "read_secret",
     "refuse_exposed_secrets",
     "section_type",
+    "signing_key",
 ]

@@ -18,6 +18,7 @@ from vimfed.settings.sections import (
     VimSettings,
     bus_name,
 )
+from vimfed.settings.values import signing_key
 
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.%]+)\]|[^\s:/@\[\]]+)(?::(\d{1,5}))?")
 """host or host:port; an IPv6 address has brackets."""
@@ -231,6 +232,7 @@ _MESSAGE_ROUTER = _UrlForm("/events/topic", "/events/[A-Za-z0-9._-]+")
 _COLLECTOR = _UrlForm(
     "/eventListener/v7", "(/[A-Za-z0-9._~-]+)*/eventListener/v[57]", many_hosts=True
 )
+_WEBHOOK = _UrlForm("/path", "(/[A-Za-z0-9._~%!$&'()*+,;=:@-]*)*")
 _OUTPUT_URLS = {
     "kafka": _UrlForm("/topic", "/[A-Za-z0-9._-]+", many_hosts=True),
     "http": _MESSAGE_ROUTER,
@@ -238,6 +240,8 @@ _OUTPUT_URLS = {
     "ves+kafka": _UrlForm("", "/?", many_hosts=True),
     "ves+http": _COLLECTOR,
     "ves+https": _COLLECTOR,
+    "webhook+http": _WEBHOOK,
+    "webhook+https": _WEBHOOK,
 }
 
 
@@ -285,6 +289,36 @@ def _check_ves(output: DmaapOutput, where: str) -> None:
         )
 
 
+def _check_webhook(output: DmaapOutput, where: str) -> None:
+    """Raise SettingsError where what is said of a webhook has no effect, or cannot be meant."""
+    webhook = output.webhook
+    if not output.is_webhook:
+        if webhook != type(webhook)():
+            raise SettingsError(
+                f"{where}: [dmaap.outputs.webhook] has no effect: the url is no webhook+https://"
+            )
+        return
+    if webhook.token and output.username:
+        raise SettingsError(f"{where}: webhook.token contradicts username: say one of them")
+    if webhook.secret_previous and not webhook.secret:
+        raise SettingsError(
+            f"{where}: webhook.secret_previous needs webhook.secret, the present one"
+        )
+    for key in ("secret", "secret_previous"):
+        if secret := getattr(webhook, key):
+            try:
+                signing_key(secret)
+            except ValueError as error:
+                raise SettingsError(f"{where}: webhook.{key} {error}") from None
+    for network in webhook.allowed_networks:
+        try:
+            ip_network(network, strict=False)
+        except ValueError:
+            raise SettingsError(
+                f"{where}: webhook.allowed_networks: {network} is no address or network"
+            ) from None
+
+
 def check_outputs(settings: Settings) -> None:
     """Raise SettingsError where an output cannot be used, or two are the same."""
     seen: set[str] = set()
@@ -302,8 +336,14 @@ def check_outputs(settings: Settings) -> None:
         form = _OUTPUT_URLS.get(url.scheme)
         if form is None:
             raise SettingsError(
-                f"{where}: url must begin with kafka://, http:// or https://, or with "
-                f"ves+kafka://, ves+http:// or ves+https://, not {url.scheme}://"
+                f"{where}: url must begin with kafka://, http:// or https://, with "
+                "ves+kafka://, ves+http:// or ves+https://, or with webhook+https://, not "
+                f"{url.scheme}://"
+            )
+        if output.is_webhook and url.query:
+            raise SettingsError(
+                f"{where}: a webhook's url has no query, which others would read: give a token in "
+                "webhook.token_file"
             )
         hosts = _are_hosts(url.netloc) and (form.many_hosts or "," not in url.netloc)
         path = re.fullmatch(form.pattern, url.path)
@@ -312,6 +352,7 @@ def check_outputs(settings: Settings) -> None:
         if output.is_kafka and not output.security_protocol:
             _check_inherited_login(settings.kafka, url.netloc, where)
         _check_ves(output, where)
+        _check_webhook(output, where)
         # A publisher's settings by themselves may have no clouds.
         if output.carries == "measurements" and settings.vims and not settings.takes_samples:
             raise SettingsError(

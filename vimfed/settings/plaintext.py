@@ -85,6 +85,9 @@ def _output(output: DmaapOutput) -> Iterator[_Found]:
     parts = urlsplit(output.url)
     if output.is_kafka:  # without security_protocol it is as [kafka], which has its row
         yield from _sasl(output, parts.netloc)
+    elif parts.scheme == "webhook+http" and not _are_loopback(parts.netloc):
+        told = "what is sent to a webhook+http:// url can be read and changed on its way"
+        yield _Found(told, "use webhook+https://", output.insecure)
     elif output.username and parts.scheme.endswith("http") and not _are_loopback(parts.netloc):
         told = f"the password goes to {'a' if output.is_ves else 'an'} {parts.scheme}:// url"
         yield _Found(told, f"use {parts.scheme}s://", output.insecure)

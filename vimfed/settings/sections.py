@@ -29,6 +29,8 @@ VesVersion = Literal["7.2.1", "7.1", "5.4"]
 VesDomain = Literal["fault", "notification", "heartbeat", "measurement"]
 Carries = Literal["events", "measurements"]
 """What an output gets."""
+WebhookMode = Literal["structured", "binary", "batch"]
+"""CloudEvents' content modes over HTTP."""
 Severity = Literal["CRITICAL", "MAJOR", "MINOR", "WARNING"]
 """VES's words for how bad an alarm is that is active."""
 
@@ -168,6 +170,43 @@ class VesTopics(_Section, frozen=True, kw_only=True):
     """topic of measurements"""
 
 
+class WebhookSettings(_Section, frozen=True, kw_only=True):
+    """``[dmaap.outputs.webhook]``: how a webhook+https:// output asks its receiver."""
+
+    mode: WebhookMode = "structured"
+    """what a request is: structured: one CloudEvent as JSON; binary: its data, its attributes in
+    headers; batch: several, one request at a time for each partition"""
+    secret: Secret = Secret()
+    """whsec_ and the base64 of a key of 24 to 64 bytes, by which each request is signed as Standard
+    Webhooks says; empty: none is (better: secret_file)"""
+    secret_file: str = ""
+    """file that holds it"""
+    secret_previous: Secret = Secret()
+    """the secret before this one, which signs, too, until the receiver has the new one (better:
+    secret_previous_file)"""
+    secret_previous_file: str = ""
+    """file that holds it"""
+    token: Secret = Secret()
+    """bearer token that the receiver asks for, instead of username and password (better:
+    token_file)"""
+    token_file: str = ""
+    """file that holds the token"""
+    handshake: bool = True
+    """ask the receiver first whether it wants the events, as CloudEvents' webhook specification
+    says; false: for a receiver that does not know this"""
+    origin: Annotated[str, Meta(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$")] = (
+        "vim-event-federation"
+    )
+    """DNS name by which the receiver knows who sends: of this whole installation"""
+    request_rate: Annotated[int, Meta(ge=0)] = 0
+    """requests a minute for which the handshake asks; 0: it names none"""
+    parallel: Annotated[int, Meta(ge=1, le=1000)] = 16
+    """requests that may be under way at once, never two about one instance"""
+    allowed_networks: tuple[Annotated[str, Meta(pattern=r"^[0-9A-Fa-f:.]+(/\d{1,3})?$")], ...] = ()
+    """networks (10.1.0.0/16) of addresses that are not public and that the receiver may have all
+    the same"""
+
+
 class DmaapOutput(Tls, frozen=True, kw_only=True):
     """``[[dmaap.outputs]]``: one place where events, or measurements, are published."""
 
@@ -175,13 +214,14 @@ class DmaapOutput(Tls, frozen=True, kw_only=True):
     """names the output's progress (its consumer group): keep it"""
     url: str
     """kafka://host:port/topic (several brokers comma-separated); ves+kafka://host:port, where each
-    VES domain has a topic; the Message Router's http(s)://host:port/events/topic; or VES
-    collectors, ves+https://host:port/eventListener/v7 (several comma-separated: the next one is
-    asked where one fails)"""
+    VES domain has a topic; the Message Router's http(s)://host:port/events/topic; VES collectors,
+    ves+https://host:port/eventListener/v7 (several comma-separated: the next one is asked where one
+    fails); or a webhook, webhook+https://host:port/path"""
     carries: Carries = "events"
     """what is published there: events, or measurements, of clouds that have [vims.samples]"""
     format: Format = "payload"
-    """what a message looks like (docs/outputs.md); ves+ urls take ves alone"""
+    """what a message looks like (docs/outputs.md); ves+ urls take ves alone; a webhook gets
+    CloudEvents, whose data this says: ves, or else the payload"""
     vim_event: bool = True
     """add the object vim_event (id, kind, phase, ...) to the payload of an event"""
     ves_domains: list[VesDomain] = []
@@ -192,6 +232,7 @@ class DmaapOutput(Tls, frozen=True, kw_only=True):
     /eventListener/v5"""
     ves_severities: VesSeverities = VesSeverities()
     ves_topics: VesTopics = VesTopics()
+    webhook: WebhookSettings = WebhookSettings()
     timeout: Annotated[float, Meta(gt=0)] = 20.0
     """seconds after which an attempt to deliver counts as failed"""
     security_protocol: Literal["", "PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = ""
@@ -199,7 +240,8 @@ class DmaapOutput(Tls, frozen=True, kw_only=True):
     sasl_mechanism: Literal["SCRAM-SHA-256", "SCRAM-SHA-512", "PLAIN"] = "SCRAM-SHA-512"
     """SASL mechanism"""
     username: str = ""
-    """SASL user, or the Message Router's or VES collector's; empty there: no authentication"""
+    """SASL user, or the Message Router's, VES collector's or webhook's; empty there: no
+    authentication"""
     password: Secret = Secret()
     """their password (better: password_file)"""
     password_file: str = ""
@@ -207,8 +249,8 @@ class DmaapOutput(Tls, frozen=True, kw_only=True):
     gzip: bool = False
     """Message Router: send application/cambria-zip, compressed"""
     insecure: bool = False
-    """send the password in the clear (http://, ves+http://, or PLAIN without TLS) also to another
-    machine: where nobody listens on the way"""
+    """send the password in the clear (http://, ves+http://, or PLAIN without TLS), or anything to a
+    webhook+http:// url, also to another machine: where nobody listens on the way"""
 
     @property
     def login(self) -> Login:
@@ -229,6 +271,11 @@ class DmaapOutput(Tls, frozen=True, kw_only=True):
     def is_ves(self) -> bool:
         """Whether it takes nothing but VES, whatever a subscription's format is."""
         return self.scheme.startswith("ves+")
+
+    @property
+    def is_webhook(self) -> bool:
+        """Whether it gets CloudEvents, whatever a subscription's format is."""
+        return self.scheme.startswith("webhook+")
 
     @property
     def domains(self) -> tuple[VesDomain, ...]:

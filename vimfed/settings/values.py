@@ -1,6 +1,11 @@
 """Values that settings pass on as one."""
 
+import base64
 from typing import NamedTuple
+
+_KEY_PREFIX = "whsec_"
+_KEY_BYTES = range(24, 65)
+"""How long a key that signs webhooks may be, by Standard Webhooks."""
 
 
 class Secret:
@@ -41,3 +46,21 @@ class Login(NamedTuple):
 
     username: str
     password: Secret
+
+
+def signing_key(secret: Secret) -> bytes:
+    """Return the key of a secret ``whsec_...``, as Standard Webhooks writes them.
+
+    Raises ValueError, which says what is right, and quotes nothing.
+    """
+    text = secret.reveal()
+    try:
+        key = base64.b64decode(text.removeprefix(_KEY_PREFIX), validate=True)
+    except ValueError:
+        key = b""
+    if not text.startswith(_KEY_PREFIX) or len(key) not in _KEY_BYTES:
+        raise ValueError(
+            f"must be {_KEY_PREFIX} and the base64 of {_KEY_BYTES[0]} to {_KEY_BYTES[-1]} random "
+            'bytes, such as: echo "whsec_$(openssl rand -base64 32)"'
+        )
+    return key

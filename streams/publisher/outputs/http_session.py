@@ -9,13 +9,14 @@ from vimfed.process.tls import tls_context
 from vimfed.settings import DmaapOutput
 
 
-def http_session(output: DmaapOutput, url: str) -> aiohttp.ClientSession:
+def http_session(output: DmaapOutput, url: str, **connector: Any) -> aiohttp.ClientSession:
     """Return a session to ask ``url``, with the output's timeout and, for https, its TLS.
 
-    Raises what ``tls_context`` raises.
+    ``connector``: further options of aiohttp's. Raises what ``tls_context`` raises.
     """
-    options: dict[str, Any] = {"ssl": tls_context(output)} if url.startswith("https:") else {}
+    if url.startswith("https:"):
+        connector["ssl"] = tls_context(output)
     return bounded_session(
-        connector=aiohttp.TCPConnector(**options),
+        connector=aiohttp.TCPConnector(**connector),
         timeout=aiohttp.ClientTimeout(total=output.timeout),
     )

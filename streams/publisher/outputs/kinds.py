@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from streams.publisher.delivery import Output
 from streams.publisher.outputs import kafka, message_router, ves_collector
+from streams.publisher.outputs.webhook import output as webhook
 from vimfed.kafka.topic_settings import Finding
 from vimfed.settings import DmaapOutput, Settings
 
@@ -28,6 +29,7 @@ class OutputKind(NamedTuple):
 _KAFKA = OutputKind(kafka.KafkaOutput, kafka.probe)
 _MESSAGE_ROUTER = OutputKind(message_router.MessageRouterOutput, message_router.probe)
 _COLLECTOR = OutputKind(ves_collector.CollectorOutput, ves_collector.probe)
+_WEBHOOK = OutputKind(webhook.WebhookOutput, webhook.probe)
 KINDS = {
     "kafka": _KAFKA,
     "ves+kafka": _KAFKA,
@@ -35,6 +37,8 @@ KINDS = {
     "https": _MESSAGE_ROUTER,
     "ves+http": _COLLECTOR,
     "ves+https": _COLLECTOR,
+    "webhook+http": _WEBHOOK,
+    "webhook+https": _WEBHOOK,
 }
 """By scheme of the URL."""
 

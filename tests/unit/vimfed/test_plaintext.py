@@ -84,6 +84,13 @@ CASES = [
         "publisher",
     ),
     Case(
+        '[[dmaap.outputs]]\nurl = "webhook+http://HOST:8080/hooks"\n',
+        "dmaap.outputs: dmaap",
+        "what is sent to a webhook+http:// url can be read and changed on its way",
+        "use webhook+https://",
+        "publisher",
+    ),
+    Case(
         f'[[dmaap.outputs]]\nurl = "ves+kafka://HOST:9092"\n{PLAIN}password = "p"\n',
         "dmaap.outputs: dmaap",
         "SASL PLAIN without TLS sends the password in the clear",

@@ -75,6 +75,14 @@ name = "onap"
 url = "ves+https://a:1,b:1/eventListener/v7"
 """
 
+WEBHOOK = """
+[[dmaap.outputs]]
+name = "hook"
+url = "webhook+https://a:1/hooks"
+
+[dmaap.outputs.webhook]
+"""
+
 
 def load(tmp_path: Path, text: str, **environ: str) -> Settings:
     path = tmp_path / "vimfed.toml"
@@ -293,6 +301,17 @@ def test_the_login_of_the_own_cluster_goes_to_no_other(tmp_path: Path) -> None:
         ),
         (VES + "[dmaap.outputs.ves_severities]\nvm_error = 'BAD'\n", "ves_severities.vm_error"),
         (VES + "[dmaap.outputs.ves_topics]\nfault = 'a/b'\n", "ves_topics.fault"),
+        (WEBHOOK.replace("/hooks", "/hooks?code=1"), "a webhook's url has no query"),
+        (WEBHOOK.replace("a:1", "a:1,b:1"), "must look like webhook+https://host:port/path"),
+        (WEBHOOK + 'allowed_networks = ["10.1/99"]\n', "10.1/99 is no address or network"),
+        (
+            WEBHOOK.replace("[dmaap.outputs.", 'username = "u"\n[dmaap.outputs.') + 'token = "t"\n',
+            "webhook.token contradicts username",
+        ),
+        (
+            OUTPUT + "[dmaap.outputs.webhook]\nparallel = 2\n",
+            "[dmaap.outputs.webhook] has no effect: the url is no webhook+https://",
+        ),
         (VES.replace("ves+https", "ves+ftp"), "must begin with kafka://, http:// or https://"),
         (
             OUTPUT.replace("kafka://a:1/t", "ves+kafka://a:1/t"),
@@ -510,6 +529,14 @@ def secret_fields(section: type[msgspec.Struct]) -> Iterator[tuple[type[msgspec.
 SECRET_FIELDS = list(secret_fields(Settings))
 
 
+def test_a_secret_that_cannot_sign_a_webhook_is_refused_and_not_repeated(tmp_path: Path) -> None:
+    told = refusal(tmp_path, WEBHOOK + 'secret = "abcdef"\n')
+    assert "webhook.secret must be whsec_ and the base64 of 24 to 64 random bytes" in told
+    assert "abcdef" not in told
+    told = refusal(tmp_path, WEBHOOK + 'secret_previous = "whsec_"\n')
+    assert "webhook.secret_previous needs webhook.secret, the present one" in told
+
+
 def test_every_key_that_a_file_can_hold_is_a_secret() -> None:
     def files(section: type[msgspec.Struct]) -> Iterator[tuple[type[msgspec.Struct], str]]:
         hints = typing.get_type_hints(section)
@@ -521,7 +548,7 @@ def test_every_key_that_a_file_can_hold_is_a_secret() -> None:
                 yield section, key.removesuffix("_file")
 
     assert set(files(Settings)) == set(SECRET_FIELDS)
-    assert len(SECRET_FIELDS) == 15
+    assert len(SECRET_FIELDS) == 18
 
 
 @pytest.mark.parametrize(("section", "key"), SECRET_FIELDS)

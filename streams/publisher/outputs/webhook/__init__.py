@@ -1,0 +1,1 @@
+"""The output to a webhook: CloudEvents in HTTP requests, signed, to a receiver that agreed."""
