@@ -25,9 +25,16 @@ from vimfed.nova.alert_report import AlertReport, alert_notification
 from vimfed.nova.bare_state import MAX_ID
 from vimfed.nova.host_report import MAX_HOST
 from web.http.audit import COUNT, WHO
-from web.http.errors import ApiError, Problem, Unavailable, UnavailableError, json_response
+from web.http.errors import (
+    ApiError,
+    Problem,
+    TooFast,
+    Unavailable,
+    UnavailableError,
+    json_response,
+)
 from web.http.routes import Route, parse_query
-from web.pushing import Pushing, TooFast
+from web.pushing import Pushing
 
 LOG = logging.getLogger(__name__)
 

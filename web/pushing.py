@@ -26,7 +26,7 @@ from web.auth.caller import CALLER, CLIENT, EVERYBODY, Caller
 from web.group_commit import GroupCommit
 from web.http.audit import COUNT, WHO
 from web.http.bounded_map import BoundedMap
-from web.http.errors import ApiError, Problem, Unavailable, json_response
+from web.http.errors import ApiError, Problem, TooFast, Unavailable, json_response
 from web.http.routes import Handler, Route, body_of, vim_id_in
 
 MAX_ENTRIES = 1000
@@ -56,13 +56,6 @@ class Refusal(Problem, frozen=True, kw_only=True):
 
     refused: tuple[RefusedEntry, ...] = ()
     """Empty where the request as a whole is none."""
-
-
-class TooFast(Problem, frozen=True, kw_only=True):
-    """The caller has used up its rate; nothing of the request has been written."""
-
-    retry_after: int
-    """Seconds; the same as in the header ``Retry-After``."""
 
 
 class EntryError(Exception):

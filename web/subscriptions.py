@@ -21,7 +21,7 @@ from web.auth.caller import CALLER, Caller
 from web.change_log import ChangeLog
 from web.http.audit import WHO
 from web.http.errors import ApiError, Problem, Unavailable, json_response
-from web.http.routes import Route, body_of
+from web.http.routes import Route, body_of, named_vim_id
 
 MAX_SUBSCRIPTION_BYTES = 100_000
 """Bytes of JSON that one may take."""
@@ -52,7 +52,7 @@ class EndedSubscription(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Subscriptions:
-    """The handlers of ``{prefix}/v1/subscriptions``."""
+    """The handlers of ``…/subscriptions``, of all clouds and of one."""
 
     def __init__(self, settings: Settings, changes: ChangeLog) -> None:
         self._settings = settings
@@ -60,13 +60,14 @@ class Subscriptions:
         self._changes = changes
 
     def routes(self) -> list[Route]:
-        """Return all routes."""
-        base = f"{self._settings.web.prefix}/v1/subscriptions"
-        one = (base + "/{name}",)
+        """Return all routes: those of all clouds, and by a cloud's path those of it alone."""
+        v1 = f"{self._settings.web.prefix}/v1"
+        several = (v1 + "/subscriptions", v1 + "/{owner}/{region}/subscriptions")
+        one = tuple(path + "/{name}" for path in several)
         return [
             Route(
                 method="GET",
-                paths=(base,),
+                paths=several,
                 handler=self.list_all,
                 role="reader",
                 answers={200: SubscriptionList, 503: Unavailable},
@@ -110,12 +111,12 @@ class Subscriptions:
         ]
 
     async def list_all(self, request: web.Request) -> web.Response:
-        """Tell all subscriptions, the settings' filter among them.
+        """Tell all subscriptions, the settings' filter among them; or those of one cloud alone.
 
         Who may not see all clouds, or all tenants, is told those that name none but such as it may
         see.
         """
-        held = await self._held()
+        held = await self._held(request)
         told = [
             _told(name, held[name])
             for name in sorted(held)
@@ -125,17 +126,26 @@ class Subscriptions:
 
     async def get(self, request: web.Request) -> web.Response:
         """Tell one subscription."""
-        name, held = request.match_info["name"], await self._held()
+        name, held = request.match_info["name"], await self._held(request)
         if name not in held:
             raise ApiError(404, f"there is no subscription {name}")
         _check_limits(request, held[name])
         return json_response(_told(name, held[name]))
 
     async def put(self, request: web.Request) -> web.Response:
-        """Make or replace a subscription; the answer says from when it holds."""
+        """Make or replace a subscription; the answer says from when it holds.
+
+        By a cloud's path it is one of that cloud alone: its ``clouds`` are left out, or name it.
+        """
         name = _writable_name(request)
-        subscription = self._parsed(await body_of(request))
+        subscription = _of_named_cloud(request, self._parsed(await body_of(request)))
         held = await self._held()
+        vim_id = named_vim_id(request)
+        if vim_id is not None and name in held and not _is_of(vim_id, held[name]):
+            raise ApiError(
+                409,
+                f"the subscription {name} is not of {vim_id} alone: take another name",
+            )
         for concerned in (subscription, held.get(name, subscription)):
             _check_limits(request, concerned)
         full = ApiError(
@@ -159,17 +169,24 @@ class Subscriptions:
     async def delete(self, request: web.Request) -> web.Response:
         """End a subscription; the answer says until when it holds."""
         name = _writable_name(request)
-        held = await self._held()
+        held = await self._held(request)
         if name not in held:
             raise ApiError(404, f"there is no subscription {name}")
         _check_limits(request, held[name])
         holds_until = await self._write(name, None, request[WHO].header())
         return json_response(EndedSubscription(name=name, holds_until=holds_until))
 
-    async def _held(self) -> dict[str, Subscription]:
-        """Return what all workers have been told so far, by name."""
+    async def _held(self, request: web.Request | None = None) -> dict[str, Subscription]:
+        """Return what all workers have been told so far, by name.
+
+        Of ``request``: where its path names a cloud, those of that cloud alone.
+        """
         await self._changes.known()
-        return dict(self._changes.log.history.current())
+        held = dict(self._changes.log.history.current())
+        vim_id = None if request is None else named_vim_id(request)
+        if vim_id is None:
+            return held
+        return {name: each for name, each in held.items() if _is_of(vim_id, each)}
 
     async def _write(
         self, name: str, subscription: Subscription | None, caller: tuple[str, bytes]
@@ -210,6 +227,21 @@ def _writable_name(request: web.Request) -> str:
     if name == DEFAULT:
         raise ApiError(409, f"{DEFAULT} is the settings' [filter]: change it there")
     return name
+
+
+def _is_of(vim_id: str, subscription: Subscription) -> bool:
+    """Return whether it is one of a single cloud."""
+    return subscription.clouds == (vim_id,)
+
+
+def _of_named_cloud(request: web.Request, subscription: Subscription) -> Subscription:
+    """Return it as one of the cloud that the path names, if it names one. Raises ApiError (400)."""
+    vim_id = named_vim_id(request)
+    if vim_id is None or _is_of(vim_id, subscription):
+        return subscription
+    if subscription.clouds:
+        raise ApiError(400, f"clouds: by this path it is of {vim_id} alone: leave them out")
+    return msgspec.structs.replace(subscription, clouds=(vim_id,))
 
 
 def _is_within(caller: Caller, subscription: Subscription) -> bool:

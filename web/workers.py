@@ -72,10 +72,11 @@ class Workers:
 
     def routes(self) -> list[Route]:
         """Return all routes."""
+        v1 = f"{self._worker.settings.web.prefix}/v1"
         return [
             Route(
                 method="GET",
-                paths=(f"{self._worker.settings.web.prefix}/v1/workers",),
+                paths=(v1 + "/workers", v1 + "/{owner}/{region}/workers"),
                 handler=self.list_all,
                 role="reader",
                 answers={200: WorkerList},

@@ -9,7 +9,17 @@ from tests.e2e.stack import Stack
 from vimfed.local.kafka import LocalKafka
 
 INGEST_RATE = 500
-REGIONS = ("queries", "ingest", "aodh", "openapi", "robustness", "live", "dashboard", "alerts")
+REGIONS = (
+    "queries",
+    "ingest",
+    "aodh",
+    "openapi",
+    "robustness",
+    "live",
+    "dashboard",
+    "alerts",
+    "onap",
+)
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="package")

@@ -43,7 +43,7 @@ MAX_FILES = 65_536
 SEND_TIMEOUT = 30.0
 """Seconds that a client may take for the end of an answer: a stream has limits of its own."""
 
-_TOO_MANY = msgspec.json.encode({"error": "too many connections; try again"})
+_TOO_MANY = msgspec.json.encode({"error": "too many connections; try again", "retry_after": 2})
 _REFUSAL = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 2\r\n"
     b"Connection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(_TOO_MANY), _TOO_MANY)

@@ -29,8 +29,8 @@ from web.auth.peers import PeerDoor
 from web.http.audit import FAILED_LOGIN, WHO
 from web.http.bounded_map import BoundedMap
 from web.http.door import Door
-from web.http.errors import ApiError, UnavailableError
-from web.http.routes import Role, route_of, vim_id_in
+from web.http.errors import ApiError, TooFast, UnavailableError
+from web.http.routes import Role, named_vim_id, route_of
 from web.http.turns import Turns
 
 MAX_KNOWN = 2000
@@ -236,10 +236,10 @@ def _who(caller: Caller, request: web.Request) -> Who:
     return Who(caller.name, caller.role, request[CLIENT])
 
 
-def _too_many(wait: int) -> tuple[str, dict[str, str]]:
+def _too_many(wait: int) -> tuple[TooFast, dict[str, str]]:
     """Return what is said of too many failures, and the headers."""
     text = f"too many logins from this address have failed: try again in {wait} s"
-    return text, {"Retry-After": str(wait)}
+    return TooFast(error=text, retry_after=wait), {"Retry-After": str(wait)}
 
 
 def _refuse_beyond_rights(caller: Caller, role: Role, request: web.Request) -> None:
@@ -248,7 +248,7 @@ def _refuse_beyond_rights(caller: Caller, role: Role, request: web.Request) -> N
         raise ApiError(403, f"{caller.name} needs a token of a project, or of the system")
     if role not in _GRANTS[caller.role]:
         raise ApiError(403, f"{caller.name} has the role {caller.role}, this needs {role}")
-    if role != "peer" and {"vim_id", "owner"} & request.match_info.keys():
-        vim_id = vim_id_in(request)
-        if not caller.may_see(vim_id):
+    if role != "peer":
+        vim_id = named_vim_id(request)
+        if vim_id is not None and not caller.may_see(vim_id):
             raise ApiError(403, f"{caller.name} may not see the cloud {vim_id}")

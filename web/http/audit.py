@@ -10,7 +10,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from vimfed.process.audit import Event, Field, Result, Trail, Who
 from web.http.errors import REASON
-from web.http.routes import route_name, route_of, vim_id_in
+from web.http.routes import named_vim_id, route_name, route_of
 
 REFUSALS = frozenset({401, 403, 421, 429})
 """Statuses of what is refused because of who asks, by which name, or how often."""
@@ -93,6 +93,7 @@ def _object_of(request: web.Request) -> str:
     given = {name: each for name, each in request.match_info.items() if name != "slash"}
     if request.match_info.route.resource is None:
         return request.path
-    cloud = [vim_id_in(request)] if {"vim_id", "owner"} & given.keys() else []
+    vim_id = named_vim_id(request)
+    cloud = [] if vim_id is None else [vim_id]
     others = [each for name, each in given.items() if name not in ("vim_id", "owner", "region")]
     return "/".join(cloud + others)

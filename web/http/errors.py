@@ -28,6 +28,13 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """A sentence that says how to mend it."""
 
 
+class TooFast(Problem, frozen=True, kw_only=True):
+    """The caller asks too often, or has used up its rate; nothing of the request has been done."""
+
+    retry_after: int
+    """Seconds; the same as in the header ``Retry-After``, which ONAP's broker drops."""
+
+
 class Unavailable(msgspec.Struct, frozen=True, kw_only=True):
     """The body of a 503."""
 

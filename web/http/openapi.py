@@ -15,7 +15,7 @@ import msgspec
 from aiohttp import web
 from swagger_ui_bundle import swagger_ui_path
 
-from web.http.errors import ApiError, Problem, Unavailable
+from web.http.errors import ApiError, Problem, TooFast, Unavailable
 from web.http.routes import Handler, Route
 
 Schema = dict[str, Any]
@@ -160,7 +160,9 @@ def document(routes: Iterable[Route], logins: Mapping[str, Schema]) -> Schema:
     }
 
 
-ACCESS_ANSWERS: dict[int, Any] = {401: Problem, 403: Problem, 429: Problem, 503: Unavailable}
+ERRORS = (Problem, TooFast, Unavailable)
+"""The bodies of what is told of every route."""
+ACCESS_ANSWERS: dict[int, Any] = {401: Problem, 403: Problem, 429: TooFast, 503: Unavailable}
 """What is told of every route that needs a login before it has its turn."""
 BODY_ANSWERS: dict[int, Any] = {408: Problem, 413: Problem, 415: Problem}
 """What is told before the handler has the request's body."""
@@ -276,7 +278,7 @@ class _Schemas:
         spoken = [
             each
             for route in routes
-            for each in (route.query, route.body, *route.answers.values(), Problem, Unavailable)
+            for each in (route.query, route.body, *route.answers.values(), *ERRORS)
             if each is not None
         ]
         self._types = list(dict.fromkeys(leaf for each in spoken for leaf in _leaves(each)))

@@ -145,6 +145,11 @@ def vim_id_in(request: web.Request) -> str:
     return given["vim_id"] if "vim_id" in given else vim_id_of(given["owner"], given["region"])
 
 
+def named_vim_id(request: web.Request) -> str | None:
+    """Return the vim_id that a request's path names; None where it names none."""
+    return vim_id_in(request) if {"vim_id", "owner"} & request.match_info.keys() else None
+
+
 def route_of(request: web.Request) -> Route | None:
     """Return the route that a request matched; None where it matched none."""
     return request.app[ROUTES].get(request.match_info.route)

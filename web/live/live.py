@@ -21,12 +21,10 @@ from aiohttp import web
 from msgspec import Meta
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from streams.core.kinds import EVENT_KINDS
-from streams.subscriptions.filters import Matcher, Subscription
+from streams.subscriptions.filters import Subscription
 from vimfed.kafka.aio import KafkaError
 from vimfed.kafka.partitions import partition_of
 from vimfed.model.keys import instance_key
-from vimfed.model.records import Phase
 from vimfed.model.times import utc_text
 from vimfed.process.neighbours import network_of
 from vimfed.settings import Settings
@@ -34,9 +32,9 @@ from web.auth.caller import CALLER, CLIENT, EVERYBODY, Caller
 from web.http.errors import ApiError, Problem, Unavailable, UnavailableError, json_response
 from web.http.fair_share import Budget, FairShare
 from web.http.routes import Route, parse_query, vim_id_in
-from web.live.event_ring import EventRing, LiveEvent, RingEntry
+from web.live.event_ring import EventRing, LiveEvent
 from web.live.event_tail import LeftBehindError, followed
-from web.queries.instance_search import kind_names
+from web.live.reader import EventFilter, Poll, Reader
 
 LOG = logging.getLogger(__name__)
 
@@ -82,14 +80,12 @@ HEADERS = {
 _encode = msgspec.json.Encoder().encode
 
 
-class EventsParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class EventsParameters(EventFilter, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The query string of a request for live events; without parameters all are told."""
 
-    vim_id: Annotated[list[str], Meta(description="events of these clouds")] = []
-    kind: Annotated[list[str], Meta(description="events of these kinds")] = []
-    phase: Annotated[list[Phase], Meta(description="events of these phases")] = []
-    tenant_id: Annotated[list[str], Meta(description="of these tenants (project ids)")] = []
-    instance_id: Annotated[list[str], Meta(description="of these instances")] = []
+    vim_id: Annotated[list[str], Meta(description="events of these clouds")] = msgspec.field(
+        default_factory=list
+    )
     recent: Annotated[
         int,
         Meta(
@@ -99,6 +95,35 @@ class EventsParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
             "to who goes on where a connection broke off",
         ),
     ] = 0
+
+
+class PollParameters(EventFilter, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The query string of a poll for the events of one cloud."""
+
+    after: Annotated[
+        str,
+        Meta(
+            pattern=r"^([0-9]{1,19}(\.[0-9]{1,19})*)?$",
+            description="the `next` of the answer before; without it the answer comes at once, "
+            "and says where to begin",
+        ),
+    ] = ""
+    wait: Annotated[float, Meta(ge=0, le=60, description="seconds to wait for the first event")] = (
+        20.0
+    )
+    limit: Annotated[int, Meta(ge=1, le=1000, description="events in the answer")] = 500
+
+
+class PolledEvents(msgspec.Struct, frozen=True, kw_only=True):
+    """What was told of a cloud after a place, and the place that follows."""
+
+    events: list[LiveEvent]
+    """In the order in which they are told, the newest last."""
+    next: str
+    """Where to go on: the parameter `after` of the next request, at any worker."""
+    missed: bool
+    """Whether events are missing before `next` which are not held any more: what was told meanwhile
+    is in the lists of instances."""
 
 
 class RecentParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -117,8 +142,8 @@ class RecentEvents(msgspec.Struct, frozen=True, kw_only=True):
     then, the list is complete."""
 
 
-class _Client:
-    """Somebody who listens, and how far it has been told."""
+class _Client(Reader):
+    """Somebody who listens at a connection of its own."""
 
     def __init__(
         self,
@@ -128,28 +153,11 @@ class _Client:
         caller: Caller,
         who: str,
     ) -> None:
+        super().__init__(subscription, caller, who)
         self.response = response
         self.transport = transport
-        self.filter: Hashable = (subscription, caller.clouds, caller.tenants)
-        """Whoever has the same is told the same."""
-        self._matcher = Matcher(subscription)
-        self.caller = caller
-        self.who = who
-        """Whose share of the clients it is of: the caller's name; without a login, its address."""
-        self.next: int | None = None
-        """Number of the ring's entry that comes next; None until the client has been greeted."""
         self.sent_at = time.monotonic()
         self.stuck_since: float | None = None
-        self.ended = asyncio.Event()
-
-    def wants(self, entry: RingEntry) -> bool:
-        """Return whether the client is told of an event."""
-        return (
-            self._matcher.wants(entry.event, entry.tenant_id)
-            and self.caller.may_see(entry.event.vim_id)
-            # What is about a host or a cloud is no tenant's.
-            and self.caller.may_see_tenants([entry.tenant_id] if entry.event.instance_id else [])
-        )
 
     async def send(self, text: bytes) -> None:
         """Hand over what is to be sent, without waiting for the client. Raises OSError."""
@@ -181,13 +189,14 @@ class LiveEvents:
         self._budget = Budget(SHARE_BEHIND, MIN_BEHIND, burst=0.0)
         self._most = settings.web.live_clients
         self._clients: dict[_Client, None] = {}
+        self._polls: dict[Poll, None] = {}
         self._ring: EventRing | None = None
         self._task: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
         self._used_at = 0.0
         self._stopping = False
         gauge = Gauge("vimfed_web_live_clients", "who follows the live events", registry=registry)
-        gauge.set_function(lambda: len(self._clients))
+        gauge.set_function(lambda: len(self._readers))
 
         def counter(name: str, text: str) -> Counter:
             return Counter(name, text, registry=registry)
@@ -216,6 +225,14 @@ class LiveEvents:
             ),
             Route(
                 method="GET",
+                paths=(v1 + "/{owner}/{region}/events",),
+                handler=self.poll,
+                role="reader",
+                query=PollParameters,
+                answers={200: PolledEvents, 400: Problem, 503: Unavailable},
+            ),
+            Route(
+                method="GET",
                 paths=(v1 + "/{owner}/{region}/instances/{instance_id}/events",),
                 handler=self.recent,
                 role="reader",
@@ -227,8 +244,8 @@ class LiveEvents:
     async def stop(self, _app: web.Application | None = None) -> None:
         """End all streams; called before the server waits for their handlers."""
         self._stopping = True
-        for client in self._clients:
-            client.ended.set()
+        for reader in self._readers:
+            reader.ended.set()
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -266,12 +283,12 @@ class LiveEvents:
         transport = request.transport
         if transport is None or transport.is_closing():
             return response  # the client has gone
-        who = network_of(request[CLIENT]) if caller is EVERYBODY else caller.name
+        who = _who(request)
         await self._make_room(who)
         response.force_close()
         transport.set_write_buffer_limits(NEVER_PAUSE)
         transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_SNDBUF, SEND_BUFFER)
-        client = _Client(response, transport, _subscription(parameters), caller, who)
+        client = _Client(response, transport, parameters.of(parameters.vim_id), caller, who)
         self._clients[client] = None
         try:
             await response.prepare(request)
@@ -285,23 +302,60 @@ class LiveEvents:
             asyncio.get_running_loop().call_later(GRACE, transport.abort)
         return response
 
+    async def poll(self, request: web.Request) -> web.Response:
+        """Tell the events of a cloud that follow a place, as soon as there are any.
+
+        For whoever cannot hold a stream open, as behind ONAP's broker. ``next`` is the place where
+        the next request goes on; none of what follows it is left out, unless ``missed`` says so.
+        """
+        parameters = parse_query(request, PollParameters)
+        caller, who, after = request[CALLER], _who(request), parameters.after
+        wanted = parameters.of([vim_id_in(request)])
+        await self._catch_up(after or None)
+        ring = await self._followed_ring()
+        begin = ring.resume(after) if after else ring.next
+        if begin is None:
+            return self._missed(ring)
+        await self._make_room(who)
+        poll = Poll(wanted, caller, who, ring, begin, lambda: request.transport is None)
+        self._polls[poll] = None
+        try:
+            while poll.look():  # noqa: ASYNC110 - others get their turn
+                await asyncio.sleep(0)
+            if after:
+                await _ended(poll, parameters.wait)
+        finally:
+            del self._polls[poll]
+        if poll.has_missed:
+            return self._missed(poll.ring)
+        events = poll.take(parameters.limit)
+        self._sent.inc(len(events))
+        return json_response(
+            PolledEvents(events=events, next=poll.ring.place(poll.next), missed=False)
+        )
+
+    def _missed(self, ring: EventRing) -> web.Response:
+        """Say that events are missing, and that the next request goes on with the next one."""
+        self._resyncs.inc()
+        return json_response(PolledEvents(events=[], next=ring.place(ring.next), missed=True))
+
     async def _make_room(self, who: str) -> None:
         """Return when one more may follow: the newest of those who have more than ``who`` may go.
 
         Raises UnavailableError.
         """
-        if len(self._clients) < self._most:
-            return
-        following = [client for client in self._clients if not client.ended.is_set()]
+        following = [reader for reader in self._readers if not reader.ended.is_set()]
         if len(following) < self._most:
             return
-        shares = Counted(client.who for client in following)
+        shares = Counted(reader.who for reader in following)
         if shares:
             crowd, most = shares.most_common(1)[0]
             if most > shares[who] + 1:
                 newest = next(each for each in reversed(following) if each.who == crowd)
-                with contextlib.suppress(OSError):
-                    await self._cut_off(newest, SHARED)
+                if isinstance(newest, _Client):
+                    with contextlib.suppress(OSError):
+                        await self._cut_off(newest, SHARED)
+                newest.ended.set()
                 return
         raise UnavailableError(f"{self._most} clients follow already (web.live_clients)")
 
@@ -353,6 +407,10 @@ class LiveEvents:
         return self._ring
 
     @property
+    def _readers(self) -> list[_Client | Poll]:
+        return [*self._clients, *self._polls]
+
+    @property
     def _is_wanted(self) -> bool:
         return bool(self._clients) or time.monotonic() - self._used_at < IDLE
 
@@ -372,8 +430,8 @@ class LiveEvents:
             self._task = None
             self._ring = None
             self._ready.clear()
-            for client in self._clients:
-                client.ended.set()
+            for reader in self._readers:
+                reader.ended.set()
 
     async def _follow_once(self) -> None:
         first = self._ring.next if self._ring else 0
@@ -399,12 +457,14 @@ class LiveEvents:
         """Go on with another ring, where each client has come to."""
         before, self._ring = self._ring, ring
         self._ready.set()
-        for client in self._clients:
-            if before is None or client.next is None:
+        for reader in self._readers:
+            if before is None or reader.next is None:
                 continue
-            held = client.next >= before.first
-            found = ring.resume(before.place(client.next)) if held else None
-            client.next = -1 if found is None else found
+            held = reader.next >= before.first
+            found = ring.resume(before.place(reader.next)) if held else None
+            reader.next = -1 if found is None else found
+        for poll in self._polls:
+            poll.ring = ring
 
     async def _flush(self) -> float:
         """Send each client what it can take now; return the seconds of work."""
@@ -412,12 +472,15 @@ class LiveEvents:
             return 0.0
         spent, began, full = 0.0, time.thread_time(), 0
         chunks: dict[tuple[Hashable, int], _Chunk] = {}
-        for client in list(self._clients):
-            try:
-                await self._serve(client, self._ring, chunks)
-            except OSError:
-                client.ended.set()
-            full += _unsent(client.transport) > 0
+        for reader in self._readers:
+            if isinstance(reader, _Client):
+                try:
+                    await self._serve(reader, self._ring, chunks)
+                except OSError:
+                    reader.ended.set()
+                full += _unsent(reader.transport) > 0
+            else:
+                reader.look()
             worked = time.thread_time() - began
             if worked > SLICE:
                 await asyncio.sleep(0)
@@ -471,22 +534,26 @@ class LiveEvents:
         await client.send(_told("cut", reason) + b"\n")
 
 
+def _who(request: web.Request) -> str:
+    """Return whose share of the readers a request is of."""
+    caller = request[CALLER]
+    return network_of(request[CLIENT]) if caller is EVERYBODY else caller.name
+
+
+async def _ended(poll: Poll, wait: float) -> None:
+    """Return when a poll has an end, or after ``wait`` seconds, or when its login holds no more."""
+    holds = min(wait, poll.caller.holds, poll.caller.until - time.time())
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(holds):
+            await poll.ended.wait()
+
+
 def _unsent(transport: asyncio.Transport) -> int:
     """Return the bytes that a client has not taken; 0 of one that leaves.
 
     Of a TLS connection that was closed twice, asyncio 3.11 raises AttributeError.
     """
     return 0 if transport.is_closing() else transport.get_write_buffer_size()
-
-
-def _subscription(parameters: EventsParameters) -> Subscription:
-    return Subscription(
-        clouds=tuple(parameters.vim_id),
-        kinds=kind_names(parameters.kind, EVENT_KINDS),
-        phases=tuple(parameters.phase),
-        tenants=tuple(parameters.tenant_id),
-        instances=tuple(parameters.instance_id),
-    )
 
 
 def _chunk(client: _Client, ring: EventRing, number: int) -> _Chunk:

@@ -8,7 +8,7 @@ from aiohttp import web
 from streams.worker.worker import StreamWorker
 from web.auth.caller import CALLER, Caller
 from web.http.errors import ApiError, Problem, Unavailable, UnavailableError, json_response
-from web.http.routes import Route, body_of, parse_query, vim_id_in
+from web.http.routes import Route, body_of, named_vim_id, parse_query, vim_id_in
 from web.queries.gather import Gather, Question
 from web.queries.instance_search import (
     FoundInstances,
@@ -65,10 +65,10 @@ class Queries:
             ),
             Route(
                 method="GET",
-                paths=(v1 + "/vims",),
+                paths=(v1 + "/vims", v1 + "/{owner}/{region}/vims"),
                 handler=self.vims,
                 role="reader",
-                answers={200: VimList, 503: Unavailable},
+                answers={200: VimList, 404: Problem, 503: Unavailable},
             ),
             Route(
                 method="GET",
@@ -99,11 +99,16 @@ class Queries:
     async def vims(self, request: web.Request) -> web.Response:
         """Tell all VIMs that the caller may see, and how many instances are in which state.
 
-        With their hosts and active alarms, where the caller is not limited to some tenants.
+        With their hosts and active alarms, where the caller is not limited to some tenants. Where
+        the path names a VIM, it is told alone.
         """
-        caller = request[CALLER]
+        caller, named = request[CALLER], named_vim_id(request)
         found = await self._gather.ask(self._vims, VimsQuery(tenants=caller.tenants))
         told = combine_vims(self._worker.vim_ids, found).vims
+        if named is not None:
+            told = [vim for vim in told if vim.vim_id == named]
+            if not told:
+                raise _unknown(named)
         if caller.tenants is None:
             # A worker of an earlier version does not know them; the rest is told all the same.
             with contextlib.suppress(UnavailableError):
@@ -120,9 +125,7 @@ class Queries:
         search = msgspec.structs.replace(search, tenants=caller.tenants)
         found = await self._gather.ask(self._search, search)
         if search.vim_id not in self._worker.vim_ids and not any(part.known for part in found):
-            raise ApiError(
-                404, f"unknown VIM {search.vim_id}: neither configured nor ever heard of"
-            )
+            raise _unknown(search.vim_id)
         return combine(search, found)
 
     async def instance(self, request: web.Request) -> web.Response:
@@ -147,3 +150,7 @@ class Queries:
         if found.row is None:
             raise ApiError(404, f"unknown instance {instance_id} of VIM {vim_id}")
         return json_response(instance_answer(found.row, found.available))
+
+
+def _unknown(vim_id: str) -> ApiError:
+    return ApiError(404, f"unknown VIM {vim_id}: neither configured nor ever heard of")

@@ -81,6 +81,7 @@ worker:
   podAnnotations: {own: 8080}
   topologySpreadConstraints:
     - {maxSkew: 1, topologyKey: zone, whenUnsatisfiable: DoNotSchedule}
+msb: {enabled: true}
 ingress:
   enabled: true
   className: nginx

@@ -105,6 +105,47 @@ def test_outputs_that_would_have_one_name_are_refused(outputs: tuple[str, str], 
         rendered(yaml.safe_dump({"settings": {"dmaap": {"outputs": listed}}}))
 
 
+@pytest.mark.parametrize(
+    ("values", "prefix", "enable_ssl"),
+    [
+        ("", "/api/multicloud", False),
+        (
+            "settings: {web: {prefix: /api/own, cert_file: /etc/vimfed/secrets/tls/pem}}\n"
+            "secretFiles: {tls: tls}\n",
+            "/api/own",
+            True,
+        ),
+    ],
+)
+def test_the_workers_are_announced_to_onaps_bus_where_that_is_said(
+    values: str, prefix: str, enable_ssl: bool
+) -> None:
+    name = "msb.onap.org/service-info"
+    values += "service: {annotations: {own: 1}}\n"
+    told = {}
+    for more in ("", "msb: {enabled: true, serviceName: multicloud-own}"):
+        told[more] = {
+            each["metadata"]["name"]: each["metadata"].get("annotations", {})
+            for each in of_kind("Service", rendered(values + more))
+        }
+    without, announced = told.values()
+    assert not any(name in annotations for annotations in without.values())
+    assert [each for each, annotations in announced.items() if name in annotations] == [NAME]
+    assert announced[NAME]["own"] == "1"
+    assert json.loads(announced[NAME][name]) == [
+        {
+            "serviceName": "multicloud-own",
+            "version": version,
+            "url": f"{prefix}/{version}",
+            "protocol": "REST",
+            "port": "6066",
+            "enable_ssl": enable_ssl,
+            "visualRange": "1",
+        }
+        for version in ("v0", "v1")
+    ]
+
+
 def test_annotations_and_labels_are_texts_whatever_yaml_takes_them_for() -> None:
     for component, template in pods(rendered(EVERYTHING)):
         annotations = template["metadata"]["annotations"]

@@ -158,7 +158,7 @@ async def test_one_connection_too_many_is_told_so(
             answer = await all_of(reader)
             assert answer.startswith(b"HTTP/1.1 503")
             assert b"Retry-After: 2" in answer
-            assert b'{"error":"too many connections; try again"}' in answer
+            assert b'{"error":"too many connections; try again","retry_after":2}' in answer
     gc.collect()
     assert not caplog.records, "a flood would fill the log"
     async with connection(port) as (reader, writer):

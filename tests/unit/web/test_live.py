@@ -16,6 +16,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client import CollectorRegistry
 
 from streams.subscriptions.filters import Subscription
+from tests.e2e.stack import eventually
 from tests.support.server_sent import event_stream
 from tests.support.vm_events import heartbeat_event, host_event, vm_event
 from tests.unit.web.test_event_ring import entry, record
@@ -28,9 +29,10 @@ from web.http.routes import add_routes
 from web.live import live
 from web.live.event_ring import EventRing
 from web.live.event_tail import entry_of
-from web.live.live import LiveEvents, _Client
+from web.live.live import LiveEvents, PolledEvents, _Client
 
 LIVE_CLIENTS = 3
+POLLED = "/api/multicloud/v1/CloudOwner/RegionOne/events"
 EVENTS: web.AppKey[LiveEvents] = web.AppKey("events", LiveEvents)
 
 
@@ -73,6 +75,135 @@ def live_application(tail: LateTail, monkeypatch: pytest.MonkeyPatch) -> web.App
     app.on_shutdown.append(events.stop)
     app[EVENTS] = events
     return app
+
+
+class Polling:
+    """Polls the events of all entries' cloud, each time from where the answer before ended."""
+
+    def __init__(self, client: TestClient[web.Request, web.Application]) -> None:
+        self.client = client
+        self.after = ""
+
+    async def poll(self, wait: float = 30, **parameters: object) -> PolledEvents:
+        given = {"after": self.after, "wait": wait, **parameters}
+        asked = {name: str(each) for name, each in given.items()}
+        async with asyncio.timeout(20), self.client.get(POLLED, params=asked) as answer:
+            assert answer.status == 200, await answer.text()
+            polled = msgspec.json.decode(await answer.read(), type=PolledEvents)
+        self.after = polled.next
+        return polled
+
+    async def ids(self, wait: float = 30, **parameters: object) -> list[str]:
+        return [event.id for event in (await self.poll(wait, **parameters)).events]
+
+
+@pytest.fixture
+async def polling(live_application: web.Application, tail: LateTail) -> AsyncIterator[Polling]:
+    tail.may_follow.set()
+    async with TestClient(TestServer(live_application)) as client:
+        yield Polling(client)
+
+
+async def polls_wait(app: web.Application, count: int = 1) -> None:
+    async def do_wait() -> bool:
+        return len(app[EVENTS]._polls) == count
+
+    await eventually(do_wait, within=20)
+
+
+async def test_a_poll_waits_for_the_first_event_and_the_next_goes_on_after_it(
+    tail: LateTail, polling: Polling
+) -> None:
+    assert await polling.poll() == PolledEvents(events=[], next="0", missed=False)
+    waiting = asyncio.create_task(polling.ids())
+    tail.may_read.release()
+    assert await waiting == ["0-0"]
+    assert await polling.ids(wait=0) == []
+    for _ in range(3):
+        tail.ring.add(entry(0, tail.ring.next))
+    assert await polling.ids(limit=2) == ["0-1", "0-2"]
+    assert await polling.ids() == ["0-3"]
+    assert await polling.ids(wait=0) == []
+    assert polling.after == "4"
+
+
+async def test_a_poll_passes_over_what_it_does_not_want_and_over_nothing_else(
+    tail: LateTail, polling: Polling
+) -> None:
+    await polling.poll()
+    for number in range(100):
+        tail.ring.add(entry(0, number, kind="PAUSE" if number % 50 == 49 else "POWER_OFF"))
+    assert await polling.ids(kind="pause,reboot", limit=1) == ["0-49"]
+    assert await polling.ids(kind="pause,reboot") == ["0-99"]
+    assert await polling.ids(wait=0) == []
+    polling.after = "0"
+    assert await polling.ids(wait=0, kind="DELETE") == []
+    assert polling.after == "100"
+
+
+async def test_events_of_other_clouds_are_not_told_to_a_poll(
+    tail: LateTail, polling: Polling
+) -> None:
+    await polling.poll()
+    tail.ring.add(entry(0, 0, vim_id="CloudOwner_RegionTwo"))
+    tail.ring.add(entry(0, 1))
+    assert await polling.ids() == ["0-1"]
+
+
+async def test_a_poll_from_a_place_that_is_not_held_says_so_and_goes_on_with_the_next(
+    tail: LateTail, polling: Polling
+) -> None:
+    await polling.poll()
+    for number in range(150):  # the ring holds 100
+        tail.ring.add(entry(0, number))
+    assert await polling.poll() == PolledEvents(events=[], next="150", missed=True)
+    polling.after = "150.9"  # of a topic with two partitions
+    assert (await polling.poll()).missed
+    tail.ring.add(entry(0, 150))
+    assert await polling.ids() == ["0-150"]
+
+
+async def test_what_is_let_go_while_a_poll_waits_is_told_as_missed(
+    tail: LateTail, polling: Polling, live_application: web.Application
+) -> None:
+    await polling.poll()
+    waiting = asyncio.create_task(polling.poll(kind="PAUSE"))
+    await polls_wait(live_application)
+    for number in range(150):
+        tail.ring.add(entry(0, number, kind="POWER_OFF"))
+    tail.may_read.release()
+    assert (await waiting).missed
+
+
+async def test_a_poll_that_waits_when_the_worker_stops_is_answered(
+    polling: Polling, live_application: web.Application
+) -> None:
+    await polling.poll()
+    waiting = asyncio.create_task(polling.poll())
+    await polls_wait(live_application)
+    await live_application[EVENTS].stop()
+    assert await waiting == PolledEvents(events=[], next="0", missed=False)
+
+
+async def test_polls_have_their_share_of_the_places_of_those_who_follow(
+    polling: Polling, live_application: web.Application
+) -> None:
+    """One address holds them all: one more is refused until one of its own has ended."""
+    await polling.poll()
+    waiting = [asyncio.create_task(polling.poll(wait=5)) for _ in range(LIVE_CLIENTS)]
+    await polls_wait(live_application, LIVE_CLIENTS)
+    async with polling.client.get(POLLED, params={"after": "0"}) as answer:
+        assert answer.status == 503
+        body = await answer.json()
+        assert body["retry_after"] == int(answer.headers["Retry-After"])
+    assert not any(each.missed for each in await asyncio.gather(*waiting))
+    assert await polling.ids(wait=0) == []
+
+
+@pytest.mark.parametrize("wrong", ["after=x", "after=1..2", "wait=61", "limit=0", "vim_id=a"])
+async def test_a_poll_that_is_not_understood_is_refused(polling: Polling, wrong: str) -> None:
+    async with polling.client.get(f"{POLLED}?{wrong}") as answer:
+        assert answer.status == 400
 
 
 @pytest.fixture

@@ -26,6 +26,20 @@
 {{- end }}
 {{- end -}}
 
+{{/* The annotation by which ONAP's Microservice Bus finds the workers: none without msb.enabled. */}}
+{{- define "vimfed.msb" -}}
+{{- if .Values.msb.enabled }}
+{{- $services := list }}
+{{- $prefix := dig "web" "prefix" "/api/multicloud" .Values.settings }}
+{{- range list "v0" "v1" }}
+{{- $services = append $services (dict
+      "serviceName" $.Values.msb.serviceName "version" . "url" (printf "%s/%s" $prefix .) "protocol" "REST"
+      "port" "6066" "enable_ssl" (eq (include "vimfed.scheme" $) "https") "visualRange" $.Values.msb.visualRange) }}
+{{- end }}
+msb.onap.org/service-info: {{ toJson $services | quote }}
+{{- end }}
+{{- end -}}
+
 {{/* Labels that select everything of this release. */}}
 {{- define "vimfed.release" -}}
 app.kubernetes.io/name: {{ include "vimfed.appName" . }}
