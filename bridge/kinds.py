@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from bridge.hosts.source import host_pollers
 from bridge.kafka.listener import kafka_listeners, kafka_sample_listeners
 from bridge.poller.source import pollers
+from bridge.prometheus.source import prometheus_pollers
 from bridge.rabbit.listener import rabbit_listeners, rabbit_sample_listeners
 from bridge.source import Make, SourceKey, SourceKind, Surroundings
 from vimfed.settings import VimSettings
@@ -21,6 +22,9 @@ KINDS: Mapping[str, SourceKind] = {
     ),
     "samples-kafka": SourceKind(
         lambda vim: [""] if vim.samples.kafka.is_used else [], kafka_sample_listeners
+    ),
+    "samples-prometheus": SourceKind(
+        lambda vim: [""] if vim.samples.prometheus.is_used else [], prometheus_pollers
     ),
     "poller": SourceKind(lambda vim: [""] if vim.poll.is_used else [], pollers),
     "hosts": SourceKind(lambda vim: [""] if vim.poll.looks_at_hosts else [], host_pollers),

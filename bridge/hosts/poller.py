@@ -13,8 +13,9 @@ from datetime import UTC, datetime, timedelta
 
 from bridge.hosts.progress import HostsProgress
 from bridge.hosts.sightings import Sightings
+from bridge.poller.api_error import CloudApiError
 from bridge.poller.known_instances import KnownInstances, KnownInstancesError
-from bridge.poller.nova_api import CloudApiError
+from bridge.poller.nova_api import NovaApi
 from bridge.poller.polling import Polling, Write
 from vimfed.kafka.notification_writer import arrival_time, report_records
 from vimfed.model.times import utc_text
@@ -47,7 +48,8 @@ class HostPoller(Polling):
         told: Callable[[], Collection[str]],
     ) -> None:
         """``told``: returns the hosts of which the cloud itself has lately notified something."""
-        super().__init__(vim, vim.poll.hosts_interval, write, progress, "hosts")
+        self._api = NovaApi(vim.poll)
+        super().__init__(vim, vim.poll.hosts_interval, write, progress, "hosts", self._api)
         self._kafka = kafka
         self._known = known
         self._told = told

@@ -17,9 +17,9 @@ from datetime import datetime
 from functools import partial
 from typing import NamedTuple, Protocol, TypeVar
 
+from bridge.poller.api_error import CloudApiError
 from bridge.poller.findings import Finding, Server, bare_state
 from bridge.poller.known_instances import Known, KnownInstancesError
-from bridge.poller.nova_api import CloudApiError
 from bridge.poller.progress import PollerProgress
 from vimfed.model.times import utc_text
 from vimfed.nova.bare_state import BareState

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import requests
@@ -22,6 +22,7 @@ from openstack import exceptions as sdk
 from openstack.config import cloud_region
 from openstack.connection import Connection
 
+from bridge.poller.api_error import CloudApiError, Reason
 from bridge.poller.findings import ActionEvent, Server, ServerAction
 from bridge.poller.guarded_http import guarded_session
 from vimfed.model.decoding import UNREADABLE
@@ -44,20 +45,6 @@ _CHANGES_SINCE_FOR_ACTIONS = (2, 58)
 _SERVICES_OF_DOWN_CELLS = (2, 69)
 MAX_SERVICES = 10_000
 """Compute services of one cloud; nova gives them all in one answer."""
-
-Reason = Literal[
-    "down", "slow", "unauthorised", "forbidden", "throttled", "failing", "garbage", "refused"
-]
-
-
-class CloudApiError(Exception):
-    """The API did not give what was asked for; the text says what happened."""
-
-    def __init__(self, reason: Reason, text: str, retry_after: float = 0.0) -> None:
-        super().__init__(text)
-        self.reason = reason
-        self.retry_after = retry_after
-        """Seconds for which the cloud asked not to be asked again."""
 
 
 class Page(NamedTuple):

@@ -19,6 +19,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import NamedTuple
 
+from bridge.poller.api_error import CloudApiError
 from bridge.poller.comparison import Comparison
 from bridge.poller.findings import (
     Finding,
@@ -31,7 +32,7 @@ from bridge.poller.findings import (
     is_settled,
 )
 from bridge.poller.known_instances import KnownInstances
-from bridge.poller.nova_api import CloudApiError, Page
+from bridge.poller.nova_api import NovaApi, Page
 from bridge.poller.polling import Polling, Write
 from bridge.poller.progress import PollerProgress
 from vimfed.kafka.notification_writer import (
@@ -88,7 +89,8 @@ class Poller(Polling):
         *,
         known: KnownInstances,
     ) -> None:
-        super().__init__(vim, vim.seconds_between_polls, write, progress, "")
+        self._api = NovaApi(vim.poll)
+        super().__init__(vim, vim.seconds_between_polls, write, progress, "", self._api)
         self._kafka = kafka
         self._retention = timedelta(seconds=deleted_retention)
         self._path = f"{vim.vim_id}/poller/{uuid.uuid4().hex[:12]}"

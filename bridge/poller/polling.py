@@ -7,9 +7,9 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
-from bridge.poller.nova_api import CloudApiError, NovaApi
+from bridge.poller.api_error import CloudApiError
 from bridge.poller.progress import CycleProgress
 from bridge.progress import STOP_TIMEOUT
 from vimfed.kafka.clients import OutgoingRecord
@@ -37,11 +37,30 @@ class StoppedError(Exception):
     """The poller was told to stop in the middle of a cycle."""
 
 
+class Api(Protocol):
+    """What is polled."""
+
+    def take_requests(self) -> int:
+        """Return how many requests it was sent since this was asked."""
+
+    def close(self) -> None:
+        """Close the connections; the next request opens new ones."""
+
+
 class Polling:
     """Runs ``cycle`` until it is stopped; an error of the cloud's only leads to another attempt."""
 
+    longest_pause = 4
+    """Intervals between two attempts that fail, at most."""
+
     def __init__(
-        self, vim: VimSettings, interval: float, write: Write, progress: CycleProgress, what: str
+        self,
+        vim: VimSettings,
+        interval: float,
+        write: Write,
+        progress: CycleProgress,
+        what: str,
+        polled: Api,
     ) -> None:
         """``interval``: seconds between two cycles.
 
@@ -53,7 +72,7 @@ class Polling:
         self._write = write
         self._label = f"{vim.vim_id}: {what}".removesuffix(": ")
         """Names the cloud, and what is polled, in the log."""
-        self._api = NovaApi(vim.poll)
+        self._polled = polled
         self._stop = threading.Event()
         self._left = concurrent.futures.Future[None]()
         # A daemon: a request to a cloud that does not answer cannot be interrupted.
@@ -73,8 +92,12 @@ class Polling:
         """Ask, and write what follows. Raises CloudApiError and StoppedError."""
         raise NotImplementedError
 
+    def rest(self, took: float) -> float:
+        """Return the seconds until the next cycle, after one that took so many."""
+        return self._interval * random.uniform(1 - JITTER, 1 + JITTER) - took  # noqa: S311
+
     def _run(self) -> None:
-        backoff = Backoff(MIN_BACKOFF, min(MAX_BACKOFF, 4 * self._interval))
+        backoff = Backoff(MIN_BACKOFF, min(MAX_BACKOFF, self.longest_pause * self._interval))
         while not self._stop.is_set():
             begun = time.monotonic()
             try:
@@ -89,16 +112,15 @@ class Polling:
                 if self.progress.succeeded(took):
                     LOG.info("cloud %s: polled in %.1f s", self._label, took)
                 backoff.reset()
-                pause = self._interval
-                delay = pause * random.uniform(1 - JITTER, 1 + JITTER) - took  # noqa: S311
+                delay = self.rest(took)
             self._stop.wait(max(delay, 0.0))
-        self._api.close()
+        self._polled.close()
         self._left.set_result(None)
 
     def _failed(self, error: Exception, delay: float) -> None:
         """Note a failed cycle; the log tells it once for each reason, until it changes."""
         if not (isinstance(error, CloudApiError) and error.reason in _KEEPS_LOGIN):
-            self._api.close()
+            self._polled.close()
         is_typed = isinstance(error, CloudApiError)
         reason = error.reason if isinstance(error, CloudApiError) else "bug"
         if self.progress.failed(reason, str(error)):
@@ -137,7 +159,7 @@ class Polling:
         try:
             return ask()
         finally:
-            self.progress.asked(self._api.take_requests())
+            self.progress.asked(self._polled.take_requests())
 
 
 def _asked_for(error: Exception) -> float:

@@ -14,7 +14,8 @@ from aiohttp import web
 
 import bridge.poller.guarded_http
 import bridge.poller.poller
-from bridge.poller.nova_api import CloudApiError, NovaApi
+from bridge.poller.api_error import CloudApiError
+from bridge.poller.nova_api import NovaApi
 from tests.support.polled import Polled
 from tests.support.sections import vim_of
 from tests.support.stub_nova import StubNova

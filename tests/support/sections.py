@@ -45,8 +45,18 @@ def table_lines(header: str, table: Mapping[str, object]) -> Iterator[str]:
     yield header
     # JSON's strings, numbers, booleans and arrays of them are TOML's, too.
     for key, value in table.items():
-        if not isinstance(value, Mapping):
+        if not _are_tables(value):
             yield f"{key} = {json.dumps(value)}"
     for key, value in table.items():
+        path = f"{header.strip('[]')}.{key}"
         if isinstance(value, Mapping):
-            yield from table_lines(f"[{header.strip('[]')}.{key}]", value)
+            yield from table_lines(f"[{path}]", value)
+        elif isinstance(value, list) and _are_tables(value):
+            for each in value:
+                yield from table_lines(f"[[{path}]]", each)
+
+
+def _are_tables(value: object) -> bool:
+    """Return whether it is a table, or a list of some."""
+    is_list = isinstance(value, list) and any(isinstance(each, Mapping) for each in value)
+    return is_list or isinstance(value, Mapping)

@@ -14,7 +14,9 @@ from amqp import AMQPError
 from kombu.exceptions import KombuError
 
 from bridge.kafka.listener import cloud_needs
-from bridge.poller.nova_api import CloudApiError, NovaApi
+from bridge.poller.api_error import CloudApiError
+from bridge.poller.nova_api import NovaApi
+from bridge.prometheus.check import prometheus_findings
 from bridge.rabbit.bus import Bus, buses_of, sample_buses_of
 from bridge.rabbit.check import look_at_bus
 from streams.publisher.outputs.kinds import kind_of
@@ -155,6 +157,8 @@ def _cloud_checks(vim: VimSettings) -> dict[str, Find]:
             checks[name] = partial(_bus_findings, name, bus)
         if kafka.is_used:
             checks[where if is_one else f"{where}: Kafka"] = partial(_kafka_findings, kafka)
+    if vim.samples.prometheus.is_used:
+        checks[f"{cloud}: Prometheus"] = partial(prometheus_findings, cloud, vim.samples.prometheus)
     if vim.poll.is_used:
         checks[f"{cloud}: API"] = partial(_api_findings, cloud, vim.poll)
     return checks

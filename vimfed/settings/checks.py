@@ -12,6 +12,7 @@ from vimfed.settings.sections import (
     CloudKafkaSettings,
     DmaapOutput,
     KafkaSettings,
+    PrometheusSettings,
     RabbitSettings,
     Settings,
     SettingsError,
@@ -104,6 +105,7 @@ def check_vims(settings: Settings) -> None:
             ("poll", vim.poll, "auth_url"),
             ("samples.rabbit", vim.samples.rabbit, "transport_urls"),
             ("samples.kafka", vim.samples.kafka, "bootstrap"),
+            ("samples.prometheus", vim.samples.prometheus, "url"),
         ):
             if not section.is_used and section != type(section)():
                 raise SettingsError(f"{where}: [vims.{name}] has no effect without {key}")
@@ -117,6 +119,8 @@ def check_vims(settings: Settings) -> None:
                 _check_cloud_kafka(vim.vim_id, what, kafka, groups)
         if vim.poll.is_used:
             _check_poller(vim)
+        if vim.samples.prometheus.is_used:
+            _check_prometheus(f"{where}: samples.prometheus", settings, vim.samples.prometheus)
 
 
 def _check_samples(vim: VimSettings, where: str) -> None:
@@ -134,6 +138,32 @@ def _check_samples(vim: VimSettings, where: str) -> None:
             f"{where}: samples: usage has no effect without [vims.rabbit] or [vims.kafka], by "
             "which nova notifies of it"
         )
+
+
+def _check_prometheus(where: str, settings: Settings, prometheus: PrometheusSettings) -> None:
+    """Raise SettingsError where a Prometheus cannot be asked, or is asked for nothing."""
+    _split_url(f"{where}: url", prometheus.url)
+    if prometheus.username and prometheus.bearer_token:
+        raise SettingsError(f"{where}: username and bearer_token exclude each other")
+    if bool(prometheus.username) != bool(prometheus.password):
+        raise SettingsError(f"{where}: username and password go together")
+    if not (prometheus.built_in or prometheus.queries):
+        raise SettingsError(f"{where}: url needs built_in, or queries, else nothing is asked for")
+    if prometheus.delay >= settings.metrics.grace:
+        raise SettingsError(
+            f"{where}: delay = {prometheus.delay:g} is not less than metrics.grace = "
+            f"{settings.metrics.grace}: all samples would come too late"
+        )
+    seen: set[str] = set()
+    for query in prometheus.queries:
+        if bool(query.instance_label) == bool(query.host_label):
+            raise SettingsError(
+                f"{where}: query {query.meter}: say instance_label, or host_label: the label that "
+                "names the instance or the host"
+            )
+        if query.meter in seen:
+            raise SettingsError(f"{where}: query {query.meter} stands there twice")
+        seen.add(query.meter)
 
 
 def _check_rabbit(

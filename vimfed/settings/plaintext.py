@@ -17,6 +17,7 @@ from vimfed.settings.sections import (
     KafkaConnection,
     KeystoneSettings,
     PollSettings,
+    PrometheusSettings,
     RabbitSettings,
     Settings,
     SettingsError,
@@ -146,6 +147,12 @@ def _poll(poll: PollSettings) -> Iterator[_Found]:
         yield _Found("the password goes to an http:// auth_url", "use https://", poll.insecure)
 
 
+def _prometheus(prometheus: PrometheusSettings) -> Iterator[_Found]:
+    if prometheus.has_login and _is_plain_http(prometheus.url):
+        secret = "token" if prometheus.bearer_token else "password"
+        yield _Found(f"the {secret} goes to an http:// url", "use https://", prometheus.insecure)
+
+
 class _Row(NamedTuple):
     """A kind of section: who reads it, where it stands, and what it exposes."""
 
@@ -190,6 +197,13 @@ _TABLE = (
     _Row(
         frozenset({"bridge"}),
         lambda s: ((f"vims: {vim.vim_id}: poll", _poll(vim.poll)) for vim in s.vims),
+    ),
+    _Row(
+        frozenset({"bridge"}),
+        lambda s: (
+            (f"vims: {vim.vim_id}: samples.prometheus", _prometheus(vim.samples.prometheus))
+            for vim in s.vims
+        ),
     ),
 )
 

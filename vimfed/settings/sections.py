@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from vimfed.errors import UsageError
 from vimfed.model.identity import vim_id_of
+from vimfed.model.samples import MeterKind
 from vimfed.settings.values import Login, Secret
 
 DEFAULT_DMAAP_TOPIC = "unauthenticated.VIM_VM_EVENTS"
@@ -447,6 +448,82 @@ class SamplesKafkaSettings(CloudKafkaSettings, frozen=True, kw_only=True):
         return True
 
 
+class PrometheusQuery(_Section, frozen=True, kw_only=True):
+    """``[[vims.samples.prometheus.queries]]``: one meter, and the PromQL that says it."""
+
+    meter: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:-]{1,200}$")]
+    """name of the meter, as ceilometer calls it, e.g. cpu; one that built_in has, too, takes its
+    place"""
+    query: Annotated[str, Meta(min_length=1, max_length=2000)]
+    """PromQL of an instant vector: one series for each instance or host, or for each of its
+    devices"""
+    time_of: Annotated[str, Meta(max_length=2000)] = ""
+    """metric, with or without matchers, that is scraped together with query: its scrapes are when
+    the values were so; empty: query itself. To be named where query calculates, since Prometheus
+    then knows no time but that of the question"""
+    join: Annotated[str, Meta(max_length=2000)] = ""
+    """PromQL that stands behind query and adds the label of the instance, e.g.
+    * on (job, instance, domain) group_left (instance_id) libvirt_domain_openstack_info"""
+    type: MeterKind = "gauge"
+    """what a value is: it stands for itself, it counts since some start, or it is what came since
+    the one before"""
+    factor: float = 1.0
+    """each value is multiplied by it, to be in unit"""
+    unit: Annotated[str, Meta(max_length=50)] = ""
+    """unit of the meter, as ceilometer spells it, e.g. ns, MiB, B"""
+    instance_label: str = ""
+    """label that holds nova's id of the instance; this or host_label"""
+    host_label: str = ""
+    """label that holds nova's name of the host, with or without a port, of what is about hosts"""
+    device_label: str = ""
+    """label that names the disk, port or device; empty: it is about the whole instance or host"""
+
+
+class PrometheusSettings(Tls, frozen=True, kw_only=True):
+    """``[vims.samples.prometheus]``: a Prometheus that is asked for samples of the cloud."""
+
+    url: str = ""
+    """URL of Prometheus, or of what answers like it, without /api/v1; empty: it is not asked"""
+    built_in: list[
+        Literal["libvirt_domain_openstack_info", "libvirt_domain_info_meta", "openstack_nova"]
+    ] = []
+    """meters that are asked for without queries of one's own: those of a libvirt exporter, by its
+    metric that has the instances' ids, or those of hosts of the openstack-exporter
+    (docs/metrics.md)"""
+    matchers: str = ""
+    """label matchers of the metrics of built_in, where Prometheus has several clouds, e.g.
+    region="RegionOne\""""
+    queries: list[PrometheusQuery] = []
+    delay: Annotated[float, Meta(ge=0, le=600)] = 5.0
+    """seconds after an interval at which Prometheus is asked for it: more than a scrape takes, and
+    less than metrics.grace"""
+    timeout: Annotated[float, Meta(gt=0, le=600)] = 30.0
+    """seconds that Prometheus has for an answer"""
+    username: str = ""
+    """user of HTTP basic authentication"""
+    password: Secret = Secret()
+    """its password (better: password_file)"""
+    password_file: str = ""
+    """file that holds the password"""
+    bearer_token: Secret = Secret()
+    """token that is sent in place of a user (better: bearer_token_file)"""
+    bearer_token_file: str = ""
+    """file that holds the token"""
+    insecure: bool = False
+    """send the password or token to an http:// url on another machine: where nobody listens on the
+    way"""
+
+    @property
+    def is_used(self) -> bool:
+        """Whether a Prometheus is asked."""
+        return bool(self.url)
+
+    @property
+    def has_login(self) -> bool:
+        """Whether a secret is sent."""
+        return bool(self.username or self.bearer_token)
+
+
 class SamplesSettings(_Section, frozen=True, kw_only=True):
     """``[vims.samples]``: samples of meters, of which measurements are made; none by default."""
 
@@ -462,11 +539,13 @@ class SamplesSettings(_Section, frozen=True, kw_only=True):
     """file that holds the secret"""
     rabbit: SamplesRabbitSettings = SamplesRabbitSettings()
     kafka: SamplesKafkaSettings = SamplesKafkaSettings()
+    prometheus: PrometheusSettings = PrometheusSettings()
 
     @property
     def is_used(self) -> bool:
         """Whether samples of the cloud are taken, whichever way."""
-        return self.pushed or self.usage or self.rabbit.is_used or self.kafka.is_used
+        sources = (self.rabbit, self.kafka, self.prometheus)
+        return self.pushed or self.usage or any(source.is_used for source in sources)
 
 
 class PollSettings(_Section, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ import pytest
 
 from bridge.forwarding import Arrival, UnusableBodyError, UnusedNotificationError, forwarded
 from bridge.poller import nova_api
-from bridge.poller.nova_api import CloudApiError
+from bridge.poller.api_error import CloudApiError
 from bridge.sampling import samples_of
 from tests.support.ceilometer_messages import bare, counter
 from tests.support.sections import vim_of

@@ -40,6 +40,7 @@ def test_samples_come_by_sources_of_their_own_that_tell_no_events() -> None:
         samples={
             "rabbit": {"transport_urls": ["rabbit://u:p@mq/", "rabbit://other/"]},
             "kafka": {"bootstrap": "host:9092"},
+            "prometheus": {"url": "http://prometheus:9090", "built_in": ["openstack_nova"]},
             "pushed": True,
         },
     )
@@ -49,8 +50,9 @@ def test_samples_come_by_sources_of_their_own_that_tell_no_events() -> None:
         SourceKey("Owner_M", "samples-rabbit", "mq:5672/"),
         SourceKey("Owner_M", "samples-rabbit", "other:5672/"),
         SourceKey("Owner_M", "samples-kafka"),
+        SourceKey("Owner_M", "samples-prometheus"),
     ]
-    assert [key.tells_events for key in keys] == [True, False, False, False]
+    assert [key.tells_events for key in keys] == [True, False, False, False, False]
 
 
 def test_a_cloud_is_not_asked_for_its_hosts_where_that_is_switched_off() -> None:

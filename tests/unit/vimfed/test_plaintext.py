@@ -141,6 +141,22 @@ CASES = [
         "bridge",
     ),
     Case(
+        f'{CLOUD}[vims.samples.prometheus]\nurl = "http://HOST:9090"\nusername = "u"\n'
+        'password = "p"\nbuilt_in = ["openstack_nova"]\n',
+        "vims: A_one: samples.prometheus",
+        "the password goes to an http:// url",
+        "use https://",
+        "bridge",
+    ),
+    Case(
+        f'{CLOUD}[vims.samples.prometheus]\nurl = "http://HOST:9090"\nbearer_token = "p"\n'
+        'built_in = ["openstack_nova"]\n',
+        "vims: A_one: samples.prometheus",
+        "the token goes to an http:// url",
+        "use https://",
+        "bridge",
+    ),
+    Case(
         f'{CLOUD}[vims.poll]\nauth_url = "http://HOST:5000/v3"\nusername = "u"\npassword = "p"\n'
         'project_name = "p"\n',
         "vims: A_one: poll",

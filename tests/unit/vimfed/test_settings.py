@@ -67,6 +67,8 @@ url = "kafka://a:1/t"
 
 MEASURES = 'carries = "measurements"\n'
 
+PROMETHEUS = f"{OLD_CLOUD}[vims.samples.prometheus]\nurl = 'http://p:9090'\n"
+QUERY = "[[vims.samples.prometheus.queries]]\nmeter = 'cpu'\nquery = 'a'\n"
 MEASURED_CLOUD = f"{OLD_CLOUD}[vims.samples]\npushed = true\n"
 
 VES = """
@@ -373,6 +375,34 @@ def test_the_login_of_the_own_cluster_goes_to_no_other(tmp_path: Path) -> None:
             CLOUD + "[vims.samples.kafka]\nbootstrap = 'mq:port'\n",
             "CloudOwner_RegionOne: samples: kafka: bootstrap must look like",
         ),
+        (
+            CLOUD + "[vims.samples.prometheus]\ntimeout = 5\n",
+            "CloudOwner_RegionOne: [vims.samples.prometheus] has no effect without url",
+        ),
+        (PROMETHEUS, "samples.prometheus: url needs built_in, or queries"),
+        (PROMETHEUS.replace("http:", "ftp:"), "samples.prometheus: url must begin with http://"),
+        (PROMETHEUS + "built_in = ['libvirt']\n", "built_in"),
+        (
+            PROMETHEUS + "bearer_token = 'secret'\nusername = 'u'\npassword = 'secret'\n",
+            "samples.prometheus: username and bearer_token exclude each other",
+        ),
+        (PROMETHEUS + "username = 'u'\n", "samples.prometheus: username and password go together"),
+        (
+            f"{PROMETHEUS}{QUERY}",
+            "samples.prometheus: query cpu: say instance_label, or host_label",
+        ),
+        (
+            f"{PROMETHEUS}{QUERY}host_label = 'h'\ninstance_label = 'i'\n",
+            "samples.prometheus: query cpu: say instance_label, or host_label",
+        ),
+        (
+            PROMETHEUS + 2 * f"{QUERY}host_label = 'h'\n",
+            "samples.prometheus: query cpu stands there twice",
+        ),
+        (
+            f"{PROMETHEUS}delay = 60\n{QUERY}host_label = 'h'\n",
+            "samples.prometheus: delay = 60 is not less than metrics.grace = 60",
+        ),
         (KAFKA_CLOUD.replace("bootstrap", "group"), "[vims.kafka] has no effect without bootstrap"),
         (KAFKA_CLOUD + "username = 'u'\n", "kafka: username and security_protocol = SASL_PLAIN"),
         (
@@ -548,7 +578,7 @@ def test_every_key_that_a_file_can_hold_is_a_secret() -> None:
                 yield section, key.removesuffix("_file")
 
     assert set(files(Settings)) == set(SECRET_FIELDS)
-    assert len(SECRET_FIELDS) == 18
+    assert len(SECRET_FIELDS) == 20
 
 
 @pytest.mark.parametrize(("section", "key"), SECRET_FIELDS)

@@ -44,7 +44,7 @@ needs, so that no process holds, nor names, the secrets of another.
 {{- $vim := omit . "rabbit" "kafka" "poll" "samples" -}}
 {{- with .samples -}}
 {{- /* From where a bridge has samples is its own; that there are any is the worker's, too. */ -}}
-{{- $read := not (empty (or .usage .rabbit .kafka)) -}}
+{{- $read := not (empty (or .usage .rabbit .kafka .prometheus)) -}}
 {{- $vim = set $vim "samples" (dict "pushed" (default false .pushed) "usage" $read) -}}
 {{- end -}}
 {{- $vims = append $vims $vim -}}
