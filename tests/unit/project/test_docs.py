@@ -95,9 +95,12 @@ def test_yaml_is_yaml(block: Block) -> None:
 def test_settings_are_taken(block: Block, tmp_path: Path) -> None:
     """Files with secrets are those of the reader."""
     file = tmp_path / "vimfed.toml"
-    secret = tmp_path / "secret"
+    secret, signing = tmp_path / "secret", tmp_path / "signing"
     secret.write_text("kafka://host:9092")
-    file.write_text(re.sub(r'(\w+_file) = "[^"]*"', rf'\1 = "{secret}"', block.text))
+    signing.write_text(f"whsec_{'A' * 32}")
+    text = re.sub(r'(\w+_file) = "[^"]*"', rf'\1 = "{secret}"', block.text)
+    signs = re.compile(r'^(secret\w*_file) = "[^"]*"', re.MULTILINE)
+    file.write_text(signs.sub(rf'\1 = "{signing}"', text))
     load_settings(file, {})
 
 
