@@ -28,9 +28,9 @@ class TableWriter:
         table: RowTable,
         consumer: BatchedConsumer,
         producer: AIOKafkaProducer,
-        on_written: Callable[[int, Mapping[bytes, bytes | None]], None] | None = None,
+        on_written: Callable[[int, Mapping[bytes, bytes | None]], None],
     ) -> None:
-        """``on_written``, if any, is called with a partition and the rows that the table has got.
+        """``on_written`` is called with a partition and the rows that the table has got.
 
         A row that is None was deleted.
         """
@@ -101,8 +101,7 @@ class TableWriter:
             if partition not in self._table.active:  # released while we waited
                 return False
             self._table.write(partition, rows, appended.next_offset - 1)
-            if self._on_written is not None:
-                self._on_written(partition, rows)
+            self._on_written(partition, rows)
             store = self._table.partition(partition)
             rows = {key: store.get(key) for key in foreign}
         return True

@@ -18,6 +18,7 @@ from streams.worker.alert_clock import AlertClock
 from streams.worker.batch_writer import BatchWriter
 from streams.worker.cloud_metrics import CloudMetrics
 from streams.worker.health import WorkerCounters, WorkerHealth
+from streams.worker.newest_values import NewestValues
 from streams.worker.row_indexes import RowIndexes
 from streams.worker.samples_follower import SamplesFollower
 from streams.worker.samples_metrics import SampleCounters, SamplesLag
@@ -65,6 +66,7 @@ class StreamWorker:
             web_ssl_context=server_context("web", settings.web),
         )
         self.table = self._new_table("instances", names.changelog, self.indexes)
+        self.newest_values = NewestValues()
         self.meters = (
             self._new_table("meters", names.meters_changelog) if settings.takes_samples else None
         )
@@ -147,7 +149,11 @@ class StreamWorker:
     def _follow_samples(self, meters: RowTable, producer: AIOKafkaProducer) -> None:
         settings = self.settings
         rows = TableWriter(
-            kafka=settings.kafka, table=meters, consumer=self.consumer, producer=producer
+            kafka=settings.kafka,
+            table=meters,
+            consumer=self.consumer,
+            producer=producer,
+            on_written=self.newest_values.write,
         )
         follower = SamplesFollower(
             kafka=settings.kafka,

@@ -1,6 +1,6 @@
 """What was measured of an instance, and of which a meter shows most. Decides, and does nothing."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from heapq import nlargest, nsmallest
 from itertools import chain
 from typing import Annotated, Literal
@@ -9,8 +9,8 @@ import msgspec
 from msgspec import Meta
 
 from streams.worker.instance_index import IndexEntry
-from vimfed.model.records import Recorded
-from vimfed.model.samples import CPU_UTIL, Measurement, MetersState, MeterValue
+from streams.worker.newest_values import Measured, Newest, NewestValue
+from vimfed.model.samples import CPU_UTIL, MetersState, MeterValue
 from web.queries.instance_search import Order
 from web.queries.peer_query import PeerQuery
 from web.queries.tenants import Tenants
@@ -194,14 +194,8 @@ class InstanceMeasurements(msgspec.Struct, frozen=True, kw_only=True):
     """Of the intervals before, too, the newest last."""
 
 
-class _Newest(Recorded, frozen=True, gc=False, kw_only=True):
-    """As much of an encoded MetersState as a search looks at."""
-
-    measured_until: str = ""
-    measurements: tuple[Measurement, ...] = ()
-
-
-_decode_newest = msgspec.json.Decoder(_Newest).decode
+_MORE = 500
+"""Entries beside the first ones, after which they are put into order."""
 
 
 def top_query(vim_id: str, parameters: TopParameters, since: str, tenants: Tenants) -> TopQuery:
@@ -221,31 +215,59 @@ def top_query(vim_id: str, parameters: TopParameters, since: str, tenants: Tenan
     )
 
 
-def entries_in(query: TopQuery, row: bytes, entry: IndexEntry | None) -> Iterator[TopEntry]:
-    """Yield what an encoded row of the meters table adds to a search.
+class TopSearch:
+    """Finds the first entries among those that are shown to it, of any number."""
 
-    ``entry`` is what is known now of the instance; None: nothing, or the row is a host's.
-    """
-    newest = _decode_newest(row)
-    if not newest.measurements or newest.measured_until < query.since:
-        return
-    measurement = newest.measurements[-1]
-    tenant_id = entry.tenant_id if entry else measurement.tenant_id
-    if query.tenant_id not in ("", tenant_id) or query.host not in ("", measurement.host):
-        return
-    for value in measurement.values:
-        is_wanted = value.meter == query.meter and query.device in ("", value.device)
-        if is_wanted and getattr(value, query.sort) is not None:
-            yield _entry(measurement, value, tenant_id)
+    def __init__(self, query: TopQuery) -> None:
+        self._query = query
+        self._found: list[TopEntry] = []
+        self._last: float | None = None
+        """The figure of the last of the first entries so far, where they are as many as asked for:
+        what comes behind it is counted alone."""
+        self.count = 0
+        """How many match in all."""
+
+    def add(self, newest: Newest, entry: IndexEntry | None) -> None:
+        """Take the newest values of an instance or host.
+
+        ``entry`` is what is known now of the instance; None: nothing, or they are of a host.
+        """
+        query, of = self._query, newest.of
+        tenant_id = entry.tenant_id if entry else of.tenant_id
+        if (
+            of.end < query.since
+            or query.tenant_id not in ("", tenant_id)
+            or query.host not in ("", of.host)
+        ):
+            return
+        for value in newest.values:
+            figure: float | None = getattr(value, query.sort)
+            if figure is None or query.device not in ("", value.device):
+                continue
+            self.count += 1
+            if not self._is_behind(figure):
+                self._found.append(_entry(of, value, tenant_id))
+        if len(self._found) > query.limit + _MORE:
+            self._found = self.first()
+            self._last = _figure(query, self._found[-1])
+
+    def first(self) -> list[TopEntry]:
+        """Return the first entries so far."""
+        return first_of(self._query, self._found)
+
+    def _is_behind(self, figure: float) -> bool:
+        if self._last is None:
+            return False
+        return figure > self._last if self._query.order == "asc" else figure < self._last
 
 
-def _entry(measurement: Measurement, value: MeterValue, tenant_id: str) -> TopEntry:
+def _entry(of: Measured, value: NewestValue, tenant_id: str) -> TopEntry:
     return TopEntry(
-        instance_id=measurement.instance_id or None,
-        display_name=measurement.display_name or None,
+        instance_id=of.instance_id or None,
+        display_name=of.display_name or None,
         tenant_id=tenant_id or None,
-        host=measurement.host or None,
-        state=measurement.vm_state or None,
+        host=of.host or None,
+        state=of.vm_state or None,
         meter=value.meter,
         device=value.device or None,
         unit=value.unit,
@@ -253,8 +275,8 @@ def _entry(measurement: Measurement, value: MeterValue, tenant_id: str) -> TopEn
         volume=value.volume,
         rate=value.rate,
         delta=value.delta,
-        begin=measurement.begin,
-        end=measurement.end,
+        begin=of.begin,
+        end=of.end,
     )
 
 

@@ -2,10 +2,10 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 
 from aiohttp import web
 
+from streams.worker.newest_values import Newest
 from streams.worker.worker import StreamWorker
 from vimfed.model.keys import instance_key, kind_of_key, split_instance_key
 from vimfed.model.samples import decode_meters
@@ -20,20 +20,16 @@ from web.queries.measurement_list import (
     FoundTop,
     InstanceMeasurements,
     MeasuredQuery,
-    TopEntry,
     TopList,
     TopParameters,
     TopQuery,
+    TopSearch,
     combine,
-    entries_in,
-    first_of,
     found_measurements,
     top_query,
 )
 from web.queries.own_partitions import OwnPartitions
 
-CHUNK = 200
-"""Rows that are looked at before others have their turn: some milliseconds."""
 SCANS = 2
 """So many searches look at rows at a time; the others wait."""
 
@@ -48,38 +44,33 @@ class OwnMeasurements:
 
     async def find_top(self, query: TopQuery) -> FoundTop:
         """Return those of ours of which the meter shows most."""
-        meters, count = self._own.meters(self._own.partitions()), 0
-        found: list[TopEntry] = []
+        meters = self._own.meters(self._own.partitions())
+        search = TopSearch(query)
         async with self._scans:
             for partition in self._own.partitions():
-                rows = meters.partition(partition).items()
-                while chunk := list(islice(rows, CHUNK)):
-                    added = [
-                        each
-                        for key, row in chunk
-                        for each in self._entries(query, partition, key, row)
-                    ]
-                    count += len(added)
-                    found = first_of(query, [*found, *added])
-                    await asyncio.sleep(0)
+                async for chunk in self._worker.newest_values.of(query.meter, meters, partition):
                     self._own.meters([partition])
+                    for key, newest in chunk:
+                        self._add(search, query, partition, key, newest)
+                self._own.meters([partition])
         return FoundTop(
-            known=await self._worker.index.knows(query.vim_id, query.tenants) or bool(count),
-            count=count,
-            entries=found,
+            known=await self._worker.index.knows(query.vim_id, query.tenants) or bool(search.count),
+            count=search.count,
+            entries=search.first(),
         )
 
-    def _entries(self, query: TopQuery, partition: int, key: bytes, row: bytes) -> list[TopEntry]:
+    def _add(
+        self, search: TopSearch, query: TopQuery, partition: int, key: bytes, newest: Newest
+    ) -> None:
         vim_id, about = split_instance_key(key)
         is_instance = kind_of_key(key) == "instance"
         if vim_id != query.vim_id or is_instance != (query.about == "instances"):
-            return []
+            return
         entry = self._worker.index.entry(partition, vim_id, about) if is_instance else None
         if entry is not None and entry.group.vm_state == DELETED:
-            return []
-        if query.tenants is not None and (entry is None or entry.tenant_id not in query.tenants):
-            return []
-        return list(entries_in(query, row, entry))
+            return
+        if query.tenants is None or (entry is not None and entry.tenant_id in query.tenants):
+            search.add(newest, entry)
 
     async def find_measurements(self, query: MeasuredQuery) -> FoundMeasurements:
         """Return what was measured of an instance that we own."""
