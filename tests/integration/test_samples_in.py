@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.integration.test_bridge import CLOUD, Setup
-from tests.support import notifications
+from tests.support import notifications, sections
 from tests.support.bridge_process import eventually
 from tests.support.brokers import RabbitMQ
 from tests.support.ceilometer_messages import VM, bare, counter, metering, sample_of
@@ -205,6 +206,65 @@ def test_usage_comes_with_the_notifications_and_samples_beside_them(metered: Met
         host_key(CLOUD, "h1"): ["compute.node.cpu.percent"],
         instance_key(CLOUD, VM): ["memory.usage"],
     }
+
+
+FLOOD, OF_EACH = 2000, 100
+"""Messages, and samples of each."""
+
+
+@pytest.mark.parametrize("broker", ["rabbit", "kafka"])
+def test_a_flood_of_samples_holds_up_neither_its_own_clouds_notifications_nor_another_ones(
+    metered: Metered, broker: str
+) -> None:
+    is_rabbit = broker == "rabbit"
+    own = sections.rabbit_cloud(metered.rabbitmq.url, exchange=metered.name, pool=metered.name)
+    samples = metered.rabbit_samples() if is_rabbit else metered.kafka_samples()
+    other = metered.kafka_cloud(cloud_region_id="Other")
+    metered.make_topics()
+    bodies = [
+        metering(*(sample_of(each, number, resource_metadata={}) for number in range(OF_EACH)))
+        for each in IDS
+    ]
+    flood = [bodies[number % len(bodies)] for number in range(FLOOD)]
+    if is_rabbit:
+        with rabbit_sender(metered.rabbitmq.url, exchange=f"{metered.name}.c") as sender:
+            sender.declare_pool(f"{metered.name}.samples", ["metering"])
+            sender.send_all(flood, QUEUE)
+    else:
+        admin = AdminClient({"bootstrap.servers": metered.kafka.bootstrap})
+        for made in admin.create_topics([NewTopic(f"{metered.name}.{QUEUE}", 1, 1)]).values():
+            made.result(30)
+        send_to_kafka(metered.kafka.bootstrap, f"{metered.name}.{QUEUE}", flood)
+
+    def forwarded() -> tuple[int, int, int]:
+        """Return how many were: samples' messages, own notifications, the other cloud's."""
+        bus = f"samples {metered.rabbitmq.url.rpartition('@')[2]}" if is_rabbit else "samples"
+        events = metered.rabbitmq.url.rpartition("@")[2]
+        counts: dict[tuple[str, str], float] = {}
+        for family in text_string_to_metric_families(metered.bridge.get("/metrics")[1]):
+            for told in family.samples:
+                if told.name == "vimfed_bridge_forwarded_total":
+                    counts[told.labels["vim_id"], told.labels["bus"]] = told.value
+        named = ((CLOUD, bus), (CLOUD, events), ("Owner_Other", ""))
+        return tuple(int(counts.get(each, 0)) for each in named)  # type: ignore[return-value]
+
+    overtaken = []
+    with rabbit_sender(metered.rabbitmq.url, exchange=metered.name) as sender:
+        sender.declare_pool(metered.name)
+        metered.bridge.write_settings([own | {"samples": samples}, other])
+        metered.bridge.start()
+        told, taken = 0, 0
+        while taken < FLOOD * 3 // 4:
+            before = taken
+            told += 1
+            sender.send(notifications.body())
+            metered.send_to_kafka([notifications.body()])
+            eventually(lambda: min(forwarded()[1:]) == told, "both are told")  # noqa: B023
+            taken = forwarded()[0]
+            overtaken.append((FLOOD - before, taken - before))
+    # What is told is forwarded before most of the samples are that waited then.
+    assert [each for each in overtaken if each[1] > each[0] / 2] == []
+    eventually(lambda: forwarded() == (FLOOD, told, told), "all of it", 120)
 
 
 def test_a_ceilometer_that_is_away_is_told_and_holds_up_no_event(metered: Metered) -> None:
