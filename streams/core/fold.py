@@ -78,6 +78,8 @@ HEADROOM = 400
 Python's stack bounds how deeply nested a payload can be to be decoded. What can be decoded here can
 be wherever it is read later: in a row, an event or an answer, or from further down.
 """
+SURELY_SHALLOW = 200
+"""What has fewer opening brackets than this can be read with half of that room."""
 
 
 class SourceRecord(Protocol):
@@ -149,7 +151,7 @@ class Surroundings:
 
 
 def fold(
-    records: Iterable[SourceRecord],
+    records: Sequence[SourceRecord],
     read_row: ReadRow,
     deleted_retention: float = math.inf,
     quota: CloudQuota | None = None,
@@ -172,7 +174,14 @@ def fold(
         CloudQuota(MAX_HOSTS, around.placement.hosts_held),
         CloudQuota(quota.most, around.alert_sources),
     )
-    return _further_down(HEADROOM, lambda: _fold(records, folding))
+    is_shallow = all(map(_is_surely_shallow, records))
+    return _further_down(0 if is_shallow else HEADROOM, lambda: _fold(records, folding))
+
+
+def _is_surely_shallow(record: SourceRecord) -> bool:
+    """Return whether a record cannot be nested deeply: the calls cost more than to fold it."""
+    value = record.value or b""
+    return value.count(b"{") + value.count(b"[") < SURELY_SHALLOW
 
 
 def _further_down(calls: int, function: Callable[[], FoldedBatch]) -> FoldedBatch:

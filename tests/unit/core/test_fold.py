@@ -132,7 +132,7 @@ def test_a_writer_of_a_later_schema_version_says_so_and_this_one_adds_nothing() 
 
 
 def test_what_is_nested_so_deeply_that_others_could_not_read_it_is_refused() -> None:
-    for depth in (*range(300, 620, 7), 900, 5000):
+    for depth in (*range(130, 620, 7), 900, 5000):
         text = b"[" * depth + b"]" * depth
         deep = {"metadata": msgspec.Raw(text)}
         payload = msgspec.Raw(
