@@ -23,8 +23,9 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from statistics import quantiles
-from typing import Any
+from typing import Any, NamedTuple
 
+import psutil
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -39,6 +40,17 @@ from vimfed.local.kafka import LocalKafka
 WARM_UP = 5
 """Seconds of sending that do not count."""
 PARTITIONS = 8
+IDLE = 10
+"""Seconds in which there is nothing to do."""
+PROCESSES = ("bridge", "worker", "publisher")
+
+
+class CpuTime(NamedTuple):
+    """What a process has taken."""
+
+    idle_percent: float
+    """Of a core, where there was nothing to do."""
+    ms_a_notification: float
 
 
 def cloud(rabbitmq: RabbitMQ) -> dict[str, Any]:
@@ -78,10 +90,20 @@ def counted(sent_and_arrived: list[tuple[float, float]]) -> list[float]:
     return [arrived - sent for sent, arrived in sent_and_arrived if sent >= begun + WARM_UP * 1000]
 
 
+def cpu_seconds(stack: Stack) -> dict[str, float]:
+    """Return the CPU time that each of our processes has taken until now."""
+    return {
+        name: sum(psutil.Process(stack.children[name].pid).cpu_times()[:2]) for name in PROCESSES
+    }
+
+
 async def through_the_job(
     folder: Path, kafka: LocalKafka, rabbitmq: RabbitMQ, seconds: int, rate: int
-) -> dict[str, list[float]]:
-    """Return the latencies in ms from Notifier.info to each of the topics on the way."""
+) -> tuple[dict[str, list[float]], dict[str, CpuTime]]:
+    """Return the latencies in ms from Notifier.info to each of the topics on the way.
+
+    And the CPU time of each of our processes.
+    """
     count = (WARM_UP + seconds) * rate
     async with Stack(folder, kafka.bootstrap, [cloud(rabbitmq)]) as stack:
         create_dmaap_topic(stack)
@@ -90,8 +112,12 @@ async def through_the_job(
         stack.start("publisher")
         await stack.bridge_connected()
         await stack.ready()
+        before = cpu_seconds(stack)
+        await asyncio.sleep(IDLE)
+        begun = cpu_seconds(stack)
         await send(rabbitmq, WARM_UP + seconds, rate)
         await arrived(stack, count, 60)
+        ended = cpu_seconds(stack)
         topics = {
             "bridge: to the notifications topic": stack.names.notifications,
             "worker: to the events topic": stack.names.events,
@@ -105,7 +131,14 @@ async def through_the_job(
             latencies[name] = counted(
                 [(sent_ms(record.value() or b""), record.timestamp()[1]) for record in records]
             )
-    return latencies
+        cpu = {
+            name: CpuTime(
+                (begun[name] - before[name]) / IDLE * 100,
+                (ended[name] - begun[name]) / count * 1000,
+            )
+            for name in PROCESSES
+        }
+    return latencies, cpu
 
 
 def sent_ms(value: bytes) -> float:
@@ -173,12 +206,15 @@ async def measure(folder: Path, seconds: int, rate: int) -> None:
     (folder / "job").mkdir()
     load = os.getloadavg()[0]
     with new_kafka(folder / "kafka") as kafka, RabbitMQ(folder / "rabbitmq") as rabbitmq:
-        ours = await through_the_job(folder / "job", kafka, rabbitmq, seconds, rate)
+        ours, cpu = await through_the_job(folder / "job", kafka, rabbitmq, seconds, rate)
         theirs = await as_the_predecessor(rabbitmq, seconds, rate)
     print(f"{rate} notifications a second for {seconds} s; load average before it: {load:.1f}")
     print("| from Notifier.info | p50 ms | p99 ms | p99.9 ms | most ms |\n|---|---|---|---|---|")
     for name, latencies in {**ours, "predecessor: to the HTTP sink": theirs}.items():
         print(row(name, latencies))
+    print("| process | idle, % of a core | ms of CPU a notification |\n|---|---|---|")
+    for process, took in cpu.items():
+        print(f"| {process} | {took.idle_percent:.2f} | {took.ms_a_notification:.2f} |")
 
 
 def main() -> None:
