@@ -1,10 +1,10 @@
-"""Faust's Kafka transport, one event per fetched partition batch.
+"""Faust's Kafka transport, one event per fetch.
 
 Faust spends nine tenths of its time on machinery per event. Here an event's value is a
-:class:`RecordBatch`: all records that one fetch brought for one partition. That changes what an
-offset and an acknowledgement mean, so this module replaces those parts of Faust's consumer that
-deal with them. Each override says what upstream does (faust-streaming 0.15.3, aiokafka 0.14.0) and
-why that is not enough here.
+:class:`FetchedBatches`: all records that one fetch brought, a :class:`RecordBatch` for each
+partition. That changes what an offset and an acknowledgement mean, so this module replaces those
+parts of Faust's consumer that deal with them. Each override says what upstream does
+(faust-streaming 0.15.3, aiokafka 0.14.0) and why that is not enough here.
 """
 
 import asyncio
@@ -106,6 +106,12 @@ class RecordBatch:
             part.done = done
 
 
+class FetchedBatches(NamedTuple):
+    """What one fetch brought of a source: by partition, a batch that is not empty."""
+
+    batches: Mapping[int, RecordBatch]
+
+
 def _nothing_at(tp: TP, offset: int) -> ConsumerRecord:
     """Return what stands for the first record of a batch that has none."""
     return ConsumerRecord(*tp, offset, 0, 0, None, None, None, -1, -1, ())
@@ -140,6 +146,17 @@ def _joined(parts: Sequence[RecordBatch]) -> RecordBatch:
     if len(parts) == 1:
         return parts[0]
     return RecordBatch([one for part in parts for one in part.records], parts[0].generation, parts)
+
+
+class _Fresh(NamedTuple):
+    """What a fetch brought of a partition, and is to be delivered."""
+
+    tp: TP
+    expected: int
+    """The offset that was expected when we looked at it."""
+    records: Sequence[ConsumerRecord]
+    next_offset: int | None = None
+    """Up to where there is no record, where there is none."""
 
 
 class Confirmation(NamedTuple):
@@ -300,9 +317,9 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
 
 
 class BatchedConsumer(driver.Consumer):
-    """A consumer that hands on one message per partition and fetch.
+    """A consumer that hands on one message per fetch, and one per partition of a changelog.
 
-    Of ``sources`` it keeps what is in flight, and commits what is done. The other topics are
+    Of its ``source`` it keeps what is in flight, and commits what is done. The other topics are
     changelogs, of which the tables know where they are.
     """
 
@@ -463,7 +480,10 @@ class BatchedConsumer(driver.Consumer):
         self,
         timeout: float,  # noqa: ASYNC109
     ) -> AsyncIterator[tuple[TP, Message]]:
-        """Yield one message per partition, its value the :class:`RecordBatch`.
+        """Yield one message of the source, and one for each partition of a changelog.
+
+        The first has :class:`FetchedBatches` for its value, and is named after one of their
+        partitions; the others have a :class:`RecordBatch`.
 
         Upstream yields a message per record, and also what was fetched before a seek moved the
         position: newer records first, the older ones seconds later. Here only the next expected
@@ -484,27 +504,31 @@ class BatchedConsumer(driver.Consumer):
         if not self.flow_active:
             await self._seek_while_suspended()
             return
+        fresh: list[_Fresh] = []
         for key, records in fetched.items():
             tp = ensure_TP(key)
-            if not self.flow_active or generation != self.app.consumer_generation_id:
-                return
             if active is not None and tp not in active and tp not in self._buffered_partitions:
                 await self._seek_again([tp])
                 continue
-            begun_at = self.read_from.get(tp)
-            if not records or not await self._is_next(tp, records[0].offset, begun_at):
-                continue
-            if records[0].offset > self._expected[tp] and tp.topic in self.sources:
-                await self._look_into_hole(tp, records[0])
-                if not self.flow_active or generation != self.app.consumer_generation_id:
-                    return
-            self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
-            yield tp, self._message_of(tp, records, generation)
+            if records and await self._is_next(tp, records[0].offset, self.read_from.get(tp)):
+                expected = self._expected[tp]
+                if records[0].offset > expected and tp.topic in self.sources:
+                    await self._look_into_hole(tp, records[0])
+                fresh.append(_Fresh(tp, expected, records))
         for tp, position in self._changelogs_without_records(active or ()):
+            if await self._is_next(tp, position):
+                fresh.append(_Fresh(tp, self._expected[tp], (), position))
+        of_source = [each for each in fresh if each.tp.topic in self.sources]
+        of_changelogs = [each for each in fresh if each.tp.topic not in self.sources]
+        for group in (of_source, *([each] for each in of_changelogs)):
             if not self.flow_active or generation != self.app.consumer_generation_id:
                 return
-            if await self._is_next(tp, position):
-                yield tp, self._message_of(tp, (), generation, position)
+            # What was sought since we looked at it comes again.
+            still = [each for each in group if self._expected.get(each.tp) == each.expected]
+            for each in still:
+                self.app.monitor.track_tp_end_offset(each.tp, self.highwater(each.tp))
+            if still:
+                yield still[0].tp, self._message_of(still, generation)
 
     def _changelogs_without_records(self, active: Iterable[TP]) -> list[tuple[TP, int]]:
         """Return to where the reading of changelogs has gone on without finding a record.
@@ -527,25 +551,31 @@ class BatchedConsumer(driver.Consumer):
         except Exception as error:  # as upstream: the rebalance under way seeks again
             LOG.warning("cannot seek while the flow is suspended: %r", error)
 
-    def _message_of(
-        self,
-        tp: TP,
-        records: Sequence[ConsumerRecord],
-        generation: int,
-        next_offset: int | None = None,
-    ) -> Message:
-        start = self._expected[tp]
-        batch = RecordBatch(records, generation, start=start, next_offset=next_offset)
-        message = self._to_message(tp, records[0] if records else _nothing_at(tp, start))
-        message.value = batch  # type: ignore[assignment]  # Faust's type knows bytes alone
+    def _message_of(self, fresh: Sequence["_Fresh"], generation: int) -> Message:
+        """Return the message of batches of the source, or of one of a changelog."""
+        first = fresh[0]
+        batches = {each.tp.partition: self._batch_of(each, generation) for each in fresh}
+        is_source = first.tp.topic in self.sources
+        opening = first.records[0] if first.records else _nothing_at(first.tp, first.expected)
+        message = self._to_message(first.tp, opening)
+        value = FetchedBatches(batches) if is_source else batches[first.tp.partition]
+        message.value = value  # type: ignore[assignment]  # Faust's type knows bytes alone
         message.generation_id = generation
+        return message
+
+    def _batch_of(self, fresh: "_Fresh", generation: int) -> RecordBatch:
+        """Return what is delivered now."""
+        tp, start, records, next_offset = fresh
+        batch = RecordBatch(records, generation, start=start, next_offset=next_offset)
         self._expected[tp] = batch.next_offset
         if tp.topic in self.sources:
             self._in_flight[tp].append(batch)
             self._taken[tp] = records[-1].timestamp
+            # Upstream takes a partition of which it sees no message for one that hangs.
+            self.app.monitor.stream_inbound_time[tp] = time.monotonic()
         # Upstream compares each message's offset with this one, and fills what lies between.
         self._read_offset[tp] = None
-        return message
+        return batch
 
     async def _is_next(self, tp: TP, offset: int, begun_at: int | None = None) -> bool:
         """Return whether a fetch that begins at ``offset`` continues what was delivered.
@@ -645,16 +675,22 @@ class BatchedConsumer(driver.Consumer):
         flow is suspended or the generation old. Those must be read again: they are let go here
         without a trace, and the batches behind them are not committed.
         """
-        batch: Any = message.value
+        batches = cast(FetchedBatches, message.value).batches.values()
         with ack_lock:
             message.acked = True
             self._unacked_messages.discard(message)
             # Upstream counts messages. Counted as one, batches of single records would have us
             # commit for every few of them, and fetching waits for a commit.
-            self._n_acked += len(batch.records)
+            self._n_acked += sum(len(batch.records) for batch in batches)
             notify(self._waiting_for_ack)
-        done: bool = batch.done
-        return done
+        return all(batch.done for batch in batches)
+
+    def on_buffer_full(self, tp: TP) -> None:
+        """Read on: where the stream's queue is full, the next message waits for it.
+
+        Upstream reads no more of the partition that the last message is named after, which is one
+        of several here, and looks a second later whether another one may be read.
+        """
 
     def _filter_tps_with_pending_acks(self, topics: TPorTopicSet | None = None) -> Iterator[TP]:
         """Yield the partitions whose first batch in flight is done.

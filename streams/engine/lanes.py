@@ -1,12 +1,12 @@
 """Batches by partition: one after the other in each, and no partition waits for another."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, cast
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, NamedTuple, cast
 
 from faust.types import EventT
 
-from streams.engine.batched_transport import RecordBatch, join
+from streams.engine.batched_transport import FetchedBatches, RecordBatch, join
 
 MAX_WAITING = 16
 """Full batches, or as many records in smaller ones, that may wait for their partition's turn; what
@@ -18,8 +18,29 @@ BatchHandler = Callable[[RecordBatch, int], Awaitable[None]]
 """Takes a batch and its partition, and sets ``batch.done`` once all is durable."""
 
 
+class _Arrival:
+    """The event of a fetch, of which some batches have not left their lanes."""
+
+    def __init__(self, event: EventT[Any], left: int) -> None:
+        self._event = event
+        self._left = left
+
+    def leave(self) -> None:
+        """Let the event go with the last of its batches."""
+        self._left -= 1
+        if not self._left:
+            self._event.ack()
+
+
+class _Waiting(NamedTuple):
+    """A batch in its lane."""
+
+    batch: RecordBatch
+    arrival: _Arrival
+
+
 class Lanes:
-    """Gives each batch to a handler, and then lets its event go.
+    """Gives each batch to a handler, and lets an event go once all its batches have left.
 
     Batches that had to wait are handled as one. One that is not done was abandoned, because the
     partition may have another owner: those of the same generation behind it are not handled, or
@@ -28,6 +49,8 @@ class Lanes:
     owns them next reads them again.
 
     Every event is let go, also of what failed or was never handled: the app does not end before.
+    Batches of one event begin together where their lanes are free, so that what follows from them
+    is written together.
     """
 
     def __init__(
@@ -45,7 +68,7 @@ class Lanes:
         self._is_leaving = is_leaving
         self._most_records = most_records
         self._crash = crash
-        self._lanes: dict[int, asyncio.Queue[EventT[Any]]] = {}
+        self._lanes: dict[int, asyncio.Queue[_Waiting]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._waiting = 0
         """Records that have entered and not left."""
@@ -54,9 +77,10 @@ class Lanes:
         self._closed = False
 
     async def put(self, event: EventT[Any]) -> None:
-        """Put the event of a batch into its partition's lane; return once there is room for it."""
-        batch = _batch_of(event)
-        count, size = len(batch.records), _bytes_of(batch)
+        """Put the batches of an event into their lanes; return once there is room for them."""
+        batches = cast(FetchedBatches, event.message.value).batches
+        count = sum(len(batch.records) for batch in batches.values())
+        size = sum(map(_bytes_of, batches.values()))
         while self._waiting and (
             self._waiting + count > MAX_WAITING * self._most_records
             or self._waiting_bytes + size > MAX_WAITING_BYTES
@@ -65,14 +89,18 @@ class Lanes:
             await self._left.wait()
         self._waiting += count
         self._waiting_bytes += size
+        arrival = _Arrival(event, len(batches))
+        for partition, batch in batches.items():
+            self._enter(partition, _Waiting(batch, arrival))
+
+    def _enter(self, partition: int, waiting: _Waiting) -> None:
         if self._closed:
-            self._let_go([event])
+            self._let_go([waiting])
             return
-        partition = event.message.partition
         if partition not in self._lanes:
             self._lanes[partition] = asyncio.Queue()
             self._tasks.append(asyncio.create_task(self._work_off(partition)))
-        self._lanes[partition].put_nowait(event)
+        self._lanes[partition].put_nowait(waiting)
 
     def close(self) -> None:
         """Handle nothing more."""
@@ -86,10 +114,9 @@ class Lanes:
         lane = self._lanes[partition]
         abandoned: int | None = None
         while True:
-            events = [await lane.get(), *_taken(lane)]
-            batches = [_batch_of(event) for event in events]
+            waiting = [await lane.get(), *_taken(lane)]
             try:
-                for batch in join(batches, self._most_records):
+                for batch in join([each.batch for each in waiting], self._most_records):
                     if batch.generation == abandoned:
                         continue
                     if self._is_leaving():
@@ -104,25 +131,20 @@ class Lanes:
                 await self._crash(error)
                 raise
             finally:
-                self._let_go(events)
+                self._let_go(waiting)
 
-    def _let_go(self, events: Sequence[EventT[Any]]) -> None:
-        for event in events:
-            event.ack()
-            batch = _batch_of(event)
+    def _let_go(self, waiting: Iterable[_Waiting]) -> None:
+        for batch, arrival in waiting:
+            arrival.leave()
             self._waiting -= len(batch.records)
             self._waiting_bytes -= _bytes_of(batch)
         self._left.set()
 
 
-def _taken(lane: asyncio.Queue[EventT[Any]]) -> list[EventT[Any]]:
+def _taken(lane: asyncio.Queue[_Waiting]) -> list[_Waiting]:
     """Take all that waits in a lane."""
     return [lane.get_nowait() for _each in range(lane.qsize())]
 
 
 def _bytes_of(batch: RecordBatch) -> int:
     return sum(len(record.value or b"") for record in batch.records)
-
-
-def _batch_of(event: EventT[Any]) -> RecordBatch:
-    return cast(RecordBatch, event.message.value)

@@ -73,6 +73,9 @@ async def append_all(
     by_partition: dict[tuple[str, int], list[OutgoingRecord]] = {}
     for record in records:
         by_partition.setdefault((record.topic, record.partition), []).append(record)
+    if len(by_partition) == 1:  # as for a batch of the worker: a task of its own has its price
+        ((place, share),) = by_partition.items()
+        return {place: await _append(producer, *place, share)}
     appends = [
         asyncio.ensure_future(_append(producer, topic, partition, share))
         for (topic, partition), share in by_partition.items()

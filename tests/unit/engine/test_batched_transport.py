@@ -51,11 +51,16 @@ def records(first: int, last: int) -> list[ConsumerRecord]:
 
 def deliver(consumer: BatchedConsumer, first: int, last: int) -> tuple[Message, RecordBatch]:
     consumer._expected.setdefault(PARTITION, first)
-    message = consumer._message_of(PARTITION, records(first, last), 1)
+    message = message_of(consumer, PARTITION, first, last)
     consumer.track_message(message)
-    batch: Any = message.value
-    assert isinstance(batch, RecordBatch)
+    fetched: Any = message.value
+    (batch,) = fetched.batches.values()
     return message, batch
+
+
+def message_of(consumer: BatchedConsumer, tp: TP, first: int, last: int) -> Message:
+    fresh = batched_transport._Fresh(tp, consumer._expected[tp], records(first, last))
+    return consumer._message_of([fresh], 1)
 
 
 def committable(consumer: BatchedConsumer) -> dict[TP, int]:
@@ -168,6 +173,69 @@ async def test_what_a_fetch_brings_of_a_partition_that_was_not_active_is_read_ag
     assert sought == [{PARTITION: 10}]
 
 
+async def test_what_one_fetch_brings_of_the_source_is_one_message(
+    consumer: BatchedConsumer, sought: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, moved, changelog = TP(SOURCE, 4), TP(SOURCE, 5), TP("some-changelog", 3)
+    brought = {
+        PARTITION: records(10, 19),
+        moved: records(10, 19),
+        changelog: records(7, 8),
+        other: records(30, 31),
+    }
+
+    async def fetch(_timeout: float) -> tuple[dict[TP, list[ConsumerRecord]], set[TP]]:
+        return brought, set(brought)
+
+    monkeypatch.setattr(consumer, "flow_active", True)
+    monkeypatch.setattr(consumer, "_wait_next_records", fetch)
+    monkeypatch.setattr(consumer, "highwater", lambda _tp: 50)
+    consumer._expected.update({PARTITION: 10, moved: 12, changelog: 7, other: 30})
+    (tp, message), (of_changelog, change) = [each async for each in consumer.getmany(1.0)]
+    fetched: Any = message.value
+    assert (tp, message.tp) == (PARTITION, PARTITION)
+    assert {at: batch.next_offset for at, batch in fetched.batches.items()} == {3: 20, 4: 32}
+    assert (of_changelog, change.value.next_offset) == (changelog, 9)  # type: ignore[union-attr]
+    assert sought == [{moved: 12}]
+    for each in fetched.batches.values():
+        each.done = each.next_offset == 32
+    assert not consumer.ack(message)
+    assert committable(consumer) == {other: 32}
+
+
+async def test_what_is_sought_while_a_fetch_is_looked_at_is_not_delivered(
+    consumer: BatchedConsumer, sought: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = TP(SOURCE, 4)
+
+    async def fetch(_timeout: float) -> tuple[dict[TP, list[ConsumerRecord]], set[TP]]:
+        return {PARTITION: records(10, 19), other: records(40, 49)}, {PARTITION, other}
+
+    async def is_next(tp: TP, _offset: int, _begun_at: int | None) -> bool:
+        if tp == other:  # a recovery seeks the first meanwhile
+            await consumer.seek_wait({PARTITION: 5})
+        return True
+
+    monkeypatch.setattr(consumer, "flow_active", True)
+    monkeypatch.setattr(consumer, "_wait_next_records", fetch)
+    monkeypatch.setattr(consumer, "highwater", lambda _tp: 50)
+    monkeypatch.setattr(consumer, "_is_next", is_next)
+    consumer._expected.update({PARTITION: 10, other: 40})
+    ((tp, message),) = [each async for each in consumer.getmany(1.0)]
+    fetched: Any = message.value
+    assert (tp, list(fetched.batches)) == (other, [4])
+    assert consumer._expected == {PARTITION: 5, other: 50}
+
+
+async def test_no_partition_waits_a_second_because_the_stream_has_much_to_do(
+    consumer: BatchedConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(consumer.app), "in_recovery", False)
+    consumer._active_partitions = {PARTITION}
+    consumer.on_buffer_full(PARTITION)
+    assert consumer._active_partitions == {PARTITION}
+
+
 async def test_a_seek_in_a_partition_that_was_just_taken_away_ends_nothing(
     consumer: BatchedConsumer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,7 +284,7 @@ async def test_a_batch_knows_from_where_on_it_was_read(
 async def test_of_a_changelog_nothing_is_kept_and_committed(consumer: BatchedConsumer) -> None:
     changelog = TP("some-changelog", 3)
     consumer._expected[changelog] = 10
-    message = consumer._message_of(changelog, records(10, 19), 1)
+    message = message_of(consumer, changelog, 10, 19)
     batch: Any = message.value
     batch.done = True
     assert committable(consumer) == {}
@@ -304,7 +372,7 @@ async def test_what_a_compacted_log_has_left_is_not_read_twice(
     sought.clear()
     for start, first, last in ((100, 150, 199), (200, 320, 399), (400, 400, 450)):
         assert await consumer._is_next(changelog, first, begun_at=start)
-        consumer._message_of(changelog, records(first, last), 1)
+        message_of(consumer, changelog, first, last)
     assert sought == []
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from aiokafka.structs import ConsumerRecord
 
-from streams.engine.batched_transport import RecordBatch
+from streams.engine.batched_transport import FetchedBatches, RecordBatch
 from streams.engine.lanes import MAX_WAITING, MAX_WAITING_BYTES, Lanes
 
 FULL = 10
@@ -56,14 +56,22 @@ def event(
         ConsumerRecord("source", partition, offset, 0, 1, b"", value, None, 0, 0, ())
         for offset in range(first, first + count)
     ]
+    return event_of({partition: RecordBatch(records, generation)})
+
+
+def event_of(batches: dict[int, RecordBatch]) -> Any:
     made = SimpleNamespace(acked=0)
-    made.message = SimpleNamespace(value=RecordBatch(records, generation), partition=partition)
+    made.message = SimpleNamespace(value=FetchedBatches(batches))
 
     def ack() -> None:
         made.acked += 1
 
     made.ack = ack
     return made
+
+
+def is_done(each: Any) -> bool:
+    return all(batch.done for batch in each.message.value.batches.values())
 
 
 async def settle() -> None:
@@ -81,7 +89,7 @@ async def test_what_had_to_wait_is_handled_together(handler: Handler, lanes: Lan
     handler.go_on.set()
     await settle()
     assert handler.handled == [(0, [0]), (0, [1, 2, 3])]
-    assert [(each.message.value.done, each.acked) for each in events] == [(True, 1)] * 4
+    assert [(is_done(each), each.acked) for each in events] == [(True, 1)] * 4
 
 
 async def test_what_has_yet_to_begin_when_partitions_are_taken_away_is_left_to_the_next_owner(
@@ -100,7 +108,7 @@ async def test_what_has_yet_to_begin_when_partitions_are_taken_away_is_left_to_t
     await lanes.put(event(1, generation=2))
     await settle()
     assert handler.handled == [(0, [0]), (0, [1])]
-    assert [(each.message.value.done, each.acked) for each in events] == [
+    assert [(is_done(each), each.acked) for each in events] == [
         (True, 1),
         (False, 1),
         (False, 1),
@@ -115,6 +123,31 @@ async def test_a_partition_that_waits_does_not_hold_another_back(
     await lanes.put(event(0, partition=2))
     await settle()
     assert handler.handled == [(1, [0]), (2, [0])]
+
+
+async def test_the_batches_of_a_fetch_begin_together_and_its_event_goes_with_the_last(
+    handler: Handler, lanes: Lanes
+) -> None:
+    handler.go_on.clear()
+    several = event_of(
+        {
+            at: RecordBatch(event(7, partition=at).message.value.batches[at].records, 1)
+            for at in (0, 1)
+        }
+    )
+    await lanes.put(event(6, partition=1))
+    await settle()
+    await lanes.put(several)
+    await settle()
+    assert handler.handled == [(1, [6]), (0, [7])]
+    handler.abandons = {6}
+    handler.go_on.set()
+    await settle()
+    assert several.acked == 1
+    assert {at: each.done for at, each in several.message.value.batches.items()} == {
+        0: True,
+        1: False,
+    }
 
 
 async def test_nothing_behind_an_abandoned_batch_of_its_generation_is_handled(
@@ -134,7 +167,7 @@ async def test_nothing_behind_an_abandoned_batch_of_its_generation_is_handled(
     await lanes.put(event(1, partition=5))
     await settle()
     assert handler.handled == [(0, [0]), (5, [1])]
-    assert not any(each.message.value.done for each in [*behind, last])
+    assert not any(is_done(each) for each in [*behind, last])
     assert [each.acked for each in [*behind, last]] == [1, 1, 1]
 
 
@@ -192,7 +225,7 @@ async def test_an_error_of_the_handler_ends_the_process(handler: Handler) -> Non
     # Let go, or the process would wait for them; but not done, so that they are read again.
     events.append(event(3))
     await lanes.put(events[-1])
-    assert [(each.message.value.done, each.acked) for each in events] == [(False, 1)] * 4
+    assert [(is_done(each), each.acked) for each in events] == [(False, 1)] * 4
     for task in lanes._tasks:
         with pytest.raises(OSError, match="no Kafka"):
             await task
@@ -209,4 +242,4 @@ async def test_what_was_not_handled_before_the_end_is_let_go_and_not_done(
     lanes.close()
     await settle()
     assert handler.handled == [(0, [0])]
-    assert [(each.message.value.done, each.acked) for each in events] == [(False, 1)] * 3
+    assert [(is_done(each), each.acked) for each in events] == [(False, 1)] * 3
