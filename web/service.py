@@ -30,6 +30,7 @@ from web.http.request_metrics import RequestMetrics
 from web.http.routes import add_routes
 from web.ingest import Ingest
 from web.live.live import LiveEvents
+from web.messages import Messages
 from web.outputs import Outputs
 from web.probes import Probes
 from web.pushed_alerts import PushedAlerts
@@ -163,6 +164,7 @@ def serve(worker: StreamWorker, rereading: Rereading | None = None) -> None:
         PushedSamples(pushing),
         live,
         Workers(worker, own, gather),
+        Messages(worker.settings),
         Dashboard(worker.settings.web.prefix),
         documentation := Documentation(worker.settings.web.prefix),
     )

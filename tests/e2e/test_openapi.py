@@ -91,6 +91,20 @@ async def test_the_page_needs_nothing_from_elsewhere(served: Stack) -> None:
             await fetched(served, name)
 
 
+async def test_messages_are_described_beside_the_api_and_schemas_by_what_messages_call_them(
+    served: Stack,
+) -> None:
+    _, document = await served.get("/asyncapi.json", "one")
+    addresses = [channel["address"] for channel in document["channels"].values()]
+    assert {served.names.events, served.names.dead_letter, served.dmaap_topic} <= set(addresses)
+    assert "servers" not in document
+    _, listed = await served.get("/schemas/", "one")
+    for each in listed["schemas"]:
+        _, schema = await served.get(each["path"], "one")
+        assert schema["$id"] == each["id"]
+    assert (await served.get("/schemas/unknown", "one"))[0] == 404
+
+
 CHECKS = (
     "not_a_server_error",
     "status_code_conformance",

@@ -313,6 +313,16 @@ def sample_settings() -> None:
     click.echo(project_file("vimfed.toml").read_text(encoding="utf-8"), nl=False)
 
 
+@main.command("asyncapi")
+@click.pass_obj
+def print_asyncapi(config: Path) -> None:
+    """Print the AsyncAPI 3 document of all topics and messages that the settings name."""
+    from web.asyncapi import asyncapi_document
+
+    document = msgspec.json.encode(asyncapi_document(load_settings(config)))
+    click.echo(msgspec.json.format(document, indent=2))
+
+
 @main.command("settings-reference", hidden=True)
 def print_settings_reference() -> None:
     """Print docs/configuration.md."""

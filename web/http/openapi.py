@@ -1,12 +1,8 @@
 """The OpenAPI document, made from the table of routes, and the pages on which it can be read."""
 
-import ast
 import inspect
-import itertools
 import re
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any, Union, get_args, get_origin
@@ -17,8 +13,7 @@ from swagger_ui_bundle import swagger_ui_path
 
 from web.http.errors import ApiError, Problem, TooFast, Unavailable
 from web.http.routes import Handler, Route
-
-Schema = dict[str, Any]
+from web.http.type_schemas import Schema, markdown, type_schemas
 
 DOCUMENT_PATH = "/openapi.json"
 ASSETS = {
@@ -257,18 +252,13 @@ def _tag(route: Route) -> str:
 def _docstring(handler: Handler) -> tuple[str, str]:
     """Return a handler's first sentence, and the rest in Markdown."""
     summary, _, text = inspect.cleandoc(handler.__doc__ or "").partition("\n\n")
-    return summary.replace("\n", " "), _markdown(text)
+    return summary.replace("\n", " "), markdown(text)
 
 
 def _class_text(answer: Any) -> str:
     if answer is Problem or not (inspect.isclass(answer) and issubclass(answer, msgspec.Struct)):
         return ""
-    return _markdown(inspect.cleandoc(answer.__doc__ or ""))
-
-
-def _markdown(text: str) -> str:
-    """Return a docstring as the readers of JSON understand it."""
-    return text.replace("``", "`").replace("None", "null")
+    return markdown(inspect.cleandoc(answer.__doc__ or ""))
 
 
 class _Schemas:
@@ -281,13 +271,8 @@ class _Schemas:
             for each in (route.query, route.body, *route.answers.values(), *ERRORS)
             if each is not None
         ]
-        self._types = list(dict.fromkeys(leaf for each in spoken for leaf in _leaves(each)))
-        schemas, self.components = msgspec.json.schema_components(
-            self._types, ref_template="#/components/schemas/{name}"
-        )
-        self._schemas = dict(zip(self._types, schemas, strict=True))
-        for struct in _structs(self._types):
-            _describe_fields(struct, self.components)
+        types = list(dict.fromkeys(leaf for each in spoken for leaf in _leaves(each)))
+        self._schemas, self.components = type_schemas(types)
         self._queries = {
             route.query: self.components.pop(self._name(route.query))
             for route in routes
@@ -332,55 +317,3 @@ def _leaves(spoken: Any) -> list[Any]:
     if get_origin(spoken) is list or _is_union(spoken):
         return [leaf for each in get_args(spoken) for leaf in _leaves(each)]
     return [spoken]
-
-
-def _structs(types: Iterable[Any]) -> set[type[msgspec.Struct]]:
-    """Return all structs that types are made of."""
-    found: set[type[msgspec.Struct]] = set()
-
-    def visit(info: Any) -> None:
-        if isinstance(info, msgspec.inspect.StructType):
-            if info.cls in found:
-                return
-            found.add(info.cls)
-        if isinstance(info, msgspec.Struct):
-            for name in info.__struct_fields__:
-                visit(getattr(info, name))
-        elif isinstance(info, tuple):
-            for each in info:
-                visit(each)
-
-    for info in msgspec.inspect.multi_type_info(types):
-        visit(info)
-    return found
-
-
-def _describe_fields(struct: type[msgspec.Struct], components: Mapping[str, Schema]) -> None:
-    """Write what the fields' own docstrings say into a struct's schema."""
-    component = components.get(struct.__name__)
-    if component is None:
-        return
-    component["description"] = _markdown(inspect.cleandoc(component.get("description", "")))
-    for base in reversed(struct.__mro__):
-        if not issubclass(base, msgspec.Struct) or base is msgspec.Struct:
-            continue
-        for name, text in _field_texts(base).items():
-            schema = component.get("properties", {}).get(name)
-            if schema is not None:
-                schema.setdefault("description", text)
-
-
-@cache
-def _field_texts(struct: type[msgspec.Struct]) -> dict[str, str]:
-    """Return the strings that stand below a struct's fields in its source."""
-    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(struct))).body
-    body = definition.body if isinstance(definition, ast.ClassDef) else []
-    texts = {}
-    for field, following in itertools.pairwise(body):
-        match field, following:
-            case (
-                ast.AnnAssign(target=ast.Name(id=name)),
-                ast.Expr(value=ast.Constant(value=str(text))),
-            ):
-                texts[name] = _markdown(" ".join(text.split()))
-    return texts
