@@ -108,7 +108,7 @@ MAY_CALL = {
     LIMITED: {"anyone", "reader", "writer"},
     TENANTS: {"anyone", "reader"},
     WRITER: {"anyone", "reader", "writer"},
-    ADMIN: {"anyone", "reader", "writer"},
+    ADMIN: {"anyone", "reader", "writer", "admin"},
 }
 """By the bearer token, the matrix' other side."""
 OF_WHOLE_CLOUDS = {"GET /api/multicloud/v1/{owner}/{region}/hosts"}
