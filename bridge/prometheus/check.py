@@ -1,13 +1,13 @@
 """What of a cloud's Prometheus, and of what it is asked for, is not as the bridge needs it."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from bridge.prometheus.api import PrometheusApi
 from bridge.prometheus.built_in import queries_of
 from vimfed.kafka.topic_settings import Finding
 from vimfed.settings import PrometheusQuery, PrometheusSettings
-from vimfed.telemetry.prometheus import Answer, QueryError, Window, promql, read_samples
+from vimfed.telemetry.prometheus import Answer, PassedOver, QueryError, Window, promql, read_samples
 
 LOOKBACK = 300.0
 """Seconds for which Prometheus shows a series after its last scrape, by default."""
@@ -47,19 +47,17 @@ def doubts(query: PrometheusQuery, answer: Answer, at: float) -> Iterator[str]:
         )
         return
     found = read_samples(answer, query, Window(at - LOOKBACK, at + 1))
-    told = len(answer.values)
-    if found.passed_over["unnamed"]:
-        wanted = filter(None, (query.instance_label or query.host_label, query.device_label))
-        shown = ", ".join(sorted(name for name, _value in next(iter(answer.values))))
-        yield (
-            f"{found.passed_over['unnamed']} of {told} series lack a fitting label "
-            f"{' or '.join(wanted)}; one has {shown}"
-        )
-    if found.passed_over["ambiguous"]:
-        yield (
-            f"{found.passed_over['ambiguous']} of {told} series are of the same instance and "
-            "device as another: name device_label, or sum them up"
-        )
+    labels = filter(None, (query.instance_label or query.host_label, query.device_label))
+    shown = ", ".join(sorted(name for name, _value in next(iter(answer.values))))
+    texts: Mapping[PassedOver, str] = {
+        "stale": "were scraped at no time that is known: do they have the labels of time_of?",
+        "unnamed": f"lack a fitting label {' or '.join(labels)}; the first one has {shown}",
+        "unreadable": "are no finite numbers",
+        "ambiguous": "are of the same instance and device as another: name device_label, or sum up",
+    }
+    for reason, text in texts.items():
+        if count := found.passed_over[reason]:
+            yield f"{count} of {len(answer.values)} series {text}"
     just_now = Window(at - _MOMENT, at + _MOMENT)
     if not (query.time_of or read_samples(answer, query, just_now).passed_over["stale"]):
         yield (

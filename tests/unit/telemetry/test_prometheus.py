@@ -198,7 +198,11 @@ def test_queries_of_the_settings_take_the_place_of_built_in_ones() -> None:
     ("series", "query", "doubt"),
     [
         ([], CPU, "no series"),
-        ([({"domain": "i"}, END - 9)], CPU, "lack a fitting label instance_id; one has domain"),
+        (
+            [({"domain": "i"}, END - 9)],
+            CPU,
+            "lack a fitting label instance_id; the first one has domain",
+        ),
         ([(of(target_device="a"), END - 9), (of(target_device="b"), END - 9)], CPU, "device_label"),
         ([(of(), ASKED)], CPU, "name time_of"),
     ],
@@ -214,5 +218,7 @@ def test_a_check_says_what_is_odd_about_an_answer(
     assert doubt in text
 
 
-def test_a_check_finds_nothing_odd_about_what_is_right() -> None:
+def test_a_check_finds_values_without_a_time_and_nothing_odd_about_what_is_right() -> None:
+    (text,) = doubts(CPU, read([(of(), "1")], [(of(job="other"), f"{END - 9}")]), ASKED)
+    assert text.startswith("1 of 1 series were scraped at no time that is known")
     assert not list(doubts(CPU, read([(of(), "1")], [(of(), f"{END - 9}")]), ASKED))
