@@ -93,6 +93,7 @@ ROLES = {
     "POST /api/multicloud/v0/{vim_id}/samples": "writer",
     "POST /api/multicloud/v1/{owner}/{region}/samples": "writer",
     "GET /api/multicloud/v1/{owner}/{region}/instances/{instance_id}/measurements": "reader",
+    "GET /api/multicloud/v1/{owner}/{region}/hosts/{host}/measurements": "reader",
     "GET /api/multicloud/v1/{owner}/{region}/measurements": "reader",
     "GET /api/multicloud/v1/metrics/vms": "reader",
     "POST /peer/v1/measurements": "peer",
@@ -111,7 +112,10 @@ MAY_CALL = {
     ADMIN: {"anyone", "reader", "writer", "admin"},
 }
 """By the bearer token, the matrix' other side."""
-OF_WHOLE_CLOUDS = {"GET /api/multicloud/v1/{owner}/{region}/hosts"}
+OF_WHOLE_CLOUDS = {
+    "GET /api/multicloud/v1/{owner}/{region}/hosts",
+    "GET /api/multicloud/v1/{owner}/{region}/hosts/{host}/measurements",
+}
 """Routes that are refused to who is limited to tenants."""
 
 
@@ -281,6 +285,7 @@ async def test_a_caller_is_let_into_the_routes_of_its_role_and_its_clouds(
                 instance_id="x",
                 name="x",
                 alert_id="x",
+                host="x",
             )
             # An empty body is none of what any of them takes: nothing is written.
             async with guarded.session.request(

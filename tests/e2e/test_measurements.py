@@ -227,13 +227,16 @@ async def test_who_asks_is_told_what_was_measured_and_of_which_a_meter_shows_mos
     await stack.serving("one", "two")
     ids = await cloud_of(stack, 12, "one")
     load = SampleLoad(stack.bootstrap, stack.names, VIM_ID, ids)
+    load.write_host("compute-1", "compute.node.cpu.percent", 37.5)
     await asyncio.to_thread(load.write_minutes, 3)
     await asyncio.to_thread(load.close_all)
     truth = (await assert_measured(stack)).values()
     newest = {
         each.instance_id: {(value.meter, value.device): value for value in each.values}
         for each in sorted(truth, key=lambda each: each.end)
+        if each.instance_id
     }
+    (of_host,) = [each for each in truth if not each.instance_id]
     answers = {}
     for worker in ("one", "two"):
         _, answers[worker] = await stack.get(
@@ -261,6 +264,14 @@ async def test_who_asks_is_told_what_was_measured_and_of_which_a_meter_shows_mos
         (value["meter"], value["device"] or ""): value["volume"]
         for value in one["measurements"][-1]["values"]
     } == {name: value.volume for name, value in newest[ids[0]].items()}
+    for worker in ("one", "two"):
+        status, told_of_host = await stack.get(f"{PATH}/hosts/compute-1/measurements", worker)
+        assert (status, told_of_host["host"]) == (200, "compute-1")
+        (interval,) = told_of_host["measurements"]
+        assert (interval["id"], interval["end"]) == (of_host.id, of_host.end)
+        (value,) = interval["values"]
+        assert (value["meter"], value["volume"]) == ("compute.node.cpu.percent", 37.5)
+    assert (await stack.get(f"{PATH}/hosts/nobody/measurements", "one"))[0] == 404
     assert (await stack.get(f"{PATH}/instances/nobody/measurements", "one"))[0] == 404
     assert (await stack.get(f"{PATH}/measurements?sort=size", "one"))[0] == 400
 

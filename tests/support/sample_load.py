@@ -19,7 +19,7 @@ from tests.support.core_truth import newest_values, records_on
 from tests.support.topic_changes import change_topic
 from vimfed.kafka.partitions import partition_of
 from vimfed.kafka.topics import TopicNames
-from vimfed.model.keys import instance_key, kind_of_key
+from vimfed.model.keys import host_key, instance_key, kind_of_key
 from vimfed.model.records import decode_row
 from vimfed.model.samples import (
     Measurement,
@@ -139,12 +139,26 @@ class SampleLoad:
             ),
             received_at=received_at,
         )
+        self._produce(key, record)
+
+    def write_host(self, host: str, meter: str, volume: float) -> None:
+        """Write a sample of a host's meter in the minute that is written next."""
+        when = self._text(self.minutes * 60)
+        record = SampleRecord(
+            vim_id=self._vim_id,
+            host=host,
+            samples=(Sample(meter=meter, volume=volume, at=when),),
+            received_at=when,
+        )
+        self._produce(host_key(self._vim_id, host), record)
+
+    def _produce(self, key: bytes, record: SampleRecord) -> None:
         self._producer.produce(
             self._topic,
             encode_samples(record),
             key,
             partition_of(key, self._partitions),
-            timestamp=milliseconds(received_at) or 0,
+            timestamp=milliseconds(record.received_at) or 0,
         )
         self._producer.poll(0)
 

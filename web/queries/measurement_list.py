@@ -1,4 +1,4 @@
-"""What was measured of an instance, and of which a meter shows most. Decides, and does nothing."""
+"""What was measured of an instance or host, and of which a meter shows most. Decides alone."""
 
 from collections.abc import Iterable, Sequence
 from heapq import nlargest, nsmallest
@@ -124,12 +124,14 @@ class TopList(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MeasuredQuery(PeerQuery, frozen=True):
-    """What a worker asks the owner of an instance."""
+    """What a worker asks the owner of an instance, or of a host."""
 
     vim_id: str
-    instance_id: str
+    instance_id: str = ""
     tenants: Tenants = None
     """Of whose the instance must be."""
+    host: str = ""
+    """In place of an instance."""
 
 
 class MeteredValue(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,7 +139,7 @@ class MeteredValue(msgspec.Struct, frozen=True, kw_only=True):
 
     meter: str
     device: str | None
-    """The disk, port or device; None: the instance itself."""
+    """The disk, port or device; None: the instance or host itself."""
     unit: str
     kind: str
     """``gauge``, ``cumulative`` or ``delta``."""
@@ -152,8 +154,8 @@ class MeteredValue(msgspec.Struct, frozen=True, kw_only=True):
     """Of a cumulative meter: what was counted since then."""
 
 
-class InstanceMeasurement(msgspec.Struct, frozen=True, kw_only=True):
-    """What was measured of an instance in one interval."""
+class IntervalMeasurement(msgspec.Struct, frozen=True, kw_only=True):
+    """What was measured of an instance or host in one interval."""
 
     id: str
     """The same as where it is published."""
@@ -178,8 +180,8 @@ class FoundMeasurements(msgspec.Struct, frozen=True, kw_only=True):
     """The owner's answer."""
 
     known: bool
-    """Whether there is such an instance that the caller may see."""
-    measurements: list[InstanceMeasurement] = []
+    """Whether there is such an instance, or host, that the caller may see."""
+    measurements: list[IntervalMeasurement] = []
     recent: list[Load] = []
 
 
@@ -188,10 +190,19 @@ class InstanceMeasurements(msgspec.Struct, frozen=True, kw_only=True):
 
     vim_id: str
     instance_id: str
-    measurements: list[InstanceMeasurement]
+    measurements: list[IntervalMeasurement]
     """Of the newest intervals, the newest last; empty where nothing was measured yet."""
     recent: list[Load]
     """Of the intervals before, too, the newest last."""
+
+
+class HostMeasurements(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest that was measured of a host."""
+
+    vim_id: str
+    host: str
+    measurements: list[IntervalMeasurement]
+    """Of the newest intervals, the newest last; empty where nothing was measured yet."""
 
 
 _MORE = 500
@@ -308,13 +319,13 @@ def combine(query: TopQuery, parts: Sequence[FoundTop]) -> TopList:
 
 
 def found_measurements(row: MetersState | None) -> FoundMeasurements:
-    """Return what a row says of an instance that the caller may see."""
+    """Return what a row says of an instance or host that the caller may see."""
     if row is None:
         return FoundMeasurements(known=True)
     return FoundMeasurements(
         known=True,
         measurements=[
-            InstanceMeasurement(
+            IntervalMeasurement(
                 id=each.id,
                 begin=each.begin,
                 end=each.end,

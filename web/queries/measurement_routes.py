@@ -1,4 +1,4 @@
-"""The routes that tell what was measured: of one instance, and of which a meter shows most."""
+"""The routes that tell what was measured: of an instance, a host, and those that show most."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -7,7 +7,7 @@ from aiohttp import web
 
 from streams.worker.newest_values import Newest
 from streams.worker.worker import StreamWorker
-from vimfed.model.keys import instance_key, kind_of_key, split_instance_key
+from vimfed.model.keys import host_key, instance_key, kind_of_key, split_instance_key
 from vimfed.model.samples import decode_meters
 from vimfed.model.times import utc_text
 from vimfed.nova.states import DELETED
@@ -18,6 +18,7 @@ from web.queries.gather import Gather, Question
 from web.queries.measurement_list import (
     FoundMeasurements,
     FoundTop,
+    HostMeasurements,
     InstanceMeasurements,
     MeasuredQuery,
     TopList,
@@ -73,7 +74,19 @@ class OwnMeasurements:
             search.add(newest, entry)
 
     async def find_measurements(self, query: MeasuredQuery) -> FoundMeasurements:
-        """Return what was measured of an instance that we own."""
+        """Return what was measured of an instance, or a host, that we own."""
+        return self._of_host(query) if query.host else self._of_instance(query)
+
+    def _of_host(self, query: MeasuredQuery) -> FoundMeasurements:
+        key = host_key(query.vim_id, query.host)
+        partition = self._own.partition_of_key(key)
+        row = self._own.meters([partition]).partition(partition).get(key)
+        hosts = self._worker.indexes.hosts.at_home(query.vim_id)
+        if row is None and all(each.host != query.host for each in hosts):
+            return FoundMeasurements(known=False)
+        return found_measurements(None if row is None else decode_meters(row))
+
+    def _of_instance(self, query: MeasuredQuery) -> FoundMeasurements:
         key = instance_key(query.vim_id, query.instance_id)
         partition = self._own.partition_of(query.vim_id, query.instance_id)
         meters = self._own.meters([partition])
@@ -116,6 +129,13 @@ class MeasurementRoutes:
             ),
             Route(
                 method="GET",
+                paths=(cloud + "/hosts/{host}/measurements",),
+                handler=self.host,
+                role="reader",
+                answers={200: HostMeasurements, **errors},
+            ),
+            Route(
+                method="GET",
                 paths=(cloud + "/measurements",),
                 handler=self.top,
                 role="reader",
@@ -149,6 +169,26 @@ class MeasurementRoutes:
                 measurements=found.measurements,
                 recent=found.recent,
             )
+        )
+
+    async def host(self, request: web.Request) -> web.Response:
+        """Tell the newest that was measured of a host.
+
+        Nothing where the settings name no cloud whose samples are taken. Callers that are limited
+        to tenants are refused: a host is nobody's.
+        """
+        vim_id, host, caller = vim_id_in(request), request.match_info["host"], request[CALLER]
+        if caller.tenants is not None:
+            raise ApiError(403, f"{caller.name} sees instances of its own tenants alone, no hosts")
+        if self._worker.meters is None:  # by our settings nothing is measured
+            return json_response(HostMeasurements(vim_id=vim_id, host=host, measurements=[]))
+        partition = self._own.partition_of_key(host_key(vim_id, host))
+        query = MeasuredQuery(vim_id, host=host)
+        (found,) = await self._gather.ask(self._one, query, partition)
+        if not found.known:
+            raise ApiError(404, f"unknown host {host} of VIM {vim_id}")
+        return json_response(
+            HostMeasurements(vim_id=vim_id, host=host, measurements=found.measurements)
         )
 
     async def top(self, request: web.Request) -> web.Response:

@@ -147,7 +147,11 @@ class OwnPartitions:
 
     def partition_of(self, vim_id: str, instance_id: str) -> int:
         """Return the partition in which an instance's row lies."""
-        return partition_of(instance_key(vim_id, instance_id), self._partitions)
+        return self.partition_of_key(instance_key(vim_id, instance_id))
+
+    def partition_of_key(self, key: bytes) -> int:
+        """Return the partition in which the row of an instance, host or cloud lies."""
+        return partition_of(key, self._partitions)
 
     def partitions(self) -> list[int]:
         """Return the partitions that we own."""
