@@ -6,10 +6,7 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from streams.engine.apps import stopping, web_server_of
-from streams.subscriptions.filters import SubscriptionHistory, default_subscription
 from streams.subscriptions.known_kinds import refuse_unknown_kinds
-from streams.subscriptions.log import SubscriptionLog
-from streams.subscriptions.switches import OutputSwitches
 from streams.worker.worker import StreamWorker
 from vimfed.process.audit import Trail
 from vimfed.process.connections import ConnectionRunner, allow_many_connections
@@ -44,6 +41,7 @@ from web.queries.own_partitions import OwnPartitions
 from web.queries.queries import Queries
 from web.queries.vm_gauge_routes import VmGaugeRoutes
 from web.rereading import Rereading
+from web.snapshots import Snapshots
 from web.subscriptions import Subscriptions
 from web.workers import Workers
 
@@ -121,12 +119,10 @@ def serve(worker: StreamWorker, rereading: Rereading | None = None) -> None:
     server.web_app.cleanup_ctx.append(access.running)
     server.web_app.cleanup_ctx.append(asking_peers)
     server.web_app.cleanup_ctx.append(looking)
-    switches = OutputSwitches()
-    history = SubscriptionHistory(default_subscription(worker.settings.filter), kept=0)
-    changes = ChangeLog(SubscriptionLog(worker.settings.kafka, history, (switches,)))
+    changes = ChangeLog(worker.changes)
 
     async def following(_app: web.Application) -> AsyncIterator[None]:
-        async with changes.log.followed():
+        async with worker.changes.followed():
             yield
 
     server.web_app.cleanup_ctx.append(following)
@@ -157,7 +153,8 @@ def serve(worker: StreamWorker, rereading: Rereading | None = None) -> None:
         VmGaugeRoutes(worker, own),
         Probes(worker, own, lambda: gather.peers.unverified),
         Subscriptions(worker.settings, changes),
-        Outputs(worker.settings, changes, switches),
+        Outputs(worker.settings, changes, worker.switches),
+        Snapshots(worker, changes),
         Ingest(pushing),
         PushedHosts(pushing),
         PushedAlerts(pushing),

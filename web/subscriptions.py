@@ -17,7 +17,8 @@ from streams.subscriptions.log import encoded
 from vimfed.model.decoding import UnreadableError, decoded
 from vimfed.model.times import utc_text
 from vimfed.settings import Settings
-from web.auth.caller import CALLER, Caller
+from web.auth.caller import CALLER
+from web.auth.limits import check_limits, is_within
 from web.change_log import ChangeLog
 from web.http.audit import WHO
 from web.http.errors import ApiError, Problem, Unavailable, json_response
@@ -120,7 +121,7 @@ class Subscriptions:
         told = [
             _told(name, held[name])
             for name in sorted(held)
-            if _is_within(request[CALLER], held[name])
+            if is_within(request[CALLER], held[name])
         ]
         return json_response(SubscriptionList(subscriptions=told))
 
@@ -129,7 +130,7 @@ class Subscriptions:
         name, held = request.match_info["name"], await self._held(request)
         if name not in held:
             raise ApiError(404, f"there is no subscription {name}")
-        _check_limits(request, held[name])
+        check_limits(request, held[name])
         return json_response(_told(name, held[name]))
 
     async def put(self, request: web.Request) -> web.Response:
@@ -147,7 +148,7 @@ class Subscriptions:
                 f"the subscription {name} is not of {vim_id} alone: take another name",
             )
         for concerned in (subscription, held.get(name, subscription)):
-            _check_limits(request, concerned)
+            check_limits(request, concerned)
         full = ApiError(
             409, f"there are {MAX_SUBSCRIPTIONS} subscriptions already: delete one first"
         )
@@ -172,7 +173,7 @@ class Subscriptions:
         held = await self._held(request)
         if name not in held:
             raise ApiError(404, f"there is no subscription {name}")
-        _check_limits(request, held[name])
+        check_limits(request, held[name])
         holds_until = await self._write(name, None, request[WHO].header())
         return json_response(EndedSubscription(name=name, holds_until=holds_until))
 
@@ -242,21 +243,6 @@ def _of_named_cloud(request: web.Request, subscription: Subscription) -> Subscri
     if subscription.clouds:
         raise ApiError(400, f"clouds: by this path it is of {vim_id} alone: leave them out")
     return msgspec.structs.replace(subscription, clouds=(vim_id,))
-
-
-def _is_within(caller: Caller, subscription: Subscription) -> bool:
-    """Return whether it concerns nothing but what the caller may see."""
-    return caller.may_see_all(subscription.clouds) and caller.may_see_tenants(subscription.tenants)
-
-
-def _check_limits(request: web.Request, subscription: Subscription) -> None:
-    """Raise ApiError (403) where it concerns what the caller may not see."""
-    caller = request[CALLER]
-    if _is_within(caller, subscription):
-        return
-    limits = (("clouds", caller.clouds), ("tenants", caller.tenants or ()))
-    seen = "; ".join(f"in {key} such of {', '.join(own)}" for key, own in limits if own)
-    raise ApiError(403, f"{caller.name} may not see all that this concerns: name {seen}")
 
 
 def _told(

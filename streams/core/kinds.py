@@ -195,9 +195,11 @@ ALERT = "ALERT"
 """The kind of what a monitor outside says of an instance, a host or a cloud."""
 HEARTBEAT = "HEARTBEAT"
 """The kind of a bridge's word that it still listens to a cloud."""
+STATE_SNAPSHOT = "STATE_SNAPSHOT"
+"""The kind of what a snapshot tells. It goes to the output that it is for; nobody subscribes it."""
 
 EVENT_KINDS = frozenset({*KINDS, UNAVAILABLE, HOST_DOWN, HOST_DISABLED, ALERT, HEARTBEAT})
-"""Every kind that an event can have."""
+"""Every kind of event that can be subscribed."""
 
 Shape = Literal["legacy", "versioned", "legacy_task", "versioned_task", "report"]
 """How a payload is laid out; a ``task`` is one of the conductor's, which has failed; a ``report``

@@ -56,7 +56,7 @@ class ReadEvent(NamedTuple):
                 format_ = format_of(output, matcher.format)
                 if self.event.kind != HEARTBEAT or format_ == "ves" or matcher.kinds is not None:
                     yield format_
-        if self.outputs:  # a dead letter of this output, played again: it was wanted
+        if self.outputs:  # a dead letter of this output, played again, or a snapshot: it is wanted
             yield format_of(output, None)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
+from streams.core.kinds import STATE_SNAPSHOT
 from streams.publisher.ves import ves_message
 from vimfed.model.keys import home_key
 from vimfed.model.records import VmEvent
@@ -30,7 +31,7 @@ def flat_payload(event: VmEvent, output: DmaapOutput) -> bytes:
     """Return the specification's flat payload as JSON.
 
     Unless the output leaves it out, one object ``vim_event`` is added: id, vim_id, kind, phase,
-    changed_at, late and inferred; host, reason and alarm where the event has them.
+    changed_at, late and inferred; host, reason, alarm and snapshot where the event has them.
     """
     payload = bytes(event.payload)
     if not output.vim_event:
@@ -46,6 +47,7 @@ def flat_payload(event: VmEvent, output: DmaapOutput) -> bytes:
         "host": event.host,
         "reason": event.reason,
         "alarm": event.alarm,
+        "snapshot": event.snapshot,
     }
     about = {name: value for name, value in about.items() if value is not UNSET}
     # The payload's JSON text is an object, never empty: it gets one more key at its end.
@@ -83,6 +85,8 @@ def cloudevents_attributes(event: VmEvent) -> dict[str, str]:
     if event.alarm:
         attributes["alarmid"] = event.alarm.id
         attributes["alarmstep"] = event.alarm.step
+    if event.snapshot:
+        attributes["snapshot"] = event.snapshot
     return attributes
 
 
@@ -103,8 +107,8 @@ def _headers(event: VmEvent) -> Headers:
 
 
 def _payload(event: VmEvent, output: DmaapOutput) -> Content | None:
-    """Return the flat payload, which only an instance has."""
-    if not event.instance_id:
+    """Return the flat payload, which an instance has, and what is asked for by an output."""
+    if not event.instance_id and event.kind != STATE_SNAPSHOT:
         return None
     return Content(flat_payload(event, output), _headers(event))
 

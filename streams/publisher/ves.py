@@ -272,6 +272,7 @@ def _about(event: VmEvent, subject: Subject) -> dict[str, str]:
             "taskState": event.new_task_state,
         }
     about |= {"host": event.host or "", "reason": event.reason or ""}
+    about |= {"snapshot": event.snapshot or ""}
     return {name: value for name, value in about.items() if value}
 
 

@@ -342,6 +342,20 @@ class InstanceIndex:
         vim = self._partitions.get(partition, {}).get(vim_id)
         return None if vim is None else vim.latest.get(instance_id)
 
+    def present(
+        self, partition: int, vim_id: str, tenants: Collection[str] = ()
+    ) -> list[IndexEntry]:
+        """Return the instances of a VIM in a partition of ours that are not deleted.
+
+        ``tenants``: of these alone; empty: of all.
+        """
+        vim = self._partitions.get(partition, {}).get(vim_id)
+        return [
+            entry
+            for entry in (() if vim is None else vim.latest.values())
+            if entry.group.vm_state != DELETED and (not tenants or entry.tenant_id in tenants)
+        ]
+
     async def counts_of(self, tenants: Collection[str]) -> dict[str, dict[str, int]]:
         """Return the same of some tenants' instances alone; VIMs without any are left out."""
         counts: defaultdict[str, Counter[str]] = defaultdict(Counter)

@@ -14,6 +14,10 @@ from streams.engine.lanes import BatchHandler
 from streams.engine.row_table import PartitionIndex, RowTable
 from streams.engine.table_upkeep import TableUpkeep
 from streams.engine.tombstones import tombstones_kept
+from streams.subscriptions.filters import SubscriptionHistory, default_subscription
+from streams.subscriptions.log import SubscriptionLog
+from streams.subscriptions.snapshots import SnapshotBook
+from streams.subscriptions.switches import OutputSwitches
 from streams.worker.alert_clock import AlertClock
 from streams.worker.batch_writer import BatchWriter
 from streams.worker.cloud_metrics import CloudMetrics
@@ -22,9 +26,11 @@ from streams.worker.newest_values import NewestValues
 from streams.worker.row_indexes import RowIndexes
 from streams.worker.samples_follower import SamplesFollower
 from streams.worker.samples_metrics import SampleCounters, SamplesLag
+from streams.worker.snapshot_writer import SnapshotWriter
 from streams.worker.table_writer import TableWriter
 from vimfed.kafka.aio import AIOKafkaProducer
 from vimfed.kafka.before_kafka import Port, Probes
+from vimfed.kafka.group_progress import has_done
 from vimfed.kafka.rights import worker_needs
 from vimfed.kafka.topics import TopicNames
 from vimfed.process.metrics import new_registry
@@ -54,6 +60,12 @@ class StreamWorker:
         self.indexes = RowIndexes(settings.kafka.partitions)
         self.index = self.indexes.instances
         self.registry.register(CloudMetrics(self.indexes))
+        self.switches = OutputSwitches()
+        """Which outputs are paused."""
+        self.snapshots = SnapshotBook()
+        history = SubscriptionHistory(default_subscription(settings.filter), kept=0)
+        self.changes = SubscriptionLog(settings.kafka, history, (self.switches, self.snapshots))
+        """What is changed at run time; who serves HTTP follows it."""
         self.app = new_app(
             settings,
             names.worker_group,
@@ -76,7 +88,9 @@ class StreamWorker:
     def run(self) -> int:
         """Run until SIGTERM or SIGINT; return the exit code."""
         kafka = self.settings.kafka
-        needs = worker_needs(kafka, samples=self.settings.takes_samples)
+        needs = worker_needs(
+            kafka, samples=self.settings.takes_samples, outputs=self.settings.outputs()
+        )
         return run_app(self.app, kafka, needs, _probes(self.settings.web), self._prepare)
 
     def _new_table(
@@ -133,6 +147,7 @@ class StreamWorker:
         )
         if self.meters is not None:
             self._follow_samples(self.meters, producer)
+        self._write_snapshots(rows, producer)
         clock = AlertClock(self.settings.kafka, self.indexes.alert_rows, producer)
         upkeep = TableUpkeep(self.app, self.table, rows.mend, clock.look)
         self.app.add_future(upkeep.run(self.consumer))
@@ -145,6 +160,27 @@ class StreamWorker:
                 self._counters.took(took, time.time() - batch.records[0].timestamp / 1000)
 
         return process
+
+    def _write_snapshots(self, rows: TableWriter, producer: AIOKafkaProducer) -> None:
+        kafka = self.settings.kafka
+        names = TopicNames(kafka.topic_prefix)
+
+        async def delivered(output: str, ends: Mapping[int, int]) -> bool:
+            return await has_done(kafka, names.publisher_group(output), names.events, ends)
+
+        snapshots = SnapshotWriter(
+            kafka=kafka,
+            table=self.table,
+            index=self.index,
+            writer=rows,
+            consumer=self.consumer,
+            producer=producer,
+            log=self.changes,
+            book=self.snapshots,
+            delivered=delivered,
+            is_behind=lambda: self.is_behind,
+        )
+        self.app.add_future(snapshots.run())
 
     def _follow_samples(self, meters: RowTable, producer: AIOKafkaProducer) -> None:
         settings = self.settings

@@ -67,6 +67,10 @@ ROLES = {
     f"GET {PREFIX}/v1/subscriptions/{{name}}": "reader",
     f"PUT {PREFIX}/v1/subscriptions/{{name}}": "writer",
     f"DELETE {PREFIX}/v1/subscriptions/{{name}}": "writer",
+    f"GET {PREFIX}/v1/snapshots": "reader",
+    f"GET {PREFIX}/v1/snapshots/{{name}}": "reader",
+    f"PUT {PREFIX}/v1/snapshots/{{name}}": "writer",
+    f"DELETE {PREFIX}/v1/snapshots/{{name}}": "writer",
     f"GET {PREFIX}/v1/outputs": "reader",
     f"PUT {PREFIX}/v1/outputs/{{name}}": "admin",
     f"GET {PREFIX}/v1/{{owner}}/{{region}}/vims": "reader",
@@ -584,6 +588,12 @@ async def test_a_writer_of_a_project_subscribes_to_its_tenant_alone_and_pushes_n
     assert [each["name"] for each in body["subscriptions"]] == ["of-a-tenant"]
     assert await put(WRITER, tenants=["tenant-b"]) == 200
     assert (await guarded.get(f"{base}/of-a-tenant", writer))[0] == 403
+    snapshot = f"{PREFIX}/v1/snapshots/of-a-tenant"
+    for tenants, status in (([], 403), (["tenant-b"], 403), (["tenant-a"], 201)):
+        body = json.dumps({"output": "dmaap", "tenants": tenants}).encode()
+        assert (await guarded.ask("PUT", snapshot, writer, body=body))[0] == status
+    assert (await guarded.get(snapshot, TENANTS))[0] == 200
+    assert (await guarded.ask("DELETE", snapshot, writer))[0] == 200
     assert (await guarded.get(base, writer))[1]["subscriptions"] == []
     assert await put(writer, tenants=["tenant-a"]) == 403
     assert (await guarded.ask("DELETE", f"{base}/of-a-tenant", writer))[0] == 403

@@ -301,6 +301,58 @@ async def test_an_output_is_paused_resumed_and_replayed(stack: Stack) -> None:
     assert (await vimfed(stack, "events", "--instance", "vm-p")).stderr == ""
 
 
+async def test_a_snapshot_goes_between_begin_and_end_to_the_output_that_it_is_for(
+    stack: Stack,
+) -> None:
+    path = "/api/multicloud/v1/snapshots/mine"
+    NotificationsTopic(stack, VIM_ID).tell("vm-s", "compute.instance.pause.end", second=1)
+    await eventually(partial(knows, stack, "vm-s", "paused"), within=30)
+    asked = {"output": "dmaap", "clouds": [VIM_ID]}
+    for wrong, complaint in (
+        ({"output": "x"}, "output: 'x' is none of dmaap"),
+        ({"output": "dmaap", "clouds": ["x_y"]}, "clouds: 'x_y' is none of CloudOwner_Polled, "),
+        ({"output": "dmaap", "kinds": []}, "not a snapshot: "),
+    ):
+        status, answer = await stack.put(path, wrong)
+        assert (status, answer["error"].startswith(complaint)) == (400, True), answer
+    status, made = await stack.put(path, asked)
+    assert (status, made["state"], made["clouds"]) == (201, "requested", [VIM_ID])
+    ended = await eventually(partial(ended_snapshot, stack, path), within=60)
+    assert ended["partitions"] == {"written": 8, "of": 8}
+    count = ended["instances"][VIM_ID]
+    assert count >= 3
+    status, again = await stack.put(path, asked)
+    assert (status, again) == (200, ended)
+    assert (await stack.put(path, {"output": "dmaap"}))[0] == 409
+
+    records = await asyncio.to_thread(read_topic, stack.bootstrap, stack.dmaap_topic)
+    told = [json.loads(record.value() or b"") for record in records]
+    ours = [each for each in told if each["vim_event"].get("snapshot") == "mine"]
+    assert len({each["vim_event"]["id"] for each in ours}) == len(ours) == count + 2
+    states = {each["instance_id"]: each["state"] for each in ours if "instance_id" in each}
+    assert (states["vm-s"], len(states)) == ("paused", count)
+    boundaries = {each["vim_event"]["phase"]: each for each in ours if "instance_id" not in each}
+    assert (boundaries["start"]["snapshot"], boundaries["end"]["told"]) == ("mine", count)
+    at = {
+        json.loads(record.value() or b"")["vim_event"]["id"]: record.timestamp()[1]
+        for record in records
+    }
+    times = [at[each["vim_event"]["id"]] for each in ours if "instance_id" in each]
+    begin, end = (at[boundaries[phase]["vim_event"]["id"]] for phase in ("start", "end"))
+    assert begin <= min(times) <= max(times) <= end
+    listed = (await stack.get("/api/multicloud/v1/snapshots"))[1]["snapshots"]
+    assert listed == [ended]
+    assert (await stack.delete(path))[1] == {"name": "mine", "state": "ended"}
+    assert (await stack.get(path))[0] == 404
+    history = await vimfed(stack, "events", "--instance", "vm-s")
+    assert [line.split()[3] for line in history.stdout.splitlines()] == ["PAUSE", "STATE_SNAPSHOT"]
+
+
+async def ended_snapshot(stack: Stack, path: str) -> Any:
+    answer = (await stack.get(path))[1]
+    return answer if answer["state"] == "ended" else None
+
+
 async def test_processes_export_what_is_spoken_of_and_name_the_part_that_is_not_ready(
     stack: Stack, kafka: LocalKafka
 ) -> None:
@@ -345,6 +397,6 @@ async def test_what_is_no_event_is_named_and_passed_over(stack: Stack) -> None:
     for key, value in ((b"x", b"{}"), (None, None), (f"{VIM_ID}/vm-1".encode(), b"{}")):
         foreign.produce(stack.names.events, value, key, 0)
     assert foreign.flush(10) == 0
-    lines = await vimfed(stack, "events", "--instance", "vm-1")
-    assert (lines.returncode, lines.stdout.count("\n")) == (0, 2)
+    lines = await vimfed(stack, "events", "--instance", "vm-1", "--kind", "PAUSE")
+    assert (lines.returncode, lines.stdout.count("\n")) == (0, 1)
     assert lines.stderr.count("is no event") == 3

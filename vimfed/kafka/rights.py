@@ -43,9 +43,19 @@ def bridge_needs(
     return needs
 
 
-def worker_needs(kafka: KafkaSettings, *, samples: bool = False) -> Sequence[Need]:
-    """Return what a worker needs; ``samples``: any cloud's are taken."""
+def worker_needs(
+    kafka: KafkaSettings, *, samples: bool = False, outputs: Sequence[DmaapOutput] = ()
+) -> Sequence[Need]:
+    """Return what a worker needs.
+
+    ``samples``: any cloud's are taken; ``outputs``: those that snapshots can be for.
+    """
     names = TopicNames(kafka.topic_prefix)
+    of_outputs = (
+        Need("group", names.publisher_group(each.name), ("Read",), "sees what a snapshot waits for")
+        for each in outputs
+        if each.carries == "events"
+    )
     of_samples = (
         Need(
             "topic",
@@ -69,6 +79,7 @@ def worker_needs(kafka: KafkaSettings, *, samples: bool = False) -> Sequence[Nee
         Need("topic", names.subscriptions, ("Read", "Write"), "keeps subscriptions"),
         Need("topic", names.dead_letter, ("Write",), "keeps what cannot be handled"),
         Need("group", names.worker_group, ("Read",), "shares the partitions of notifications"),
+        *of_outputs,
         *(of_samples if samples else ()),
     )
 
@@ -125,7 +136,7 @@ def needs_by_process(settings: Settings) -> Mapping[str, Sequence[Need]]:
     }
     return {
         "bridge": bridge_needs(kafka, samples=samples),
-        "worker": worker_needs(kafka, samples=samples),
+        "worker": worker_needs(kafka, samples=samples, outputs=settings.outputs()),
         **publishers,
         "operator": operator_needs(kafka, samples=samples),
     }

@@ -331,6 +331,8 @@ class VmEvent(Recorded, frozen=True, gc=False, kw_only=True):
     the end: ``resolved`` or ``expired``."""
     alarm: AlarmStep | UnsetType = UNSET
     """What the event does to an alarm, where it does anything to one."""
+    snapshot: str | UnsetType = UNSET
+    """Of STATE_SNAPSHOT: the snapshot's name."""
 
 
 MAX_RECORD_BYTES = 1_000_000

@@ -38,6 +38,8 @@ MAX_NEIGHBOURS_TOLD = 100
 Event = Literal[
     "subscription.written",
     "subscription.deleted",
+    "snapshot.requested",
+    "snapshot.deleted",
     "output.switched",
     "output.replayed",
     "states.pushed",
@@ -57,6 +59,8 @@ Event = Literal[
 EVENTS: dict[Event, str] = {
     "subscription.written": "a subscription was made or replaced",
     "subscription.deleted": "a subscription was deleted",
+    "snapshot.requested": "a snapshot was asked for",
+    "snapshot.deleted": "a snapshot was deleted, or cancelled",
     "output.switched": "an output was paused or resumed",
     "output.replayed": "`vimfed output replay` had events sent again",
     "states.pushed": "a plug-in pushed notifications or bare states",
@@ -109,6 +113,8 @@ BOUNDS: dict[Event, Bound] = {
     "login.ended": _STRANGERS,
     "subscription.written": _CALLERS,
     "subscription.deleted": _CALLERS,
+    "snapshot.requested": _CALLERS,
+    "snapshot.deleted": _CALLERS,
     "output.switched": _CALLERS,
     "states.pushed": _CALLERS,
     "hosts.pushed": _CALLERS,

@@ -15,7 +15,7 @@ import msgspec
 
 from vimfed.kafka.aio import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from vimfed.kafka.clients import new_consumer
-from vimfed.kafka.replay_mark import is_replay_mark
+from vimfed.kafka.dead_letter import ONLY_OUTPUT
 from vimfed.kafka.topics import TopicNames
 from vimfed.model.decoding import decoded
 from vimfed.settings import KafkaSettings
@@ -148,8 +148,8 @@ def _entries_of(records: Iterable[ConsumerRecord]) -> list[RingEntry]:
 
 
 def entry_of(record: ConsumerRecord) -> RingEntry | None:
-    """Return what is held of a record; None where it is no VmEvent, or a replay mark."""
-    if is_replay_mark(record.headers):
+    """Return what is held of a record; None where it is no VmEvent, or for one output alone."""
+    if any(name == ONLY_OUTPUT for name, _value in record.headers):
         return None
     try:
         read = decoded(_decode, record.value or b"")

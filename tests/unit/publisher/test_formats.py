@@ -7,6 +7,7 @@ import jsonschema
 import msgspec
 import pytest
 
+from streams.core.snapshots import boundary_event
 from streams.publisher.formats import FORMATS
 from tests.support.paths import PROJECT
 from tests.support.vm_events import (
@@ -62,6 +63,23 @@ def test_a_payload_says_which_host_and_which_alarm_and_hosts_have_none() -> None
     assert about["alarm"] == json.loads(msgspec.json.encode(step))
     for each in (host_event(), heartbeat_event()):
         assert message(each, "payload") is None
+
+
+def test_a_snapshot_has_messages_before_and_after_in_every_format_and_is_no_fault() -> None:
+    begin = boundary_event(VIM_ID, "start", "a", "1", "2026-01-01T12:00:00.000000Z")
+    end = boundary_event(VIM_ID, "end", "a", "1", "2026-01-01T12:00:09.000000Z", 1)
+    state = vm_event(kind="STATE_SNAPSHOT", old_state="error", new_state="error", snapshot="a")
+    for event, phase in ((begin, "start"), (state, "end"), (end, "end")):
+        about = message(event, "payload")["vim_event"]
+        assert (about["kind"], about["phase"], about["snapshot"]) == ("STATE_SNAPSHOT", phase, "a")
+        cloudevent = message(event, "cloudevents")
+        assert (cloudevent["snapshot"], cloudevent["phase"]) == ("a", phase)
+        assert message(event, "ves") is None  # by default a topic gets faults alone
+        notified = message(event, "ves", DmaapOutput(url="ves+kafka://a:1"))
+        fields = notified["event"]["notificationFields"]["additionalFields"]
+        assert (fields["snapshot"], fields["phase"]) == ("a", phase)
+    bare = DmaapOutput(url="kafka://a:1/t", vim_event=False)
+    assert message(end, "payload", bare) == {"snapshot": "a", "told": 1}
 
 
 @pytest.mark.parametrize(
