@@ -56,7 +56,8 @@ class ReadEvent(NamedTuple):
                 format_ = format_of(output, matcher.format)
                 if self.event.kind != HEARTBEAT or format_ == "ves" or matcher.kinds is not None:
                     yield format_
-        if self.outputs:  # a dead letter of this output, played again, or a snapshot: it is wanted
+        # What is for this output: a dead letter that is played again, a snapshot, a heartbeat.
+        if self.outputs or (output.heartbeats and self.event.kind == HEARTBEAT):
             yield format_of(output, None)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from streams.core.kinds import STATE_SNAPSHOT
+from streams.core.kinds import HEARTBEAT, STATE_SNAPSHOT
 from streams.publisher.ves import ves_message
 from vimfed.model.keys import home_key
 from vimfed.model.records import VmEvent
@@ -107,8 +107,9 @@ def _headers(event: VmEvent) -> Headers:
 
 
 def _payload(event: VmEvent, output: DmaapOutput) -> Content | None:
-    """Return the flat payload, which an instance has, and what is asked for by an output."""
-    if not event.instance_id and event.kind != STATE_SNAPSHOT:
+    """Return the flat payload of an instance; of others, of what is asked for for the output."""
+    is_asked = event.kind == STATE_SNAPSHOT or (event.kind == HEARTBEAT and output.heartbeats)
+    if not event.instance_id and not is_asked:
         return None
     return Content(flat_payload(event, output), _headers(event))
 

@@ -383,6 +383,8 @@ def check_outputs(settings: Settings) -> None:
             _check_inherited_login(settings.kafka, url.netloc, where)
         _check_ves(output, where)
         _check_webhook(output, where)
+        if output.heartbeats and output.carries == "measurements":
+            raise SettingsError(f"{where}: heartbeats are for outputs of events: leave it out")
         # A publisher's settings by themselves may have no clouds.
         if output.carries == "measurements" and settings.vims and not settings.takes_samples:
             raise SettingsError(

@@ -225,6 +225,9 @@ class DmaapOutput(Tls, frozen=True, kw_only=True):
     CloudEvents, whose data this says: ves, or else the payload"""
     vim_event: bool = True
     """add the object vim_event (id, kind, phase, ...) to the payload of an event"""
+    heartbeats: bool = False
+    """send every cloud's heartbeats, whatever the subscriptions say, in every format; false: those
+    that are subscribed by their kind, and with format ves"""
     ves_domains: list[VesDomain] = []
     """format ves: the domains that are sent; empty: with ves+ urls all that the version has, else
     faults alone; measurements have their own, measurement"""

@@ -63,6 +63,10 @@ def test_a_payload_says_which_host_and_which_alarm_and_hosts_have_none() -> None
     assert about["alarm"] == json.loads(msgspec.json.encode(step))
     for each in (host_event(), heartbeat_event()):
         assert message(each, "payload") is None
+    asking = DmaapOutput(url="kafka://a:1/t", heartbeats=True)
+    beat = message(heartbeat_event(), "payload", asking)
+    assert beat["sources"] == {"rabbit": True, "poll": False}
+    assert message(host_event(), "payload", asking) is None
 
 
 def test_a_snapshot_has_messages_before_and_after_in_every_format_and_is_no_fault() -> None:

@@ -33,6 +33,7 @@ def published(
     output_format: Format = "payload",
     url: str = "kafka://a:1/t",
     headers: tuple[tuple[str, bytes], ...] = (),
+    heartbeats: bool = False,
 ) -> list[Any]:
     """Return the messages, as JSON, that the output ``mr`` gets of an event."""
     history = SubscriptionHistory(None)
@@ -55,7 +56,7 @@ def published(
         **dict.fromkeys(("app", "consumer")),
     }
     publisher = Publisher(
-        output=DmaapOutput(name="mr", url=url, format=output_format),
+        output=DmaapOutput(name="mr", url=url, format=output_format, heartbeats=heartbeats),
         counters=PublisherCounters(new_registry(), "mr"),
         **fakes,
     )
@@ -129,6 +130,20 @@ def test_heartbeats_go_to_who_has_a_domain_for_them_or_names_their_kind() -> Non
     assert message["data"]["lag"] == 1.25
     (down,) = published(host_event(), {"a": Subscription(format="cloudevents")})
     assert down["subject"] == "compute-1"
+
+
+@pytest.mark.parametrize("subscriptions", [{}, {"a": Subscription(kinds=("DELETE",))}])
+def test_an_output_that_asks_for_heartbeats_gets_them_whatever_is_subscribed(
+    subscriptions: dict[str, Subscription],
+) -> None:
+    beat = heartbeat_event()
+    (message,) = published(beat, subscriptions, heartbeats=True)
+    assert (message["interval"], message["lag"]) == (30.0, 1.25)
+    assert (message["vim_event"]["kind"], message["vim_event"]["id"]) == ("HEARTBEAT", beat.id)
+    (message,) = published(beat, subscriptions, output_format="cloudevents", heartbeats=True)
+    assert message["type"] == "org.onap.multicloud.cloud.heartbeat.end"
+    assert published(PAUSED, subscriptions, heartbeats=True) == []
+    assert published(host_event(), subscriptions, heartbeats=True) == []
 
 
 PAUSED = vm_event()
