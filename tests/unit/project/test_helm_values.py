@@ -258,6 +258,66 @@ def test_each_process_is_scraped_once_under_the_job_that_alerts_know() -> None:
         )
 
 
+GAUGES_OF_VMS = """
+settings:
+  metrics: {vm_gauges: true}
+  web: {prefix: /vims}
+monitoring: {podMonitor: true, vms: {enabled: true, tokenSecret: {name: vm-gauges}}}
+networkPolicy: {monitoringFrom: [{podSelector: {matchLabels: {app: prometheus}}}]}
+"""
+
+
+def test_the_gauges_of_vms_are_scraped_at_each_worker_with_a_login() -> None:
+    documents = rendered(GAUGES_OF_VMS)
+    (monitor,) = [
+        each
+        for each in of_kind("PodMonitor", documents)
+        if each["metadata"]["name"].endswith("-vms")
+    ]
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    assert endpoint["path"] == "/vims/v1/metrics/vms"
+    assert endpoint["scheme"] == "http"
+    assert endpoint["params"] == {"meter": ["cpu_util", "memory_util"]}
+    assert endpoint["authorization"] == {"credentials": {"name": "vm-gauges", "key": "token"}}
+    templates = dict(pods(documents))
+    labels = templates["worker"]["metadata"]["labels"]
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    ports = {
+        port["name"]: port["containerPort"]
+        for port in templates["worker"]["spec"]["containers"][0]["ports"]
+    }
+    assert endpoint["port"] in ports
+    # Prometheus is let in there, and at the workers alone.
+    let_in = {
+        policy["metadata"]["name"].rpartition("-")[2]: [
+            port["port"]
+            for rule in policy["spec"]["ingress"]
+            if {"podSelector": {"matchLabels": {"app": "prometheus"}}} in rule["from"]
+            for port in rule["ports"]
+        ]
+        for policy in of_kind("NetworkPolicy", documents)
+    }
+    assert let_in["worker"] == [ports["monitoring"], ports["http"]]
+    assert let_in["bridge"] == [6065]
+
+
+@pytest.mark.parametrize(
+    ("left_out", "complaint"),
+    [
+        ("metrics: {vm_gauges: true}", "scrapes nothing without settings.metrics.vm_gauges"),
+        (", tokenSecret: {name: vm-gauges}", "name the Secret with the token of a login"),
+        (
+            "networkPolicy: {monitoringFrom: [{podSelector: {matchLabels: {app: prometheus}}}]}",
+            "say from where Prometheus comes",
+        ),
+    ],
+)
+def test_gauges_of_vms_that_nobody_could_scrape_are_refused(left_out: str, complaint: str) -> None:
+    assert left_out in GAUGES_OF_VMS
+    with pytest.raises(AssertionError, match=complaint):
+        rendered(GAUGES_OF_VMS.replace(left_out, ""))
+
+
 def test_the_dashboard_is_grafanas() -> None:
     (config,) = [
         each
