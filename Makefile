@@ -103,7 +103,8 @@ lock: $(LOCK)/bin/uv
 		"tests/real_nova/requirements.lock tests/real_nova/requirements.in" \
 		"tests/real_keystone/requirements.lock tests/real_keystone/requirements.in" \
 		"tests/real_aodh/requirements.lock tests/real_aodh/requirements.in" \
-		"tests/real_ceilometer/requirements.lock tests/real_ceilometer/requirements.in"; do \
+		"tests/real_ceilometer/requirements.lock tests/real_ceilometer/requirements.in" \
+		"tests/ecosystem/webhooks/requirements.lock tests/ecosystem/webhooks/requirements.in"; do \
 		$(LOCK)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 			--no-header --no-annotate --no-emit-index-url -o $$lock || exit; \
 	done

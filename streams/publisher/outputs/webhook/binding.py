@@ -16,6 +16,9 @@ from vimfed.settings import WebhookMode
 
 _encode = msgspec.json.Encoder().encode
 
+# Without a charset, which JSON does not need: the SDK for JavaScript takes one in small letters.
+_STRUCTURED = "application/cloudevents+json"
+_BATCH = "application/cloudevents-batch+json"
 _PLAIN = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
 """What stands in a header as it is (CloudEvents' HTTP binding, 3.1.3.2)."""
 _ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
@@ -64,13 +67,13 @@ def _binary(message: Message) -> Request:
 
 
 def _structured(message: Message) -> Request:
-    headers = {"Content-Type": "application/cloudevents+json; charset=UTF-8"}
+    headers = {"Content-Type": _STRUCTURED}
     attributes = _attributes(message)
     return Request([message], _id_of([attributes["id"]]), headers, _event(attributes, message))
 
 
 def _batch(messages: Sequence[Message]) -> Request:
-    headers = {"Content-Type": "application/cloudevents-batch+json; charset=UTF-8"}
+    headers = {"Content-Type": _BATCH}
     all_attributes = [_attributes(message) for message in messages]
     events = map(_event, all_attributes, messages)
     ids = [attributes["id"] for attributes in all_attributes]
