@@ -133,7 +133,8 @@ def _check_samples(vim: VimSettings, where: str) -> None:
             "[vims.samples.kafka]"
         )
     # Of a cloud without any source nothing is said: a worker's settings can leave them out.
-    if samples.usage and not vim.notifies and (is_heard or vim.poll.is_used):
+    is_asked = vim.poll.is_used or samples.prometheus.is_used
+    if samples.usage and not vim.notifies and (is_heard or is_asked):
         raise SettingsError(
             f"{where}: samples: usage has no effect without [vims.rabbit] or [vims.kafka], by "
             "which nova notifies of it"

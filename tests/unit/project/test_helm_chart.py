@@ -326,6 +326,10 @@ def test_an_image_can_be_named_by_its_digest() -> None:
             "settings: telemetry_secret would be readable",
         ),
         (
+            "settings: {vims: [{samples: {prometheus: {bearer_token: x}}}]}",
+            "settings: bearer_token would be readable",
+        ),
+        (
             "settings: {vims: [{rabbit: {transport_urls: ['rabbit://u:p@h/']}}]}",
             "the passwords in transport_urls would be readable",
         ),

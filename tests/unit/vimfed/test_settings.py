@@ -379,6 +379,10 @@ def test_the_login_of_the_own_cluster_goes_to_no_other(tmp_path: Path) -> None:
             CLOUD + "[vims.samples.prometheus]\ntimeout = 5\n",
             "CloudOwner_RegionOne: [vims.samples.prometheus] has no effect without url",
         ),
+        (
+            f"{PROMETHEUS}{QUERY}host_label = 'h'\n[vims.samples]\nusage = true\n",
+            "samples: usage has no effect without [vims.rabbit] or [vims.kafka]",
+        ),
         (PROMETHEUS, "samples.prometheus: url needs built_in, or queries"),
         (PROMETHEUS.replace("http:", "ftp:"), "samples.prometheus: url must begin with http://"),
         (PROMETHEUS + "built_in = ['libvirt']\n", "built_in"),

@@ -146,7 +146,7 @@ workers' secret is made wherever a login is.
 
 {{/* Ends where a settings file holds a secret: everybody who may read ConfigMaps would read it. */}}
 {{- define "vimfed.refuseSecrets" -}}
-{{- range regexFindAll "(?m)^\\s*(?:password|token|secret|secret_previous|peer_secret|peer_secret_previous|application_credential_secret|telemetry_secret) = \"[^\"]+\"" . -1 -}}
+{{- range regexFindAll "(?m)^\\s*(?:password|token|secret|secret_previous|peer_secret|peer_secret_previous|application_credential_secret|telemetry_secret|bearer_token) = \"[^\"]+\"" . -1 -}}
 {{- if not (regexMatch "= \"\\$?scrypt\\$" .) -}}
 {{- fail (printf "settings: %s would be readable in a ConfigMap: give it by secretEnv, or by secretFiles and %s_file" (regexFind "\\w+" .) (regexFind "\\w+" .)) -}}
 {{- end -}}
