@@ -96,7 +96,8 @@ $(LOCK)/bin/uv:
 	$(LOCK)/bin/pip install --quiet uv==0.13.9
 
 lock: $(LOCK)/bin/uv
-	for lock in "requirements.lock pyproject.toml" "requirements-dev.lock pyproject.toml --extra dev" \
+	for lock in "requirements.lock pyproject.toml" "requirements-dev.lock pyproject.toml --extra dev --extra tracing" \
+		"requirements-tracing.lock pyproject.toml --extra tracing --constraint requirements-dev.lock" \
 		"deploy/build-tools.lock deploy/build-tools.in --constraint requirements-dev.lock" \
 		"deploy/audit-tools.lock deploy/audit-tools.in" \
 		"deploy/mutation-tools.lock deploy/mutation-tools.in" \

@@ -74,6 +74,24 @@ class Converter(NamedTuple):
     """Of its dead letters."""
 
 
+class Listened(NamedTuple):
+    """What a listener listens to, in the words of OpenTelemetry's messaging conventions."""
+
+    system: str
+    """``rabbitmq`` or ``kafka``."""
+    destination: str
+    """The queue, or the topics."""
+
+
+Traced = Callable[[Converter, Listened], Converter]
+"""Makes a converter whose records carry the trace that begins with their message."""
+
+
+def untraced(converter: Converter, _listened: Listened) -> Converter:
+    """Return the converter as it is: nothing is traced."""
+    return converter
+
+
 def notifications_of(kafka: KafkaSettings, vim: VimSettings) -> Converter:
     """Return how a cloud's notifications become records."""
 

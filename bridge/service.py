@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable, Sequence
 
 import msgspec
+from prometheus_client import CollectorRegistry
 
 from bridge.heartbeats import beat
 from bridge.kinds import makers, wanted
@@ -23,6 +24,7 @@ from vimfed.process.audit import Trail
 from vimfed.process.backoff import Backoff
 from vimfed.process.hangup import reread
 from vimfed.process.metrics import MonitoringServer, new_registry
+from vimfed.process.tracing import started_tracing
 from vimfed.settings import Settings, VimSettings
 
 LOG = logging.getLogger(__name__)
@@ -49,7 +51,8 @@ class _Bridge:
         self._sample_writer = NotificationWriter(settings.kafka)
         self._samples = TopicNames(settings.kafka.topic_prefix).samples
         registry = new_registry()
-        self._surroundings = Surroundings(settings, registry, self._write)
+        self._tracing = started_tracing(settings.tracing, "vimfed-bridge")
+        self._surroundings = self._new_surroundings(registry)
         self._running = self._surroundings.running
         self._trail = Trail(registry)
         self._vims: Sequence[VimSettings] = settings.vims
@@ -61,6 +64,16 @@ class _Bridge:
             degraded=self._troubles,
             allowed_hosts=settings.web.allowed_hosts,
         )
+
+    def _new_surroundings(self, registry: CollectorRegistry) -> Surroundings:
+        if self._tracing is None:
+            return Surroundings(self._settings, registry, self._write)
+        from bridge.tracing import BridgeTracing
+
+        names = TopicNames(self._settings.kafka.topic_prefix)
+        traced = BridgeTracing(self._tracing, names.notifications)
+        write = traced.write(self._write)
+        return Surroundings(self._settings, registry, write, traced.converter)
 
     async def run(self) -> None:
         """Work until a signal ends it."""
@@ -90,6 +103,8 @@ class _Bridge:
             await self._sample_writer.close()
             await self._monitoring.close()
             self._trail.close()
+            if self._tracing is not None:
+                self._tracing.close()
         LOG.info("stopped")
         if self._failure is not None:
             raise self._failure

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from prometheus_client import CollectorRegistry
 
+from bridge.forwarding import Traced, untraced
 from bridge.progress import Counters, Progress, ProgressCollector
 from vimfed.kafka.clients import OutgoingRecord
 from vimfed.settings import Settings, VimSettings
@@ -93,8 +94,15 @@ Write = Callable[[Sequence[OutgoingRecord], Progress | None], Coroutine[Any, Any
 class Surroundings:
     """What the bridge gives to its sources."""
 
-    def __init__(self, settings: Settings, registry: CollectorRegistry, write: Write) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        registry: CollectorRegistry,
+        write: Write,
+        traced: Traced = untraced,
+    ) -> None:
         """Register the metrics of listeners. ``write``: writes in the event loop."""
+        self.traced = traced
         self.settings = settings
         self.registry = registry
         """Where a kind registers metrics of its own."""

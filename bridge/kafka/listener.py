@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 
-from bridge.forwarding import Arrival, Converter, notifications_of
+from bridge.forwarding import Arrival, Converter, Listened, notifications_of
 from bridge.kafka.partition_sessions import PartitionSessions, Place
 from bridge.listening import MAX_BYTES_IN_FLIGHT, Listener, Message, records_of
 from bridge.progress import DEPTH_EVERY, DEPTH_TIMEOUT, STOP_TIMEOUT, Progress
@@ -275,11 +275,13 @@ def _listeners(
     kafka = surroundings.settings.kafka
 
     def make(vim: VimSettings, _part: str) -> KafkaListener:
+        settings = cloud(vim)
+        listened = Listened("kafka", ",".join(settings.topics))
         return KafkaListener(
             vim.vim_id,
-            cloud(vim),
+            settings,
             kafka,
-            converter(kafka, vim),
+            surroundings.traced(converter(kafka, vim), listened),
             surroundings.write,
             surroundings.new_progress(vim, bus),
         )

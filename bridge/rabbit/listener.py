@@ -27,7 +27,7 @@ from oslo_messaging._drivers.amqpdriver import NotificationAMQPListener
 from oslo_messaging._drivers.base import PollStyleListenerAdapter
 from oslo_messaging.notify.listener import BatchNotificationServer
 
-from bridge.forwarding import Arrival, Converter, notifications_of
+from bridge.forwarding import Arrival, Converter, Listened, notifications_of
 from bridge.listening import MAX_BYTES_IN_FLIGHT, Listener, Message, records_of
 from bridge.progress import DEPTH_EVERY, DEPTH_TIMEOUT, STOP_TIMEOUT, Progress
 from bridge.rabbit.bus import Bus, buses_of, sample_buses_of
@@ -547,10 +547,12 @@ def _listeners(
     kafka = surroundings.settings.kafka
 
     def make(vim: VimSettings, part: str) -> RabbitListener:
+        bus = buses(vim)[part]
+        listened = Listened("rabbitmq", bus.settings.pool)
         return RabbitListener(
-            buses(vim)[part],
+            bus,
             kafka,
-            converter(kafka, vim),
+            surroundings.traced(converter(kafka, vim), listened),
             surroundings.write_from_thread,
             surroundings.new_progress(vim, f"{prefix}{part}"),
         )

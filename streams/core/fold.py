@@ -126,8 +126,14 @@ class FoldedBatch:
     """What polling found of instances of which notifications had told last: instance and news."""
     received_at: str = ""
     """When the bridge received the newest of them."""
-    taken: int = 0
-    """How many of the records have been folded, from the first one on."""
+    told_until: list[int] = field(default_factory=list)
+    """By folded record, from the first one on: where its events end in ``events``. What stands
+    behind the last one, no record told, but the time."""
+
+    @property
+    def taken(self) -> int:
+        """How many of the records have been folded, from the first one on."""
+        return len(self.told_until)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +217,6 @@ class _Folding(NamedTuple):
 def _fold(records: Iterable[SourceRecord], folding: _Folding) -> FoldedBatch:
     folded, rows, most_rows = folding.folded, folding.rows, folding.around.most_rows
     for record in records:
-        folded.taken += 1
         try:
             notification = _read(record, folded)
             own = _OWN_NEWS.get(notification.event_type, _take_instance_news)
@@ -222,6 +227,7 @@ def _fold(records: Iterable[SourceRecord], folding: _Folding) -> FoldedBatch:
         except OutOfBoundsError as error:
             folded.rejected.append((record, str(error)))
             folded.outcomes["out_of_bounds"] += 1
+        folded.told_until.append(len(folded.events))
         if len(rows.changed) >= most_rows:
             break
     _expire_alerts(folding)

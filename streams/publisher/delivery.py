@@ -122,6 +122,15 @@ GiveUp = Callable[[Sequence[Message], str], Awaitable[None]]
 """Dead-letters messages, with the reason; returns when Kafka has acknowledged."""
 
 
+class Delivers(Protocol):
+    """Who delivers batches."""
+
+    async def deliver(
+        self, messages: Sequence[Message], may_go_on: Callable[[], Awaitable[bool]]
+    ) -> None:
+        """Deliver in order; return when each message is on DMaaP or dead-lettered."""
+
+
 class Delivery:
     """Delivers batches and keeps trying, without ever ending the process.
 

@@ -15,6 +15,7 @@ from streams.publisher.delivery import Delivery, Gate
 from streams.subscriptions.log import SubscriptionLog
 from vimfed.kafka.aio import KafkaError, TopicPartition
 from vimfed.process.metrics import delay_histogram
+from vimfed.process.trace_carriers import Exemplar
 from vimfed.settings import WorkerSettings
 
 ENDS_EVERY = 1.0
@@ -59,9 +60,12 @@ class PublisherCounters:
         """Count messages that DMaaP has."""
         self._published.inc(count)
 
-    def took(self, delay: float) -> None:
-        """Note for how long the oldest record of a batch has waited, in seconds."""
-        self._delays.observe(delay)
+    def took(self, delay: float, exemplar: Exemplar | None = None) -> None:
+        """Note for how long the oldest record of a batch has waited, in seconds.
+
+        ``exemplar`` names a trace of the batch.
+        """
+        self._delays.observe(delay, exemplar)
 
     def passed(self, count: int) -> None:
         """Count records that are not wanted."""

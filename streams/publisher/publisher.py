@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 
 from streams.engine.apps import App
 from streams.engine.batched_transport import BatchedConsumer, RecordBatch
-from streams.publisher.delivery import AbandonedError, Delivery, Message
+from streams.publisher.delivery import AbandonedError, Delivers, Message
 from streams.publisher.events import read_event
 from streams.publisher.health import PublisherCounters
 from streams.publisher.measurements import read_measurement
@@ -18,6 +18,7 @@ from streams.publisher.replaying import Replay, parts_of
 from streams.subscriptions.filters import HOLDS_AFTER
 from streams.subscriptions.log import SubscriptionLog
 from vimfed.kafka.aio import ConsumerRecord
+from vimfed.process.trace_carriers import Exemplar, no_exemplar
 from vimfed.settings import Carries, DmaapOutput
 
 LOG = logging.getLogger(__name__)
@@ -47,10 +48,11 @@ class Publisher:
         app: App,
         consumer: BatchedConsumer,
         subscriptions: SubscriptionLog,
-        delivery: Delivery,
+        delivery: Delivers,
         counters: PublisherCounters,
         reject: Reject,
         reread: Reread,
+        exemplar: Callable[[Sequence[ConsumerRecord]], Exemplar | None] = no_exemplar,
     ) -> None:
         self._output = output
         self._app = app
@@ -60,6 +62,7 @@ class Publisher:
         self._counters = counters
         self._reject = reject
         self._reread = reread
+        self._exemplar = exemplar
 
     async def publish(self, batch: RecordBatch, partition: int) -> None:
         """Publish what is wanted of a batch, in order, and mark it done.
@@ -82,7 +85,8 @@ class Publisher:
         except AbandonedError:
             LOG.warning("partition %s: batch abandoned, another publisher goes on", partition)
             return
-        self._counters.took(time.time() - batch.records[0].timestamp / 1000)
+        delay = time.time() - batch.records[0].timestamp / 1000
+        self._counters.took(delay, self._exemplar(batch.records))
         batch.done = True
 
     async def _send(self, records: Sequence[ConsumerRecord], may_go_on: MayGoOn) -> None:

@@ -5,7 +5,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from streams.engine.apps import App, consume, consumer_of, new_app, run_app
 from streams.engine.lanes import BatchHandler
@@ -15,6 +15,7 @@ from streams.publisher.health import PublisherCounters, PublisherHealth
 from streams.publisher.outputs.kinds import kind_of
 from streams.publisher.publisher import Publisher
 from streams.publisher.replaying import replayed
+from streams.publisher.tracing_hooks import TracingHooks
 from streams.subscriptions.filters import SubscriptionHistory, default_subscription, events_kept
 from streams.subscriptions.known_kinds import refuse_unknown_kinds
 from streams.subscriptions.log import SubscriptionLog
@@ -28,10 +29,14 @@ from vimfed.kafka.topics import TopicNames
 from vimfed.model.keys import split_instance_key
 from vimfed.process.metrics import MonitoringServer, new_registry
 from vimfed.process.ports import refuse_port_in_use
+from vimfed.process.tracing import started_tracing
 from vimfed.settings import (
     DmaapOutput,
     Settings,
 )
+
+if TYPE_CHECKING:
+    from vimfed.process.spans import Tracing
 
 LOG = logging.getLogger(__name__)
 
@@ -45,6 +50,7 @@ def run(settings: Settings, output: DmaapOutput, port: int | None = None) -> int
     refuse_unknown_kinds(settings)
     port = settings.publisher_port(output) if port is None else port
     refuse_port_in_use(port, f"publisher {output.name}", "dmaap.port")
+    tracing = started_tracing(settings.tracing, "vimfed-publisher")
     names = TopicNames(settings.kafka.topic_prefix)
     topic = names.carried(output.carries)
     app = new_app(
@@ -60,12 +66,26 @@ def run(settings: Settings, output: DmaapOutput, port: int | None = None) -> int
     )
 
     async def new_handler(producer: AIOKafkaProducer) -> BatchHandler:
-        context = _publishing(app, settings, output, port, producer)
+        context = _publishing(app, settings, output, port, producer, tracing)
         return cast(BatchHandler, await app.add_async_context(context))
 
     consume(app, topic, settings.kafka, new_handler)
     probes = Probes([Port(settings.dmaap.host, port, "dmaap.port")], settings.web.allowed_hosts)
-    return run_app(app, settings.kafka, publisher_needs(settings.kafka, output), probes)
+    try:
+        return run_app(app, settings.kafka, publisher_needs(settings.kafka, output), probes)
+    finally:
+        if tracing is not None:
+            tracing.close()
+
+
+def _traced(tracing: "Tracing | None", settings: Settings, output: DmaapOutput) -> TracingHooks:
+    """Return what of a publisher's parts is to be traced: nothing, where there is no tracing."""
+    if tracing is None:
+        return TracingHooks()
+    from streams.publisher.tracing import PublisherTracing
+
+    group = TopicNames(settings.kafka.topic_prefix).publisher_group(output.name)
+    return PublisherTracing(tracing, output.name, group).hooks()
 
 
 @contextlib.asynccontextmanager
@@ -75,6 +95,7 @@ async def _publishing(
     output: DmaapOutput,
     port: int,
     producer: AIOKafkaProducer,
+    tracing: "Tracing | None",
 ) -> AsyncIterator[BatchHandler]:
     """Open everything that publishing needs, and close it."""
     registry = new_registry()
@@ -121,11 +142,12 @@ async def _publishing(
     switches = OutputSwitches()
     log = SubscriptionLog(settings.kafka, history, (switches,))
     gate = OutputGate(output.name, switches, log)
-    place = kind_of(output).build(settings, output)
+    traced = _traced(tracing, settings, output)
+    place = traced.output(kind_of(output).build(settings, output))
     delivery = Delivery(
         output.name,
         place,
-        give_up=give_up,
+        give_up=traced.give_up(give_up),
         give_up_after=settings.give_up_after(output),
         figures=counters,
         gate=gate,
@@ -149,10 +171,11 @@ async def _publishing(
                 app=app,
                 consumer=consumer,
                 subscriptions=subscriptions,
-                delivery=delivery,
+                delivery=traced.delivery(delivery),
                 counters=counters,
                 reject=reject,
                 reread=partial(replayed, settings.kafka),
+                exemplar=traced.exemplar,
             ).publish
             watch.cancel()
     finally:

@@ -4,12 +4,16 @@ A crash anywhere repeats the batch: events a second time with the same ids, noth
 never ahead of its changelog. The steps are those of :meth:`BatchWriter.process`.
 """
 
+import contextlib
 import dataclasses
+import itertools
 import logging
+import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any, NamedTuple
 
 from streams.core.fold import FoldedBatch, Surroundings, fold
 from streams.core.quota import CloudQuota, quota_of_partition
@@ -34,7 +38,24 @@ LOG = logging.getLogger(__name__)
 MAX_ROWS = 1000
 """So many rows change before they are written, and others have their turn on the event loop."""
 
-_EVENT_HEADERS = schema_headers(SCHEMA_VERSION)
+Headers = tuple[tuple[str, bytes], ...]
+
+EVENT_HEADERS: Headers = schema_headers(SCHEMA_VERSION)
+
+
+class Steps(NamedTuple):
+    """What a writer does by way of others; as it stands here nothing is traced."""
+
+    append: Callable[[AIOKafkaProducer, Sequence[OutgoingRecord]], Awaitable[Any]] = append_all
+    headers: Callable[
+        [Sequence[ConsumerRecord], FoldedBatch, int],
+        contextlib.AbstractContextManager[Iterable[Headers]],
+    ] = lambda _records, _folded, _begun: contextlib.nullcontext(itertools.repeat(EVENT_HEADERS))
+    """Of records, what was folded of them, and when that began (ns since 1970), the headers of each
+    event; while the context is open, what follows is made durable."""
+
+
+UNTRACED = Steps()
 
 
 class BatchWriter:
@@ -51,6 +72,7 @@ class BatchWriter:
         consumer: BatchedConsumer,
         producer: AIOKafkaProducer,
         on_done: Callable[[int, FoldedBatch], None],
+        steps: Steps = UNTRACED,
     ) -> None:
         self._kafka = kafka
         self._deleted_retention = limits.deleted_retention
@@ -67,6 +89,7 @@ class BatchWriter:
         self._consumer = consumer
         self._producer = producer
         self._on_done = on_done
+        self._steps = steps
         self._alarmed: defaultdict[int, list[bytes]] = defaultdict(list)
         """By partition the rows whose alarms are to be cleared before they are removed."""
 
@@ -101,6 +124,7 @@ class BatchWriter:
         one step is left for the next. Return None where the partition may have another owner.
         """
         # 1. Compute events and rows. A row comes from RocksDB, then from the batch.
+        begun = time.time_ns()
         records = batch.records[begin:] if begin else batch.records
         quota = CloudQuota(self._quota, partial(self._index.held, partition))
         folded = fold(
@@ -114,15 +138,23 @@ class BatchWriter:
         # 2. Fence: nobody else may own the partition.
         if not await self._owns(batch, partition):
             return None
+        with self._steps.headers(records, folded, begun) as headers:
+            is_durable = await self._make_durable(batch, partition, folded, headers)
+        return folded if is_durable else None
 
+    async def _make_durable(
+        self, batch: RecordBatch, partition: int, folded: FoldedBatch, headers: Iterable[Headers]
+    ) -> bool:
+        """Return False where the partition may have another owner; ``headers``: of each event."""
         # 3. What cannot be handled, and the events: acknowledged before any row knows of them.
-        await append_all(
+        told = zip(folded.events, headers, strict=False)
+        await self._steps.append(
             self._producer,
             [
                 *(self._dead_letter(record, error) for record, error in folded.rejected),
                 *(
-                    OutgoingRecord(self._names.events, partition, key, event, _EVENT_HEADERS)
-                    for key, event in folded.events
+                    OutgoingRecord(self._names.events, partition, key, event, its_headers)
+                    for (key, event), its_headers in told
                 ),
             ],
         )
@@ -130,13 +162,13 @@ class BatchWriter:
         # 4. The rows to the changelog, then to the table and the index. Once more the fence: a stop
         #    while we waited for the acknowledgements must not write an old row.
         if not await self._owns(batch, partition):
-            return None
+            return False
         rows = {
             **self._writer.overwritten_rows(partition),
             **self._outlived_rows(partition, folded.received_at),
             **folded.rows,
         }
-        return folded if await self._writer.put(partition, rows, batch.generation) else None
+        return await self._writer.put(partition, rows, batch.generation)
 
     def _row(self, partition: int, key: bytes) -> Row | None:
         row = self._table.partition(partition).get(key)

@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 from streams.core.fold import FoldedBatch
 from streams.engine.standstill import Place, StandstillWatch
 from vimfed.process.metrics import delay_histogram
+from vimfed.process.trace_carriers import Exemplar
 
 LOG = logging.getLogger(__name__)
 
@@ -56,10 +57,13 @@ class WorkerCounters:
         )
         self._named: set[str] = set()
 
-    def took(self, seconds: float, delay: float) -> None:
-        """Note how long a batch took, and how long its oldest notification has waited in all."""
-        self._seconds.observe(seconds)
-        self._delays.observe(delay)
+    def took(self, seconds: float, delay: float, exemplar: Exemplar | None = None) -> None:
+        """Note how long a batch took, and how long its oldest notification has waited in all.
+
+        ``exemplar`` names a trace of the batch.
+        """
+        self._seconds.observe(seconds, exemplar)
+        self._delays.observe(delay, exemplar)
 
     def processed(self, records: int, folded: FoldedBatch) -> None:
         """Count a batch whose consequences are durable."""

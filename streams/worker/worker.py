@@ -19,7 +19,7 @@ from streams.subscriptions.log import SubscriptionLog
 from streams.subscriptions.snapshots import SnapshotBook
 from streams.subscriptions.switches import OutputSwitches
 from streams.worker.alert_clock import AlertClock
-from streams.worker.batch_writer import BatchWriter
+from streams.worker.batch_writer import BatchWriter, Steps
 from streams.worker.cloud_metrics import CloudMetrics
 from streams.worker.health import WorkerCounters, WorkerHealth
 from streams.worker.newest_values import NewestValues
@@ -35,6 +35,8 @@ from vimfed.kafka.rights import worker_needs
 from vimfed.kafka.topics import TopicNames
 from vimfed.process.metrics import new_registry
 from vimfed.process.tls import server_context
+from vimfed.process.trace_carriers import no_exemplar
+from vimfed.process.tracing import started_tracing
 from vimfed.settings import Settings, WebSettings
 
 BEHIND_SECONDS, BEHIND_RECORDS = 0.5, 1000
@@ -54,6 +56,7 @@ class StreamWorker:
         self._folder = data_dir if settings.worker.store == "rocksdb" else None
         self.registry = new_registry()
         self._counters = WorkerCounters(self.registry)
+        self._tracing = started_tracing(settings.tracing, "vimfed-worker")
         self.health = WorkerHealth(self, settings.worker.stuck_after)
         self.registry.register(self.health)
         self._source = names.notifications
@@ -91,7 +94,11 @@ class StreamWorker:
         needs = worker_needs(
             kafka, samples=self.settings.takes_samples, outputs=self.settings.outputs()
         )
-        return run_app(self.app, kafka, needs, _probes(self.settings.web), self._prepare)
+        try:
+            return run_app(self.app, kafka, needs, _probes(self.settings.web), self._prepare)
+        finally:
+            if self._tracing is not None:
+                self._tracing.close()
 
     def _new_table(
         self, name: str, changelog: str, index: PartitionIndex | None = None
@@ -144,7 +151,9 @@ class StreamWorker:
             consumer=self.consumer,
             producer=producer,
             on_done=self._counters.processed,
+            steps=self._steps(),
         )
+        exemplar = self._tracing.exemplar if self._tracing else no_exemplar
         if self.meters is not None:
             self._follow_samples(self.meters, producer)
         self._write_snapshots(rows, producer)
@@ -157,7 +166,8 @@ class StreamWorker:
             await writer.process(batch, partition)
             if batch.done:
                 took = time.monotonic() - begun
-                self._counters.took(took, time.time() - batch.records[0].timestamp / 1000)
+                delay = time.time() - batch.records[0].timestamp / 1000
+                self._counters.took(took, delay, exemplar(batch.records))
 
         return process
 
@@ -181,6 +191,15 @@ class StreamWorker:
             is_behind=lambda: self.is_behind,
         )
         self.app.add_future(snapshots.run())
+
+    def _steps(self) -> Steps:
+        if self._tracing is None:
+            return Steps()
+        from streams.worker.tracing import WorkerTracing
+        from vimfed.kafka.traced_appending import TracedAppend
+
+        group = TopicNames(self.settings.kafka.topic_prefix).worker_group
+        return Steps(TracedAppend(self._tracing), WorkerTracing(self._tracing, group))
 
     def _follow_samples(self, meters: RowTable, producer: AIOKafkaProducer) -> None:
         settings = self.settings

@@ -63,6 +63,8 @@ class MessageRouter:
         """What was published: partition key and message, in order."""
         self.requests: list[tuple[float, str]] = []
         """When each request came (monotonic), and its content type."""
+        self.traceparents: list[str] = []
+        """Which trace each request carried; empty: none."""
         self.faults: list[str] = []
         self.refuse: Callable[[bytes], bool] = lambda _message: False
         self._authorization = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
@@ -98,6 +100,7 @@ class MessageRouter:
     async def _post(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         self.requests.append((time.monotonic(), request.headers.get("Content-Type", "")))
+        self.traceparents.append(request.headers.get("traceparent", ""))
         fault = self.faults.pop(0) if self.faults else ""
         if fault == "hanging":
             await self._released.wait()

@@ -936,6 +936,16 @@ class LogSettings(_Section, frozen=True, kw_only=True):
     the log"""
 
 
+class TracingSettings(_Section, frozen=True, kw_only=True):
+    """``[tracing]``: spans of some requests' way, to the OpenTelemetry collector of OTEL_…"""
+
+    enabled: bool = False
+    """begin traces of notifications, and go on with those that records carry: docs/tracing.md;
+    needs the packages of the extra, pip install 'vim-event-federation[tracing]'"""
+    sample_ratio: Annotated[float, Meta(ge=0, le=1)] = 0.01
+    """share of the requests of which bridges trace all notifications"""
+
+
 class Settings(_Section, frozen=True, kw_only=True):
     """The whole settings file."""
 
@@ -953,6 +963,7 @@ class Settings(_Section, frozen=True, kw_only=True):
     web: WebSettings = WebSettings()
     gateway: GatewaySettings = GatewaySettings()
     log: LogSettings = LogSettings()
+    tracing: TracingSettings = TracingSettings()
 
     @property
     def vim_ids(self) -> frozenset[str]:

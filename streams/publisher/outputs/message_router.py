@@ -19,6 +19,7 @@ from vimfed.kafka.topic_settings import Finding
 from vimfed.model.decoding import UnreadableError, decoded
 from vimfed.process.bounded_answer import read_answer
 from vimfed.process.retry_after import retry_after
+from vimfed.process.trace_carriers import REQUEST_HEADERS
 from vimfed.settings import DmaapOutput, Settings
 
 CAMBRIA = "application/cambria"
@@ -63,7 +64,10 @@ class MessageRouterOutput:
             body = await asyncio.to_thread(gzip.compress, body, 1)
         try:
             async with self._opened().post(
-                self._output.url, data=body, headers=self._headers, allow_redirects=False
+                self._output.url,
+                data=body,
+                headers={**self._headers, **REQUEST_HEADERS.get()},
+                allow_redirects=False,
             ) as response:
                 self._judge(response, await read_answer(response), len(messages))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

@@ -20,6 +20,7 @@ from vimfed.kafka.topic_settings import Finding
 from vimfed.model.decoding import UnreadableError, decoded
 from vimfed.process.bounded_answer import read_answer
 from vimfed.process.retry_after import retry_after
+from vimfed.process.trace_carriers import REQUEST_HEADERS
 from vimfed.settings import DmaapOutput, Settings
 
 LOG = logging.getLogger(__name__)
@@ -107,7 +108,10 @@ class CollectorOutput:
             body = ves_batch(message.value for message in messages)
         try:
             async with self._opened().post(
-                url, data=body, headers=self._headers, allow_redirects=False
+                url,
+                data=body,
+                headers={**self._headers, **REQUEST_HEADERS.get()},
+                allow_redirects=False,
             ) as response:
                 self._judge(url, response, await read_answer(response))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

@@ -241,7 +241,8 @@ def test_the_image_is_built_once() -> None:
 
 
 def test_a_build_needs_the_tools_of_the_wheel_alone() -> None:
-    assert re.findall(r" -r (\S+)", DOCKERFILE) == ["requirements.lock", "build-tools.lock"]
+    assert re.findall(r" -r (\S+)", DOCKERFILE) == ["$REQUIREMENTS", "build-tools.lock"]
+    assert "ARG REQUIREMENTS=requirements.lock" in DOCKERFILE
     lock = (PROJECT / "deploy" / "build-tools.lock").read_text()
     pinned = re.findall(r"^([\w.-]+==\S+)", lock, re.MULTILINE)
     assert len(pinned) <= 6

@@ -89,7 +89,7 @@ def test_a_publisher_sends_the_range_again_where_the_mark_lies_or_leaves_the_bat
         app=SimpleNamespace(should_stop=False, rebalancing=False),  # type: ignore[arg-type]
         consumer=SimpleNamespace(owns=owns),  # type: ignore[arg-type]
         subscriptions=SimpleNamespace(known=known, history=history),  # type: ignore[arg-type]
-        delivery=SimpleNamespace(deliver=deliver),  # type: ignore[arg-type]
+        delivery=SimpleNamespace(deliver=deliver),
         reject=None,  # type: ignore[arg-type]
         reread=reread,
     )

@@ -5,6 +5,7 @@ import hashlib
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from aiokafka.structs import ConsumerRecord
 
@@ -68,6 +69,17 @@ def test_the_sdk_of_cloudevents_reads_an_event_in_each_mode(mode: WebhookMode) -
     data = read.data if isinstance(read.data, dict) else json.loads(read.data)
     assert data["instance_id"] == event.instance_id
     assert data["vim_event"]["id"] == event.id
+
+
+@pytest.mark.parametrize("mode", ["structured", "binary", "batch"])
+def test_a_request_carries_the_trace_of_its_event(mode: WebhookMode) -> None:
+    traceparent = b"00-2ba4b4a636ce4bd58c573bb8cf6e0f0e-00f067aa0ba902b7-01"
+    plain = message(vm_event())
+    headers = (*plain.headers, ("ce_traceparent", traceparent), ("traceparent", traceparent))
+    request = only(requests_of([msgspec.structs.replace(plain, headers=headers)], mode))
+    (read,) = events_of(dict(request.headers), request.body)
+    assert read["traceparent"] == request.headers["traceparent"] == traceparent.decode()
+    assert "traceparent" not in only(requests_of([plain], mode)).headers
 
 
 def test_requests_about_one_instance_follow_each_other_and_others_do_not_wait() -> None:

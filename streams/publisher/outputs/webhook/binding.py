@@ -12,6 +12,7 @@ from urllib.parse import quote
 import msgspec
 
 from streams.publisher.delivery import Message
+from vimfed.process.trace_carriers import TRACE_HEADERS
 from vimfed.settings import WebhookMode
 
 _encode = msgspec.json.Encoder().encode
@@ -59,22 +60,29 @@ def _attributes(message: Message) -> dict[str, str]:
     }
 
 
+def _trace(attributes: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers of a request that carries a message with these attributes."""
+    return {name: attributes[name] for name in TRACE_HEADERS if name in attributes}
+
+
 def _binary(message: Message) -> Request:
     attributes = _attributes(message)
     headers = {f"ce-{name}": quote(value, safe=_PLAIN) for name, value in attributes.items()}
     headers["Content-Type"] = "application/json"
+    headers |= _trace(attributes)
     return Request([message], _id_of([attributes["id"]]), headers, message.value)
 
 
 def _structured(message: Message) -> Request:
-    headers = {"Content-Type": _STRUCTURED}
     attributes = _attributes(message)
+    headers = {"Content-Type": _STRUCTURED, **_trace(attributes)}
     return Request([message], _id_of([attributes["id"]]), headers, _event(attributes, message))
 
 
 def _batch(messages: Sequence[Message]) -> Request:
-    headers = {"Content-Type": _BATCH}
     all_attributes = [_attributes(message) for message in messages]
+    headers = {"Content-Type": _BATCH}
+    headers |= next(filter(None, map(_trace, all_attributes)), {})
     events = map(_event, all_attributes, messages)
     ids = [attributes["id"] for attributes in all_attributes]
     return Request(messages, _id_of(ids), headers, b"[%b]" % b",".join(events))
