@@ -127,6 +127,7 @@ settings:
       - {name: mr, url: "https://mr/events/t"}
       - {name: ves, url: "ves+https://c1:8443,c2/eventListener/v7"}
       - {name: topics, url: "ves+kafka://k3:9094,k4:9095"}
+      - {name: hook, url: "webhook+https://receiver.example/hooks"}
   web: {auth: {keystone: {url: "http://keystone:5001"}}}
   vims: [{cloud_owner: A, cloud_region_id: B}]
 networkPolicy:
@@ -146,6 +147,7 @@ networkPolicy:
         "publisher-mr": [dns, kafka, [443]],
         "publisher-ves": [dns, kafka, [8443, 443]],
         "publisher-topics": [dns, kafka, [9094, 9095]],
+        "publisher-hook": [dns, kafka, [443]],
     }
     assert coming == {
         "bridge": [[6065], [6065]],
@@ -153,6 +155,7 @@ networkPolicy:
         "publisher-mr": [[6070], [6070]],
         "publisher-ves": [[6070], [6070]],
         "publisher-topics": [[6070], [6070]],
+        "publisher-hook": [[6070], [6070]],
     }
 
 
