@@ -184,7 +184,8 @@ def _of_metric(metric: _Metric, percent: float) -> list[Sample]:
     return [
         Sample(
             meter=word("a metric", f"{_NODE}{metric.name}"),
-            volume=finite(metric.name, volume * factor),
+            # nova has hundredths: 0.56 times 100 is not 56 as doubles go.
+            volume=finite(metric.name, round(volume * factor, 6)),
             at=moment("timestamp", metric.timestamp),
             kind=meter.kind,
             unit=meter.unit,

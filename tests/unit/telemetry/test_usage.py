@@ -4,9 +4,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
+from tests.support.paths import DATA
 from vimfed.alerts.subject import Subject
 from vimfed.model.samples import Sample
+from vimfed.nova import oslo
 from vimfed.telemetry.reading import NoSamplesError
 from vimfed.telemetry.usage import USAGE_TYPES, Usage, read_usage
 
@@ -183,3 +186,52 @@ def test_a_metric_that_is_wrong_costs_no_other_one(wrong: Any, why: str) -> None
         assert [sample.volume for sample in usage.samples] == [2400]
         assert usage.error.startswith("1 of 2 metrics cannot be used, the first: ")
         assert why in usage.error
+
+
+def measured_by_nova() -> list[tuple[str, Usage]]:
+    """Return what is read of what nova 34 notified when it measured a host twice, a minute of CPU
+    apart, in both formats."""
+    found = []
+    for line in (DATA / "nova-34-metrics.jsonl").read_text().splitlines():
+        told = oslo.decode(msgspec.json.decode(line)["body"].encode())
+        usage = read_usage(told.event_type, told.payload, SENT)
+        assert usage is not None
+        found.append((told.event_type, usage))
+    return found
+
+
+def test_what_a_real_nova_measures_of_a_host() -> None:
+    types, usages = zip(*measured_by_nova(), strict=True)
+    assert types == ("compute.metrics.update", "metrics.update") * 2
+    assert {usage.subject for usage in usages} == {Subject(host="host1")}
+    assert {usage.error for usage in usages} == {""}
+    first, _, second, _ = (
+        {each.meter.removeprefix("compute.node.cpu."): each for each in usage.samples}
+        for usage in usages
+    )
+    assert len(second) == 10
+    # By tests/real_nova/measuring_nova.py: 20 + 5 + 1 of 60 seconds; nova cuts off fractions.
+    assert {name: each.volume for name, each in second.items() if each.unit == "percent"} == {
+        "percent": 43,
+        "user.percent": 33,
+        "kernel.percent": 8,
+        "iowait.percent": 1,
+        "idle.percent": 56,
+    }
+    passed = {
+        name: each.volume - first[name].volume
+        for name, each in second.items()
+        if each.kind == "cumulative"
+    }
+    assert passed == {"user.time": 20e9, "kernel.time": 5e9, "iowait.time": 1e9, "idle.time": 34e9}
+    assert (second["frequency"].volume, second["frequency"].unit) == (800, "MHz")
+    assert all(each.at[:20] == second["percent"].at[:20] for each in second.values())
+
+
+def test_both_formats_of_nova_say_the_same_of_a_host() -> None:
+    usages = [usage for _type, usage in measured_by_nova()]
+    for legacy, versioned in (usages[:2], usages[2:]):
+        # The versioned one leaves out the fraction of the second.
+        assert [replace(each, at=each.at[:19]) for each in legacy.samples] == [
+            replace(each, at=each.at[:19]) for each in versioned.samples
+        ]
