@@ -36,8 +36,8 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     source: ConsumerRecord
     domain: str = ""
     """VES's; empty of other formats. A collector takes no request with messages of several."""
-    waits_since: int = 0
-    """When Kafka took what asks for it to be sent, in ms since 1970: the record, or a replay."""
+    replayed_at: int = 0
+    """When Kafka took the replay that asks for it to be sent, in ms since 1970; 0: none does."""
 
 
 class PartlyTakenError(Exception):
@@ -279,11 +279,11 @@ class Delivery:
         before = (time.time() - self._give_up_after) * 1000
         if self._opened_at * 1000 >= before:
             return group
-        expired = [message for message in group if message.waits_since < before]
+        expired = [message for message in group if _waits_since(message) < before]
         if expired:
             text = f"output {self._name}: not delivered in {self._give_up_after:.0f} s: {reason}"
             await self._give_up(expired, text)
-        return [message for message in group if message.waits_since >= before]
+        return [message for message in group if _waits_since(message) >= before]
 
     def _failed(self, error: DeliveryError) -> None:
         self._figures.retried()
@@ -313,6 +313,12 @@ class Delivery:
         self.failing_since = None
         self.failure = ""
         self.is_circuit_open = False
+
+
+def _waits_since(message: Message) -> int:
+    """Return since when a message waits, in ms since 1970."""
+    taken_at: int = message.source.timestamp
+    return max(taken_at, message.replayed_at)
 
 
 def _by_domain(messages: Sequence[Message]) -> list[list[Message]]:

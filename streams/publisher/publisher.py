@@ -123,13 +123,13 @@ class Publisher:
         return read, rejected
 
     def _messages(
-        self, read: Sequence[tuple[ConsumerRecord, Read]], waits_since: int = 0
+        self, read: Sequence[tuple[ConsumerRecord, Read]], replayed_at: int = 0
     ) -> list[Message]:
-        """Return what is sent of records; they wait at least since a time, in ms since 1970."""
-        found = (self._message(record, told, waits_since) for record, told in read)
+        """Return what is sent of records; ``replayed_at``: see Message."""
+        found = (self._message(record, told, replayed_at) for record, told in read)
         return [message for message in found if message is not None]
 
-    def _message(self, record: ConsumerRecord, read: Read, waits_since: int) -> Message | None:
+    def _message(self, record: ConsumerRecord, read: Read, replayed_at: int) -> Message | None:
         """Return what is sent of a record; None where nobody wants it."""
         if read.outputs and self._output.name not in read.outputs:
             return None
@@ -143,5 +143,5 @@ class Publisher:
             content.headers,
             record,
             domain=content.domain,
-            waits_since=max(record.timestamp, waits_since),
+            replayed_at=replayed_at,
         )

@@ -50,7 +50,7 @@ def message(event: VmEvent) -> Message:
     record: ConsumerRecord[bytes, bytes] = ConsumerRecord(
         "events", 0, 0, 2**60, 1, key, b"", None, 0, 0, ()
     )
-    return Message(key, content.value, content.headers, record, waits_since=2**60)
+    return Message(key, content.value, content.headers, record, replayed_at=2**60)
 
 
 def output_of(url: str, *, timeout: float = 5, **webhook: Any) -> DmaapOutput:

@@ -122,5 +122,5 @@ def test_what_has_waited_because_of_a_pause_or_is_replayed_is_not_given_up_for_i
     old = message("vm", "", 0)  # of 1970
     assert asyncio.run(delivered(Output(failures=1), Gate(0), [old])) == 1
     assert asyncio.run(delivered(Output(failures=1), Gate(1), [old])) == 0
-    again = Message(b"", b"", (), old.source, waits_since=int(time.time() * 1000))
+    again = Message(b"", b"", (), old.source, replayed_at=int(time.time() * 1000))
     assert asyncio.run(delivered(Output(failures=1), Gate(0), [again])) == 0

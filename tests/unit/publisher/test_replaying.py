@@ -71,7 +71,7 @@ def test_a_publisher_sends_the_range_again_where_the_mark_lies_or_leaves_the_bat
     sent: list[tuple[int, int]] = []
 
     async def deliver(messages: Any, _may_go_on: Any) -> None:
-        sent.extend((each.source.offset, each.waits_since) for each in messages)
+        sent.extend((each.source.offset, each.replayed_at) for each in messages)
 
     async def known(_since: float) -> None:
         pass
@@ -96,5 +96,5 @@ def test_a_publisher_sends_the_range_again_where_the_mark_lies_or_leaves_the_bat
     batch = RecordBatch([event(5), mark(6, 3), event(7)], 1)
     asyncio.run(publisher.publish(batch, 0))
     assert batch.done is not leaves
-    again = [] if leaves else [(3, TAKEN + 1), (4, TAKEN + 1), (5, TAKEN + 1), (7, TAKEN)]
-    assert sent == [(5, TAKEN), *again]
+    again = [] if leaves else [(3, TAKEN + 1), (4, TAKEN + 1), (5, TAKEN + 1), (7, 0)]
+    assert sent == [(5, 0), *again]
