@@ -8,6 +8,7 @@
 # make ecosystem  beside other people's parts: their SDKs, consumers and tools
 # make soak    a long run under load and chaos: 20 minutes, or SOAK_MINUTES=3 make soak
 # make bench   the benchmarks, whose tables stand in benchmarks/README.md: an hour
+# make site    the pages and the references as a site: dist/site
 # make sbom    what the locked dependencies are, as CycloneDX: dist/vim-event-federation.cdx.json
 # make audit   known vulnerabilities of the locked dependencies
 # make lock    writes the lock files anew, each from what asks for it; versions that fit are kept
@@ -18,11 +19,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 AUDIT := .cache/audit
+SITE := .cache/site
 LOCK := .cache/lock
 MUTATION := .cache/mutation
 
 .DELETE_ON_ERROR:
-.PHONY: setup run test lint pytest chaos soak containers ecosystem coverage mutation bench sbom audit lock bare versions system-packages clean distclean
+.PHONY: setup run test lint pytest chaos soak containers ecosystem coverage mutation bench site sbom audit lock bare versions system-packages clean distclean
 
 setup: .venv/installed
 
@@ -100,6 +102,7 @@ lock: $(LOCK)/bin/uv
 		"requirements-tracing.lock pyproject.toml --extra tracing --constraint requirements-dev.lock" \
 		"deploy/build-tools.lock deploy/build-tools.in --constraint requirements-dev.lock" \
 		"deploy/audit-tools.lock deploy/audit-tools.in" \
+		"deploy/site-tools.lock deploy/site-tools.in" \
 		"deploy/mutation-tools.lock deploy/mutation-tools.in" \
 		"tests/real_nova/requirements.lock tests/real_nova/requirements.in" \
 		"tests/real_keystone/requirements.lock tests/real_keystone/requirements.in" \
@@ -121,6 +124,17 @@ containers: setup
 
 ecosystem: setup
 	@$(BIN)/python -W ignore -m tests.ecosystem
+
+$(SITE)/installed: deploy/site-tools.lock
+	$(PYTHON) -m venv $(SITE)
+	$(SITE)/bin/pip install --quiet --require-hashes -r $<
+	@touch $@
+
+# A link that leads nowhere, or to a heading that is not there, fails it.
+site: setup $(SITE)/installed
+	$(BIN)/python -W ignore deploy/site/pages.py $(SITE)/pages
+	$(SITE)/bin/sphinx-build --quiet --fail-on-warning --keep-going --jobs auto \
+		--conf-dir deploy/site --doctree-dir $(SITE)/doctrees $(SITE)/pages dist/site
 
 sbom: $(AUDIT)/installed
 	@mkdir -p dist

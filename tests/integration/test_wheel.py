@@ -70,6 +70,7 @@ def test_it_holds_the_four_packages_whole_and_the_files_that_they_read(wheel: Pa
             "deploy/kafka/log4j2.properties",
             "tests/data/nova-34-trace.jsonl.gz",
             "tests/data/nova-34-truth.json",
+            "docs/schemas/README.md",
             *(f"docs/schemas/{name}.schema.json" for name in get_args(SchemaName)),
         )
     }
