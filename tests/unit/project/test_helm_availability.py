@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from tests.support.helm_chart import Document, of_kind, pods, rendered, upgraded
+from vimfed.kafka.topics import TopicNames
 
 GATEWAY = "gateway: {enabled: true, replicas: 2}\nbridge: {replicas: 2}\npublisher: {replicas: 2}\n"
 
@@ -95,6 +96,48 @@ def test_autoscaling_that_is_switched_on_ends_no_worker(
 def test_an_autoscaler_that_could_run_less_than_it_must_is_refused() -> None:
     with pytest.raises(AssertionError, match=r"maxReplicas is 4, which is less than the 5"):
         rendered("worker: {replicas: 5, autoscaling: {enabled: true}}")
+
+
+BY_KEDA = """
+settings:
+  kafka: {bootstrap: "k1:9093,k2:9093", topic_prefix: jobs, security_protocol: SASL_SSL}
+secretEnv: {VIMFED_KAFKA__PASSWORD: {name: kafka, key: password}}
+worker:
+  replicas: 3
+  autoscaling:
+    enabled: true
+    maxReplicas: 6
+    lag: 5000
+    keda:
+      enabled: true
+      authentication:
+        sasl: {name: keda-kafka, key: sasl}
+        password: {name: kafka, key: password}
+"""
+
+
+def test_keda_scales_the_workers_by_what_waits_in_kafka_instead() -> None:
+    documents = rendered(BY_KEDA)
+    assert not of_kind("HorizontalPodAutoscaler", documents)
+    (scaled,) = of_kind("ScaledObject", documents)
+    (workers,) = of_kind("StatefulSet", documents)
+    spec = scaled["spec"]
+    assert spec["scaleTargetRef"]["name"] == workers["metadata"]["name"]
+    assert (spec["minReplicaCount"], spec["maxReplicaCount"]) == (3, 6)
+    (trigger,) = spec["triggers"]
+    names = TopicNames("jobs")
+    asked = trigger["metadata"]
+    assert (asked["topic"], asked["consumerGroup"]) == (names.notifications, names.worker_group)
+    assert (asked["bootstrapServers"], asked["lagThreshold"]) == ("k1:9093,k2:9093", "5000")
+    (authentication,) = of_kind("TriggerAuthentication", documents)
+    assert trigger["authenticationRef"] == {"name": authentication["metadata"]["name"]}
+    assert authentication["spec"]["secretTargetRef"] == [
+        {"parameter": "password", "name": "kafka", "key": "password"},
+        {"parameter": "sasl", "name": "keda-kafka", "key": "sasl"},
+    ]
+    (autoscaler,) = of_kind("HorizontalPodAutoscaler", rendered(AUTOSCALED))
+    behavior = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+    assert behavior == autoscaler["spec"]["behavior"], "each change moves partitions"
 
 
 SETTINGS: dict[str, Any] = {

@@ -21,7 +21,14 @@ from web.gateway.service import gateway_cluster
 
 KUBERNETES = ("1.27", "1.33")
 SECRETS = "/etc/vimfed/secrets"
-FOREIGN_KINDS = {"PodMonitor", "ServiceMonitor", "PrometheusRule", "HTTPRoute"}
+FOREIGN_KINDS = {
+    "PodMonitor",
+    "ServiceMonitor",
+    "PrometheusRule",
+    "HTTPRoute",
+    "ScaledObject",
+    "TriggerAuthentication",
+}
 """Kinds of operators, of which Kubernetes has no schema."""
 EVERYTHING = """
 image: {registry: "registry.example:5000", digest: "sha256:DIGEST"}
@@ -103,12 +110,21 @@ podLabels: {tier: 1}
 nodeSelector: {disk: ssd}
 tolerations: [{operator: Exists}]
 """.replace("DIGEST", "0123456789abcdef" * 4)
-(GUIDE,) = re.findall(
-    r"```yaml\n(# my-values.yaml\n.*?)```",
-    (PROJECT / "docs" / "kubernetes.md").read_text(),
-    re.DOTALL,
-)
-VALUES = {"default": "", "everything": EVERYTHING, "guide": GUIDE}
+
+
+def documented(file: str) -> str:
+    """Return the values that docs/kubernetes.md shows as a file of this name."""
+    text = (PROJECT / "docs" / "kubernetes.md").read_text()
+    (values,) = re.findall(rf"```yaml\n(# {file}\b.*?)```", text, re.DOTALL)
+    return str(values)
+
+
+VALUES = {
+    "default": "",
+    "everything": EVERYTHING,
+    "guide": documented("my-values.yaml"),
+    "kafka with a login": documented("kafka-values.yaml") + documented("keda-values.yaml"),
+}
 
 
 def of_kind(kind: str, values: str = "everything") -> list[dict[str, Any]]:

@@ -493,6 +493,23 @@ def test_status_in_a_worker_finds_the_other_processes() -> None:
         assert service["publishNotReadyAddresses"] is True
 
 
+def test_who_traces_may_reach_the_collector() -> None:
+    def reaching(values: str) -> set[str]:
+        return {
+            policy["metadata"]["name"].removeprefix(f"{NAME}-")
+            for policy in of_kind("NetworkPolicy", rendered(values))
+            for rule in policy["spec"]["egress"]
+            if {"port": 4318, "protocol": "TCP"} in rule["ports"]
+        }
+
+    assert reaching("settings: {tracing: {enabled: true}}\ngateway: {enabled: true}") == {
+        "bridge",
+        "worker",
+        "publisher-dmaap",
+    }
+    assert not reaching("")
+
+
 def test_policies_let_workers_ask_how_the_others_are() -> None:
     policies = {
         each["metadata"]["name"]: each["spec"]

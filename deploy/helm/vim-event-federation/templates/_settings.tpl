@@ -28,9 +28,9 @@ needs, so that no process holds, nor names, the secrets of another.
 {{- $root := .root -}}
 {{- $all := mergeOverwrite (deepCopy $root.Values.settings) (deepCopy (default dict (index $root.Values .kind).settings)) -}}
 {{- $sections := dict
-      "bridge" (list "kafka" "vims" "bridge" "log")
-      "worker" (list "kafka" "vims" "dmaap" "filter" "worker" "alerts" "metrics" "web" "log")
-      "publisher" (list "kafka" "dmaap" "filter" "worker" "log")
+      "bridge" (list "kafka" "vims" "bridge" "log" "tracing")
+      "worker" (list "kafka" "vims" "dmaap" "filter" "worker" "alerts" "metrics" "web" "log" "tracing")
+      "publisher" (list "kafka" "dmaap" "filter" "worker" "log" "tracing")
       "gateway" (list "kafka" "dmaap" "gateway" "web" "log") -}}
 {{- $own := dict -}}
 {{- range get $sections .kind -}}
