@@ -53,7 +53,7 @@ def message(event: VmEvent) -> Message:
     return Message(key, content.value, content.headers, record, replayed_at=2**60)
 
 
-def output_of(url: str, *, timeout: float = 5, **webhook: Any) -> DmaapOutput:
+def output_of(url: str, *, timeout: float = 60, **webhook: Any) -> DmaapOutput:
     given = {"handshake": False, "allowed_networks": LOOPBACK, **webhook}
     return DmaapOutput(name="hook", url=url, timeout=timeout, webhook=WebhookSettings(**given))
 
@@ -138,9 +138,7 @@ async def test_a_receiver_gets_every_event_in_order_through_all_of_its_faults(
     await running.deliver(sent[56:])
     assert running.given_up == []
     assert_all_in_order(receiver, sent)
-    assert {len(request.events) for request in receiver.requests} & {4, 7} == (
-        {4, 7} if mode == "batch" else set()
-    )
+    assert any(len(request.events) > 1 for request in receiver.requests) == (mode == "batch")
 
 
 async def test_requests_are_under_way_at_once_and_never_two_about_one_instance(
@@ -206,8 +204,8 @@ async def test_what_would_meet_every_event_holds_the_stream_up_and_says_how_to_m
 async def test_nothing_is_sent_before_the_time_for_which_a_receiver_asks(
     receiver: WebhookReceiver, run: Run, as_date: bool
 ) -> None:
-    asked = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True)
-    receiver.faults = [f"429 {asked if as_date else '100'}"]
+    asked = format_datetime(datetime.now(UTC) + timedelta(seconds=500), usegmt=True)
+    receiver.faults = [f"429 {asked if as_date else '500'}"]
     place = run(output_of(receiver.url)).place
     pauses = []
     for _ in range(2):  # the second is not made
@@ -216,7 +214,7 @@ async def test_nothing_is_sent_before_the_time_for_which_a_receiver_asks(
         assert caught.value.is_circuit_open
         assert caught.value.retry_after is not None
         pauses.append(caught.value.retry_after)
-    assert 60 < pauses[1] <= pauses[0] <= 101
+    assert 200 < pauses[1] <= pauses[0] <= 501
     assert (receiver.met, receiver.requests) == (1, [])
 
 
@@ -442,7 +440,11 @@ async def test_a_publisher_says_that_its_circuit_is_open_and_loses_nothing(
             return 'vimfed_publisher_circuit_open{output="hook"} 1.0' in metrics
 
         await eventually(is_open, within=40)
-        assert "the circuit is open" in await told("/readyz")
+
+        async def says_so() -> bool:
+            return "the circuit is open" in await told("/readyz")
+
+        await eventually(says_so, within=20)
         assert '"status": "ok"' in await told("/healthz")
         await receiver.start()
 

@@ -84,6 +84,15 @@ class WebhookOutput:
         It ends after some time, too, with what is taken until then. Raises DeliveryError,
         RefusedError, or PartlyTakenError.
         """
+        try:
+            await self._deliver(messages)
+        except DeliveryError as error:
+            if self._circuit.is_open:
+                error.retry_after = self._circuit.pause
+                error.is_circuit_open = True
+            raise
+
+    async def _deliver(self, messages: Sequence[Message]) -> None:
         await self._ask_once()
         ends = time.monotonic() + self._output.timeout
         taken: list[Message] = []
@@ -208,9 +217,6 @@ class WebhookOutput:
                 self._circuit.pause,
                 error,
             )
-        if self._circuit.is_open:
-            error.retry_after = self._circuit.pause
-            error.is_circuit_open = True
 
     def _note_success(self) -> None:
         if self._circuit.succeeded():
