@@ -3,7 +3,7 @@
 # make test    everything that must be right before a change lands
 # make chaos   the long forms of the tests that break things: half an hour
 # make coverage  how much of the code the tests without chaos run: branches, child processes included
-# make mutation  whether the core's tests notice when the core is changed: half an hour
+# make mutation  whether the core's tests notice when the core is changed: more than an hour
 # make containers  docker-compose.yml in this machine's Docker engine: some eight minutes
 # make ecosystem  beside other people's parts: their SDKs, consumers and tools
 # make soak    a long run under load and chaos: 20 minutes, or SOAK_MINUTES=3 make soak

@@ -497,6 +497,29 @@ def test_a_subject_whose_row_was_deleted_begins_anew() -> None:
     assert table.batches[-1].refused == {(VIM, "over_quota"): 1}
 
 
+def test_a_row_that_is_deleted_frees_one_place_of_the_quota() -> None:
+    table = MeteredTable(Rules(most_subjects=2), lambda key: KNOWN if key == OTHER else None)
+    later = 2 * FORGET_AFTER
+    new = [of_vm(later, later, name) for name in ("vm-3", "vm-4")]
+    records = [of_vm(1, 2), of_vm(1, 2, "vm-2"), tick(120), tick(later), *new]
+    table.follow(numbered(records), size=1)
+    assert [batch.refused for batch in table.batches[-2:]] == [{}, {(VIM, "over_quota"): 1}]
+
+
+def test_each_instance_is_told_with_its_own_facts() -> None:
+    facts = {VM: Facts(tenant_id="a", vm_state="active"), OTHER: Facts(tenant_id="b")}
+    table = MeteredTable(facts_of=facts.get)
+    table.follow(numbered([of_vm(1, 2), of_vm(1, 2, "vm-2"), tick(120)]))
+    told = {each.instance_id: (each.tenant_id, each.vm_state) for each in table.measurements()}
+    assert told == {"vm-1": ("a", "active"), "vm-2": ("b", "")}
+
+
+def test_a_sample_may_be_a_minute_ahead_and_no_more() -> None:
+    table = followed(of_vm(62, 2), of_vm(62.001, 2))
+    assert table.batches[0].samples == {VIM: 2}
+    assert table.batches[0].refused == {(VIM, "future"): 1}
+
+
 def test_hosts_are_not_asked_for_in_the_instances_table() -> None:
     def facts_of(key: bytes) -> Facts:
         assert key != host_key(VIM, "compute-1")

@@ -133,6 +133,9 @@ def test_samples_of_many_subjects_are_sorted_by_them_in_their_order() -> None:
         ("disk.device.read.bytes", f"{VM}-vdb", {}, INSTANCE, "vdb"),
         ("memory", VM, None, INSTANCE, ""),
         ("disk.read.bytes", VM, {"instance_id": VM, "device": ["vda", "vdb"]}, INSTANCE, ""),
+        # A disk's own name goes before what its resource is called.
+        ("disk.device.usage", f"{VM}-0", {"instance_id": VM, "disk_name": "sda"}, INSTANCE, "sda"),
+        ("memory", "", {"instance_id": VM, "disk_name": "sda"}, INSTANCE, ""),
         # Of the instance that a volume is attached to.
         ("volume.size", PORT, {"instance_id": VM}, INSTANCE, PORT),
         # Made of nova's compute.metrics.update.
@@ -144,6 +147,7 @@ def test_samples_of_many_subjects_are_sorted_by_them_in_their_order() -> None:
             "",
         ),
         ("compute.node.cpu.percent", "h1_h1", {}, Subject(host="h1"), ""),
+        ("compute.node.cpu.percent", "h1_node_1", {}, Subject(host="h1"), ""),
         (
             "hardware.ipmi.fan",
             "h1-fan_1a_(0x30)",
@@ -306,6 +310,10 @@ def test_odd_values_that_are_some() -> None:
         ({"cpu_number": 4, "vcpus": 2}, 4),
         ({"vcpus": 2}, 2),
         ({"cpu_number": None, "vcpus": 2}, 2),
+        ({"cpu_number": 1}, 1),
+        ({"cpu_number": 65536}, 65536),
+        ({"cpu_number": 65537}, 0),
+        ({"cpu_number": 0, "vcpus": 2}, 2),
         ({"cpu_number": True}, 0),
         ({"cpu_number": "4"}, 0),
         ({"cpu_number": -1}, 0),

@@ -110,6 +110,8 @@ def test_an_instance_that_exists_occupies_its_flavor(event_type: str) -> None:
 def test_one_that_is_deleted_occupies_nothing() -> None:
     deleted = EXISTS | {"deleted_at": "2026-11-24T02:00:00.000000", "state": "deleted"}
     assert read("compute.instance.exists", deleted) is None
+    data = VERSIONED_EXISTS["nova_object.data"] | {"deleted_at": "2026-11-24T02:00:00Z"}
+    assert read("instance.exists", VERSIONED_EXISTS | {"nova_object.data": data}) is None
 
 
 def test_what_a_host_measures() -> None:
