@@ -44,14 +44,14 @@ from mode import Service
 from mode.utils.futures import notify
 from yarl import URL
 
-from vimfed.kafka.clients import leaderless, prepare_consumer
+from vimfed.kafka.clients import FETCHER_LOOK_EVERY, leaderless, prepare_consumer
 from vimfed.kafka.expiry import ExpiredUnread, position_of, report
 
 LOG = logging.getLogger(__name__)
 
 FETCH_MAX_WAIT_MS = 50
 """Milliseconds for which the broker may hold a fetch that finds no records."""
-IDLE_FETCH_MAX_WAIT_MS = 250
+IDLE_FETCH_MAX_WAIT_MS = 500
 """The same of a fetch that asks for all that we read: it is answered as soon as a record comes."""
 STEADY_AFTER = 5.0
 """Seconds after an assignment until its partitions have been sought and recovered."""
@@ -271,6 +271,7 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
     def _create_consumer(self, loop: asyncio.AbstractEventLoop) -> AIOKafkaConsumer:
         consumer = super()._create_consumer(loop)
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
+        consumer._consumer_timeout = FETCHER_LOOK_EVERY
         prepare_consumer(consumer)
         return consumer
 

@@ -15,7 +15,7 @@ import msgspec
 
 from streams.subscriptions.filters import Subscription, SubscriptionHistory
 from vimfed.kafka.aio import AIOKafkaConsumer, ConsumerRecord, KafkaError, TopicPartition
-from vimfed.kafka.clients import new_consumer
+from vimfed.kafka.clients import FETCHER_LOOK_EVERY, new_consumer
 from vimfed.kafka.renewed_producer import RenewedProducer
 from vimfed.kafka.topics import TopicNames
 from vimfed.model.decoding import decoded
@@ -85,7 +85,11 @@ class SubscriptionLog:
     @contextlib.asynccontextmanager
     async def followed(self) -> AsyncIterator["SubscriptionLog"]:
         """Follow the topic for as long as the block runs. Raises KafkaError where Kafka is away."""
-        consumer = new_consumer(self._kafka, fetch_max_wait_ms=int(FETCH_WAIT * 1000))
+        consumer = new_consumer(
+            self._kafka,
+            fetch_max_wait_ms=int(FETCH_WAIT * 1000),
+            consumer_timeout_ms=int(FETCHER_LOOK_EVERY * 1000),
+        )
         await consumer.start()
         consumer.assign([self._partition])
         self._consumer = consumer

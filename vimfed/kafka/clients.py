@@ -27,6 +27,12 @@ from vimfed.settings import KafkaConnection, KafkaSettings
 CLOSE_TIMEOUT = 2.0
 """Seconds that closing a connection may take."""
 METADATA_PAUSE = 0.5
+FETCHER_LOOK_EVERY = 5.0
+"""Seconds between two looks of an idle consumer whether there is something to fetch.
+
+aiokafka looks every 0.2 s, though it is woken by whatever there is: records that were taken, seeks,
+assignments, partitions that are read again, new metadata.
+"""
 
 
 def _make_no_topics() -> None:

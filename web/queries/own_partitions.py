@@ -33,7 +33,7 @@ PATIENCE = 2.0
 A worker is called ready as long, since who asks it is answered after a moment: all workers are
 assigned partitions at once, and a proxy would find none to ask.
 """
-LOOK_EVERY = 0.25
+LOOK_EVERY = 0.5
 """Seconds between two looks whether this worker answers."""
 
 
