@@ -296,6 +296,7 @@ def test_odd_values_that_are_some() -> None:
             counter(timestamp="2026-11-29T11:00:00+01:00"),
             counter(timestamp="2026-11-29 10:00:00"),
             counter(resource_metadata=METADATA | {"disk_name": 7, "vnic_name": {}}),
+            counter("m" * 255),
         )
     )
     assert reading.unread is None
