@@ -92,9 +92,9 @@ class Probes:
         """Say whether this worker is alive, or needs a restart, and why."""
         return health_response(self._worker.health.wrong)
 
-    async def metrics(self, _request: web.Request) -> web.Response:
-        """Show the metrics in Prometheus' format."""
-        return metrics_response(self._worker.registry)
+    async def metrics(self, request: web.Request) -> web.Response:
+        """Show the metrics in Prometheus' format, or in OpenMetrics' where that is asked for."""
+        return metrics_response(self._worker.registry, request)
 
     async def readyz(self, request: web.Request) -> web.Response:
         """Say whether this worker answers queries; if not, which part is not ready, and why.

@@ -5,7 +5,10 @@ import json
 import uuid
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from tests.e2e.stack import Stack, eventually
 from tests.support.brokers import RabbitMQ
@@ -16,6 +19,7 @@ from tests.support.spans import Collector, SpanSeen
 from vimfed.cli.replay import RecordedMessage, replay
 from vimfed.local.kafka import LocalKafka
 
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 TRACING = "[tracing]\nenabled = true\nsample_ratio = 1.0"
 
 
@@ -63,6 +67,13 @@ async def test_a_request_is_one_trace_from_the_cloud_to_dmaap(
                 return sum(span.name == "send dmaap" for span in collector.seen) == len(messages)
 
             await eventually(every_delivery_is_told, within=60)
+
+            async def shown(process: str) -> set[str]:
+                return exemplars(await stack.text("/metrics", process, Accept=OPENMETRICS))
+
+            for process in ("worker", "publisher"):
+                assert await eventually(partial(shown, process), within=30) == {request.hex}
+            assert not await shown("bridge"), "it has no histogram of times"
             # A stage may end after the next one has begun.
             for child in stack.children.values():
                 child.terminate()
@@ -88,6 +99,16 @@ async def test_a_request_is_one_trace_from_the_cloud_to_dmaap(
         for span in collector.seen
         if span.name.startswith(("receive", "process"))
     )
+
+
+def exemplars(metrics: str) -> set[str]:
+    """Return the traces that metrics show; ValueError where they are not OpenMetrics."""
+    return {
+        sample.exemplar.labels["trace_id"]
+        for family in text_string_to_metric_families(metrics)  # type: ignore[no-untyped-call]
+        for sample in family.samples
+        if sample.exemplar
+    }
 
 
 def way(spans: Sequence[SpanSeen], traceparent: str) -> tuple[tuple[str, str], ...]:

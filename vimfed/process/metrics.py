@@ -14,14 +14,13 @@ from importlib.metadata import version
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import (
-    CONTENT_TYPE_LATEST,
     CollectorRegistry,
     Histogram,
     Info,
     disable_created_metrics,
-    generate_latest,
 )
 from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
@@ -83,11 +82,11 @@ class Readiness(Collector):
         yield GaugeMetricFamily("vimfed_ready", "1 while /readyz answers 200", value=ready)
 
 
-def metrics_response(registry: CollectorRegistry) -> web.Response:
-    """Return the answer to ``GET /metrics``."""
-    return web.Response(
-        body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
-    )
+def metrics_response(registry: CollectorRegistry, request: web.Request) -> web.Response:
+    """Return the answer to ``GET /metrics``: in OpenMetrics' format, which has exemplars, where it
+    is asked for."""
+    encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+    return web.Response(body=encode(registry), headers={"Content-Type": content_type})
 
 
 def _nothing() -> dict[str, str]:
@@ -170,8 +169,8 @@ class MonitoringServer:
         Raises OSError where the address cannot be had.
         """
 
-        async def metrics(_request: web.Request) -> web.Response:
-            return metrics_response(self._registry)
+        async def metrics(request: web.Request) -> web.Response:
+            return metrics_response(self._registry, request)
 
         async def live(_request: web.Request) -> web.Response:
             return health_response(self._live)

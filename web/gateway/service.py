@@ -371,9 +371,9 @@ class Gateway:
                 self._wrong = {}
             await asyncio.sleep(LOOK_EVERY)
 
-    async def metrics(self, _request: web.Request) -> web.Response:
+    async def metrics(self, request: web.Request) -> web.Response:
         """Show the metrics in Prometheus' format."""
-        return metrics_response(self._registry)
+        return metrics_response(self._registry, request)
 
     def _is_hidden(self, topic: str) -> bool:
         """Return whether a topic is the job's own, Kafka's or Faust's, or not to be served."""
