@@ -35,7 +35,17 @@ def _is_host(text: str) -> bool:
     if host is None:
         return _is_ipv6(text)
     address, port = host.groups()
-    return (address is None or _is_ipv6(address)) and 0 < int(port or 1) <= MAX_PORT
+    is_right = _is_name(text.partition(":")[0]) if address is None else _is_ipv6(address)
+    return is_right and 0 < int(port or 1) <= MAX_PORT
+
+
+def _is_name(text: str) -> bool:
+    """Return whether a resolver can look a name up: none of its labels is empty or too long."""
+    try:
+        text.encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 def _is_ipv6(text: str) -> bool:
@@ -331,6 +341,10 @@ def _check_webhook(output: DmaapOutput, where: str) -> None:
         return
     if webhook.token and output.username:
         raise SettingsError(f"{where}: webhook.token contradicts username: say one of them")
+    if webhook.token and not re.fullmatch("[!-~]+", webhook.token.reveal()):
+        raise SettingsError(
+            f"{where}: webhook.token must be ASCII without spaces: it goes in a header"
+        )
     if webhook.secret_previous and not webhook.secret:
         raise SettingsError(
             f"{where}: webhook.secret_previous needs webhook.secret, the present one"

@@ -304,6 +304,9 @@ def test_the_login_of_the_own_cluster_goes_to_no_other(tmp_path: Path) -> None:
         (VES + "[dmaap.outputs.ves_severities]\nvm_error = 'BAD'\n", "ves_severities.vm_error"),
         (VES + "[dmaap.outputs.ves_topics]\nfault = 'a/b'\n", "ves_topics.fault"),
         (WEBHOOK.replace("/hooks", "/hooks?code=1"), "a webhook's url has no query"),
+        (WEBHOOK.replace("a:1", "a..b:1"), "must look like webhook+https://host:port/path"),
+        (WEBHOOK.replace("a:1", "a" * 64), "must look like webhook+https://host:port/path"),
+        (WEBHOOK + 'token = "a\\nb"\n', "webhook.token must be ASCII without spaces"),
         (WEBHOOK.replace("a:1", "a:1,b:1"), "must look like webhook+https://host:port/path"),
         (WEBHOOK + 'allowed_networks = ["10.1/99"]\n', "10.1/99 is no address or network"),
         (
