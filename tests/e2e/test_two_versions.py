@@ -60,6 +60,7 @@ def later_version(folder: Path) -> dict[str, str]:
     """Make a copy of the packages that is a later version; return what makes a process run it."""
     for package in ("bridge", "streams", "web", "vimfed"):
         shutil.copytree(PROJECT / package, folder / package)
+    shutil.copytree(PROJECT / "docs" / "schemas", folder / "docs" / "schemas")
     for file, changes in LATER.items():
         text = (folder / file).read_text()
         for present, later in changes.items():
