@@ -18,12 +18,13 @@ from streams.subscriptions.snapshots import (
 from streams.worker.worker import StreamWorker
 from vimfed.kafka.notification_writer import arrival_time
 from vimfed.model.decoding import UnreadableError, decoded
+from vimfed.settings import DmaapOutput
 from web.auth.caller import CALLER
 from web.auth.limits import check_limits, is_within
 from web.change_log import ChangeLog
 from web.http.audit import WHO
 from web.http.errors import ApiError, Problem, Unavailable, json_response
-from web.http.routes import Route, body_of
+from web.http.routes import Route, body_of, named_vim_id
 
 MAX_REQUEST_BYTES = 100_000
 """Bytes of JSON that one may take."""
@@ -82,16 +83,18 @@ class Snapshots:
         self._book = worker.snapshots
         self._changes = changes
         self._partitions = settings.kafka.partitions
-        self._outputs = [each.name for each in settings.outputs() if each.carries == "events"]
-        self._base = f"{settings.web.prefix}/v1/snapshots"
+        self._outputs = {each.name for each in settings.outputs() if each.carries == "events"}
+        self._silent = {each.name for each in settings.outputs() if _is_silent(each)}
+        self._v1 = f"{settings.web.prefix}/v1"
 
     def routes(self) -> list[Route]:
-        """Return all routes."""
-        one = (self._base + "/{name}",)
+        """Return all routes: those of all clouds, and by a cloud's path those of it alone."""
+        several = (self._v1 + "/snapshots", self._v1 + "/{owner}/{region}/snapshots")
+        one = tuple(path + "/{name}" for path in several)
         return [
             Route(
                 method="GET",
-                paths=(self._base,),
+                paths=several,
                 handler=self.list_all,
                 role="reader",
                 answers={200: SnapshotList, 503: Unavailable},
@@ -135,7 +138,7 @@ class Snapshots:
         told = [
             self._told(course)
             for course in self._book.all()
-            if is_within(request[CALLER], course.snapshot.asked)
+            if _is_by_path(request, course) and is_within(request[CALLER], course.snapshot.asked)
         ]
         return json_response(SnapshotList(snapshots=told))
 
@@ -152,7 +155,7 @@ class Snapshots:
         name = request.match_info["name"]
         if not NAME.fullmatch(name):
             raise ApiError(400, f"a name has 1 to 64 letters, digits and . _ -, not {name!r}")
-        asked = self._parsed(await body_of(request))
+        asked = _of_named_cloud(request, self._parsed(await body_of(request)))
         check_limits(request, asked)
         self._check_known(asked)
         await self._changes.known()
@@ -188,7 +191,7 @@ class Snapshots:
         name = request.match_info["name"]
         await self._changes.known()
         course = self._book.get(name)
-        if course is None:
+        if course is None or not _is_by_path(request, course):
             raise ApiError(404, f"there is no snapshot {name}")
         check_limits(request, course.snapshot.asked)
         return course
@@ -210,6 +213,12 @@ class Snapshots:
             for unknown in sorted(set(given) - set(accepted)):
                 names = ", ".join(sorted(accepted))
                 raise ApiError(400, f"{what}: {unknown!r} is none of {names}")
+        if asked.output in self._silent:
+            raise ApiError(
+                400,
+                f"output {asked.output} gets no notifications of VES, which a snapshot would be: "
+                'add "notification" to its ves_domains',
+            )
 
     def _told(self, course: Course) -> ToldSnapshot:
         snapshot = course.snapshot
@@ -226,3 +235,24 @@ class Snapshots:
             partitions=Partitions(written=self._partitions - left, of=self._partitions),
             instances=course.told,
         )
+
+
+def _is_silent(output: DmaapOutput) -> bool:
+    """Return whether an output gets VES alone, and nothing of what a snapshot tells."""
+    return (output.is_ves or output.format == "ves") and "notification" not in output.domains
+
+
+def _is_by_path(request: web.Request, course: Course) -> bool:
+    """Return whether it is of the cloud alone that the path names, if it names one."""
+    vim_id = named_vim_id(request)
+    return vim_id is None or course.snapshot.asked.clouds == (vim_id,)
+
+
+def _of_named_cloud(request: web.Request, asked: SnapshotRequest) -> SnapshotRequest:
+    """Return it as one of the cloud that the path names, if it names one. Raises ApiError (400)."""
+    vim_id = named_vim_id(request)
+    if vim_id is None or asked.clouds == (vim_id,):
+        return asked
+    if asked.clouds:
+        raise ApiError(400, f"clouds: by this path it is of {vim_id} alone: leave them out")
+    return msgspec.structs.replace(asked, clouds=(vim_id,))

@@ -1,4 +1,4 @@
-"""A consumer that begins with a snapshot, under load and a kill, ends with the truth."""
+"""A consumer that begins with a snapshot, under load and kills, ends with the truth."""
 
 import asyncio
 import json
@@ -123,6 +123,8 @@ async def test_a_consumer_that_begins_with_a_snapshot_under_load_ends_with_the_t
                 assert (status, made["state"]) == (201, "requested")
                 await eventually(is_being_written, within=30, every=0.02)
                 stack.children["two"].kill()
+                stack.children["publisher"].kill()
+                stack.start("publisher")
                 await eventually(has_ended, within=90)
                 load.stop()
                 right = truth(load)

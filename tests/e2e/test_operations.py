@@ -324,6 +324,10 @@ async def test_a_snapshot_goes_between_begin_and_end_to_the_output_that_it_is_fo
     status, again = await stack.put(path, asked)
     assert (status, again) == (200, ended)
     assert (await stack.put(path, {"output": "dmaap"}))[0] == 409
+    by_cloud = "/api/multicloud/v1/CloudOwner/RegionOne/snapshots/mine"
+    assert await stack.put(by_cloud, {"output": "dmaap"}) == (200, ended)
+    assert (await stack.get(by_cloud))[1] == ended
+    assert (await stack.get(by_cloud.replace("RegionOne", "Polled")))[0] == 404
 
     records = await asyncio.to_thread(read_topic, stack.bootstrap, stack.dmaap_topic)
     told = [json.loads(record.value() or b"") for record in records]

@@ -65,6 +65,15 @@ def test_what_is_no_event_is_passed_over(value: bytes) -> None:
     assert entry_of(record(value)) is None
 
 
+def test_what_is_for_one_output_alone_is_not_told() -> None:
+    value = msgspec.json.encode(vm_event())
+    only = ConsumerRecord(
+        "events", 0, 0, 0, 1, b"", value, None, 0, len(value), (("output", b"onap"),)
+    )
+    assert entry_of(only) is None
+    assert entry_of(record(value)) is not None
+
+
 def test_a_reader_goes_on_behind_what_it_has_read() -> None:
     held = ring()
     assert held.place(held.next) == "0.0.0"
