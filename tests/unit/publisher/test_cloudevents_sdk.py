@@ -7,6 +7,7 @@ import jsonschema
 import pytest
 from cloudevents.kafka import KafkaMessage, from_binary, from_structured
 
+from streams.core.snapshots import boundary_event
 from streams.publisher.formats import FORMATS, Content
 from streams.publisher.measurement_formats import MEASUREMENT_FORMATS
 from tests.support.measurements import gauge, host_measurement, key_of, measurement
@@ -32,6 +33,7 @@ ALARM = vm_event(
     kind="UNAVAILABLE", phase="start", host="c-1", reason="host_down", alarm=alarm_step("vm_error")
 )
 HOST, CLOUD = host_event(), heartbeat_event()
+BOUNDARY = boundary_event(VM.vim_id, "start", "a", "1", "2026-01-01T12:00:00.000000Z")
 VM_METERS, HOST_METERS = measurement(), host_measurement(gauge("cpu_util", 12.5, "%"))
 
 
@@ -41,6 +43,15 @@ def test_each_schema_has_the_identifier_that_messages_name_it_by() -> None:
     for name, schema in SCHEMAS.items():
         jsonschema.Draft202012Validator.check_schema(schema)
         assert schema["$id"] == schema_id(name)
+
+
+def test_what_a_cloudevent_in_structured_mode_holds_is_as_the_schema_of_its_data_says() -> None:
+    of_host_or_cloud = SCHEMAS["cloudevents"]["else"]["properties"]["data"]
+    assert of_host_or_cloud["properties"] == SCHEMAS["host-cloud"]["properties"]
+    of_instance = SCHEMAS["cloudevents"]["then"]["properties"]["data"]
+    assert of_instance["properties"] == SCHEMAS["payload"]["properties"]
+    measured = SCHEMAS["measurement-cloudevents"]["properties"]["data"]
+    assert measured.items() <= SCHEMAS["measurement"].items()
 
 
 def read(content: Content, key: bytes | None, *, is_structured: bool) -> Any:
@@ -65,6 +76,8 @@ def check(event: Any, key: bytes, schema: SchemaName) -> None:
         (ALARM, "payload", OUTPUT, "payload"),
         (VM, "cloudevents", OUTPUT, "payload"),
         (ALARM, "cloudevents", OUTPUT, "payload"),
+        (BOUNDARY, "payload", OUTPUT, "host-cloud"),
+        (BOUNDARY, "cloudevents", OUTPUT, "host-cloud"),
         (HOST, "cloudevents", OUTPUT, "host-cloud"),
         (CLOUD, "cloudevents", OUTPUT, "host-cloud"),
         (VM, "ves", OUTPUT, "ves"),
