@@ -13,6 +13,7 @@
 # make audit   known vulnerabilities of the locked dependencies
 # make lock    writes the lock files anew, each from what asks for it; versions that fit are kept
 # make bare    whether a bare Debian with what README names runs it: SUITE=trixie or bookworm, see deploy/bare
+# make deb     a Debian package of this machine's Debian, in dist/; make deb-try: whether it installs and runs in a fresh one
 # make versions  every version in use of nova, RabbitMQ, Kafka, Python and Debian: docs/versions.md; an hour
 # make clean   removes the state of make run; make distclean removes the environment as well
 
@@ -24,7 +25,7 @@ LOCK := .cache/lock
 MUTATION := .cache/mutation
 
 .DELETE_ON_ERROR:
-.PHONY: setup run test lint pytest chaos soak containers ecosystem coverage mutation bench site sbom audit lock bare versions system-packages clean distclean
+.PHONY: setup run test lint pytest chaos soak containers ecosystem coverage mutation bench site sbom audit lock bare deb deb-try versions system-packages clean distclean
 
 setup: .venv/installed
 
@@ -155,6 +156,12 @@ system-packages:
 
 bare:
 	deploy/bare $(or $(SUITE),trixie) $(or $(WHAT),run)
+
+deb:
+	deploy/deb/build
+
+deb-try: setup
+	deploy/deb/try $(or $(SUITE),bookworm)
 
 versions: system-packages setup
 	deploy/bare trixie broker

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import sysconfig
 import zipfile
+from email import message_from_bytes
 from pathlib import Path
 from typing import get_args
 
@@ -76,6 +77,17 @@ def test_it_holds_the_four_packages_whole_and_the_files_that_they_read(wheel: Pa
     }
     strangers = {name.partition("/")[0] for name in names} - {"bridge", "streams", "web", "vimfed"}
     assert all(name.endswith(".dist-info") for name in strangers)
+
+
+def test_its_metadata_are_what_an_index_shows(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (each for each in archive.namelist() if each.endswith("/METADATA"))
+        told = message_from_bytes(archive.read(name))
+        assert any(each.endswith("/licenses/LICENSE") for each in archive.namelist())
+    assert told["License-Expression"] == "Apache-2.0"
+    assert told["License-File"] == "LICENSE"
+    assert told["Description-Content-Type"] == "text/markdown"
+    assert told.get_payload(decode=True) == (PROJECT / "README.md").read_bytes()
 
 
 def test_it_runs_outside_the_checkout(vimfed: str, tmp_path: Path, kafka: LocalKafka) -> None:
