@@ -100,7 +100,8 @@ def new_app(
         broker_max_poll_records=settings.worker.poll_records,
         broker_max_poll_interval=max_poll_interval,
         broker_commit_every=4 * settings.worker.poll_records,
-        stream_buffer_maxsize=16,  # counts fetches here
+        # Counts fetches here, however many bytes they have: what waits waits in the lanes.
+        stream_buffer_maxsize=2,
         broker_commit_interval=0.5,
         stream_wait_empty=True,
         topic_partitions=settings.kafka.partitions,

@@ -106,10 +106,21 @@ class RecordBatch:
             part.done = done
 
 
-class FetchedBatches(NamedTuple):
-    """What one fetch brought of a source: by partition, a batch that is not empty."""
+class FetchedBatches:
+    """What one fetch brought of a source."""
 
-    batches: Mapping[int, RecordBatch]
+    __slots__ = ("batches", "count")
+
+    def __init__(self, batches: dict[int, RecordBatch]) -> None:
+        self.batches = batches
+        """By partition, what is not done: a batch that is not empty."""
+        self.count = sum(len(batch.records) for batch in batches.values())
+        """Of records."""
+
+    def let_go(self, partition: int) -> None:
+        """Forget the records of a batch that is done."""
+        if self.batches[partition].done:
+            del self.batches[partition]
 
 
 def _nothing_at(tp: TP, offset: int) -> ConsumerRecord:
@@ -676,15 +687,15 @@ class BatchedConsumer(driver.Consumer):
         flow is suspended or the generation old. Those must be read again: they are let go here
         without a trace, and the batches behind them are not committed.
         """
-        batches = cast(FetchedBatches, message.value).batches.values()
+        fetched = cast(FetchedBatches, message.value)
         with ack_lock:
             message.acked = True
             self._unacked_messages.discard(message)
             # Upstream counts messages. Counted as one, batches of single records would have us
             # commit for every few of them, and fetching waits for a commit.
-            self._n_acked += sum(len(batch.records) for batch in batches)
+            self._n_acked += fetched.count
             notify(self._waiting_for_ack)
-        return all(batch.done for batch in batches)
+        return all(batch.done for batch in fetched.batches.values())
 
     def on_buffer_full(self, tp: TP) -> None:
         """Read on: where the stream's queue is full, the next message waits for it.

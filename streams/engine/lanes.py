@@ -21,12 +21,17 @@ BatchHandler = Callable[[RecordBatch, int], Awaitable[None]]
 class _Arrival:
     """The event of a fetch, of which some batches have not left their lanes."""
 
-    def __init__(self, event: EventT[Any], left: int) -> None:
+    def __init__(self, event: EventT[Any]) -> None:
         self._event = event
-        self._left = left
+        self._fetched = cast(FetchedBatches, event.message.value)
+        self._left = len(self._fetched.batches)
 
-    def leave(self) -> None:
-        """Let the event go with the last of its batches."""
+    def leave(self, partition: int) -> None:
+        """Let a batch go, and the event with the last of its batches.
+
+        The event would hold the records of all for as long as one partition waits.
+        """
+        self._fetched.let_go(partition)
         self._left -= 1
         if not self._left:
             self._event.ack()
@@ -36,6 +41,7 @@ class _Waiting(NamedTuple):
     """A batch in its lane."""
 
     batch: RecordBatch
+    partition: int
     arrival: _Arrival
 
 
@@ -78,7 +84,7 @@ class Lanes:
 
     async def put(self, event: EventT[Any]) -> None:
         """Put the batches of an event into their lanes; return once there is room for them."""
-        batches = cast(FetchedBatches, event.message.value).batches
+        batches = dict(cast(FetchedBatches, event.message.value).batches)
         count = sum(len(batch.records) for batch in batches.values())
         size = sum(map(_bytes_of, batches.values()))
         while self._waiting and (
@@ -89,14 +95,15 @@ class Lanes:
             await self._left.wait()
         self._waiting += count
         self._waiting_bytes += size
-        arrival = _Arrival(event, len(batches))
+        arrival = _Arrival(event)
         for partition, batch in batches.items():
-            self._enter(partition, _Waiting(batch, arrival))
+            self._enter(_Waiting(batch, partition, arrival))
 
-    def _enter(self, partition: int, waiting: _Waiting) -> None:
+    def _enter(self, waiting: _Waiting) -> None:
         if self._closed:
             self._let_go([waiting])
             return
+        partition = waiting.partition
         if partition not in self._lanes:
             self._lanes[partition] = asyncio.Queue()
             self._tasks.append(asyncio.create_task(self._work_off(partition)))
@@ -134,8 +141,8 @@ class Lanes:
                 self._let_go(waiting)
 
     def _let_go(self, waiting: Iterable[_Waiting]) -> None:
-        for batch, arrival in waiting:
-            arrival.leave()
+        for batch, partition, arrival in waiting:
+            arrival.leave(partition)
             self._waiting -= len(batch.records)
             self._waiting_bytes -= _bytes_of(batch)
         self._left.set()

@@ -129,12 +129,11 @@ async def test_the_batches_of_a_fetch_begin_together_and_its_event_goes_with_the
     handler: Handler, lanes: Lanes
 ) -> None:
     handler.go_on.clear()
-    several = event_of(
-        {
-            at: RecordBatch(event(7, partition=at).message.value.batches[at].records, 1)
-            for at in (0, 1)
-        }
-    )
+    batches = {
+        at: RecordBatch(event(7, partition=at).message.value.batches[at].records, 1)
+        for at in (0, 1)
+    }
+    several = event_of(dict(batches))
     await lanes.put(event(6, partition=1))
     await settle()
     await lanes.put(several)
@@ -144,10 +143,29 @@ async def test_the_batches_of_a_fetch_begin_together_and_its_event_goes_with_the
     handler.go_on.set()
     await settle()
     assert several.acked == 1
-    assert {at: each.done for at, each in several.message.value.batches.items()} == {
-        0: True,
-        1: False,
-    }
+    assert {at: each.done for at, each in batches.items()} == {0: True, 1: False}
+
+
+async def test_a_partition_that_waits_keeps_no_records_of_another_in_memory(
+    handler: Handler, lanes: Lanes
+) -> None:
+    blocked, done = event(0, partition=0), event(0, partition=1)
+    several = event_of({**blocked.message.value.batches, **done.message.value.batches})
+
+    async def handle(batch: RecordBatch, partition: int) -> None:
+        if partition == 0:
+            await handler.go_on.wait()
+        batch.done = True
+
+    lanes._handle = handle
+    handler.go_on.clear()
+    await lanes.put(several)
+    await settle()
+    assert (several.acked, list(several.message.value.batches)) == (0, [0])
+    handler.go_on.set()
+    await settle()
+    assert (several.acked, several.message.value.batches) == (1, {})
+    assert several.message.value.count == 2
 
 
 async def test_nothing_behind_an_abandoned_batch_of_its_generation_is_handled(
