@@ -1,6 +1,7 @@
 """A webhook's receiver with every fault: what reaches it, in which order, and what is said."""
 
 import asyncio
+import contextlib
 import json
 import socket
 import ssl
@@ -198,6 +199,63 @@ async def test_what_would_meet_every_event_holds_the_stream_up_and_says_how_to_m
     assert told in str(caught.value)
     assert "/hooks/vms" not in str(caught.value)  # a path may be a key
     assert receiver.requests == []
+
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        HEAD + b"Content-Length: 100000\r\n\r\n" + bytes(100_000),
+        HEAD + b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc",
+        HEAD + b"Content-Length: 100\r\n\r\na",  # the rest never comes
+    ],
+    ids=["long", "packed", "without an end"],
+)
+async def test_what_is_taken_is_taken_whatever_body_says_so(run: Run, answer: bytes) -> None:
+    async with answering(answer) as (port, heads):
+        running = run(output_of(f"webhook+http://127.0.0.1:{port}/", timeout=1))
+        await running.place.deliver([message(vm_event())])
+    assert len(heads) == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"nonsense\r\n\r\n", HEAD + b"Content-Length: x\r\n\r\n", HEAD + b"A: " + b"b" * 20_000],
+)
+async def test_an_answer_that_is_no_http_brings_no_path_into_the_log(
+    run: Run, answer: bytes
+) -> None:
+    async with answering(answer) as (port, _heads):
+        output = output_of(f"webhook+http://127.0.0.1:{port}/s3cr3t")
+        with pytest.raises(DeliveryError, match="the answer is no HTTP: ") as caught:
+            await run(output).place.deliver([message(vm_event())])
+        assert "s3cr3t" not in str(caught.value)
+        assert "\n" not in str(caught.value)
+        with pytest.raises(aiohttp.ClientError) as told:
+            await probe(Settings(), output)
+        assert "s3cr3t" not in str(told.value)
+
+
+@contextlib.asynccontextmanager
+async def answering(answer: bytes) -> AsyncIterator[tuple[int, list[bytes]]]:
+    """Run a server that gives each request these bytes, and keeps the connection open.
+
+    Yields its port, and the heads of the requests.
+    """
+    heads: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(answer)
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    yield server.sockets[0].getsockname()[1], heads
+    server.close()
 
 
 @pytest.mark.parametrize("as_date", [False, True])

@@ -74,3 +74,29 @@ async def read_answer(
         response.close()
         raise RefusedAnswerError(str(error)) from None
     return pieces.whole()
+
+
+async def read_remark(response: aiohttp.ClientResponse, most: int) -> bytes:
+    """Return the body of an answer whose status says all that counts; empty where it has too much.
+
+    So it is, too, where the body is packed, cut off, or does not end in time.
+    """
+    try:
+        return await read_answer(response, most)
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        response.close()
+        return b""
+
+
+def failure_text(error: Exception) -> str:
+    """Return in a line why there is no answer, without the path of the URL, which may hold a key.
+
+    ``error`` is what a session of aiohttp has raised.
+    """
+    if isinstance(error, aiohttp.ClientResponseError):
+        text = f"the answer is no HTTP: {error.message}"
+    elif isinstance(error, aiohttp.InvalidURL):
+        text = "the url is none"
+    else:
+        text = str(error)
+    return " ".join(text.split()) or type(error).__name__

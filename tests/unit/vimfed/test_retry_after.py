@@ -17,6 +17,18 @@ def test_seconds_and_dates() -> None:
     assert retry_after("Thu, 01 Jan 1970 00:00:00 GMT") == 0.0
 
 
-@pytest.mark.parametrize("value", ["", "soon", "-5", "1.5", "Thu, 99 Jan 2026"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "soon",
+        "-5",
+        "1.5",
+        "Thu, 99 Jan 2026",
+        f"Thu, 01 Jan {10**20} 00:00:00 GMT",
+        f"Thu, {10**11} Jan 2026 00:00:00 GMT",
+        f"Thu, 01 Jan 2026 00:00:00 +{10**20}",
+    ],
+)
 def test_what_says_nothing_useful(value: str) -> None:
     assert retry_after(value) is None

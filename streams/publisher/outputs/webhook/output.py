@@ -27,7 +27,7 @@ from streams.publisher.outputs.webhook.pace import Pace
 from streams.publisher.outputs.webhook.signature import signed_headers
 from vimfed.kafka.topic_settings import Finding
 from vimfed.process.addresses import PublicAddresses
-from vimfed.process.bounded_answer import read_answer
+from vimfed.process.bounded_answer import failure_text, read_remark
 from vimfed.process.retry_after import retry_after
 from vimfed.settings import DmaapOutput, Settings, signing_key
 
@@ -177,12 +177,12 @@ class WebhookOutput:
                 # Whatever the status: servers answer OPTIONS who know nothing of webhooks.
                 if method == "OPTIONS" and not _is_away(response.status):
                     return granted_rate(response.status, response.headers, self._webhook)
-                self._judge(response, await read_answer(response, _ANSWER_BYTES))
+                self._judge(response, await read_remark(response, _ANSWER_BYTES))
         except NotGrantedError as error:
             raise DeliveryError(f"{self._shown}: {error}") from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise DeliveryError(
-                f"{self._shown}: {str(error) or type(error).__name__}",
+                f"{self._shown}: {failure_text(error)}",
                 too_slow=isinstance(error, TimeoutError)
                 and not isinstance(error, aiohttp.ConnectionTimeoutError),
             ) from error
@@ -240,15 +240,16 @@ class WebhookOutput:
         Raises aiohttp.ClientError, TimeoutError or OSError where none answers.
         """
         headers = handshake_headers(self._webhook)
-        async with self._opened().options(
-            self._url, headers=headers, allow_redirects=False
-        ) as response:
-            if not self._webhook.handshake:
-                return []
-            try:
-                granted_rate(response.status, response.headers, self._webhook)
-            except NotGrantedError as error:
-                return [Finding(self._shown, str(error), refused=False)]
+        try:
+            async with self._opened().options(
+                self._url, headers=headers, allow_redirects=False
+            ) as response:
+                if self._webhook.handshake:
+                    granted_rate(response.status, response.headers, self._webhook)
+        except NotGrantedError as error:
+            return [Finding(self._shown, str(error), refused=False)]
+        except (aiohttp.ClientResponseError, aiohttp.InvalidURL) as error:
+            raise aiohttp.ClientError(failure_text(error)) from None
         return []
 
     async def close(self) -> None:
