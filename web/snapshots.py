@@ -170,7 +170,8 @@ class Snapshots:
         made = Snapshot(
             id=str(uuid.uuid4()),
             asked=asked,
-            clouds=asked.clouds or tuple(sorted(self._worker.vim_ids)),
+            # A cloud that is named twice is told of once.
+            clouds=tuple(dict.fromkeys(asked.clouds)) or tuple(sorted(self._worker.vim_ids)),
             requested_at=arrival_time(),
         )
         await self._changes.append(snapshot_key(name), _encode(made), request[WHO].header())

@@ -52,8 +52,8 @@ CHUNK = 100
 PAUSE = 0.05
 """Seconds between two chunks, and as long as events wait: these go first."""
 
-Delivered = Callable[[str, Mapping[int, int]], Awaitable[bool]]
-"""Returns whether an output has all of the events topic that lies before these offsets.
+Progress = Callable[[str], Awaitable[Mapping[int, int]]]
+"""Returns, by partition of the events topic, the offset before which an output has all.
 
 Raises KafkaError.
 """
@@ -81,7 +81,7 @@ class SnapshotWriter:
         producer: AIOKafkaProducer,
         log: SubscriptionLog,
         book: SnapshotBook,
-        delivered: Delivered,
+        progress: Progress,
         is_behind: Callable[[], bool],
     ) -> None:
         """``is_behind`` tells whether notifications wait; ``log`` keeps ``book`` up to date."""
@@ -94,7 +94,9 @@ class SnapshotWriter:
         self._producer = producer
         self._log = log
         self._book = book
-        self._delivered = delivered
+        self._progress_of = progress
+        self._progress: dict[str, Mapping[int, int]] = {}
+        """By output how far it was in this look: many snapshots may wait for the same one."""
         self._is_behind = is_behind
         self._writing = asyncio.Lock()
         """Held from the look whether a partition is ours until what was written is durable."""
@@ -109,8 +111,7 @@ class SnapshotWriter:
             while not app.should_stop:
                 await asyncio.sleep(EVERY)
                 try:
-                    for course in self._book.all():
-                        await self._advance(course)
+                    await self._look()
                 except (KafkaError, OSError, TimeoutError) as error:
                     lasts = isinstance(error, KafkaError) and not error.retriable
                     if lasts and not self._group.is_leaving:
@@ -124,6 +125,12 @@ class SnapshotWriter:
         """Return once nothing is being written. Nothing more is while partitions are taken away."""
         async with self._writing:
             pass
+
+    async def _look(self) -> None:
+        """Do what is to be done next of each snapshot. Raises KafkaError."""
+        self._progress.clear()
+        for course in self._book.all():
+            await self._advance(course)
 
     async def _advance(self, course: Course) -> None:
         """Do what is to be done next of a snapshot, where it is ours to do. Raises KafkaError."""
@@ -140,19 +147,35 @@ class SnapshotWriter:
                 ends = _ends(home, end)
                 await self._note(course, BEGUN, Step(snapshot=course.snapshot.id, ends=ends))
         elif state == "begun":
-            if await self._delivered(course.snapshot.asked.output, course.ends):
+            if await self._is_delivered(course):
                 await self._note(course, OPEN, Step(snapshot=course.snapshot.id))
         elif state == "delivering":
             await self._end(course, home)
 
     async def _end(self, course: Course, home: int) -> None:
-        if not await self._delivered(course.snapshot.asked.output, course.ends):
+        if not await self._is_delivered(course):
             return
         if await self._write_boundaries(course, home, "end") is not None:
             now = arrival_time()
             await self._note(course, ENDED, Step(snapshot=course.snapshot.id, at=now))
             told = sum(course.told.values())
             LOG.info("snapshot %s has ended: it told of %d instances", course.name, told)
+
+    async def _is_delivered(self, course: Course) -> bool:
+        """Return whether the output has all that is written. Raises KafkaError."""
+        output = course.snapshot.asked.output
+        if output not in self._progress:
+            self._progress[output] = await self._progress_of(output)
+        reached = self._progress[output]
+        return all(reached.get(partition, 0) >= end for partition, end in course.ends.items())
+
+    async def _is_wanted(self, course: Course) -> bool:
+        """Return whether a snapshot is wanted by all that anybody has been told until now.
+
+        What the book holds may be as old as the look at the topic before.
+        """
+        await self._log.known(time.monotonic())
+        return self._book.is_current(course)
 
     async def _note(self, course: Course, step: str, done: Step) -> None:
         """Write to the subscriptions topic that a step is done, unless it is not wanted any more.
@@ -170,8 +193,11 @@ class SnapshotWriter:
     ) -> int | None:
         """Write the records before, or after, each cloud's instances, one after the other.
 
-        Return the offset behind them; None where the partition is not ours.
+        Return the offset behind them; None where the partition is not ours, or the snapshot not
+        wanted any more.
         """
+        if not await self._is_wanted(course):
+            return None
         snapshot, told = course.snapshot, course.told
         events = [
             boundary_event(
@@ -191,6 +217,8 @@ class SnapshotWriter:
         """Write the state of a partition's instances, if it is ours, chunk by chunk."""
         generation = self._table.generation
         if partition not in self._table.active or not await self._is_up_to_date(partition):
+            return
+        if not await self._is_wanted(course):
             return
         keys = [
             instance_key(vim_id, entry.instance_id)
@@ -234,7 +262,8 @@ class SnapshotWriter:
         """Append events that are made while no batch of the partition is under way.
 
         Return None where the partition may have another owner, or the snapshot is not wanted any
-        more. Raises KafkaError.
+        more. Who was stopped while it wrote may have written behind newer events: the owner is to
+        tell those rows again. Raises KafkaError.
         """
         output = course.snapshot.asked.output.encode()
         headers = (*schema_headers(SCHEMA_VERSION), (ONLY_OUTPUT, output))
@@ -250,6 +279,8 @@ class SnapshotWriter:
                 for event in made
             ]
             appended = await append_all(self._producer, records)
+            if not await self._group.is_member(generation):
+                return None
         return _Written(made, appended[topic, partition].next_offset if appended else 0)
 
     # -- whose a partition is, and how far

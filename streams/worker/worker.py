@@ -30,7 +30,7 @@ from streams.worker.snapshot_writer import SnapshotWriter
 from streams.worker.table_writer import TableWriter
 from vimfed.kafka.aio import AIOKafkaProducer
 from vimfed.kafka.before_kafka import Port, Probes
-from vimfed.kafka.group_progress import has_done
+from vimfed.kafka.group_progress import group_progress
 from vimfed.kafka.rights import worker_needs
 from vimfed.kafka.topics import TopicNames
 from vimfed.process.metrics import new_registry
@@ -175,8 +175,8 @@ class StreamWorker:
         kafka = self.settings.kafka
         names = TopicNames(kafka.topic_prefix)
 
-        async def delivered(output: str, ends: Mapping[int, int]) -> bool:
-            return await has_done(kafka, names.publisher_group(output), names.events, ends)
+        async def progress(output: str) -> Mapping[int, int]:
+            return await group_progress(kafka, names.publisher_group(output), names.events)
 
         snapshots = SnapshotWriter(
             kafka=kafka,
@@ -187,7 +187,7 @@ class StreamWorker:
             producer=producer,
             log=self.changes,
             book=self.snapshots,
-            delivered=delivered,
+            progress=progress,
             is_behind=lambda: self.is_behind,
         )
         self.app.add_future(snapshots.run())

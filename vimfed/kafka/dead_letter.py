@@ -105,11 +105,14 @@ def dead_letter_record(
         key=kept_key,
         value=kept[:room],
         headers=tuple(
-            (name, str(header).encode()[:_MAX_ERROR_BYTES])
-            for name, header in headers.items()
-            if header is not None
+            (name, _cut(str(header))) for name, header in headers.items() if header is not None
         ),
     )
+
+
+def _cut(header: str) -> bytes:
+    """Return the UTF-8 of a header's text, without what is too long, or half a character."""
+    return header.encode()[:_MAX_ERROR_BYTES].decode(errors="ignore").encode()
 
 
 def dead_letter_of(

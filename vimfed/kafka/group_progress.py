@@ -8,14 +8,14 @@ from vimfed.kafka.expiry import committed_of
 from vimfed.settings import KafkaSettings
 
 
-async def has_done(kafka: KafkaSettings, group: str, topic: str, ends: Mapping[int, int]) -> bool:
-    """Return whether a group has committed all of a topic before these offsets, by partition.
+async def group_progress(kafka: KafkaSettings, group: str, topic: str) -> Mapping[int, int]:
+    """Return by partition the offset that a group has committed of one of the job's topics.
 
-    Raises KafkaError.
+    Partitions of which it has committed nothing are left out. Raises KafkaError.
     """
     async with new_consumer(kafka, group_id=group) as consumer:
-        for partition, end in ends.items():
-            committed = await committed_of(consumer, TopicPartition(topic, partition))
-            if committed is None or committed.offset < end:
-                return False
-    return True
+        found = {
+            partition: await committed_of(consumer, TopicPartition(topic, partition))
+            for partition in range(kafka.partitions)
+        }
+    return {partition: at.offset for partition, at in found.items() if at is not None}

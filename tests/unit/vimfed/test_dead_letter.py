@@ -94,3 +94,9 @@ def test_kafka_connects_headers_say_who_could_not_do_what(
     record = dead_letter_record(KAFKA, b"x", "why", source="t", origin=origin, failure=failure)
     told = connect_context(record.headers)
     assert (told.connector, told.stage) == (connector, stage)
+
+
+def test_a_header_that_is_cut_is_still_utf_8() -> None:
+    record = dead_letter_record(KAFKA, b"x", "x" + "\u00fc" * 5000, source="t")
+    assert dict(record.headers)["error"].decode() == "x" + "\u00fc" * 499
+    assert dict(record.headers)["__connect.errors.exception.stacktrace"].decode()

@@ -28,12 +28,25 @@ V1 = f"{SETTINGS.web.prefix}/v1"
 Client = TestClient[web.Request, web.Application]
 
 
+class Changes:
+    """The subscriptions topic, read as soon as it is written."""
+
+    def __init__(self, book: SnapshotBook) -> None:
+        self._book = book
+
+    async def known(self) -> None:
+        pass
+
+    async def append(self, key: bytes, value: bytes | None, _caller: tuple[str, bytes]) -> None:
+        self._book.add(key.decode().removeprefix("snapshot/"), value)
+
+
 @pytest.fixture
 async def client() -> AsyncIterator[Client]:
     worker: Any = SimpleNamespace(
         settings=SETTINGS, snapshots=SnapshotBook(), vim_ids={"Owner_one", "Owner_two"}
     )
-    changes: Any = None
+    changes: Any = Changes(worker.snapshots)
     app = web.Application(middlewares=[errors_as_json, Access(SETTINGS.web).check])
     add_routes(app, Snapshots(worker, changes).routes())
     async with TestClient(TestServer(app)) as client:
@@ -62,3 +75,13 @@ async def test_what_nobody_could_take_is_refused_with_what_mends_it(
     answer = await client.put(f"{V1}/{path}", json=body)
     error = (await answer.json())["error"]
     assert (answer.status, error[: len(complaint)]) == (400, complaint)
+
+
+async def test_a_cloud_that_is_named_twice_is_told_of_once(client: Client) -> None:
+    body = {"output": "events", "clouds": ["Owner_two", "Owner_one", "Owner_two"]}
+    for status in (201, 200):
+        answer = await client.put(f"{V1}/snapshots/a", json=body)
+        assert (answer.status, (await answer.json())["clouds"]) == (
+            status,
+            ["Owner_two", "Owner_one"],
+        )
