@@ -42,7 +42,7 @@ def api_at(url: str, **options: str) -> PrometheusApi:
         {
             "cloud_owner": "o",
             "cloud_region_id": "r",
-            "samples": {"prometheus": {"url": url, "timeout": 5.0, **options}},
+            "samples": {"prometheus": {"url": url, "timeout": 60.0, **options}},
         }
     )
     return PrometheusApi(vim.samples.prometheus)
@@ -56,7 +56,7 @@ class Asking:
             {
                 "cloud_owner": "o",
                 "cloud_region_id": "r",
-                "samples": {"prometheus": {"url": url, "delay": 0.2, "timeout": 5.0, **options}},
+                "samples": {"prometheus": {"url": url, "delay": 0.2, "timeout": 60.0, **options}},
             }
         )
         self.registry = CollectorRegistry()
@@ -218,7 +218,7 @@ async def out_of_order(_request: web.Request) -> web.Response:
 def test_an_answer_that_is_none_is_an_error_with_a_reason(
     answer: Respond, reason: str, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bridge.poller.guarded_http, "MAX_ANSWER_BYTES", 20_000_000)
+    monkeypatch.setattr(bridge.poller.guarded_http, "MAX_ANSWER_BYTES", 2_000_000)
     with Stub(answer) as stub:
         api = api_at(f"{stub.url}/prefix/", bearer_token="secret")
         with pytest.raises(CloudApiError, match=re.escape(text)) as raised:
@@ -230,7 +230,7 @@ def test_an_answer_that_is_none_is_an_error_with_a_reason(
     assert dict(request.query) == {
         "query": promql(ONE),
         "time": "1795989599.999",
-        "timeout": "4.500",
+        "timeout": "54.000",
     }
 
 

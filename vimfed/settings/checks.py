@@ -1,5 +1,6 @@
 """What the types of the settings do not say: keys that go together, and the forms of addresses."""
 
+import math
 import re
 from collections.abc import Sequence
 from ipaddress import IPv6Address, ip_network
@@ -153,7 +154,9 @@ def _check_samples(vim: VimSettings, where: str) -> None:
 
 def _check_prometheus(where: str, settings: Settings, prometheus: PrometheusSettings) -> None:
     """Raise SettingsError where a Prometheus cannot be asked, or is asked for nothing."""
-    _split_url(f"{where}: url", prometheus.url)
+    url = _split_url(f"{where}: url", prometheus.url)
+    if url.query or url.fragment:
+        raise SettingsError(f"{where}: url has more than a path: /api/v1/query is put behind it")
     if prometheus.username and prometheus.bearer_token:
         raise SettingsError(f"{where}: username and bearer_token exclude each other")
     if bool(prometheus.username) != bool(prometheus.password):
@@ -171,6 +174,10 @@ def _check_prometheus(where: str, settings: Settings, prometheus: PrometheusSett
             raise SettingsError(
                 f"{where}: query {query.meter}: say instance_label, or host_label: the label that "
                 "names the instance or the host"
+            )
+        if not (query.factor and math.isfinite(query.factor)):
+            raise SettingsError(
+                f"{where}: query {query.meter}: factor = {query.factor:g} leaves nothing of a value"
             )
         if query.meter in seen:
             raise SettingsError(f"{where}: query {query.meter} stands there twice")

@@ -388,6 +388,14 @@ def test_the_login_of_the_own_cluster_goes_to_no_other(tmp_path: Path) -> None:
         ),
         (PROMETHEUS, "samples.prometheus: url needs built_in, or queries"),
         (PROMETHEUS.replace("http:", "ftp:"), "samples.prometheus: url must begin with http://"),
+        (PROMETHEUS.replace("9090", "9090/?a=1"), "samples.prometheus: url has more than a path"),
+        *(
+            (
+                f"{PROMETHEUS}{QUERY}host_label = 'h'\nfactor = {factor}\n",
+                f"samples.prometheus: query cpu: factor = {factor} leaves nothing of a value",
+            )
+            for factor in (0, "nan", "inf")
+        ),
         (PROMETHEUS + "built_in = ['libvirt']\n", "built_in"),
         (
             PROMETHEUS + "bearer_token = 'secret'\nusername = 'u'\npassword = 'secret'\n",
