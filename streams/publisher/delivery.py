@@ -165,7 +165,11 @@ class Delivery:
         self.is_circuit_open = False
         """Whether nothing is sent until the output has had a pause."""
         self.reached: dict[int, int] = {}
-        """By partition, the offset of the last message that DMaaP has."""
+        """By partition, the offset of the last message that DMaaP has, or that was given up."""
+        self.handled = 0
+        """How many messages these are, of all partitions."""
+        self.under_way: set[int] = set()
+        """Partitions of which an attempt is being made."""
         self._alarm_at = 0.0
 
     async def deliver(
@@ -190,7 +194,7 @@ class Delivery:
             except RefusedError as error:
                 group = self._left(group, error)
                 if len(group) == 1:
-                    await self._give_up(group, f"output {self._name}: refused: {error}")
+                    await self._dead_letter(group, f"output {self._name}: refused: {error}")
                 else:
                     groups.extendleft(reversed(halves(group)))
             except DeliveryError as error:
@@ -225,6 +229,14 @@ class Delivery:
 
     def _count(self, messages: Sequence[Message]) -> None:
         self._figures.delivered(len(messages))
+        self._move_on(messages)
+
+    async def _dead_letter(self, messages: Sequence[Message], reason: str) -> None:
+        await self._give_up(messages, reason)
+        self._move_on(messages)
+
+    def _move_on(self, messages: Sequence[Message]) -> None:
+        self.handled += len(messages)
         source = messages[-1].source
         self.reached[source.partition] = source.offset
 
@@ -245,6 +257,8 @@ class Delivery:
     ) -> None:
         if not await may_go_on():
             raise AbandonedError
+        partition = group[0].source.partition
+        self.under_way.add(partition)
         delivery = asyncio.ensure_future(self._output.deliver(group))
         leave_at = float("inf")
         try:
@@ -259,6 +273,7 @@ class Delivery:
             if not delivery.done():
                 delivery.cancel()
                 await asyncio.wait([delivery])
+            self.under_way.discard(partition)
 
     async def _wait(
         self, pause: float, error: DeliveryError, may_go_on: Callable[[], Awaitable[bool]]
@@ -282,7 +297,7 @@ class Delivery:
         expired = [message for message in group if _waits_since(message) < before]
         if expired:
             text = f"output {self._name}: not delivered in {self._give_up_after:.0f} s: {reason}"
-            await self._give_up(expired, text)
+            await self._dead_letter(expired, text)
         return [message for message in group if _waits_since(message) >= before]
 
     def _failed(self, error: DeliveryError) -> None:

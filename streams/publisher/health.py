@@ -207,8 +207,14 @@ class PublisherHealth(Collector):
         }
 
     def _reached(self, tp: TP) -> int | None:
+        """Return a number that changes as a partition moves on."""
         undone, taken = self._consumer.undone(tp), self._delivery.reached.get(tp.partition)
-        return undone if undone is None or taken is None else max(undone, taken)
+        if undone is None:
+            return None
+        # What waits for its turn moves on with whatever the output takes: a slow one takes from one
+        # partition after the other.
+        others = self._delivery.handled if tp.partition in self._delivery.under_way else 0
+        return max(undone, undone if taken is None else taken) + others
 
     def _partitions(self) -> list[TP]:
         return [

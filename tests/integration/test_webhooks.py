@@ -18,7 +18,7 @@ import trustme
 from aiohttp import web
 from aiokafka.structs import ConsumerRecord
 
-from streams.publisher.delivery import Delivery, DeliveryError, Message
+from streams.publisher.delivery import Delivery, DeliveryError, Message, PartlyTakenError
 from streams.publisher.formats import FORMATS
 from streams.publisher.outputs.webhook.output import WebhookOutput, probe
 from streams.publisher.outputs.webhook.signature import signed_headers
@@ -366,6 +366,19 @@ async def test_no_more_requests_are_made_in_a_minute_than_a_receiver_allows(run:
         await run(output_of(receiver.url, handshake=True)).deliver(events(6))
         assert loop.time() - begun >= 5 * 0.1  # a lower bound: no machine is too slow for it
         assert len(receiver.events) == 6
+
+
+async def test_an_attempt_ends_in_its_time_however_few_requests_a_receiver_allows(
+    run: Run,
+) -> None:
+    async with WebhookReceiver(WebHook_Allowed_Origin="*", WebHook_Allowed_Rate="1") as receiver:
+        place = run(output_of(receiver.url, handshake=True, timeout=1)).place
+        sent = [message(each) for each in events(5, instances=5)]
+        async with asyncio.timeout(50):  # turns would take four minutes
+            with pytest.raises(PartlyTakenError) as caught:
+                await place.deliver(sent)
+        assert caught.value.taken == sent[:1]
+        assert receiver.ids() == [json.loads(sent[0].value)["vim_event"]["id"]]
 
 
 # -- whom it reaches

@@ -41,7 +41,7 @@ def health_of(delivery: Any) -> PublisherHealth:
 def test_a_batch_that_takes_long_is_no_standstill_while_some_of_it_is_taken(
     clock: SimpleNamespace, takes: bool
 ) -> None:
-    delivery: Any = SimpleNamespace(failing_since=None, reached={})
+    delivery: Any = SimpleNamespace(failing_since=None, reached={}, handled=0, under_way=set())
     health = health_of(delivery)
     for offset in range(5, 20):
         clock.now += WorkerSettings().stuck_after / 2
@@ -49,3 +49,18 @@ def test_a_batch_that_takes_long_is_no_standstill_while_some_of_it_is_taken(
             delivery.reached[0] = offset
         told = health.wrong()
     assert bool(told) != takes
+
+
+@pytest.mark.parametrize("under_way", [True, False])
+def test_a_partition_that_waits_while_the_output_takes_from_others_needs_no_restart(
+    clock: SimpleNamespace, under_way: bool
+) -> None:
+    delivery: Any = SimpleNamespace(
+        failing_since=None, reached={}, handled=0, under_way={0} if under_way else set()
+    )
+    health = health_of(delivery)
+    for _ in range(15):
+        clock.now += WorkerSettings().stuck_after / 2
+        delivery.handled += 1
+        told = health.wrong()
+    assert bool(told) != under_way

@@ -85,18 +85,19 @@ async def test_what_is_left_of_an_attempt_is_sent_at_once() -> None:
 
 async def test_what_is_refused_beside_what_is_taken_is_given_up_alone() -> None:
     place = Place(lambda all_: RefusedError("bad", [all_[0], *all_[2:]]))
-    _delivery, figures, given_up = await deliver(place)
+    delivery, figures, given_up = await deliver(place)
     assert place.attempts == [[0, 1, 2, 3, 4, 5]]
     assert (figures.count, given_up) == (5, [1])
+    assert (delivery.handled, delivery.reached) == (6, {0: 1})  # giving up is moving on, too
 
 
 async def test_an_output_whose_circuit_is_open_is_known_as_one_until_it_takes_something() -> None:
-    seen: list[bool] = []
+    seen: list[object] = []
 
     class Watched(Place):
         async def deliver(self, messages: Sequence[Message]) -> None:
             if self.attempts:
-                seen.append(delivery.is_circuit_open)
+                seen.append((delivery.is_circuit_open, set(delivery.under_way)))
             await super().deliver(messages)
 
     place = Watched(lambda _all: DeliveryError("open", 0.0, is_circuit_open=True))
@@ -110,4 +111,5 @@ async def test_an_output_whose_circuit_is_open_is_known_as_one_until_it_takes_so
 
     delivery = Delivery("o", place, give_up=nothing, give_up_after=1e12, figures=figures, gate=GATE)
     await delivery.deliver([message(0)], go_on)
-    assert (seen, delivery.is_circuit_open) == ([True], False)
+    assert seen == [(True, {0})]
+    assert (delivery.is_circuit_open, delivery.under_way) == (False, set())

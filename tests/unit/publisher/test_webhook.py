@@ -1,8 +1,10 @@
 """Requests to a webhook: their form, their signature, and when none is made."""
 
+import asyncio
 import base64
 import hashlib
 import json
+import time
 from typing import Any
 
 import msgspec
@@ -25,6 +27,7 @@ from streams.publisher.outputs.webhook.handshake import (
     granted_rate,
     handshake_headers,
 )
+from streams.publisher.outputs.webhook.pace import Pace
 from streams.publisher.outputs.webhook.signature import signed_headers
 from tests.support.measurements import measurement
 from tests.support.vm_events import host_event, vm_event
@@ -305,3 +308,23 @@ def test_a_receiver_that_does_not_agree_gets_nothing(headers: dict[str, str], to
     with pytest.raises(NotGrantedError) as caught:
         granted_rate(200, headers, WebhookSettings())
     assert told in str(caught.value)
+
+
+async def test_who_leaves_before_its_turn_takes_none_away() -> None:
+    pace = Pace()
+    pace.allow(1)
+    assert await pace.turn(lambda _moment: False)
+    taken_at = time.monotonic()
+    waiting = [asyncio.create_task(pace.turn(lambda _moment: False)) for _ in range(5)]
+    await asyncio.sleep(0)
+    for each in waiting:
+        each.cancel()
+    await asyncio.wait(waiting)
+    offered: list[float] = []
+
+    def is_over(moment: float) -> bool:
+        offered.append(moment)
+        return True
+
+    assert not await pace.turn(is_over)
+    assert offered[0] <= taken_at + 60

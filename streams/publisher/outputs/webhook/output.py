@@ -95,16 +95,20 @@ class WebhookOutput:
     async def _deliver(self, messages: Sequence[Message]) -> None:
         await self._ask_once()
         ends = time.monotonic() + self._output.timeout
+        begun: list[Request] = []
         taken: list[Message] = []
         failures: list[DeliveryError] = []
         refusals: list[RefusedError] = []
 
+        def is_over(moment: float) -> bool:
+            return bool(failures or (begun and moment >= ends))
+
         async def post_all(requests: Sequence[Request]) -> None:
             for request in requests:
                 async with self._slots:
-                    if failures or (taken and time.monotonic() >= ends):
+                    if not await self._pace.turn(is_over):
                         return
-                    await self._pace.turn()
+                    begun.append(request)
                     try:
                         await self._post(request)
                     except DeliveryError as error:
