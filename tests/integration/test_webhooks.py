@@ -90,7 +90,7 @@ class Running:
             give_up=self._give_up,
             give_up_after=3600,
             figures=self,
-            gate=SimpleNamespace(paused_at=""),
+            gate=SimpleNamespace(paused_at="", opened_at=0),
         )
         self.may_go_on = True
 
@@ -424,11 +424,15 @@ async def test_a_redirect_leads_nowhere(receiver: WebhookReceiver, run: Run) -> 
 
 
 async def test_an_answer_without_an_end_fills_no_memory(run: Run) -> None:
+    sent = 0
+
     async def endless(request: web.Request) -> web.StreamResponse:
+        nonlocal sent
         answer = web.StreamResponse()
         await answer.prepare(request)
         while True:
             await answer.write(b"x" * 65536)
+            sent += 65536
 
     app = web.Application()
     app.router.add_post("/", endless)
@@ -438,8 +442,8 @@ async def test_an_answer_without_an_end_fills_no_memory(run: Run) -> None:
     await web.TCPSite(runner, "127.0.0.1", port).start()
     try:
         place = run(output_of(f"webhook+http://127.0.0.1:{port}/")).place
-        with pytest.raises(DeliveryError, match="more than 65536 bytes"):
-            await place.deliver([message(vm_event())])
+        await place.deliver([message(vm_event())])  # taken: the status says so
+        assert sent < 50_000_000  # what buffers on the way hold
     finally:
         await runner.cleanup()
 
