@@ -114,6 +114,10 @@ class Gate(Protocol):
     def paused_at(self) -> str:
         """Since when they are held back; empty: they are not."""
 
+    @property
+    def opened_at(self) -> int:
+        """When they were last let through again, in ms since 1970; 0: nobody knows."""
+
     async def look(self) -> None:
         """Return after some tenths of a second, with newer news where there is any."""
 
@@ -154,8 +158,6 @@ class Delivery:
         self._give_up_after = give_up_after
         self._figures = figures
         self._gate = gate
-        self._opened_at = 0.0
-        """When the gate was last opened, in seconds since 1970."""
         self._not_before = 0.0
         """Until when (monotonic) the output has asked to be left alone."""
         self.failing_since: float | None = None
@@ -249,7 +251,6 @@ class Delivery:
             if not await may_go_on():
                 raise AbandonedError
             await self._gate.look()
-        self._opened_at = time.time()
         LOG.warning("output %s goes on", self._name)
 
     async def _attempt(
@@ -292,7 +293,7 @@ class Delivery:
     async def _without_expired(self, group: Sequence[Message], reason: str) -> Sequence[Message]:
         """Dead-letter what has waited too long; return the rest."""
         before = (time.time() - self._give_up_after) * 1000
-        if self._opened_at * 1000 >= before:
+        if self._gate.opened_at >= before:
             return group
         expired = [message for message in group if _waits_since(message) < before]
         if expired:

@@ -24,6 +24,11 @@ class OutputGate:
         """Since when it is paused; empty: it is not."""
         return self._switches.paused_at(self._output)
 
+    @property
+    def opened_at(self) -> int:
+        """When it was last resumed, in ms since 1970, also before this process began; or 0."""
+        return self._switches.resumed_at(self._output)
+
     async def look(self) -> None:
         """Return after some tenths of a second; the topic is read meanwhile, where Kafka is."""
         await asyncio.sleep(LOOK_EVERY)

@@ -58,9 +58,10 @@ class Book(Protocol):
     def prefix(self) -> str:
         """Of the keys, without the slash."""
 
-    def add(self, name: str, value: bytes | None) -> None:
+    def add(self, name: str, value: bytes | None, taken_at: int, /) -> None:
         """Note the newest value of a key, in the topic's order; None: there is none any more.
 
+        ``taken_at``: when Kafka took it, in ms since 1970.
         Raises ValueError where it cannot be read.
         """
 
@@ -191,7 +192,7 @@ class SubscriptionLog:
                 subscription = None if record.value is None else decoded(_decode, record.value)
                 self.history.add(prefix, subscription, record.timestamp)
             elif prefix in self._books:
-                self._books[prefix].add(name, record.value)
+                self._books[prefix].add(name, record.value, record.timestamp)
         except ValueError as error:
             # Somebody else's record: ours are checked before they are written.
             LOG.error("%s@%s cannot be read: %s", record.topic, record.offset, error)  # noqa: TRY400 - the text says it all

@@ -118,7 +118,7 @@ class SnapshotBook:
     def __init__(self) -> None:
         self._courses: dict[str, Course] = {}
 
-    def add(self, name: str, value: bytes | None) -> None:
+    def add(self, name: str, value: bytes | None, _taken_at: int = 0, /) -> None:
         """Note what lies on the topic of a snapshot. Raises ValueError where it cannot be read."""
         name, _, step = name.partition("/")
         if step:

@@ -130,7 +130,7 @@ async def deliver() -> AsyncIterator[Deliver]:
             give_up=give_up,
             give_up_after=3600,
             figures=Figures(),
-            gate=SimpleNamespace(paused_at=""),
+            gate=SimpleNamespace(paused_at="", opened_at=0),
         )
         await delivery.deliver([message(each, output) for each in sent], go_on)
         return given_up

@@ -62,6 +62,7 @@ class Gate:
 
     def __init__(self, looks: int) -> None:
         self.looks = looks
+        self.opened_at = 0
 
     @property
     def paused_at(self) -> str:
@@ -69,6 +70,7 @@ class Gate:
 
     async def look(self) -> None:
         self.looks -= 1
+        self.opened_at = int(time.time() * 1000)
 
 
 class Output:
@@ -122,5 +124,8 @@ def test_what_has_waited_because_of_a_pause_or_is_replayed_is_not_given_up_for_i
     old = message("vm", "", 0)  # of 1970
     assert asyncio.run(delivered(Output(failures=1), Gate(0), [old])) == 1
     assert asyncio.run(delivered(Output(failures=1), Gate(1), [old])) == 0
+    resumed = Gate(0)
+    resumed.opened_at = int(time.time() * 1000)  # before this process began
+    assert asyncio.run(delivered(Output(failures=1), resumed, [old])) == 0
     again = Message(b"", b"", (), old.source, replayed_at=int(time.time() * 1000))
     assert asyncio.run(delivered(Output(failures=1), Gate(0), [again])) == 0

@@ -14,7 +14,7 @@ from streams.publisher.delivery import (
     RefusedError,
 )
 
-GATE: Any = SimpleNamespace(paused_at="")
+GATE: Any = SimpleNamespace(paused_at="", opened_at=0)
 
 
 def message(number: int) -> Message:
