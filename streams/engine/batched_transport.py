@@ -702,6 +702,9 @@ class BatchedConsumer(driver.Consumer):
 
         Upstream reads no more of the partition that the last message is named after, which is one
         of several here, and looks a second later whether another one may be read.
+
+        While it waits nothing is fetched, of the changelogs of standby copies neither; and where it
+        waits for ``broker_max_poll_interval`` we leave the group, as one who hangs.
         """
 
     def _filter_tps_with_pending_acks(self, topics: TPorTopicSet | None = None) -> Iterator[TP]:
