@@ -53,9 +53,15 @@ class AnswerPieces:
 def bounded_session(
     headers: Mapping[str, str] | None = None, **options: Any
 ) -> aiohttp.ClientSession:
-    """Return a session whose answers come as they are, for :func:`read_answer`."""
+    """Return a session whose answers come as they are, for :func:`read_answer`.
+
+    It keeps no cookies: whoever answers decides how many there are, and how long requests become.
+    """
     return aiohttp.ClientSession(
-        headers={**_PLAIN, **(headers or {})}, auto_decompress=False, **options
+        headers={**_PLAIN, **(headers or {})},
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        **options,
     )
 
 

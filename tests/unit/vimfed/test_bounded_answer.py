@@ -73,6 +73,22 @@ async def test_an_answer_is_read_to_its_bound_and_no_further() -> None:
                 await read_answer(response, 1000)
 
 
+async def test_cookies_are_not_kept() -> None:
+    given: list[str | None] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        given.append(request.headers.get("Cookie"))
+        return web.Response(headers={"Set-Cookie": f"c{len(given)}=v; Path=/"})
+
+    app = web.Application()
+    app.router.add_get("/", answer)
+    async with TestServer(app, host="localhost") as server, bounded_session() as session:
+        for _ in range(2):
+            async with session.get(f"http://localhost:{server.port}/"):
+                pass
+    assert given == [None, None]
+
+
 async def test_a_message_router_without_an_end_fills_no_memory() -> None:
     async with endless() as sender:
         output = MessageRouterOutput(Settings(), DmaapOutput(url=f"{sender.url}/events/t"))
