@@ -1,14 +1,16 @@
 """HTTP to a cloud's API, whose answers are foreign: bounded in bytes and seconds, to known hosts.
 
 requests follows what a server says: it unpacks gzip of any ratio, reads bodies of any length, and
-has a timeout for each read only, so that a byte now and then holds it for ever. The catalogue of a
-Keystone says where nova is, which can be any address that the bridge reaches.
+has a timeout for each read only, so that a byte now and then holds it for ever. It keeps every
+cookie. The catalogue of a Keystone says where nova is, which can be any address that the bridge
+reaches.
 """
 
 import threading
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -36,6 +38,7 @@ def guarded_session(
     or what those of requests raise.
     """
     session = requests.Session()
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
     own = urlsplit(auth_url).hostname or ""
     adapter = _Adapter(own, frozenset(hosts), timeout, insecure=insecure)
     session.mount("http://", adapter)

@@ -363,10 +363,10 @@ def _asked_at(response: requests.Response, took: float) -> datetime:
     ``Date`` is of when it was sent. Raises CloudApiError where there is none.
     """
     try:
-        date = parsedate_to_datetime(response.headers.get("Date", ""))
-    except (ValueError, TypeError):
+        date = parsedate_to_datetime(response.headers.get("Date", "")).astimezone(UTC)
+        return (date - timedelta(seconds=took)).replace(microsecond=0)
+    except (ValueError, TypeError, OverflowError):
         raise CloudApiError("garbage", "the answer has no Date") from None
-    return (date.astimezone(UTC) - timedelta(seconds=took)).replace(microsecond=0)
 
 
 def _decoded(decode: Any, body: bytes) -> Any:

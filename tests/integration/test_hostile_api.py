@@ -175,6 +175,35 @@ def test_a_head_that_trickles_is_cut() -> None:
     assert time.monotonic() - begun < 10
 
 
+@pytest.mark.parametrize(
+    "date",
+    [
+        "Fri, 31 Dec 9999 23:59:59 -2359",
+        f"Mon, 01 Jan {10**20} 00:00:00 GMT",
+    ],
+)
+def test_a_date_of_absurd_figures_is_none(date: str) -> None:
+    async def answer(_request: web.Request) -> web.Response:
+        return web.json_response({"servers": []}, headers={"Date": date})
+
+    with Hostile(answer) as cloud, pytest.raises(CloudApiError, match="no Date"):
+        cloud.api().page()
+
+
+def test_cookies_are_not_kept() -> None:
+    given: list[str | None] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        given.append(request.headers.get("Cookie"))
+        return web.json_response({"servers": []}, headers={"Set-Cookie": "a=b; Path=/"})
+
+    with Hostile(answer) as cloud:
+        api = cloud.api()
+        api.page()
+        api.page()
+    assert given == [None, None]
+
+
 def test_the_password_follows_no_redirect() -> None:
     with listening() as (inner, told), Hostile(empty) as cloud:
         cloud.redirects_to = f"{inner}/latest"
