@@ -195,6 +195,8 @@ class Delivery:
                 await self._attempt(group, may_go_on)
             except RefusedError as error:
                 group = self._left(group, error)
+                self._succeeded()
+                backoff.reset()
                 if len(group) == 1:
                     await self._dead_letter(group, f"output {self._name}: refused: {error}")
                 else:
@@ -322,7 +324,7 @@ class Delivery:
     def _succeeded(self) -> None:
         if self.failing_since is not None:
             lasted = time.monotonic() - self.failing_since
-            LOG.warning("output %s takes messages again after %.0f s", self._name, lasted)
+            LOG.warning("output %s answers again after %.0f s", self._name, lasted)
             self._forget_failure()
 
     def _forget_failure(self) -> None:

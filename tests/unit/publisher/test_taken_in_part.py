@@ -91,6 +91,16 @@ async def test_what_is_refused_beside_what_is_taken_is_given_up_alone() -> None:
     assert (delivery.handled, delivery.reached) == (6, {0: 1})  # giving up is moving on, too
 
 
+async def test_an_output_that_refuses_what_it_could_not_take_before_has_answered() -> None:
+    place = Place(
+        lambda _all: DeliveryError("open", 0.0, is_circuit_open=True),
+        lambda all_: RefusedError("bad", all_[1:]),
+    )
+    delivery, figures, given_up = await deliver(place)
+    assert (figures.count, given_up) == (5, [0])
+    assert (delivery.failing_since, delivery.failure, delivery.is_circuit_open) == (None, "", False)
+
+
 async def test_an_output_whose_circuit_is_open_is_known_as_one_until_it_takes_something() -> None:
     seen: list[object] = []
 
