@@ -288,14 +288,24 @@ def _output_channels(settings: Settings, output: DmaapOutput) -> dict[str, Schem
     return {
         f"output-{output.name}" + f"-{number}" * (len(addresses) > 1): {
             "address": address,
+            **_of_projects(output),
             **channel,
         }
         for number, address in enumerate(addresses)
     }
 
 
+def _of_projects(output: DmaapOutput) -> Schema:
+    """Return what is said of the place that a project's id has in an address, if it has one."""
+    if not output.is_of_tenants:
+        return {}
+    return {"parameters": {"project_id": {"description": "Whose instances' the messages are."}}}
+
+
 def _addresses(output: DmaapOutput) -> Sequence[str | None]:
     """Return the topics or the path of an output; None: a webhook's path may be a secret."""
+    if output.is_of_tenants:
+        return (output.topic_of(""),)
     if output.is_kafka:
         return output.topics
     return (None,) if output.is_webhook else (urlsplit(output.url).path,)

@@ -41,6 +41,7 @@ from web.queries.own_partitions import OwnPartitions
 from web.queries.queries import Queries
 from web.queries.vm_gauge_routes import VmGaugeRoutes
 from web.rereading import Rereading
+from web.self_service import refuse_unknown_projects
 from web.snapshots import Snapshots
 from web.subscriptions import Subscriptions
 from web.workers import Workers
@@ -55,6 +56,7 @@ def run(settings: Settings, reload: Reload | None = None) -> int:
     hangup.note()
     refuse_open_door(settings.web)
     refuse_unknown_kinds(settings)
+    refuse_unknown_projects(settings)
     for port, setting in (
         (settings.web.port, "web.host or web.port"),
         (settings.web.monitoring_port, "web.monitoring_port"),

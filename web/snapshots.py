@@ -83,7 +83,11 @@ class Snapshots:
         self._book = worker.snapshots
         self._changes = changes
         self._partitions = settings.kafka.partitions
-        self._outputs = {each.name for each in settings.outputs() if each.carries == "events"}
+        self._outputs = {
+            each.name
+            for each in settings.outputs()
+            if each.carries == "events" and not each.is_of_tenants  # a snapshot's ends are nobody's
+        }
         self._silent = {each.name for each in settings.outputs() if _is_silent(each)}
         self._v1 = f"{settings.web.prefix}/v1"
 

@@ -1,6 +1,7 @@
 """Subscriptions over HTTP: who wants which events and measurements, changed at run time."""
 
 import re
+from collections.abc import Collection
 from datetime import UTC, datetime
 
 import msgspec
@@ -14,6 +15,7 @@ from streams.subscriptions.filters import (
     Subscription,
 )
 from streams.subscriptions.log import encoded
+from streams.subscriptions.projects import name_of, split_name
 from vimfed.model.decoding import UnreadableError, decoded
 from vimfed.model.times import utc_text
 from vimfed.settings import Settings
@@ -21,8 +23,9 @@ from web.auth.caller import CALLER
 from web.auth.limits import check_limits, is_within
 from web.change_log import ChangeLog
 from web.http.audit import WHO
-from web.http.errors import ApiError, Problem, Unavailable, json_response
+from web.http.errors import ApiError, Problem, TooFast, Unavailable, json_response
 from web.http.routes import Route, body_of, named_vim_id
+from web.self_service import MAX_OWN_BYTES, SelfService
 
 MAX_SUBSCRIPTION_BYTES = 100_000
 """Bytes of JSON that one may take."""
@@ -35,6 +38,8 @@ class ToldSubscription(Subscription, frozen=True, kw_only=True):
     """A subscription in an answer."""
 
     name: str
+    owner: str | msgspec.UnsetType = msgspec.UNSET
+    """The project that keeps it; missing: those who operate do."""
     holds_from: str | msgspec.UnsetType = msgspec.UNSET
     """When it has just been made or changed: the time from which it holds."""
 
@@ -59,6 +64,7 @@ class Subscriptions:
         self._settings = settings
         self._outputs = {output.name: output.carries for output in settings.outputs()}
         self._changes = changes
+        self._self_service = SelfService(settings)
 
     def routes(self) -> list[Route]:
         """Return all routes: those of all clouds, and by a cloud's path those of it alone."""
@@ -86,12 +92,15 @@ class Subscriptions:
                 handler=self.put,
                 role="writer",
                 audit="subscription.written",
+                of_projects=self._self_service.is_on,
                 body=Subscription,
                 answers={
                     200: ToldSubscription,
                     201: ToldSubscription,
                     400: Problem,
+                    403: Problem,
                     409: Problem,
+                    429: TooFast,
                     503: Unavailable,
                 },
             ),
@@ -101,6 +110,7 @@ class Subscriptions:
                 handler=self.delete,
                 role="writer",
                 audit="subscription.deleted",
+                of_projects=self._self_service.is_on,
                 answers={
                     200: EndedSubscription,
                     400: Problem,
@@ -115,67 +125,90 @@ class Subscriptions:
         """Tell all subscriptions, the settings' filter among them; or those of one cloud alone.
 
         Who may not see all clouds, or all tenants, is told those that name none but such as it may
-        see.
+        see; with self-service, a project those that it keeps itself.
         """
         held = await self._held(request)
+        project = self._self_service.project_of(request[CALLER])
         told = [
-            _told(name, held[name])
+            _told(name, held[name], to=project)
             for name in sorted(held)
-            if is_within(request[CALLER], held[name])
+            if (
+                split_name(name)[1] == project
+                if project
+                else is_within(request[CALLER], held[name])
+            )
         ]
         return json_response(SubscriptionList(subscriptions=told))
 
     async def get(self, request: web.Request) -> web.Response:
         """Tell one subscription."""
-        name, held = request.match_info["name"], await self._held(request)
+        project = self._self_service.project_of(request[CALLER])
+        name, held = _full_name(request, project), await self._held(request)
         if name not in held:
-            raise ApiError(404, f"there is no subscription {name}")
+            raise _missing(request)
         check_limits(request, held[name])
-        return json_response(_told(name, held[name]))
+        return json_response(_told(name, held[name], to=project))
 
     async def put(self, request: web.Request) -> web.Response:
         """Make or replace a subscription; the answer says from when it holds.
 
         By a cloud's path it is one of that cloud alone: its ``clouds`` are left out, or name it.
+
+        With self-service, a project keeps some of its own, for outputs with a topic for each
+        project: ``tenants`` are left out, or name it.
         """
-        name = _writable_name(request)
-        subscription = _of_named_cloud(request, self._parsed(await body_of(request)))
+        project = self._self_service.project_of(request[CALLER])
+        name = _writable_name(request, project)
+        subscription = self._parsed(await body_of(request), project)
+        subscription = _of_named_cloud(request, subscription)
         held = await self._held()
         vim_id = named_vim_id(request)
         if vim_id is not None and name in held and not _is_of(vim_id, held[name]):
             raise ApiError(
                 409,
-                f"the subscription {name} is not of {vim_id} alone: take another name",
+                f"the subscription {request.match_info['name']} is not of {vim_id} alone: take "
+                "another name",
             )
         for concerned in (subscription, held.get(name, subscription)):
             check_limits(request, concerned)
-        full = ApiError(
-            409, f"there are {MAX_SUBSCRIPTIONS} subscriptions already: delete one first"
-        )
-        if name not in held and len(held) >= MAX_SUBSCRIPTIONS:
-            raise full
+        if name not in held:
+            self._check_room({*held, name}, project)
+        if project:
+            self._self_service.count_change(project)
         caller = request[WHO].header()
         holds_from = await self._write(name, subscription, caller)
-        if (
-            name not in held
-            and len(held) + 1 >= MAX_SUBSCRIPTIONS
-            and name not in await self._held()
-        ):
-            # Another worker was faster: nobody heeds ours, and it must not come to life later.
-            await self._write(name, None, caller)
-            raise full
-        told = _told(name, subscription, holds_from)
+        if name not in held and (project or len(held) + 1 >= MAX_SUBSCRIPTIONS):
+            now_held = await self._held()
+            try:
+                self._check_room(now_held if name in now_held else {*now_held, name}, project)
+            except ApiError:
+                # Another one was faster: ours must not hold, nor come to life later.
+                await self._write(name, None, caller)
+                raise
+        told = _told(name, subscription, holds_from, to=project)
         return json_response(told, 200 if name in held else 201)
 
     async def delete(self, request: web.Request) -> web.Response:
         """End a subscription; the answer says until when it holds."""
-        name = _writable_name(request)
+        project = self._self_service.project_of(request[CALLER])
+        given = request.match_info["name"]
+        is_taken_away = not project and split_name(given)[1]  # by who operates, from a project
+        name = given if is_taken_away else _writable_name(request, project)
         held = await self._held(request)
         if name not in held:
-            raise ApiError(404, f"there is no subscription {name}")
+            raise _missing(request)
         check_limits(request, held[name])
         holds_until = await self._write(name, None, request[WHO].header())
-        return json_response(EndedSubscription(name=name, holds_until=holds_until))
+        return json_response(EndedSubscription(name=given, holds_until=holds_until))
+
+    def _check_room(self, names: Collection[str], project: str) -> None:
+        """Raise ApiError (409) where these are more than there may be."""
+        if len(names) > MAX_SUBSCRIPTIONS:
+            raise ApiError(
+                409, f"there are {MAX_SUBSCRIPTIONS} subscriptions already: delete one first"
+            )
+        if project:
+            self._self_service.check_room(names, project)
 
     async def _held(self, request: web.Request | None = None) -> dict[str, Subscription]:
         """Return what all workers have been told so far, by name.
@@ -197,13 +230,17 @@ class Subscriptions:
         moment = datetime.fromtimestamp(taken_at / 1000 + HOLDS_AFTER, UTC)
         return utc_text(moment, "milliseconds")
 
-    def _parsed(self, body: bytes) -> Subscription:
-        if len(body) > MAX_SUBSCRIPTION_BYTES:
-            raise ApiError(400, f"a subscription takes at most {MAX_SUBSCRIPTION_BYTES} bytes")
+    def _parsed(self, body: bytes, project: str) -> Subscription:
+        """Read a body, as that of ``project`` if it is not empty. Raises ApiError (400, 403)."""
+        most = MAX_OWN_BYTES if project else MAX_SUBSCRIPTION_BYTES
+        if len(body) > most:
+            raise ApiError(400, f"a subscription takes at most {most} bytes")
         try:
             subscription = decoded(_decode, body)
         except UnreadableError as error:
             raise ApiError(400, f"not a subscription: {error}") from None
+        if project:
+            subscription = self._self_service.own(subscription, project)
         for what, given, accepted in (
             ("kinds", subscription.kinds, EVENT_KINDS),
             ("output", filter(None, [subscription.output]), self._outputs.keys()),
@@ -221,13 +258,23 @@ class Subscriptions:
         return subscription
 
 
-def _writable_name(request: web.Request) -> str:
+def _full_name(request: web.Request, project: str) -> str:
+    """Return how what the path names is called among all; ``project``: whose own it is."""
+    name = request.match_info["name"]
+    return name_of(project, name) if project else name
+
+
+def _writable_name(request: web.Request, project: str) -> str:
     name = request.match_info["name"]
     if not NAME.fullmatch(name):
         raise ApiError(400, f"a name has 1 to 64 letters, digits and . _ -, not {name!r}")
     if name == DEFAULT:
         raise ApiError(409, f"{DEFAULT} is the settings' [filter]: change it there")
-    return name
+    return _full_name(request, project)
+
+
+def _missing(request: web.Request) -> ApiError:
+    return ApiError(404, f"there is no subscription {request.match_info['name']}")
 
 
 def _is_of(vim_id: str, subscription: Subscription) -> bool:
@@ -249,6 +296,12 @@ def _told(
     name: str,
     subscription: Subscription,
     holds_from: str | msgspec.UnsetType = msgspec.UNSET,
+    *,
+    to: str = "",
 ) -> ToldSubscription:
+    """Return a subscription as it is told; ``to`` its owner by the name that this one gave it."""
     fields = msgspec.structs.asdict(subscription)
-    return ToldSubscription(name=name, holds_from=holds_from, **fields)
+    own, project = split_name(name)
+    return ToldSubscription(
+        name=own if to else name, owner=project or msgspec.UNSET, holds_from=holds_from, **fields
+    )

@@ -38,6 +38,8 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     """VES's; empty of other formats. A collector takes no request with messages of several."""
     replayed_at: int = 0
     """When Kafka took the replay that asks for it to be sent, in ms since 1970; 0: none does."""
+    project_id: str = ""
+    """Whose it is alone, where each project has a topic of its own; else empty."""
 
 
 class PartlyTakenError(Exception):

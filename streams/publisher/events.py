@@ -37,6 +37,11 @@ class ReadEvent(NamedTuple):
     outputs: frozenset[str]
     """To which alone it is to go; empty: to every one that somebody subscribed."""
 
+    @property
+    def project_id(self) -> str:
+        """Whose instance it is of; empty: nobody knows, or it is of none."""
+        return self.tenant_id if self.event.instance_id else ""
+
     def content(self, matchers: Sequence[Matcher], output: DmaapOutput) -> Content | None:
         """Return what is sent of the event; None where nobody wants it."""
         for format_ in self._wanted_formats(matchers, output):

@@ -23,6 +23,11 @@ class ReadMeasurement(NamedTuple):
     outputs: frozenset[str]
     """To which alone it is to go; empty: to every one that somebody subscribed."""
 
+    @property
+    def project_id(self) -> str:
+        """Whose instance it is of; empty: nobody knows, or it is of none."""
+        return self.measurement.tenant_id if self.measurement.instance_id else ""
+
     def content(self, matchers: Sequence[Matcher], output: DmaapOutput) -> Content | None:
         """Return what is sent of the measurement; None where nobody wants any of its values.
 

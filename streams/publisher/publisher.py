@@ -18,6 +18,7 @@ from streams.publisher.replaying import Replay, parts_of
 from streams.subscriptions.filters import HOLDS_AFTER
 from streams.subscriptions.log import SubscriptionLog
 from vimfed.kafka.aio import ConsumerRecord
+from vimfed.model.projects import is_project_id
 from vimfed.process.trace_carriers import Exemplar, no_exemplar
 from vimfed.settings import Carries, DmaapOutput
 
@@ -133,6 +134,11 @@ class Publisher:
         """Return what is sent of a record; None where nobody wants it."""
         if read.outputs and self._output.name not in read.outputs:
             return None
+        project = ""
+        if self._output.is_of_tenants:
+            project = read.project_id
+            if not is_project_id(project):
+                return None
         holding = self._subscriptions.history.matchers(self._output.name, record.timestamp)
         content = read.content(holding, self._output)
         if content is None:
@@ -143,5 +149,6 @@ class Publisher:
             content.headers,
             record,
             domain=content.domain,
+            project_id=project,
             replayed_at=replayed_at,
         )

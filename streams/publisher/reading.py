@@ -24,6 +24,10 @@ class Read(Protocol):
     def outputs(self) -> frozenset[str]:
         """To which alone it is to go; empty: to every one that somebody subscribed."""
 
+    @property
+    def project_id(self) -> str:
+        """Whose instance it is of; empty: nobody knows, or it is of none."""
+
     def content(self, matchers: Sequence[Matcher], output: DmaapOutput) -> Content | None:
         """Return what is sent of it where ``matchers`` hold; None where nobody wants it."""
 

@@ -19,6 +19,7 @@ from streams.publisher.tracing_hooks import TracingHooks
 from streams.subscriptions.filters import SubscriptionHistory, default_subscription, events_kept
 from streams.subscriptions.known_kinds import refuse_unknown_kinds
 from streams.subscriptions.log import SubscriptionLog
+from streams.subscriptions.projects import heeds_of
 from streams.subscriptions.switches import OutputSwitches
 from vimfed.kafka.aio import AIOKafkaProducer, ConsumerRecord
 from vimfed.kafka.appending import append_all
@@ -137,7 +138,9 @@ async def _publishing(
         counters.given_up(len(messages))
 
     history = SubscriptionHistory(
-        default_subscription(settings.filter), kept=events_kept(settings.kafka)
+        default_subscription(settings.filter),
+        kept=events_kept(settings.kafka),
+        heeds=heeds_of(settings),
     )
     switches = OutputSwitches()
     log = SubscriptionLog(settings.kafka, history, (switches,))

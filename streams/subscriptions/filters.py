@@ -6,7 +6,7 @@ timestamp, so one that is processed again, however much later, is decided alike.
 """
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -20,6 +20,10 @@ HOLDS_AFTER = 1.0
 """Seconds from Kafka's taking a change to the first event that is matched against it."""
 MAX_SUBSCRIPTIONS = 1000
 """So many subscriptions there may be, the default one among them."""
+
+
+Heeds = Callable[[str, str, "Subscription"], bool]
+"""Whether an output heeds a subscription: of its name, the subscription's, and that."""
 
 
 def events_kept(kafka: KafkaSettings) -> float:
@@ -128,6 +132,11 @@ def default_subscription(settings: FilterSettings) -> Subscription | None:
     )
 
 
+def heeds_all(output: str, _name: str, subscription: Subscription) -> bool:
+    """Heed what names the output, or none."""
+    return subscription.output in ("", output)
+
+
 class SubscriptionHistory:
     """What each subscription was like when, as told by the subscriptions topic.
 
@@ -135,11 +144,17 @@ class SubscriptionHistory:
     Those that no event can meet any more are forgotten but for what is left of them.
     """
 
-    def __init__(self, default: Subscription | None, kept: float = EVENTS_KEPT) -> None:
+    def __init__(
+        self,
+        default: Subscription | None,
+        kept: float = EVENTS_KEPT,
+        heeds: Heeds = heeds_all,
+    ) -> None:
         """``kept``: seconds before the newest change for which an event may ask what held.
 
-        0 where nobody asks but for what holds now.
+        0 where nobody asks but for what holds now. ``heeds`` says which ones hold for an output.
         """
+        self._heeds = heeds
         self._kept = int(kept * 1000)
         self._current = {} if default is None else {DEFAULT: default}
         self._base = dict(self._current)
@@ -191,8 +206,8 @@ class SubscriptionHistory:
                 self._matchers.clear()
             matchers = self._matchers[output, count] = [
                 Matcher(subscription)
-                for _name, subscription in sorted(self._after(count).items())
-                if subscription.output in ("", output)
+                for name, subscription in sorted(self._after(count).items())
+                if self._heeds(output, name, subscription)
             ]
         return matchers
 

@@ -5,6 +5,7 @@ import base64
 import json
 import ssl
 import time
+import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
 from functools import partial
 from itertools import count
@@ -15,13 +16,18 @@ import aiohttp
 import pytest
 import pytest_asyncio
 import trustme
+from confluent_kafka.admin import AdminClient
 
+from streams.subscriptions.filters import HOLDS_AFTER
 from streams.worker.worker import StreamWorker
 from tests.e2e.notifications_topic import NotificationsTopic
 from tests.e2e.stack import Stack, eventually
 from tests.support.keystone import Keystone
 from tests.support.server_sent import event_stream
+from tests.support.topics import values
+from tests.support.vm_events import vm_event, write_events
 from vimfed.local.kafka import LocalKafka
+from vimfed.model.records import VmEvent
 from vimfed.process.ports import free_ports
 from vimfed.settings import Secret, Settings, SettingsError
 from web.auth.passwords import Cost, hash_password
@@ -33,6 +39,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="package")
 
 PREFIX = "/api/multicloud"
 CLOUDS = ("Owner_one", "Owner_two")
+OF_PROJECT = f"t{uuid.uuid4().hex[:8]}.{{project_id}}.vm-events"
+"""Topics of projects."""
 READER, WRITER = "token-of-the-reader", "token-of-the-writer"
 ADMIN, LIMITED = "token-of-the-admin", "token-of-the-limited-writer"
 TENANTS = "token-of-the-reader-of-two-tenants"
@@ -232,6 +240,14 @@ async def guarded(
             "timeout = 1.0",
             "cache_seconds = 2.0",
         ]
+        lines += [
+            "[self_service]",
+            "per_project = 2",
+            "[[dmaap.outputs]]",
+            'name = "tenants"',
+            f'url = "kafka://{kafka.bootstrap}/{OF_PROJECT}"',
+            'format = "payload"',
+        ]
         for user in users:
             lines.append("[[web.auth.users]]")
             lines.extend(f"{key} = {json.dumps(value)}" for key, value in user.items())
@@ -410,6 +426,81 @@ async def test_a_writer_of_one_cloud_subscribes_to_that_alone(guarded: Guarded) 
     assert [each["name"] for each in body["subscriptions"]] == ["own"]
     for name in ("own", "all"):
         assert (await guarded.ask("DELETE", f"{base}/{name}", WRITER))[0] == 200
+
+
+async def test_projects_keep_subscriptions_of_their_own_and_hear_of_their_instances_alone(
+    guarded: Guarded,
+) -> None:
+    stack, base = guarded.stack, f"{PREFIX}/v1/subscriptions"
+    bootstrap = stack.bootstrap
+    one, other, third = (uuid.uuid4().hex for _ in range(3))
+    logins = {
+        each: keystone_token(guarded.keystone.give("alice", "member", project=each))
+        for each in (one, other, third)
+    }
+
+    async def put(project: str, name: str, **fields: Any) -> tuple[int, Any]:
+        body = json.dumps({"output": "tenants", **fields}).encode()
+        return (await guarded.ask("PUT", f"{base}/{name}", logins[project], body=body))[:2]
+
+    for project in (one, other):
+        status, told = await put(project, "mine")
+        assert (status, told["name"], told["tenants"]) == (201, "mine", [project])
+    assert (await put(one, "x", tenants=[other]))[0] == 403
+    assert (await put(one, "x", output="dmaap"))[0] == 400
+    assert (await put(one, f"mine@{other}"))[0] == 400
+    assert (await put(one, "second"))[0] == 201
+    assert (await put(one, "third"))[0] == 409
+    assert (await guarded.ask("DELETE", f"{base}/second", logins[one]))[0] == 200
+    assert (await guarded.get(f"{base}/mine", logins[third]))[0] == 404
+    _, told = await guarded.get(base, READER)
+    assert {each["owner"] for each in told["subscriptions"] if "owner" in each} == {one, other}
+    for method, path in (
+        ("PUT", f"{PREFIX}/v1/snapshots/x"),
+        ("PUT", f"{PREFIX}/v1/outputs/tenants"),
+        ("POST", f"{PREFIX}/v1/Owner/one/notifications"),
+    ):
+        assert (await guarded.ask(method, path, logins[one], body=b"{}"))[0] == 403
+
+    stack.start("tenants", "publisher", "--output", "tenants", "--port", "0")
+    await asyncio.sleep(2 * HOLDS_AFTER)  # the promise is about time
+    instances = [f"own-{number}" for number in range(8)]
+
+    def events_of(tenant: str) -> list[VmEvent]:
+        return [vm_event(each, payload={"tenant_id": tenant}) for each in instances]
+
+    # By instance those that go nowhere come first: when the last ones are there, they have passed.
+    nobodys = [each for tenant in (third, "demo", "../x", "") for each in events_of(tenant)]
+    wanted = {project: events_of(project) for project in (one, other)}
+    sent = [*nobodys, *wanted[one], *wanted[other]]
+    await asyncio.to_thread(
+        write_events, bootstrap, stack.prefix, sent, partitions=stack_partitions(bootstrap, stack)
+    )
+
+    def ids_of(project: str) -> set[str]:
+        topic = OF_PROJECT.replace("{project_id}", project)
+        return {each["vim_event"]["id"] for each in values(bootstrap, topic)}
+
+    async def all_there() -> bool:
+        return bool(ids_of(one)) and len(ids_of(other)) >= len(instances)
+
+    await eventually(all_there, within=60)
+    for project in (one, other):
+        assert ids_of(project) == {each.id for each in wanted[project]}
+    topics = AdminClient({"bootstrap.servers": bootstrap}).list_topics(timeout=30).topics
+    begin, end = OF_PROJECT.split("{project_id}")
+    made = [topic for topic in topics if topic.startswith(begin)]
+    assert sorted(made) == sorted(begin + project + end for project in (one, other))
+    assert [len(topics[each].partitions) for each in made] == [1, 1]
+    # Who operates takes one away.
+    assert (await guarded.ask("DELETE", f"{base}/mine@{one}", WRITER))[0] == 200
+    assert (await guarded.get(f"{base}/mine", logins[one]))[0] == 404
+    assert (await guarded.ask("DELETE", f"{base}/mine", logins[other]))[0] == 200
+
+
+def stack_partitions(bootstrap: str, stack: Stack) -> int:
+    topics = AdminClient({"bootstrap.servers": bootstrap}).list_topics(timeout=30).topics
+    return len(topics[stack.names.events].partitions)
 
 
 INSTANCES = f"{PREFIX}/v1/Owner/two/instances"

@@ -40,6 +40,10 @@ name = "hook"
 url = "webhook+https://hooks.example.org/path-that-nobody-reads"
 
 [[dmaap.outputs]]
+name = "tenants"
+url = "kafka://k1:9092/t.{project_id}.events"
+
+[[dmaap.outputs]]
 name = "metrics"
 url = "kafka://k1:9092/metrics"
 carries = "measurements"

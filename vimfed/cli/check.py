@@ -45,6 +45,7 @@ from web.auth.backends.keystone_client import Keystone
 from web.auth.backends.password import costs_of
 from web.gateway.access import refuse_open_gateway
 from web.http.errors import UnavailableError
+from web.self_service import refuse_unknown_projects
 
 _ERRORS = (
     KafkaError,
@@ -98,6 +99,8 @@ def run(
     if _has_gateway(settings, wanted):
         refuse_open_gateway(settings)
     refuse_unknown_kinds(settings)
+    if "worker" in wanted:
+        refuse_unknown_projects(settings)
     checks = _offline_checks(settings, wanted)
     if not offline:
         checks |= _connections(settings, wanted)

@@ -14,6 +14,7 @@ from aiokafka.errors import (
     CommitFailedError,
     KafkaError,
     KafkaTimeoutError,
+    ProducerClosed,
     TopicAuthorizationFailedError,
 )
 from aiokafka.structs import ConsumerRecord
@@ -26,6 +27,7 @@ __all__ = [
     "ConsumerRecord",
     "KafkaError",
     "KafkaTimeoutError",
+    "ProducerClosed",
     "TopicAuthorizationFailedError",
     "TopicPartition",
 ]

@@ -10,6 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 from vimfed.settings.sections import (
     MAX_PORT,
     MIN_SECRET,
+    PROJECT_PLACE,
     CloudKafkaSettings,
     DmaapOutput,
     KafkaSettings,
@@ -21,6 +22,11 @@ from vimfed.settings.sections import (
     bus_name,
 )
 from vimfed.settings.values import signing_key
+
+MAX_PROJECT_ID = 36
+"""Characters of the longest id of a project."""
+MAX_TOPIC = 249
+"""Characters that Kafka takes for a topic's name."""
 
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.%]+)\]|[^\s:/@\[\]]+)(?::(\d{1,5}))?")
 """host or host:port; an IPv6 address has brackets."""
@@ -282,7 +288,9 @@ _COLLECTOR = _UrlForm(
 )
 _WEBHOOK = _UrlForm("/path", "(/[A-Za-z0-9._~%!$&'()*+,;=:@-]*)*")
 _OUTPUT_URLS = {
-    "kafka": _UrlForm("/topic", "/[A-Za-z0-9._-]+", many_hosts=True),
+    "kafka": _UrlForm(
+        "/topic", r"/(?=.)[A-Za-z0-9._-]*(\{project_id\}[A-Za-z0-9._-]*)?", many_hosts=True
+    ),
     "http": _MESSAGE_ROUTER,
     "https": _MESSAGE_ROUTER,
     "ves+kafka": _UrlForm("", "/?", many_hosts=True),
@@ -371,6 +379,34 @@ def _check_webhook(output: DmaapOutput, where: str) -> None:
             ) from None
 
 
+def _check_of_tenants(output: DmaapOutput, where: str) -> None:
+    """Raise SettingsError where an output with a topic for each project cannot be used."""
+    if not output.is_of_tenants:
+        return
+    if len(output.topic_of_project("0" * MAX_PROJECT_ID)) > MAX_TOPIC:
+        raise SettingsError(f"{where}: a topic's name has at most {MAX_TOPIC} characters")
+    if output.heartbeats:
+        raise SettingsError(
+            f"{where}: heartbeats are of clouds, and no project's: leave it out, the topic has "
+            f"{PROJECT_PLACE}"
+        )
+
+
+def check_self_service(settings: Settings) -> None:
+    """Raise SettingsError where tenants are to keep subscriptions, and there is no way to."""
+    of_tenants = {output.name for output in settings.outputs() if output.is_of_tenants}
+    if settings.filter.output in of_tenants:
+        raise SettingsError(
+            f"filter.output: {settings.filter.output} has a topic for each project, and heeds "
+            "subscriptions alone that name it: it cannot be that of the filter"
+        )
+    if settings.self_service.per_project and not of_tenants:
+        raise SettingsError(
+            "self_service: per_project needs an output with a topic for each project, such as "
+            f"kafka://host:9092/tenants.{PROJECT_PLACE}.vm-events"
+        )
+
+
 def check_outputs(settings: Settings) -> None:
     """Raise SettingsError where an output cannot be used, or two are the same."""
     seen: set[str] = set()
@@ -403,6 +439,7 @@ def check_outputs(settings: Settings) -> None:
             raise SettingsError(f"{where}: url must look like {url.scheme}://host:port{form.path}")
         if output.is_kafka and not output.security_protocol:
             _check_inherited_login(settings.kafka, url.netloc, where)
+        _check_of_tenants(output, where)
         _check_ves(output, where)
         _check_webhook(output, where)
         if output.heartbeats and output.carries == "measurements":

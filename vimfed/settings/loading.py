@@ -21,7 +21,13 @@ from typing import Any
 import msgspec
 
 from vimfed.model.identity import vim_id_of
-from vimfed.settings.checks import check_kafka, check_outputs, check_vims, check_web
+from vimfed.settings.checks import (
+    check_kafka,
+    check_outputs,
+    check_self_service,
+    check_vims,
+    check_web,
+)
 from vimfed.settings.moved import MOVED, moved_keys, moved_keys_of_output
 from vimfed.settings.sections import (
     DmaapOutput,
@@ -55,7 +61,7 @@ def load_settings(path: Path | None, environ: Mapping[str, str] = os.environ) ->
     except msgspec.ValidationError as error:
         raise SettingsError(f"{' and '.join(sources)}: {error}") from None
     settings = _resolve_secret_files(settings)
-    for check in (check_kafka, check_vims, check_outputs, check_web):
+    for check in (check_kafka, check_vims, check_outputs, check_web, check_self_service):
         check(settings)
     return settings
 

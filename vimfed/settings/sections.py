@@ -19,6 +19,8 @@ DEFAULT_DMAAP_TOPIC = "unauthenticated.VIM_VM_EVENTS"
 MAX_PORT = 65535
 TOPIC = r"^[A-Za-z0-9._-]+$"
 """What Kafka takes as a topic's name."""
+PROJECT_PLACE = "{project_id}"
+"""What stands for a project's id in the topic of an output where each has its own."""
 MIN_SECRET = 16
 """Characters that a token or a secret of the HTTP API has at least."""
 
@@ -214,8 +216,9 @@ class DmaapOutput(Tls, frozen=True, kw_only=True):
     name: Annotated[str, Meta(pattern=r"^[A-Za-z0-9.-]+$")] = "dmaap"
     """names the output's progress (its consumer group): keep it"""
     url: str
-    """kafka://host:port/topic (several brokers comma-separated); ves+kafka://host:port, where each
-    VES domain has a topic; the Message Router's http(s)://host:port/events/topic; VES collectors,
+    """kafka://host:port/topic (several brokers comma-separated), with {project_id} in the topic one
+    for each project (docs/outputs.md#topics-of-tenants); ves+kafka://host:port, where each VES
+    domain has a topic; the Message Router's http(s)://host:port/events/topic; VES collectors,
     ves+https://host:port/eventListener/v7 (several comma-separated: the next one is asked where one
     fails); or a webhook, webhook+https://host:port/path"""
     carries: Carries = "events"
@@ -282,6 +285,11 @@ class DmaapOutput(Tls, frozen=True, kw_only=True):
         return self.scheme.startswith("webhook+")
 
     @property
+    def is_of_tenants(self) -> bool:
+        """Whether each project has a topic of its own, and hears of its own instances alone."""
+        return self.scheme == "kafka" and PROJECT_PLACE in urlsplit(self.url).path
+
+    @property
     def domains(self) -> tuple[VesDomain, ...]:
         """VES domains that it gets in the format ves."""
         if self.ves_domains:
@@ -303,9 +311,15 @@ class DmaapOutput(Tls, frozen=True, kw_only=True):
             return topic
         return urlsplit(self.url).path.strip("/")
 
+    def topic_of_project(self, project_id: str) -> str:
+        """Return the topic of a project, where each has its own."""
+        return self.topic_of("").replace(PROJECT_PLACE, project_id)
+
     @property
     def topics(self) -> tuple[str, ...]:
-        """All topics of a Kafka output."""
+        """All topics of a Kafka output that are known beforehand: not those of projects."""
+        if self.is_of_tenants:
+            return ()
         return tuple(dict.fromkeys(map(self.topic_of, self.domains)))
 
 
@@ -870,6 +884,14 @@ class WebSettings(_Section, frozen=True, kw_only=True):
         return "https" if self.cert_file else "http"
 
 
+class SelfServiceSettings(_Section, frozen=True, kw_only=True):
+    """``[self_service]``: tenants who keep subscriptions of their own project."""
+
+    per_project: Annotated[int, Meta(ge=0, le=100)] = 0
+    """subscriptions that a project may have, for outputs with {project_id} in their topic; needs
+    one, and [web.auth.keystone]; 0: off"""
+
+
 class GatewayUser(_Section, frozen=True, kw_only=True):
     """``[[gateway.users]]``: who may use topics that are not open."""
 
@@ -961,6 +983,7 @@ class Settings(_Section, frozen=True, kw_only=True):
     alerts: AlertsSettings = AlertsSettings()
     metrics: MetricsSettings = MetricsSettings()
     web: WebSettings = WebSettings()
+    self_service: SelfServiceSettings = SelfServiceSettings()
     gateway: GatewaySettings = GatewaySettings()
     log: LogSettings = LogSettings()
     tracing: TracingSettings = TracingSettings()

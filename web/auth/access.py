@@ -246,7 +246,9 @@ def _refuse_beyond_rights(caller: Caller, role: Role, request: web.Request) -> N
     """Raise ApiError (403) unless a caller may call a route of ``role`` about what it names."""
     if role in _ASK_FOR_TENANTS and caller.tenants == ():
         raise ApiError(403, f"{caller.name} needs a token of a project, or of the system")
-    if role not in _GRANTS[caller.role]:
+    route = route_of(request)
+    is_own = route is not None and route.of_projects and caller.project != ""
+    if role not in _GRANTS[caller.role] and not (is_own and caller.role in _ASK_FOR_TENANTS):
         raise ApiError(403, f"{caller.name} has the role {caller.role}, this needs {role}")
     if role != "peer":
         vim_id = named_vim_id(request)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 from aiohttp import web
 
+from vimfed.model.projects import is_project_id
 from web.http.routes import Role
 
 
@@ -23,6 +24,13 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """When the login ends, in seconds since 1970."""
     holds: float = math.inf
     """Seconds for which a login's word on it holds; then the login is asked again."""
+
+    @property
+    def project(self) -> str:
+        """The project that it acts for; empty where that is none, or not a single one."""
+        if self.tenants is None or len(self.tenants) != 1 or not is_project_id(self.tenants[0]):
+            return ""
+        return self.tenants[0]
 
     def may_see(self, vim_id: str) -> bool:
         """Return whether it may see a cloud, and what is in it."""

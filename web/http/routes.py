@@ -37,6 +37,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     audit: Event | Literal["reads"] | None = None
     """What the audit trail calls a change by it. Other methods than GET must say that it is one, or
     that it ``reads``: a route that changes something unseen does not come about."""
+    of_projects: bool = False
+    """A reader may call it, too, who is limited to one project: it is about that project's own."""
     query: type[msgspec.Struct] | None = None
     """The query string's parameters, each a field."""
     headers: Mapping[str, str] = {}

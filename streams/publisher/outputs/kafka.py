@@ -51,7 +51,7 @@ class KafkaOutput:
             # AssertionError: aiokafka's way of saying that a partition is not known (yet).
             self._producers.abandon(producer)
             too_slow = sending and isinstance(error, TimeoutError | KafkaTimeoutError)
-            reason = refusal_of(self._cluster, error, "Write") or _one_line(error)
+            reason = refusal_of(self._cluster, error, "Write") or one_line(error)
             raise DeliveryError(
                 f"{self._cluster.bootstrap}: {reason}", too_slow=too_slow
             ) from error
@@ -96,5 +96,6 @@ async def probe(settings: Settings, output: DmaapOutput) -> list[Finding]:
     return await output_findings(cluster, output_needs(output.topics), specs)
 
 
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
+    """Return what an error of a cluster says."""
     return str(error) if isinstance(error, TopicMismatchError) else repr(error)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from streams.publisher.delivery import Output
-from streams.publisher.outputs import kafka, message_router, ves_collector
+from streams.publisher.outputs import kafka, message_router, tenants, ves_collector
 from streams.publisher.outputs.webhook import output as webhook
 from vimfed.kafka.topic_settings import Finding
 from vimfed.settings import DmaapOutput, Settings
@@ -27,6 +27,7 @@ class OutputKind(NamedTuple):
 
 
 _KAFKA = OutputKind(kafka.KafkaOutput, kafka.probe)
+_TENANTS = OutputKind(tenants.TenantsOutput, tenants.probe)
 _MESSAGE_ROUTER = OutputKind(message_router.MessageRouterOutput, message_router.probe)
 _COLLECTOR = OutputKind(ves_collector.CollectorOutput, ves_collector.probe)
 _WEBHOOK = OutputKind(webhook.WebhookOutput, webhook.probe)
@@ -40,9 +41,9 @@ KINDS = {
     "webhook+http": _WEBHOOK,
     "webhook+https": _WEBHOOK,
 }
-"""By scheme of the URL."""
+"""By scheme of the URL; a Kafka topic for each project is a kind of its own."""
 
 
 def kind_of(output: DmaapOutput) -> OutputKind:
     """Return the kind of an output."""
-    return KINDS[urlsplit(output.url).scheme]
+    return _TENANTS if output.is_of_tenants else KINDS[urlsplit(output.url).scheme]

@@ -180,3 +180,35 @@ def test_a_dead_letter_that_is_played_again_has_the_format_of_the_subscription_t
         headers=((ONLY_OUTPUT, b"mr"),),
     )
     assert message["vim_event"]["id"] == PAUSED.id
+
+
+PROJECT = "943ecb804cdf4103976b8a02cea12fdb"
+
+
+@pytest.mark.parametrize(
+    ("event", "is_sent"),
+    [
+        (vm_event(payload={"tenant_id": PROJECT}), True),
+        (vm_event(payload={"tenant_id": "demo"}), False),
+        (vm_event(payload={"tenant_id": f"{PROJECT}/../x"}), False),
+        (vm_event(payload={"tenant_id": ""}), False),
+        (vm_event(payload={"tenant_id": None}), False),
+        (host_event(), False),
+        (host_event(payload=msgspec.Raw(b'{"tenant_id": "%s"}' % PROJECT.encode())), False),
+    ],
+)
+def test_an_output_for_projects_gets_what_is_surely_a_projects(
+    event: VmEvent, is_sent: bool
+) -> None:
+    wanted = {"x": Subscription(output="mr", format="cloudevents")}
+    assert bool(published(event, wanted, url="kafka://a:1/t.{project_id}")) is is_sent
+    assert published(event, wanted)
+
+
+def test_a_dead_letter_of_an_output_for_projects_goes_to_its_project_again_and_nowhere_else() -> (
+    None
+):
+    again = ((ONLY_OUTPUT, b"mr"),)
+    url = "kafka://a:1/t.{project_id}"
+    assert published(vm_event(payload={"tenant_id": PROJECT}), {}, url=url, headers=again)
+    assert not published(vm_event(payload={"tenant_id": "demo"}), {}, url=url, headers=again)

@@ -58,6 +58,11 @@ cloud_owner = "CloudOwner"
 cloud_region_id = "RegionOne"
 """
 
+OF_TENANTS = """
+[[dmaap.outputs]]
+name = "own"
+url = "kafka://a:1/t.{project_id}"
+"""
 OUTPUT = """
 [[dmaap.outputs]]
 name = "onap"
@@ -437,6 +442,14 @@ def test_the_login_of_the_own_cluster_goes_to_no_other(tmp_path: Path) -> None:
         ("[kafka.retention]\nevents = 86400\n", "is more than kafka.retention.events = 86400"),
         (OUTPUT.replace("a:1", "a:one"), "url must look like kafka://host:port/topic"),
         (OUTPUT.replace("a:1", "[a"), "url is no URL"),
+        (OF_TENANTS + "heartbeats = true\n", "heartbeats are of clouds, and no project's"),
+        (OF_TENANTS.replace("t.", "t" * 214), "a topic's name has at most 249 characters"),
+        (OF_TENANTS.replace("t.", "{project_id}."), "url must look like kafka://host:port/topic"),
+        (OF_TENANTS + "[filter]\noutput = 'own'\n", "filter.output: own has a topic for each"),
+        (
+            "[self_service]\nper_project = 1\n",
+            "per_project needs an output with a topic for each project, such as kafka://host",
+        ),
         ("[gateway]\noutput = 'x'\n", "gateway.output: there is no output 'x' on Kafka"),
         ("[web]\ncanonical_url = 'host:1'\n", "canonical_url must begin with http:// or https://"),
         ("[kafka]\npassword_file = '/dev/null'\n", "the secret file /dev/null is empty"),

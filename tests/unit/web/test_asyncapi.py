@@ -70,8 +70,11 @@ def test_every_topic_and_every_output_has_its_channel_and_is_sent_to(
         "unauthenticated.VES_NOTIFICATION_OUTPUT",
         "unauthenticated.SEC_HEARTBEAT_OUTPUT",
         None,
+        "t.{project_id}.events",
         "metrics",
     ]
+    of_projects = document["channels"]["output-tenants"]
+    assert list(of_projects["parameters"]) == ["project_id"]
     sent = [operation["channel"]["$ref"] for operation in document["operations"].values()]
     assert sent == [f"#/channels/{name}" for name in document["channels"]]
     messages = {
@@ -126,6 +129,7 @@ def test_servers_are_told_without_logins_and_over_http_not_at_all(document: Any)
         "output-old-ves": ("ves:8080", "http"),
         "output-ves-topics": ("k3:9093", "kafka-secure"),
         "output-hook": ("hooks.example.org", "https"),
+        "output-tenants": ("k1:9092", "kafka"),
         "output-metrics": ("k1:9092", "kafka"),
     }
     assert "nobody-reads" not in json.dumps(document)

@@ -21,6 +21,7 @@ SETTINGS = Settings(
             DmaapOutput(name="events", url="kafka://a:1/t"),
             DmaapOutput(name="metrics", url="kafka://a:1/m", carries="measurements"),
             DmaapOutput(name="faults", url="kafka://a:1/f", format="ves"),
+            DmaapOutput(name="tenants", url="kafka://a:1/t.{project_id}"),
         ]
     )
 )
@@ -58,6 +59,7 @@ async def client() -> AsyncIterator[Client]:
     [
         ("snapshots/a", {}, "not a snapshot: "),
         ("snapshots/a", {"output": "metrics"}, "output: 'metrics' is none of events, faults"),
+        ("snapshots/a", {"output": "tenants"}, "output: 'tenants' is none of events, faults"),
         ("snapshots/a", {"output": "faults"}, "output faults gets no notifications of VES"),
         ("snapshots/a", {"output": "events", "clouds": ["x"]}, "clouds: 'x' is none of Owner_one"),
         ("snapshots/a b", {"output": "events"}, "a name has 1 to 64 letters"),

@@ -29,8 +29,8 @@ needs, so that no process holds, nor names, the secrets of another.
 {{- $all := mergeOverwrite (deepCopy $root.Values.settings) (deepCopy (default dict (index $root.Values .kind).settings)) -}}
 {{- $sections := dict
       "bridge" (list "kafka" "vims" "bridge" "log" "tracing")
-      "worker" (list "kafka" "vims" "dmaap" "filter" "worker" "alerts" "metrics" "web" "log" "tracing")
-      "publisher" (list "kafka" "dmaap" "filter" "worker" "log" "tracing")
+      "worker" (list "kafka" "vims" "dmaap" "filter" "worker" "alerts" "metrics" "web" "self_service" "log" "tracing")
+      "publisher" (list "kafka" "dmaap" "filter" "worker" "self_service" "log" "tracing")
       "gateway" (list "kafka" "dmaap" "gateway" "web" "log") -}}
 {{- $own := dict -}}
 {{- range get $sections .kind -}}
