@@ -187,7 +187,8 @@ def _output(settings: Settings, name: str | None) -> DmaapOutput:
         if output.name == name:
             return output
     names = ", ".join(output.name for output in outputs)
-    raise SettingsError(f"name one of the outputs in dmaap.outputs with --output: {names}")
+    wrong = "name an output with --output" if name is None else f"no output is called {name!r}"
+    raise SettingsError(f"{wrong}: dmaap.outputs has {names}")
 
 
 @main.command()

@@ -123,12 +123,14 @@ def test_a_publisher_is_told_its_output_by_name(
     monkeypatch.setattr(streams.publisher.service, "run", run)
     assert invoke(config, "publisher", "--output", "two").exit_code == 0
     assert published == ["two"]
-    for wrong in ([], ["--output", "three"]):
-        refused = invoke(config, "publisher", *wrong)
+    for arguments, wrong in (
+        (["publisher"], "name an output with --output"),
+        (["publisher", "--output", "three"], "no output is called 'three'"),
+        (["output", "pause", "three"], "no output is called 'three'"),
+    ):
+        refused = invoke(config, *arguments)
         assert refused.exit_code == 2
-        assert refused.stderr == (
-            "vimfed: name one of the outputs in dmaap.outputs with --output: one, two\n"
-        )
+        assert refused.stderr == f"vimfed: {wrong}: dmaap.outputs has one, two\n"
 
 
 def test_a_local_kafka_is_refused_where_the_settings_want_another(config: Path) -> None:
