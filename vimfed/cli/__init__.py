@@ -317,7 +317,7 @@ def sample_settings() -> None:
 @main.command("asyncapi")
 @click.pass_obj
 def print_asyncapi(config: Path) -> None:
-    """Print the AsyncAPI 3 document of all topics and messages that the settings name."""
+    """Print the AsyncAPI 3 document of topics and messages."""
     from web.asyncapi import asyncapi_document
 
     document = msgspec.json.encode(asyncapi_document(load_settings(config)))
