@@ -48,7 +48,7 @@ def configured() -> Iterator[Configure]:
 def test_what_a_stranger_goes_on_causing_is_told_as_a_number(
     configured: Configure, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(module, "WINDOW", 0.5)
+    monkeypatch.setattr(module, "WINDOW", 2.0)
     log = configured(LogSettings())
     logger = logging.getLogger(name)
     for number in range(1000):
@@ -70,7 +70,7 @@ def test_what_a_stranger_goes_on_causing_is_told_as_a_number(
 def test_what_a_library_repeats_while_a_broker_is_away_is_told_as_a_number(
     configured: Configure, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(module, "WINDOW", 0.5)
+    monkeypatch.setattr(module, "WINDOW", 2.0)
     log = configured(LogSettings())
     for _again in range(45):
         logging.getLogger(name).error("Unable connect to node")
@@ -85,7 +85,7 @@ def test_all_libraries_together_have_a_bound_while_a_broker_is_away(
     configured: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What each line of code tells first is told at once, the others as numbers."""
-    monkeypatch.setattr(module, "WINDOW", 0.5)
+    monkeypatch.setattr(module, "WINDOW", 4.0)
     log = configured(LogSettings())
     places = [f"aiokafka.part{number}" for number in range(20)]
     for _again in range(45):
@@ -118,7 +118,7 @@ def test_what_comes_from_clouds_and_kafka_is_all_told(configured: Configure) -> 
 def test_in_json_the_number_is_a_field(
     configured: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "WINDOW", 0.3)
+    monkeypatch.setattr(module, "WINDOW", 2.0)
     log = configured(LogSettings(format="json"))
     for _ in range(MOST_ALIKE + 7):
         logging.getLogger("web.gateway.service").warning("Kafka is unavailable")
