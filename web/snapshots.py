@@ -1,6 +1,5 @@
 """Snapshots over HTTP: the present state of instances, sent to one output between their events."""
 
-import re
 import uuid
 from collections.abc import Mapping
 
@@ -17,18 +16,14 @@ from streams.subscriptions.snapshots import (
 )
 from streams.worker.worker import StreamWorker
 from vimfed.kafka.notification_writer import arrival_time
-from vimfed.model.decoding import UnreadableError, decoded
 from vimfed.settings import DmaapOutput
 from web.auth.caller import CALLER
 from web.auth.limits import check_limits, is_within
 from web.change_log import ChangeLog
 from web.http.audit import WHO
 from web.http.errors import ApiError, Problem, Unavailable, json_response
-from web.http.routes import Route, body_of, named_vim_id
-
-MAX_REQUEST_BYTES = 100_000
-"""Bytes of JSON that one may take."""
-NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+from web.http.routes import Route, body_of
+from web.kept_requests import check_known, is_by_path, of_named_cloud, parsed, writable_name
 
 _decode = msgspec.json.Decoder(SnapshotRequest).decode
 _encode = msgspec.json.Encoder().encode
@@ -142,7 +137,8 @@ class Snapshots:
         told = [
             self._told(course)
             for course in self._book.all()
-            if _is_by_path(request, course) and is_within(request[CALLER], course.snapshot.asked)
+            if is_by_path(request, course.snapshot.asked)
+            and is_within(request[CALLER], course.snapshot.asked)
         ]
         return json_response(SnapshotList(snapshots=told))
 
@@ -156,10 +152,8 @@ class Snapshots:
         Asked for again, it is the same snapshot, also once it has ended: delete it to take another
         one of this name.
         """
-        name = request.match_info["name"]
-        if not NAME.fullmatch(name):
-            raise ApiError(400, f"a name has 1 to 64 letters, digits and . _ -, not {name!r}")
-        asked = _of_named_cloud(request, self._parsed(await body_of(request)))
+        name = writable_name(request)
+        asked = of_named_cloud(request, parsed(await body_of(request), _decode, "snapshot"))
         check_limits(request, asked)
         self._check_known(asked)
         await self._changes.known()
@@ -196,28 +190,15 @@ class Snapshots:
         name = request.match_info["name"]
         await self._changes.known()
         course = self._book.get(name)
-        if course is None or not _is_by_path(request, course):
+        if course is None or not is_by_path(request, course.snapshot.asked):
             raise ApiError(404, f"there is no snapshot {name}")
         check_limits(request, course.snapshot.asked)
         return course
 
-    def _parsed(self, body: bytes) -> SnapshotRequest:
-        if len(body) > MAX_REQUEST_BYTES:
-            raise ApiError(400, f"a snapshot takes at most {MAX_REQUEST_BYTES} bytes")
-        try:
-            return decoded(_decode, body)
-        except UnreadableError as error:
-            raise ApiError(400, f"not a snapshot: {error}") from None
-
     def _check_known(self, asked: SnapshotRequest) -> None:
         """Raise ApiError (400) for an output, or a cloud, that the settings do not name."""
-        for what, given, accepted in (
-            ("output", [asked.output], self._outputs),
-            ("clouds", asked.clouds, self._worker.vim_ids),
-        ):
-            for unknown in sorted(set(given) - set(accepted)):
-                names = ", ".join(sorted(accepted))
-                raise ApiError(400, f"{what}: {unknown!r} is none of {names}")
+        check_known("output", [asked.output], self._outputs)
+        check_known("clouds", asked.clouds, self._worker.vim_ids)
         if asked.output in self._silent:
             raise ApiError(
                 400,
@@ -245,19 +226,3 @@ class Snapshots:
 def _is_silent(output: DmaapOutput) -> bool:
     """Return whether an output gets VES alone, and nothing of what a snapshot tells."""
     return (output.is_ves or output.format == "ves") and "notification" not in output.domains
-
-
-def _is_by_path(request: web.Request, course: Course) -> bool:
-    """Return whether it is of the cloud alone that the path names, if it names one."""
-    vim_id = named_vim_id(request)
-    return vim_id is None or course.snapshot.asked.clouds == (vim_id,)
-
-
-def _of_named_cloud(request: web.Request, asked: SnapshotRequest) -> SnapshotRequest:
-    """Return it as one of the cloud that the path names, if it names one. Raises ApiError (400)."""
-    vim_id = named_vim_id(request)
-    if vim_id is None or asked.clouds == (vim_id,):
-        return asked
-    if asked.clouds:
-        raise ApiError(400, f"clouds: by this path it is of {vim_id} alone: leave them out")
-    return msgspec.structs.replace(asked, clouds=(vim_id,))

@@ -1,6 +1,5 @@
 """Subscriptions over HTTP: who wants which events and measurements, changed at run time."""
 
-import re
 from collections.abc import Collection
 from datetime import UTC, datetime
 
@@ -16,7 +15,6 @@ from streams.subscriptions.filters import (
 )
 from streams.subscriptions.log import encoded
 from streams.subscriptions.projects import name_of, split_name
-from vimfed.model.decoding import UnreadableError, decoded
 from vimfed.model.times import utc_text
 from vimfed.settings import Settings
 from web.auth.caller import CALLER
@@ -25,11 +23,15 @@ from web.change_log import ChangeLog
 from web.http.audit import WHO
 from web.http.errors import ApiError, Problem, TooFast, Unavailable, json_response
 from web.http.routes import Route, body_of, named_vim_id
+from web.kept_requests import (
+    MAX_BYTES,
+    check_known,
+    is_by_path,
+    of_named_cloud,
+    parsed,
+    writable_name,
+)
 from web.self_service import MAX_OWN_BYTES, SelfService
-
-MAX_SUBSCRIPTION_BYTES = 100_000
-"""Bytes of JSON that one may take."""
-NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 _decode = msgspec.json.Decoder(Subscription).decode
 
@@ -160,14 +162,13 @@ class Subscriptions:
         project = self._self_service.project_of(request[CALLER])
         name = _writable_name(request, project)
         subscription = self._parsed(await body_of(request), project)
-        subscription = _of_named_cloud(request, subscription)
+        subscription = of_named_cloud(request, subscription)
         held = await self._held()
-        vim_id = named_vim_id(request)
-        if vim_id is not None and name in held and not _is_of(vim_id, held[name]):
+        if name in held and not is_by_path(request, held[name]):
             raise ApiError(
                 409,
-                f"the subscription {request.match_info['name']} is not of {vim_id} alone: take "
-                "another name",
+                f"the subscription {request.match_info['name']} is not of {named_vim_id(request)} "
+                "alone: take another name",
             )
         for concerned in (subscription, held.get(name, subscription)):
             check_limits(request, concerned)
@@ -217,10 +218,9 @@ class Subscriptions:
         """
         await self._changes.known()
         held = dict(self._changes.log.history.current())
-        vim_id = None if request is None else named_vim_id(request)
-        if vim_id is None:
+        if request is None:
             return held
-        return {name: each for name, each in held.items() if _is_of(vim_id, each)}
+        return {name: each for name, each in held.items() if is_by_path(request, each)}
 
     async def _write(
         self, name: str, subscription: Subscription | None, caller: tuple[str, bytes]
@@ -232,22 +232,12 @@ class Subscriptions:
 
     def _parsed(self, body: bytes, project: str) -> Subscription:
         """Read a body, as that of ``project`` if it is not empty. Raises ApiError (400, 403)."""
-        most = MAX_OWN_BYTES if project else MAX_SUBSCRIPTION_BYTES
-        if len(body) > most:
-            raise ApiError(400, f"a subscription takes at most {most} bytes")
-        try:
-            subscription = decoded(_decode, body)
-        except UnreadableError as error:
-            raise ApiError(400, f"not a subscription: {error}") from None
+        most = MAX_OWN_BYTES if project else MAX_BYTES
+        subscription = parsed(body, _decode, "subscription", most)
         if project:
             subscription = self._self_service.own(subscription, project)
-        for what, given, accepted in (
-            ("kinds", subscription.kinds, EVENT_KINDS),
-            ("output", filter(None, [subscription.output]), self._outputs.keys()),
-        ):
-            for unknown in sorted(set(given) - accepted):
-                names = ", ".join(sorted(accepted))
-                raise ApiError(400, f"{what}: {unknown!r} is none of {names}")
+        check_known("kinds", subscription.kinds, EVENT_KINDS)
+        check_known("output", filter(None, [subscription.output]), self._outputs)
         of_events = subscription.kinds or subscription.phases
         if of_events and self._outputs.get(subscription.output) == "measurements":
             raise ApiError(
@@ -265,31 +255,13 @@ def _full_name(request: web.Request, project: str) -> str:
 
 
 def _writable_name(request: web.Request, project: str) -> str:
-    name = request.match_info["name"]
-    if not NAME.fullmatch(name):
-        raise ApiError(400, f"a name has 1 to 64 letters, digits and . _ -, not {name!r}")
-    if name == DEFAULT:
+    if writable_name(request) == DEFAULT:
         raise ApiError(409, f"{DEFAULT} is the settings' [filter]: change it there")
     return _full_name(request, project)
 
 
 def _missing(request: web.Request) -> ApiError:
     return ApiError(404, f"there is no subscription {request.match_info['name']}")
-
-
-def _is_of(vim_id: str, subscription: Subscription) -> bool:
-    """Return whether it is one of a single cloud."""
-    return subscription.clouds == (vim_id,)
-
-
-def _of_named_cloud(request: web.Request, subscription: Subscription) -> Subscription:
-    """Return it as one of the cloud that the path names, if it names one. Raises ApiError (400)."""
-    vim_id = named_vim_id(request)
-    if vim_id is None or _is_of(vim_id, subscription):
-        return subscription
-    if subscription.clouds:
-        raise ApiError(400, f"clouds: by this path it is of {vim_id} alone: leave them out")
-    return msgspec.structs.replace(subscription, clouds=(vim_id,))
 
 
 def _told(
