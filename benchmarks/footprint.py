@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import psutil
 
+from benchmarks._measuring import bytes_under, cpu_seconds, topic_bytes
 from tests.chaos.instance_load import Load
 from tests.e2e.stack import Stack, eventually
 from tests.support.brokers import new_kafka
@@ -80,13 +81,14 @@ async def measured(folder: Path, kafka: LocalKafka, instances: int, seconds: flo
         )
         await asyncio.to_thread(load.start)
         await _all_published(stack, instances)
-        processes = [
-            psutil.Process(child.pid)
+        pids = [
+            child.pid
             for child in (stack.children["worker"], stack.children["publisher"], kafka.child)
         ]
         topics = (names.changelog, names.notifications, names.events)
-        filled = _bytes_of(kafka, topics[0])
-        before, cpu_before = [_bytes_of(kafka, topic) for topic in topics], _cpu(processes)
+        filled = topic_bytes(kafka, topics[0], PARTITIONS)
+        before = [topic_bytes(kafka, topic, PARTITIONS) for topic in topics]
+        cpu_before = [cpu_seconds(pid) for pid in pids]
         begun, count = time.monotonic(), load.count
         await asyncio.sleep(seconds)
         load.end()
@@ -94,17 +96,19 @@ async def measured(folder: Path, kafka: LocalKafka, instances: int, seconds: flo
         took = time.monotonic() - begun
         await _all_published(stack, load.count)
         worker_cpu, publisher_cpu, kafka_cpu = (
-            (after - early) / took * 100
-            for early, after in zip(cpu_before, _cpu(processes), strict=True)
+            (cpu_seconds(pid) - early) / took * 100
+            for pid, early in zip(pids, cpu_before, strict=True)
         )
-        after = [_bytes_of(kafka, topic) for topic in topics]
+        after = [topic_bytes(kafka, topic, PARTITIONS) for topic in topics]
         hourly = [
             (late - early) / (load.count - count) * rate * 3600 / 1e6
             for early, late in zip(before, after, strict=True)
         ]
-        worker_mb, publisher_mb, _kafka = (each.memory_info().rss / 1e6 for each in processes)
+        worker_mb, publisher_mb, _kafka = (
+            psutil.Process(pid).memory_info().rss / 1e6 for pid in pids
+        )
         databases = (stack.folder / "state").glob("worker-*")
-        disk = sum(_bytes_under(each, "*") for each in databases) / 1e6
+        disk = sum(bytes_under(each, "*") for each in databases) / 1e6
         return Cost(
             instances=instances,
             rate=rate,
@@ -128,19 +132,6 @@ async def _all_published(stack: Stack, count: int) -> None:
         return there >= count
 
     await eventually(are_there, within=600, every=0.5)
-
-
-def _cpu(processes: Sequence[psutil.Process]) -> list[float]:
-    return [sum(each.cpu_times()[:2]) for each in processes]
-
-
-def _bytes_of(kafka: LocalKafka, topic: str) -> int:
-    folder = kafka.data_dir / "data"
-    return sum(_bytes_under(folder / f"{topic}-{each}", "*.log") for each in range(PARTITIONS))
-
-
-def _bytes_under(folder: Path, pattern: str) -> int:
-    return sum(each.stat().st_size for each in folder.rglob(pattern) if each.is_file())
 
 
 def reckoned(small: Cost, large: Cost, instances: int) -> Cost:

@@ -25,10 +25,10 @@ from pathlib import Path
 from statistics import quantiles
 from typing import Any, NamedTuple
 
-import psutil
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from benchmarks._measuring import cpu_seconds
 from benchmarks.jobs.listeners import POOL
 from tests.e2e.stack import Stack, eventually
 from tests.support.brokers import RabbitMQ, new_kafka
@@ -90,11 +90,9 @@ def counted(sent_and_arrived: list[tuple[float, float]]) -> list[float]:
     return [arrived - sent for sent, arrived in sent_and_arrived if sent >= begun + WARM_UP * 1000]
 
 
-def cpu_seconds(stack: Stack) -> dict[str, float]:
+def cpu_of_each(stack: Stack) -> dict[str, float]:
     """Return the CPU time that each of our processes has taken until now."""
-    return {
-        name: sum(psutil.Process(stack.children[name].pid).cpu_times()[:2]) for name in PROCESSES
-    }
+    return {name: cpu_seconds(stack.children[name].pid) for name in PROCESSES}
 
 
 async def through_the_job(
@@ -112,12 +110,12 @@ async def through_the_job(
         stack.start("publisher")
         await stack.bridge_connected()
         await stack.ready()
-        before = cpu_seconds(stack)
+        before = cpu_of_each(stack)
         await asyncio.sleep(IDLE)
-        begun = cpu_seconds(stack)
+        begun = cpu_of_each(stack)
         await send(rabbitmq, WARM_UP + seconds, rate)
         await arrived(stack, count, 60)
-        ended = cpu_seconds(stack)
+        ended = cpu_of_each(stack)
         topics = {
             "bridge: to the notifications topic": stack.names.notifications,
             "worker: to the events topic": stack.names.events,

@@ -31,10 +31,10 @@ from pathlib import Path
 from statistics import quantiles
 from typing import NamedTuple
 
-import psutil
 from confluent_kafka import Producer
 from prometheus_client.parser import text_string_to_metric_families
 
+from benchmarks._measuring import bytes_under, cpu_seconds, topic_bytes
 from benchmarks.failover import delays
 from benchmarks.samples import METERS
 from tests.chaos.instance_load import VIM_ID, Load
@@ -209,9 +209,9 @@ class Watched:
         return State(
             time.time(),
             sum(each.value for each in taken if each.name == f"{SAMPLES}_total"),
-            _cpu_seconds(self._stack.children["worker"].pid),
-            _cpu_seconds(self._kafka.child.pid),
-            [self._topic_bytes(topic) for topic in self.topics],
+            cpu_seconds(self._stack.children["worker"].pid),
+            cpu_seconds(self._kafka.child.pid),
+            [topic_bytes(self._kafka, topic, PARTITIONS) for topic in self.topics],
         )
 
     async def until(self, is_reached: Callable[[State], bool]) -> State:
@@ -234,19 +234,7 @@ class Watched:
     def table_bytes(self, table: str) -> int:
         """Return what the worker's database of a table takes on the disk."""
         folders = (self._stack.folder / "state").glob(f"worker-*/**/{table}-*.rocksdb")
-        return sum(_bytes_under(folder, "*") for folder in folders)
-
-    def _topic_bytes(self, topic: str) -> int:
-        folder = self._kafka.data_dir / "data"
-        return sum(_bytes_under(folder / f"{topic}-{each}", "*.log") for each in range(PARTITIONS))
-
-
-def _cpu_seconds(pid: int) -> float:
-    return sum(psutil.Process(pid).cpu_times()[:2])
-
-
-def _bytes_under(folder: Path, pattern: str) -> int:
-    return sum(each.stat().st_size for each in folder.rglob(pattern) if each.is_file())
+        return sum(bytes_under(folder, "*") for folder in folders)
 
 
 def report(watched: Watched, late: list[tuple[float, float]], sender: str, instances: int) -> None:
