@@ -89,6 +89,9 @@ def _settings(config: Path, process: str) -> Settings:
             configure_logging(LogSettings(format="json"), process)
         raise
     configure_logging(settings.log, process)
+    from vimfed.process.event_loop import use_uvloop  # what only asks and prints does without
+
+    use_uvloop()
     keep_files_private(settings.state_dir)
     if process == "run":
         parts = ["bridge", "worker", "publisher", *["gateway"] * settings.gateway.enabled]
