@@ -10,6 +10,7 @@ At last one worker is killed and loses its data directory: how long until it ans
 import argparse
 import asyncio
 import json
+import math
 import random
 import shutil
 import statistics
@@ -23,6 +24,7 @@ import aiohttp
 import msgspec
 import psutil
 from confluent_kafka import Producer
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.e2e.stack import Stack
 from tests.support.brokers import new_kafka
@@ -37,6 +39,9 @@ PARTITIONS = 8
 WORKERS = ("one", "two", "three")
 STATES = ("active", "paused", "stopped", "suspended")
 SPEC_EXAMPLE = spec_example()
+ROUNDS = "vimfed_worker_event_loop_seconds"
+LONG = 0.05
+"""Seconds: an event loop that is busy for longer keeps others waiting."""
 
 Ask = Callable[[aiohttp.ClientSession, str], Awaitable[int]]
 
@@ -127,6 +132,44 @@ async def at_rate(
     return latencies, refused
 
 
+class LoopWatch:
+    """How long the rounds of the workers' event loops were since it was asked last."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._stack = stack
+        self._before: dict[str, dict[float, float]] = {}
+
+    def forget(self, worker: str) -> None:
+        """Begin anew with a worker that was started again."""
+        self._before[worker] = {}
+
+    async def told(self) -> str:
+        """Return for each worker how many rounds were long, and up to how long they were."""
+        return "; ".join([f"{worker}: {await self._told_of(worker)}" for worker in WORKERS])
+
+    async def _told_of(self, worker: str) -> str:
+        until = await self._until(worker)
+        before = self._before.get(worker, {})
+        self._before[worker] = until
+        fresh = {bound: count - before.get(bound, 0) for bound, count in until.items()}
+        total = fresh[math.inf]
+        longest = min(bound for bound, count in fresh.items() if count == total)
+        return f"{total - fresh[LONG]:.0f} longer than {LONG * 1000:.0f} ms, {longest:g} s at most"
+
+    async def _until(self, worker: str) -> dict[float, float]:
+        """Return how many rounds there were, by the time that they took at most."""
+        (family,) = (
+            family
+            for family in text_string_to_metric_families(await self._stack.text("/metrics", worker))
+            if family.name == ROUNDS
+        )
+        return {
+            float(sample.labels["le"]): sample.value
+            for sample in family.samples
+            if "le" in sample.labels
+        }
+
+
 def row(name: str, latencies: list[float], refused: int) -> str:
     """Return a line of the table."""
     cuts = statistics.quantiles(latencies, n=100)
@@ -137,13 +180,20 @@ async def run(instances: int, seconds: float, folder: Path, bootstrap: str) -> N
     """Fill, ask, and let one worker recover."""
     instance_ids = [str(uuid.uuid4()) for _ in range(instances)]
     cloud = {"cloud_owner": OWNER, "cloud_region_id": REGION}
-    async with Stack(folder, bootstrap, [cloud]) as stack, aiohttp.ClientSession() as session:
+    no_quota = "instances_per_cloud = 0"
+    async with (
+        Stack(folder, bootstrap, [cloud], no_quota) as stack,
+        aiohttp.ClientSession() as session,
+    ):
         for name in WORKERS:
             stack.start_worker(name)
             await stack.ready(name)
         await stack.serving(*WORKERS)
+        loops = LoopWatch(stack)
+        print(f"rounds of the event loops at the start: {await loops.told()}")
         fill(stack, instance_ids)
         print(f"{instances} instances known after {await wait_for(stack, instances):.0f} s")
+        print(f"rounds of the event loops meanwhile: {await loops.told()}")
         urls = [f"http://127.0.0.1:{stack.ports[name]}" for name in WORKERS]
 
         async def page(session: aiohttp.ClientSession, url: str) -> int:
@@ -193,6 +243,7 @@ async def run(instances: int, seconds: float, folder: Path, bootstrap: str) -> N
             )
             print(row(f"{name}, {rate}/s", *asked))
             print(f"  beside it /healthz, 50/s: most {max(beside[0]) * 1000:.0f} ms")
+            print(f"  rounds of the event loops: {await loops.told()}")
         for name in WORKERS:
             memory = psutil.Process(stack.children[name].pid).memory_info().rss
             print(f"worker {name}: {memory / 1e6:.0f} MB resident")
@@ -200,9 +251,11 @@ async def run(instances: int, seconds: float, folder: Path, bootstrap: str) -> N
         shutil.rmtree(folder / "state" / f"worker-{stack.ports['three']}")
         began = time.monotonic()
         stack.start_worker("three")
+        loops.forget("three")
         await stack.ready("three", within=600)
         await stack.serving(*WORKERS, within=600)
-        print(f"a wiped worker answers again after {time.monotonic() - began:.0f} s")
+        print(f"a wiped worker answers again after {time.monotonic() - began:.1f} s")
+        print(f"rounds of the event loops meanwhile: {await loops.told()}")
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import threading
@@ -244,15 +245,16 @@ def run_app(
     needs: Sequence[Need],
     probes: Probes,
     prepare: Callable[[], Awaitable[None]] | None = None,
+    new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
 ) -> int:
     """Run the app until SIGTERM or SIGINT; return the exit code, not 0 after a crash.
 
-    What it ``needs`` of Kafka is created and checked first, once that is there: Faust never picks
-    up a topic that appears later. Then ``prepare`` is awaited. Raises OperatorError, also where the
-    app crashed of one, or because Kafka refuses something. Where it crashed since Kafka is away,
-    this process begins anew in its place, and waits.
+    It runs in a ``new_loop``. What it ``needs`` of Kafka is created and checked first, once that is
+    there: Faust never picks up a topic that appears later. Then ``prepare`` is awaited. Raises
+    OperatorError, also where the app crashed of one, or because Kafka refuses something. Where it
+    crashed since Kafka is away, this process begins anew in its place, and waits.
     """
-    loop = asyncio.new_event_loop()
+    loop = new_loop()
     asyncio.set_event_loop(loop)
 
     async def begin() -> None:
@@ -281,6 +283,9 @@ def run_app(
     worker.spinner = None
     work = _Work(app, worker, kafka, needs, time.monotonic())
     threading.Thread(target=_end_for_sure, args=[work], name="last resort", daemon=True).start()
+    # What was loaded stays: to look through it for garbage stops the process for 50 ms each time.
+    gc.collect()
+    gc.freeze()
     code = 1
     try:
         worker.execute_from_commandline()

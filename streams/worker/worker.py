@@ -11,6 +11,7 @@ from streams.engine.apps import consume, consumer_of, new_app, recovery_seconds,
 from streams.engine.batched_transport import TP, BatchedConsumer, RecordBatch
 from streams.engine.foreign_data import set_foreign_data_aside
 from streams.engine.lanes import BatchHandler
+from streams.engine.loop_rounds import LoopRounds
 from streams.engine.row_table import PartitionIndex, RowTable
 from streams.engine.table_upkeep import TableUpkeep
 from streams.engine.tombstones import tombstones_kept
@@ -59,6 +60,11 @@ class StreamWorker:
         self._tracing = started_tracing(settings.tracing, "vimfed-worker")
         self.health = WorkerHealth(self, settings.worker.stuck_after)
         self.registry.register(self.health)
+        self._rounds = LoopRounds(
+            "vimfed_worker_event_loop_seconds",
+            "for how long the event loop was busy before it waited again, and others had to wait",
+        )
+        self.registry.register(self._rounds)
         self._source = names.notifications
         self.indexes = RowIndexes(settings.kafka.partitions)
         self.index = self.indexes.instances
@@ -95,7 +101,8 @@ class StreamWorker:
             kafka, samples=self.settings.takes_samples, outputs=self.settings.outputs()
         )
         try:
-            return run_app(self.app, kafka, needs, _probes(self.settings.web), self._prepare)
+            probes = _probes(self.settings.web)
+            return run_app(self.app, kafka, needs, probes, self._prepare, self._rounds.new_loop)
         finally:
             if self._tracing is not None:
                 self._tracing.close()

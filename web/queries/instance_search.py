@@ -14,16 +14,23 @@ from msgspec import Meta
 
 from streams.core.kinds import KINDS
 from streams.worker.host_index import CloudNews
-from streams.worker.instance_index import IndexEntry, Position, Selection, SortField, StateGroup
+from streams.worker.instance_index import (
+    IndexEntry,
+    Position,
+    Selection,
+    SortField,
+    StateGroup,
+    state_group,
+)
 from vimfed.model.decoding import decoded
-from vimfed.model.records import InstanceState, Phase
+from vimfed.model.records import InstanceState, Outage, Phase, Recorded
 from vimfed.model.times import as_utc_text
 from vimfed.nova.states import DELETED
 from web.http.errors import ApiError
 from web.queries.availability import UNAVAILABLE, Availability, availability, spelled
 from web.queries.peer_query import PeerQuery
 from web.queries.state_names import ACCEPTED_NAMES, canonical, matcher
-from web.queries.tenants import Tenants
+from web.queries.tenants import Tenants, is_tenant_shown
 
 Order = Literal["asc", "desc"]
 Limit = Annotated[int, Meta(ge=1, le=1000, description="instances in the answer")]
@@ -161,6 +168,22 @@ class _Payload(msgspec.Struct, gc=False):
 _decode_payload = msgspec.json.Decoder(_Payload).decode
 
 
+class ListedRow(Recorded, frozen=True, gc=False, kw_only=True):
+    """As much of an encoded InstanceState as a list says of it."""
+
+    instance_id: str
+    vm_state: str
+    task_state: str
+    kind: str
+    phase: Phase
+    changed_at: str
+    outage: Outage | None = None
+    payload: _Payload
+
+
+decode_listed_row = msgspec.json.Decoder(ListedRow).decode
+
+
 def parse_search(
     vim_id: str, parameters: InstancesParameters, tenant_id: str | None
 ) -> InstanceSearch:
@@ -292,9 +315,15 @@ def is_available(row: InstanceState, news: CloudNews) -> bool | None:
     return availability(is_out=row.outage is not None, host=host, news=news)
 
 
-def summary(row: InstanceState, news: CloudNews) -> InstanceSummary:
+def is_wanted(row: ListedRow, wanted: Selection) -> bool:
+    """Return whether a row is still one of those that were asked for, and of their tenants."""
+    group = state_group(row.vm_state, row.task_state, row.kind, row.outage)
+    return wanted.matches(group) and is_tenant_shown(row.payload.tenant_id, wanted.tenants)
+
+
+def summary(row: ListedRow, news: CloudNews) -> InstanceSummary:
     """Return what an answer says of an instance; ``news`` is what is known of its cloud's hosts."""
-    payload = _decode_payload(row.payload)
+    payload = row.payload
     return InstanceSummary(
         instance_id=row.instance_id,
         display_name=payload.display_name,
@@ -306,7 +335,7 @@ def summary(row: InstanceState, news: CloudNews) -> InstanceSummary:
         launched_at=row.changed_at,
         instance_launched_at=payload.launched_at,
         host=payload.host,
-        available=is_available(row, news),
+        available=availability(is_out=row.outage is not None, host=payload.host or "", news=news),
         unavailable_since=row.outage.since if row.outage else None,
         unavailable_reason=row.outage.reason if row.outage else None,
     )

@@ -10,7 +10,7 @@ import msgspec
 from streams.engine.apps import owners_of
 from streams.engine.row_table import RowTable
 from streams.worker.host_index import CloudNews
-from streams.worker.instance_index import state_group
+from streams.worker.instance_index import Selection
 from streams.worker.worker import StreamWorker
 from vimfed.kafka.partitions import partition_of
 from vimfed.model.keys import instance_key, kind_of_key
@@ -19,7 +19,10 @@ from web.http.errors import UnavailableError
 from web.queries.instance_search import (
     FoundInstances,
     InstanceSearch,
+    InstanceSummary,
+    decode_listed_row,
     is_available,
+    is_wanted,
     selection,
     summary,
 )
@@ -187,22 +190,30 @@ class OwnPartitions:
         hosts = self._worker.indexes.hosts
         wanted = selection(search, hosts.all_news(search.vim_id))
         page = await self._worker.index.query(wanted)
-        found = []
-        for position, entry in page.found:
-            row = self._own_row(search.vim_id, entry.instance_id)
-            # A long search gives way to the stream, which may have changed what was found.
-            if (
-                row
-                and wanted.matches(state_group(row.vm_state, row.task_state, row.kind, row.outage))
-                and is_shown(row, wanted.tenants)
-            ):
-                found.append((position, summary(row, self._news(search.vim_id, row))))
+        # A long search gives way to the stream, which may have changed what was found.
+        listed = (
+            (position, self._listed(wanted, entry.instance_id)) for position, entry in page.found
+        )
+        found = [(position, one) for position, one in listed if one is not None]
         return FoundInstances(
             known=await self._worker.index.knows(search.vim_id, search.tenants),
             count=page.total,
             instances=found,
             until=page.found[-1][0] if page.more else None,
         )
+
+    def _listed(self, wanted: Selection, instance_id: str) -> InstanceSummary | None:
+        """Return what a list says of an instance; None where it is no longer asked for."""
+        partition = self._worker.index.partition_of(wanted.vim_id, instance_id)
+        if partition is None or partition not in self._worker.table.active:
+            return None
+        encoded = self._worker.table.partition(partition).get(
+            instance_key(wanted.vim_id, instance_id)
+        )
+        row = None if encoded is None else decode_listed_row(encoded)
+        if row is None or not is_wanted(row, wanted):
+            return None
+        return summary(row, self._worker.indexes.hosts.news(partition, wanted.vim_id))
 
     async def find_row(self, query: RowQuery) -> FoundRow:
         """Return the row of an instance that we own."""

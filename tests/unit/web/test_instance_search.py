@@ -7,12 +7,14 @@ import pytest
 
 from streams.worker.host_index import CloudNews, HostEntry
 from streams.worker.instance_index import IndexEntry, StateGroup
-from vimfed.model.records import InstanceState, Outage
+from vimfed.model.records import InstanceState, Outage, encode_row
 from web.http.errors import ApiError
 from web.queries.instance_search import (
     FoundInstances,
     InstancesParameters,
+    ListedRow,
     combine,
+    decode_listed_row,
     parse_search,
     selection,
     summary,
@@ -92,6 +94,10 @@ def test_an_instance_is_available_as_far_as_is_known_of_its_host(
         assert passes(entry) is (wanted == told)
 
 
+def listed(row: InstanceState) -> ListedRow:
+    return decode_listed_row(encode_row(row))
+
+
 def test_what_is_said_of_an_instance_tells_since_when_it_is_unavailable_and_why() -> None:
     since = "2026-01-01T00:00:01.000000Z"
     row = InstanceState(
@@ -105,16 +111,16 @@ def test_what_is_said_of_an_instance_tells_since_when_it_is_unavailable_and_why(
         payload=msgspec.Raw(b'{"host": "compute01"}'),
         outage=Outage(since, "host_down", "compute01"),
     )
-    told = summary(row, NEWS)
+    told = summary(listed(row), NEWS)
     assert (told.available, told.unavailable_since, told.unavailable_reason) == (
         False,
         since,
         "host_down",
     )
     # What was told last is said also while the cloud does not tell.
-    told = summary(row, UNKNOWN)
+    told = summary(listed(row), UNKNOWN)
     assert (told.available, told.unavailable_since) == (None, since)
-    told = summary(msgspec.structs.replace(row, outage=None), NEWS)
+    told = summary(listed(msgspec.structs.replace(row, outage=None)), NEWS)
     assert (told.available, told.unavailable_since, told.unavailable_reason) == (True, None, None)
 
 
