@@ -8,8 +8,10 @@ from vimfed.local.kafka import LocalKafka
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the CPU time that a process has taken until now."""
-    return sum(psutil.Process(pid).cpu_times()[:2])
+    """Return the CPU time that a process and those that it started have taken until now."""
+    process = psutil.Process(pid)
+    family = (process, *process.children(recursive=True))
+    return sum(sum(each.cpu_times()[:2]) for each in family)
 
 
 def bytes_under(folder: Path, pattern: str) -> int:

@@ -1,19 +1,21 @@
-"""The bridge beside two other listeners, on the messages of the recorded trace.
+"""The bridge beside other listeners, on the messages of the recorded trace.
 
-    python -m benchmarks.bridge [--messages 40000] [--rounds 3]
+    python -m benchmarks.bridge [--messages 15000] [--rounds 3]
 
-RabbitMQ and Kafka are started for the run. Before each job the queue of one pool is filled with the
-recorded run's messages, as often as it takes; then the job drains it:
+RabbitMQ and Kafka are started for the run. Before each job its queue is filled with the recorded
+run's messages, as often as it takes; then the job drains it:
 
 - nothing: an oslo.messaging batch listener whose callback does nothing, the ceiling;
 - bridge: ``vimfed bridge``, until Kafka has acknowledged every record;
 - two bridges: the same, two processes in one pool;
+- ceilometer: its notification agent, of one worker and of two, until its events are on Kafka;
 - HTTP: an oslo.messaging listener that posts each message to an HTTP sink on this machine before it
   takes the next, as this job's predecessor did (a tenth of the messages).
 
-The jobs take turns, so that what else the machine does hits all of them. Then oslo's own Notifier
-sends 500 messages a second, and the time from the call of ``Notifier.info`` until the record lies
-on Kafka (the broker's own stamp) is measured.
+The jobs take turns, so that what else the machine does hits all of them. What writes to Kafka is
+measured from when all of its processes listen to the last record, by Kafka's stamps. RabbitMQ and
+Kafka share the cores with it: where the three columns of CPU add up to all of them, nothing is left
+that another process could use.
 """
 
 import argparse
@@ -23,34 +25,86 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 from typing import NamedTuple
 
-import psutil
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
+from benchmarks._measuring import cpu_seconds
+from benchmarks.jobs import ceilometer
 from benchmarks.jobs.listeners import POOL
 from tests.support.bridge_process import BridgeProcess, eventually
 from tests.support.brokers import RabbitMQ, new_kafka
-from tests.support.notifications import rabbit_sender
+from tests.support.notifications import EXCHANGE, QUEUE, rabbit_sender
 from tests.support.paths import DATA
 from tests.support.sections import rabbit_cloud
 from tests.support.topics import count_records, read_topic
 from tests.support.traces import PLAIN
 from vimfed.local.kafka import LocalKafka
+from vimfed.nova import oslo
+from vimfed.nova.service_notification import SERVICE_TYPES
 
-RATE = 500
-SECONDS = 30
+
+class CpuTime(NamedTuple):
+    """Seconds that the processes of a job and the brokers have taken."""
+
+    job: float
+    rabbitmq: float
+    kafka: float
+
+    def since(self, before: "CpuTime") -> "CpuTime":
+        """Return what they have taken since then."""
+        return CpuTime(*(late - early for late, early in zip(self, before, strict=True)))
 
 
 class Rate(NamedTuple):
-    """Messages per second, and per second of CPU time."""
+    """What a job did; the fields are the columns of the table."""
 
     per_second: float
     per_cpu_second: float
+    job_cpu: float
+    """Percent of a core; so the next ones."""
+    rabbitmq_cpu: float
+    kafka_cpu: float
+
+
+COLUMNS = (
+    "messages/s",
+    "messages per CPU second",
+    "listener's CPU, %",
+    "RabbitMQ's CPU, %",
+    "Kafka's CPU, %",
+)
+
+
+def rate(count: int, seconds: float, took: CpuTime) -> Rate:
+    """Return the rate of so many messages."""
+    return Rate(count / seconds, count / took.job, *(each / seconds * 100 for each in took))
+
+
+class Queue(NamedTuple):
+    """What a job drains; each kind of job has an exchange of its own: it fills no other queue."""
+
+    exchange: str
+    name: str
+
+
+class Job(NamedTuple):
+    """Processes that bring each message of a queue to a topic of Kafka."""
+
+    queue: Queue
+    topic: str
+    """Below the prefix of a run."""
+    consumers: int
+    """So many has the queue when all of the processes listen."""
+    running: Callable[[str], AbstractContextManager[Sequence[int]]]
+    """Starts the processes with a prefix of topics, yields their ids, and ends them."""
 
 
 class Bench:
@@ -60,95 +114,111 @@ class Bench:
         self._folder = folder
         self._kafka = kafka
         self._rabbitmq = rabbitmq
-        self._bridges = 0
+        self._runs = 0
         with gzip.open(DATA / f"{PLAIN}-trace.jsonl.gz", "rt") as lines:
-            self._bodies = [json.loads(line)["body"].encode() for line in lines]
+            bodies = (json.loads(line)["body"].encode() for line in lines)
+            # Without these nine: what nova says of a service is a record for each partition.
+            self._bodies = [
+                body for body in bodies if oslo.decode(body).event_type not in SERVICE_TYPES
+            ]
 
-    def fill(self, count: int) -> None:
-        """Put that many messages into the pool's queue."""
-        with rabbit_sender(self._rabbitmq.url) as sender:
-            sender.declare_pool(POOL)
+    def fill(self, count: int, queue: Queue) -> None:
+        """Put that many messages into a queue."""
+        with rabbit_sender(self._rabbitmq.url, exchange=queue.exchange) as sender:
+            sender.declare_pool(queue.name)
             sender.send_all(self._bodies[n % len(self._bodies)] for n in range(count))
-            eventually(lambda: sender.depth(POOL) == count, "the queue is filled", 60)
+            eventually(lambda: sender.depth(queue.name) == count, "the queue is filled", 60)
 
-    def plain_listener(self, kind: str, count: int, *arguments: str) -> Rate:
-        """Drain the queue with a listener that is not ours."""
-        self.fill(count)
+    def plain(self, kind: str, count: int, *arguments: str) -> Rate:
+        """Drain a pool's queue with a listener that writes nothing to Kafka."""
+        self.fill(count, POOLED)
+        before = self._cpu_time([])
         done = subprocess.run(
-            [*_JOB, kind, self._rabbitmq.url, str(count), *arguments],
+            [*_LISTENER, kind, self._rabbitmq.url, str(count), *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             check=True,
         )
         told = json.loads(done.stdout)
-        return Rate(count / told["seconds"], count / told["cpu_seconds"])
+        took = self._cpu_time([]).since(before)._replace(job=told["cpu_seconds"])
+        return rate(count, told["seconds"], took)
 
-    def bridges(self, count: int, processes: int) -> Rate:
-        """Drain it with bridges; from the first record on Kafka to the last, by Kafka's stamps."""
-        prefix = self._prefix()
-        idle_cpu = self._idle_cpu_seconds()
-        self.fill(count)
-        with self._running(prefix, processes) as running:
-            topic = f"{prefix}.notifications"
+    def drain(self, job: Job, count: int) -> Rate:
+        """Drain a queue with a job that writes a record for each message."""
+        self._runs += 1
+        prefix = f"run{self._runs}"
+        topic = f"{prefix}.{job.topic}"
+        self.fill(count, job.queue)
+        with (
+            rabbit_sender(self._rabbitmq.url, exchange=job.queue.exchange) as sender,
+            job.running(prefix) as pids,
+        ):
+            eventually(lambda: sender.consumers(job.queue.name) >= job.consumers, "all listen", 60)
+            begun, before = time.time() * 1000, self._cpu_time(pids)
             eventually(lambda: count_records(self._kafka.bootstrap, topic) >= count, "all", 300)
-            cpu = sum(_cpu_seconds(bridge) - idle_cpu for bridge in running)
+            took = self._cpu_time(pids).since(before)
         stamps = [record.timestamp()[1] for record in read_topic(self._kafka.bootstrap, topic)]
-        seconds = (max(stamps) - min(stamps)) / 1000
-        return Rate(len(stamps) / seconds, count / cpu)
+        counted = [stamp for stamp in stamps if stamp > begun]
+        return rate(len(counted), (max(counted) - begun) / 1000, took)
 
-    def latencies(self) -> list[float]:
-        """Return milliseconds from Notifier.info to the record; the first second is a warm-up."""
-        prefix = self._prefix()
-        topic = f"{prefix}.notifications"
-        count = RATE * SECONDS
-        with self._running(prefix, 1) as [bridge]:
-            bridge.wait_until_connected("Owner_Region")
-            subprocess.run(
-                [*_JOB, "send", self._rabbitmq.url, str(SECONDS), str(RATE)],
-                stderr=subprocess.DEVNULL,
-                check=True,
+    def bridges(self, processes: int) -> Job:
+        """Return bridges of one pool."""
+
+        @contextmanager
+        def running(prefix: str) -> Iterator[list[int]]:
+            bridges = [
+                BridgeProcess(
+                    self._folder / f"{prefix}-{number}",
+                    kafka={
+                        "bootstrap": self._kafka.bootstrap,
+                        "topic_prefix": prefix,
+                        "retention": {"unused": True},  # as many records as messages
+                    },
+                    vims=[rabbit_cloud(self._rabbitmq.url, pool=POOL)],
+                )
+                for number in range(processes)
+            ]
+            for bridge in bridges:
+                bridge.start()
+            yield [bridge.child.pid for bridge in bridges]
+            for bridge in bridges:
+                bridge.stop()
+
+        return Job(POOLED, "notifications", processes, running)
+
+    def ceilometer(self, workers: int) -> Job:
+        """Return ceilometer's notification agent."""
+
+        @contextmanager
+        def running(prefix: str) -> Iterator[list[int]]:
+            config = {"message.timestamp.type": "LogAppendTime"}
+            topic = NewTopic(f"{prefix}.{ceilometer.TOPIC}", PARTITIONS, 1, config=config)
+            admin = AdminClient({"bootstrap.servers": self._kafka.bootstrap})
+            admin.create_topics([topic])[topic.topic].result(30)
+            agent = ceilometer.notification_agent(
+                self._folder / prefix,
+                rabbitmq=self._rabbitmq.url,
+                exchange=UNPOOLED.exchange,
+                kafka=self._kafka.bootstrap,
+                prefix=prefix,
+                workers=workers,
             )
-            eventually(lambda: count_records(self._kafka.bootstrap, topic) >= count, "all", 60)
-        records = read_topic(self._kafka.bootstrap, topic)
-        times = sorted(
-            (json.loads(record.value() or b"")["payload"]["sent_ms"], record.timestamp()[1])
-            for record in records
-        )
-        return [stamp - sent for sent, stamp in times[RATE:]]
+            agent.spawn()
+            yield [agent.pid]
+            agent.stop()
 
-    def _prefix(self) -> str:
-        self._bridges += 1
-        return f"run{self._bridges}"
+        return Job(UNPOOLED, ceilometer.TOPIC, workers, running)
 
-    def _idle_cpu_seconds(self) -> float:
-        """Return what a bridge's start costs, which is not work on messages."""
-        with self._running(self._prefix(), 1) as [bridge]:
-            bridge.wait_until_connected("Owner_Region")
-            return _cpu_seconds(bridge)
-
-    @contextmanager
-    def _running(self, prefix: str, processes: int) -> Iterator[list[BridgeProcess]]:
-        made = [
-            BridgeProcess(
-                self._folder / f"{prefix}-{number}",
-                kafka={"bootstrap": self._kafka.bootstrap, "topic_prefix": prefix},
-                vims=[rabbit_cloud(self._rabbitmq.url, pool=POOL)],
-            )
-            for number in range(processes)
-        ]
-        for bridge in made:
-            bridge.start()
-        yield made
-        for bridge in made:
-            bridge.stop()
+    def _cpu_time(self, pids: Sequence[int]) -> CpuTime:
+        brokers = self._rabbitmq.child.pid, self._kafka.child.pid
+        return CpuTime(sum(map(cpu_seconds, pids)), *map(cpu_seconds, brokers))
 
 
-_JOB = [sys.executable, "-m", "benchmarks.jobs.listeners"]
-
-
-def _cpu_seconds(bridge: BridgeProcess) -> float:
-    times = psutil.Process(bridge.child.pid).cpu_times()
-    return times.user + times.system
+POOLED = Queue(EXCHANGE, POOL)
+UNPOOLED = Queue("ceilometer", QUEUE)
+"""ceilometer knows no pools: its queues are named as nova's topics."""
+PARTITIONS = 8
+_LISTENER = [sys.executable, "-m", "benchmarks.jobs.listeners"]
 
 
 class _Sink(BaseHTTPRequestHandler):
@@ -168,7 +238,7 @@ class _Sink(BaseHTTPRequestHandler):
 def main() -> None:
     """Run everything and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--messages", type=int, default=40_000)
+    parser.add_argument("--messages", type=int, default=15_000)
     parser.add_argument("--rounds", type=int, default=3)
     chosen = parser.parse_args()
     rates: dict[str, list[Rate]] = {}
@@ -182,33 +252,24 @@ def main() -> None:
         bench = Bench(folder, kafka, rabbitmq)
         count, few = chosen.messages, chosen.messages // 10
         jobs: dict[str, Callable[[], Rate]] = {
-            "a: oslo batch listener that does nothing": lambda: bench.plain_listener(
-                "nothing", count
-            ),
-            "b: this bridge, one process": lambda: bench.bridges(count, 1),
-            "b: this bridge, two processes": lambda: bench.bridges(count, 2),
-            "c: oslo listener, an HTTP POST per message": lambda: bench.plain_listener(
+            "a: oslo batch listener that does nothing": lambda: bench.plain("nothing", count),
+            "b: this bridge, one process": lambda: bench.drain(bench.bridges(1), count),
+            "b: this bridge, two processes": lambda: bench.drain(bench.bridges(2), count),
+            "c: ceilometer's agent, one worker": lambda: bench.drain(bench.ceilometer(1), count),
+            "c: ceilometer's agent, two workers": lambda: bench.drain(bench.ceilometer(2), count),
+            "d: oslo listener, an HTTP POST per message": lambda: bench.plain(
                 "post", few, str(sink.server_port)
             ),
         }
         for turn in range(chosen.rounds):
             for name, job in jobs.items():
-                rate = job()
-                print(f"round {turn + 1}: {name}: {rate.per_second:,.0f}/s", file=sys.stderr)
-                rates.setdefault(name, []).append(rate)
-        latencies = bench.latencies()
-    print("| listener | messages/s | messages per CPU second |\n|---|---|---|")
+                found = job()
+                print(f"round {turn + 1}: {name}: {found.per_second:,.0f}/s", file=sys.stderr)
+                rates.setdefault(name, []).append(found)
+    print(f"| listener | {' | '.join(COLUMNS)} |\n|---|{'---|' * len(COLUMNS)}")
     for name, measured in rates.items():
-        per_second = median(rate.per_second for rate in measured)
-        print(
-            f"| {name} | {per_second:,.0f} | "
-            f"{median(rate.per_cpu_second for rate in measured):,.0f} |"
-        )
-    cuts = quantiles(latencies, n=1000)
-    print(
-        f"\nFrom Notifier.info to the record on Kafka at {RATE}/s: p50 {cuts[499]:.1f} ms, "
-        f"p99 {cuts[989]:.1f} ms, p99.9 {cuts[998]:.1f} ms, most {max(latencies):.1f} ms"
-    )
+        cells = (f"{median(figures):,.0f}" for figures in zip(*measured, strict=True))
+        print(f"| {name} | {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

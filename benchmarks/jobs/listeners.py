@@ -1,4 +1,4 @@
-"""Listeners and a sender that are not ours, each a process of its own: ``KIND URL NUMBER``.
+"""Listeners that are not ours, each a process of its own: ``KIND URL NUMBER``.
 
 They print one line of JSON at the end. See benchmarks/bridge.py, which runs them.
 """
@@ -104,29 +104,10 @@ def _run(listener: Any, endpoint: Endpoint) -> None:
     listener.wait()
 
 
-def send(url: str, seconds: int, rate: int) -> None:
-    """Notify at a steady rate; each payload says when, in milliseconds since the epoch."""
-    notifier = oslo_messaging.Notifier(
-        transport(url), "compute.host1", driver="messagingv2", topics=["notifications"]
-    )
-    begun = time.monotonic()
-    for number in range(seconds * rate):
-        time.sleep(max(0.0, begun + number / rate - time.monotonic()))
-        payload = {
-            "instance_id": f"instance-{number % 100}",
-            "sent_ms": time.time() * 1000,
-            "padding": "x" * 1000,
-        }
-        notifier.info({"request_id": "req-1"}, "compute.instance.update", payload)
-
-
 def main() -> None:
     """Run the kind of process that the arguments name."""
     logging.disable(logging.ERROR)
     kind, url, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
-    if kind == "send":
-        send(url, count, int(sys.argv[4]))
-        return
     endpoint = nothing(url, count) if kind == "nothing" else post(url, count, int(sys.argv[4]))
     print(json.dumps({"seconds": endpoint.seconds, "cpu_seconds": endpoint.cpu_seconds}))
 

@@ -152,6 +152,10 @@ class RabbitSender:
         """Return how many messages wait in a queue; those that are being handled do not count."""
         return int(self._opened().queue_declare(pool, passive=True).message_count)
 
+    def consumers(self, pool: str) -> int:
+        """Return how many consumers a queue has."""
+        return int(self._opened().queue_declare(pool, passive=True).consumer_count)
+
     def close(self) -> None:
         """Close the connection."""
         if self._connection is not None:
