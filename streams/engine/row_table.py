@@ -74,10 +74,16 @@ class _Store(base.Store[bytes, bytes]):
         newly_assigned: set[TP],
         generation_id: int = 0,
     ) -> None:
+        # Some 10 ms for each database that is closed or opened: others have their turn in between.
         topic = self.table.changelog_topic_name
         for tp in revoked:
             if tp.topic == topic:
                 self.table.release(tp.partition)
+                await asyncio.sleep(0)
+        for tp in assigned:
+            if tp.topic == topic:
+                self.stores.get(tp.partition)
+                await asyncio.sleep(0)
 
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
         """Take over what has been recovered. What goes wrong ends the process.

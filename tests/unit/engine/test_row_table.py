@@ -100,6 +100,20 @@ async def test_a_partition_that_is_taken_away_while_it_is_taken_over_is_not_ours
     assert scene.crashes == []
 
 
+async def test_others_have_their_turn_between_two_databases(scene: Scene) -> None:
+    mine = {TP(CHANGELOG, number) for number in range(3)}
+    for assigned, revoked, counts in ((mine, set[TP](), [1, 2, 3]), (set[TP](), mine, [2, 1, 0])):
+        moving = asyncio.create_task(scene.table.on_rebalance(assigned, revoked, assigned))
+        seen = list[int]()
+        while not moving.done():
+            await asyncio.sleep(0)
+            held = len(scene.table.stores.open_partitions())
+            if held not in (len(revoked), *seen):
+                seen.append(held)
+        await moving
+        assert seen == counts
+
+
 async def test_an_assignment_that_is_over_takes_nothing_over(scene: Scene) -> None:
     scene.read(0, row("vm", "active", "1"))
     scene.table.app.consumer_generation_id = 9

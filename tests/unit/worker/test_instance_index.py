@@ -1,6 +1,7 @@
 """Which instances are in which state, kept up to date batch by batch."""
 
 import asyncio
+import gc
 from typing import Any, NamedTuple
 
 import msgspec
@@ -167,6 +168,40 @@ async def test_a_long_search_lets_others_have_their_turn(index: InstanceIndex) -
         await asyncio.sleep(0)
     assert await searching == (5 * instance_index.CHUNK, ["04999", "04998"])
     assert turns >= 9  # four to put most of them in order, five to look at them
+
+
+async def test_what_is_written_while_others_are_put_into_order_is_not_lost(
+    index: InstanceIndex,
+) -> None:
+    count = 5 * instance_index.CHUNK
+    for number in range(count):
+        index.put(0, row(f"{number:05}", "active", "1"))
+    searching = asyncio.ensure_future(found(index, "active", limit=2))
+    await asyncio.sleep(0)
+    assert not searching.done()
+    index.put(0, row("00000", "paused", "2"))  # has been put into order, or will be
+    index.put(0, row(f"{count - 1:05}", "paused", "2"))
+    index.put(0, row("new", "active", "2"))
+    index.remove(0, VIM, "00001")
+    assert await searching == (count - 2, ["new", f"{count - 2:05}"])
+    assert await found(index, "paused") == (2, [f"{count - 1:05}", "00000"])
+
+
+async def test_what_a_partition_held_is_freed_in_steps(index: InstanceIndex) -> None:
+    for number in range(5 * instance_index.CHUNK):
+        index.put(0, row(f"{number:05}", "active", "1"))
+    index.drop_partition(0)
+    assert len(index) == 0
+    turns = 0
+    while asyncio.all_tasks() - {asyncio.current_task()}:
+        turns += 1
+        await asyncio.sleep(0)
+    assert turns >= 5
+
+
+def test_the_garbage_collector_passes_over_instances(index: InstanceIndex) -> None:
+    index.put(0, row("a", "active", "1", host="h", name="n"))
+    assert not gc.is_tracked(index.entry(0, VIM, "a"))
 
 
 class Written(NamedTuple):
