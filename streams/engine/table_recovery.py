@@ -83,6 +83,7 @@ class Recovery(upstream.Recovery):
             else:
                 await self._apply(event.message)
             self._tell_progress()
+            await asyncio.sleep(0)  # a queue that has more gives it without a turn for others
 
     def _add(self, table: CollectionT, tp: TP, offsets: Counter[TP]) -> None:
         """Begin where the table stands.

@@ -1,7 +1,7 @@
 """A recovery applies its changelogs without a hole, and reaches its end or begins again."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -78,6 +78,24 @@ async def test_what_was_applied_already_is_not_applied_again(
     await recovery._apply(read(2, 3))
     await recovery._apply(read(3, 5))
     assert applied(worker) == [0, 1, 2, 3, 4, 5, 5]
+
+
+async def test_others_have_their_turn_between_two_batches(
+    worker: StreamWorker, recovery: Recovery
+) -> None:
+    worker.app.flow_control.resume()
+    for first in (0, 2, 4):
+        batch = SimpleNamespace(message=read(first, first + 1))
+        recovery.tables.changelog_queue.force_put_nowait(batch)
+    slurp = cast(Callable[[Recovery], Awaitable[None]], Recovery._slurp_changelogs)
+    slurping = asyncio.ensure_future(slurp(recovery))
+    seen = [-1]
+    while seen[-1] < 5:
+        await asyncio.sleep(0)
+        if (at := applied(worker)[-1]) != seen[-1]:
+            seen.append(at)
+    slurping.cancel()
+    assert seen == [-1, 1, 3, 5]
 
 
 async def test_where_changes_were_dropped_reading_begins_again(
