@@ -26,6 +26,7 @@ import psutil
 from confluent_kafka import Producer
 from prometheus_client.parser import text_string_to_metric_families
 
+from benchmarks._measuring import cpu_seconds
 from tests.e2e.stack import Stack
 from tests.support.brokers import new_kafka
 from tests.support.nova_messages import spec_example
@@ -40,6 +41,8 @@ WORKERS = ("one", "two", "three")
 STATES = ("active", "paused", "stopped", "suspended")
 SPEC_EXAMPLE = spec_example()
 ROUNDS = "vimfed_worker_event_loop_seconds"
+IDLE = 0.15
+"""CPU seconds a second that the workers together take at rest."""
 LONG = 0.05
 """Seconds: an event loop that is busy for longer keeps others waiting."""
 
@@ -107,6 +110,20 @@ async def wait_for(stack: Stack, instances: int) -> float:
         if time.monotonic() - began > 600:
             raise RuntimeError(f"after ten minutes: {answer}")
         await asyncio.sleep(0.2)
+
+
+async def at_rest(stack: Stack) -> float:
+    """Return after how many seconds the workers had nothing to do but to wait."""
+    began = time.monotonic()
+    while True:
+        before = sum(cpu_seconds(stack.children[name].pid) for name in WORKERS)
+        await asyncio.sleep(1)
+        after = sum(cpu_seconds(stack.children[name].pid) for name in WORKERS)
+        took = time.monotonic() - began
+        if after - before < IDLE:
+            return took
+        if took > 120:
+            raise RuntimeError("the workers are not at rest after two minutes")
 
 
 async def at_rate(
@@ -194,6 +211,7 @@ async def run(instances: int, seconds: float, folder: Path, bootstrap: str) -> N
         fill(stack, instance_ids)
         print(f"{instances} instances known after {await wait_for(stack, instances):.0f} s")
         print(f"rounds of the event loops meanwhile: {await loops.told()}")
+        print(f"at rest {await at_rest(stack):.0f} s later")
         urls = [f"http://127.0.0.1:{stack.ports[name]}" for name in WORKERS]
 
         async def page(session: aiohttp.ClientSession, url: str) -> int:

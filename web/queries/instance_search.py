@@ -3,6 +3,7 @@
 Decides, and does nothing. check_vim_status and the list of instances both ask this way.
 """
 
+import math
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Collection, Sequence
 from heapq import merge
@@ -339,6 +340,21 @@ def summary(row: ListedRow, news: CloudNews) -> InstanceSummary:
         unavailable_since=row.outage.since if row.outage else None,
         unavailable_reason=row.outage.reason if row.outage else None,
     )
+
+
+def for_parts(search: InstanceSearch, largest_share: float) -> InstanceSearch:
+    """Return what the owners are asked for a page, none of whom owns more than such a share.
+
+    Instances are spread evenly: a page has hardly ever more than half as many again of one owner,
+    and ten. What nobody would see is not read.
+    """
+    limit = min(search.limit, math.ceil(1.5 * largest_share * search.limit) + 10)
+    return msgspec.structs.replace(search, limit=limit)
+
+
+def is_short(search: InstanceSearch, page: InstancePage) -> bool:
+    """Return whether a page has less than was asked for, though others follow."""
+    return len(page.instances) < search.limit and page.next_marker is not None
 
 
 def combine(search: InstanceSearch, parts: Sequence[FoundInstances]) -> InstancePage:

@@ -143,6 +143,10 @@ class OwnPartitions:
         """Return the owners as of the last assignment, complete or not."""
         return owners_of(self._worker.app, self._worker.table.changelog_topic_name)
 
+    def largest_share(self) -> float:
+        """Return which share of the partitions one worker owns at most."""
+        return max(map(len, self.known_owners().values()), default=0) / self._partitions
+
     def unowned(self) -> list[int]:
         """Return the partitions that have no owner."""
         owned = self.known_owners().values()

@@ -16,6 +16,8 @@ from web.queries.instance_search import (
     InstanceSearch,
     InstancesParameters,
     combine,
+    for_parts,
+    is_short,
     parse_search,
 )
 from web.queries.own_partitions import PATIENCE, FoundRow, OwnPartitions, RowQuery
@@ -123,10 +125,14 @@ class Queries:
 
     async def _page(self, search: InstanceSearch, caller: Caller) -> InstancePage:
         search = msgspec.structs.replace(search, tenants=caller.tenants)
-        found = await self._gather.ask(self._search, search)
+        found = await self._gather.ask(self._search, for_parts(search, self._own.largest_share()))
+        page = combine(search, found)
+        if is_short(search, page):
+            found = await self._gather.ask(self._search, search)
+            page = combine(search, found)
         if search.vim_id not in self._worker.vim_ids and not any(part.known for part in found):
             raise _unknown(search.vim_id)
-        return combine(search, found)
+        return page
 
     async def instance(self, request: web.Request) -> web.Response:
         """Tell everything that is known of one instance.

@@ -1,11 +1,18 @@
 """What a request of check_vim_status asks for, and what the answer says."""
 
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
+from vimfed.settings import Settings
+from web.auth.caller import EVERYBODY
 from web.http.errors import ApiError
 from web.http.routes import parse_query
 from web.queries.instance_search import FoundInstances, InstanceSearch, InstanceSummary, combine
+from web.queries.queries import Queries
 from web.queries.single_instance import InstanceParameters
 from web.queries.status_query import StatusAnswer, parse_request, status_answer
 
@@ -110,3 +117,56 @@ def test_a_parameter_that_is_none_is_refused() -> None:
     assert parse_query(make_mocked_request("GET", "/x?stale=ok"), InstanceParameters).stale == "ok"
     with pytest.raises(ApiError, match="unknown field `stael`"):
         parse_query(make_mocked_request("GET", "/x?stael=ok"), InstanceParameters)
+
+
+class Owners:
+    """Two workers that own instances by their times, and what they were asked for."""
+
+    def __init__(self, *owned: Sequence[str]) -> None:
+        self._owned = owned
+        self.limits: list[int] = []
+
+    def largest_share(self) -> float:
+        return 1 / len(self._owned)
+
+    async def ask(self, _question: object, search: InstanceSearch) -> list[FoundInstances]:
+        self.limits.append(search.limit)
+        return [self._part(times, search.limit) for times in self._owned]
+
+    def _part(self, times: Sequence[str], limit: int) -> FoundInstances:
+        newest = sorted(times, reverse=True)
+        last = newest[:limit][-1]
+        until = (last, f"instance-{last}") if len(newest) > limit else None
+        return part(*newest[:limit], count=len(newest), until=until)
+
+    async def page(self, limit: int) -> list[str]:
+        worker: Any = SimpleNamespace(settings=Settings(), vim_ids=())
+        own: Any = SimpleNamespace(
+            largest_share=self.largest_share, **dict.fromkeys(FINDERS, lambda _query: None)
+        )
+        gather: Any = self
+        page = await Queries(worker, own, gather)._page(query(limit), EVERYBODY)
+        return [one.launched_at for one in page.instances]
+
+
+FINDERS = ("find_instances", "find_row", "find_vims", "find_troubles")
+
+
+async def test_workers_are_asked_for_somewhat_more_than_their_share_of_a_page() -> None:
+    times = [f"{number:04}" for number in range(1000)]
+    owners = Owners(times[::2], times[1::2])
+    assert await owners.page(100) == times[:-101:-1]
+    assert owners.limits == [85]
+
+
+async def test_a_worker_that_has_more_of_a_page_is_asked_again() -> None:
+    times = [f"{number:04}" for number in range(1000)]
+    owners = Owners(times[:500], times[500:])
+    assert await owners.page(100) == times[:-101:-1]
+    assert owners.limits == [85, 100]
+
+
+async def test_what_there_is_no_more_of_is_asked_for_once() -> None:
+    owners = Owners(["1", "2"], ["3"])
+    assert await owners.page(100) == ["3", "2", "1"]
+    assert owners.limits == [85]
