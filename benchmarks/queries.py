@@ -40,11 +40,11 @@ PARTITIONS = 8
 WORKERS = ("one", "two", "three")
 STATES = ("active", "paused", "stopped", "suspended")
 SPEC_EXAMPLE = spec_example()
-ROUNDS = "vimfed_worker_event_loop_seconds"
+DELAYS = "vimfed_worker_event_loop_delay_seconds"
 IDLE = 0.15
 """CPU seconds a second that the workers together take at rest."""
 LONG = 0.05
-"""Seconds: an event loop that is busy for longer keeps others waiting."""
+"""Seconds: an event loop that pauses for longer keeps others waiting."""
 
 Ask = Callable[[aiohttp.ClientSession, str], Awaitable[int]]
 
@@ -150,7 +150,7 @@ async def at_rate(
 
 
 class LoopWatch:
-    """How long the rounds of the workers' event loops were since it was asked last."""
+    """How long the workers' event loops paused since it was asked last."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
@@ -161,7 +161,7 @@ class LoopWatch:
         self._before[worker] = {}
 
     async def told(self) -> str:
-        """Return for each worker how many rounds were long, and up to how long they were."""
+        """Return for each worker how many pauses were long, and up to how long they were."""
         return "; ".join([f"{worker}: {await self._told_of(worker)}" for worker in WORKERS])
 
     async def _told_of(self, worker: str) -> str:
@@ -174,11 +174,11 @@ class LoopWatch:
         return f"{total - fresh[LONG]:.0f} longer than {LONG * 1000:.0f} ms, {longest:g} s at most"
 
     async def _until(self, worker: str) -> dict[float, float]:
-        """Return how many rounds there were, by the time that they took at most."""
+        """Return how many pauses there were, by the time that they took at most."""
         (family,) = (
             family
             for family in text_string_to_metric_families(await self._stack.text("/metrics", worker))
-            if family.name == ROUNDS
+            if family.name == DELAYS
         )
         return {
             float(sample.labels["le"]): sample.value
@@ -207,10 +207,10 @@ async def run(instances: int, seconds: float, folder: Path, bootstrap: str) -> N
             await stack.ready(name)
         await stack.serving(*WORKERS)
         loops = LoopWatch(stack)
-        print(f"rounds of the event loops at the start: {await loops.told()}")
+        print(f"pauses of the event loops at the start: {await loops.told()}")
         fill(stack, instance_ids)
         print(f"{instances} instances known after {await wait_for(stack, instances):.0f} s")
-        print(f"rounds of the event loops meanwhile: {await loops.told()}")
+        print(f"pauses of the event loops meanwhile: {await loops.told()}")
         print(f"at rest {await at_rest(stack):.0f} s later")
         urls = [f"http://127.0.0.1:{stack.ports[name]}" for name in WORKERS]
 
@@ -261,7 +261,7 @@ async def run(instances: int, seconds: float, folder: Path, bootstrap: str) -> N
             )
             print(row(f"{name}, {rate}/s", *asked))
             print(f"  beside it /healthz, 50/s: most {max(beside[0]) * 1000:.0f} ms")
-            print(f"  rounds of the event loops: {await loops.told()}")
+            print(f"  pauses of the event loops: {await loops.told()}")
         for name in WORKERS:
             memory = psutil.Process(stack.children[name].pid).memory_info().rss
             print(f"worker {name}: {memory / 1e6:.0f} MB resident")
@@ -273,7 +273,7 @@ async def run(instances: int, seconds: float, folder: Path, bootstrap: str) -> N
         await stack.ready("three", within=600)
         await stack.serving(*WORKERS, within=600)
         print(f"a wiped worker answers again after {time.monotonic() - began:.1f} s")
-        print(f"rounds of the event loops meanwhile: {await loops.told()}")
+        print(f"pauses of the event loops meanwhile: {await loops.told()}")
 
 
 def main() -> None:

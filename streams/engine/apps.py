@@ -245,16 +245,15 @@ def run_app(
     needs: Sequence[Need],
     probes: Probes,
     prepare: Callable[[], Awaitable[None]] | None = None,
-    new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
 ) -> int:
     """Run the app until SIGTERM or SIGINT; return the exit code, not 0 after a crash.
 
-    It runs in a ``new_loop``. What it ``needs`` of Kafka is created and checked first, once that is
-    there: Faust never picks up a topic that appears later. Then ``prepare`` is awaited. Raises
-    OperatorError, also where the app crashed of one, or because Kafka refuses something. Where it
-    crashed since Kafka is away, this process begins anew in its place, and waits.
+    What it ``needs`` of Kafka is created and checked first, once that is there: Faust never picks
+    up a topic that appears later. Then ``prepare`` is awaited. Raises OperatorError, also where the
+    app crashed of one, or because Kafka refuses something. Where it crashed since Kafka is away,
+    this process begins anew in its place, and waits.
     """
-    loop = new_loop()
+    loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
 
     async def begin() -> None:

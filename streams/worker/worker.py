@@ -11,7 +11,7 @@ from streams.engine.apps import consume, consumer_of, new_app, recovery_seconds,
 from streams.engine.batched_transport import TP, BatchedConsumer, RecordBatch
 from streams.engine.foreign_data import set_foreign_data_aside
 from streams.engine.lanes import BatchHandler
-from streams.engine.loop_rounds import LoopRounds
+from streams.engine.loop_delays import LoopDelays
 from streams.engine.row_table import PartitionIndex, RowTable
 from streams.engine.table_upkeep import TableUpkeep
 from streams.engine.tombstones import tombstones_kept
@@ -60,11 +60,11 @@ class StreamWorker:
         self._tracing = started_tracing(settings.tracing, "vimfed-worker")
         self.health = WorkerHealth(self, settings.worker.stuck_after)
         self.registry.register(self.health)
-        self._rounds = LoopRounds(
-            "vimfed_worker_event_loop_seconds",
-            "for how long the event loop was busy before it waited again, and others had to wait",
+        self._loop_delays = LoopDelays(
+            self.registry,
+            "vimfed_worker_event_loop_delay_seconds",
+            "by how much the event loop came late to a timer: for so long others waited",
         )
-        self.registry.register(self._rounds)
         self._source = names.notifications
         self.indexes = RowIndexes(settings.kafka.partitions)
         self.index = self.indexes.instances
@@ -101,8 +101,7 @@ class StreamWorker:
             kafka, samples=self.settings.takes_samples, outputs=self.settings.outputs()
         )
         try:
-            probes = _probes(self.settings.web)
-            return run_app(self.app, kafka, needs, probes, self._prepare, self._rounds.new_loop)
+            return run_app(self.app, kafka, needs, _probes(self.settings.web), self._prepare)
         finally:
             if self._tracing is not None:
                 self._tracing.close()
@@ -167,6 +166,7 @@ class StreamWorker:
         clock = AlertClock(self.settings.kafka, self.indexes.alert_rows, producer)
         upkeep = TableUpkeep(self.app, self.table, rows.mend, clock.look)
         self.app.add_future(upkeep.run(self.consumer))
+        self.app.add_future(self._loop_delays.watch())
 
         async def process(batch: RecordBatch, partition: int) -> None:
             begun = time.monotonic()
