@@ -14,7 +14,8 @@ from typing import TypeVar
 import msgspec
 import pyperf
 
-from streams.core.normalise import InstanceNews, Passed, decode_notification, normalise
+from streams.core.news import InstanceNews, Passed
+from streams.core.normalise import decode_notification, normalise
 from streams.core.transition import transition
 from tests.support.traces import PLAIN, notifications
 from vimfed.model.records import (

@@ -10,7 +10,8 @@ from aiohttp import web
 from msgspec import Raw, Struct, field
 
 from streams.core.bounds import OutOfBoundsError
-from streams.core.normalise import Passed, normalise
+from streams.core.news import Passed
+from streams.core.normalise import normalise
 from vimfed.kafka.clients import OutgoingRecord
 from vimfed.kafka.notification_writer import arrival_time, notification_record
 from vimfed.model.decoding import UNREADABLE

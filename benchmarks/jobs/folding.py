@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from streams.core.normalise import Passed, decode_notification, normalise
+from streams.core.news import Passed
+from streams.core.normalise import decode_notification, normalise
 from streams.core.transition import transition
 from vimfed.model.records import decode_row, encode_event, encode_row
 

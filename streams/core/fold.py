@@ -1,7 +1,7 @@
 """Fold a batch of notification records into rows and events. Decides, and does nothing."""
 
 import math
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeVar
@@ -13,11 +13,11 @@ from streams.core.availability import compared, host_of_row
 from streams.core.batch_rows import BatchRows, ReadRow
 from streams.core.bounds import OutOfBoundsError
 from streams.core.clouds import apply_cloud_report, heartbeat_event
+from streams.core.headroom import with_headroom
 from streams.core.hosts import apply_host_report, check_host, down_reason, time_of
+from streams.core.news import InstanceNews, Outcome, Passed
 from streams.core.normalise import (
-    InstanceNews,
     MalformedNotificationError,
-    Passed,
     check_instance_id,
     decode_notification,
     normalise,
@@ -31,7 +31,7 @@ from streams.core.outside_alerts import (
 )
 from streams.core.placement import Nowhere, Placement, is_down
 from streams.core.quota import CloudQuota
-from streams.core.transition import Outcome, transition
+from streams.core.transition import transition
 from streams.core.vm_alarms import (
     NO_ACTIONS,
     AlarmedActions,
@@ -72,14 +72,6 @@ SURELY_FITS = MAX_RECORD_BYTES // 8
 """What is made of so many bytes of a notification and of an old payload need not be measured."""
 MAX_HOSTS = 20_000
 """Maximum number of hosts of one cloud: twice what the largest known ones have."""
-HEADROOM = 400
-"""So many calls further down the stack than elsewhere a batch is folded.
-
-Python's stack bounds how deeply nested a payload can be to be decoded. What can be decoded here can
-be wherever it is read later: in a row, an event or an answer, or from further down.
-"""
-SURELY_SHALLOW = 200
-"""What has fewer opening brackets than this can be read with half of that room."""
 
 
 class SourceRecord(Protocol):
@@ -106,6 +98,11 @@ class SourceRecord(Protocol):
         """When Kafka took it, by the broker's clock: ms since 1970."""
 
 
+def _counts() -> dict[str, int]:
+    """Return what counts by name: a Counter takes thrice as long to make, and a batch has three."""
+    return defaultdict(int)
+
+
 @dataclass(slots=True)
 class FoldedBatch:
     """What follows from a batch of records of one partition."""
@@ -116,11 +113,11 @@ class FoldedBatch:
     """Key and encoded VmEvent, in the order in which they are told."""
     rejected: list[tuple[SourceRecord, str]] = field(default_factory=list)
     """Records that cannot be handled, each with its error."""
-    outcomes: Counter[str] = field(default_factory=Counter)
+    outcomes: dict[str, int] = field(default_factory=_counts)
     """How many notifications had which outcome."""
-    passed: Counter[str] = field(default_factory=Counter)
+    passed: dict[str, int] = field(default_factory=_counts)
     """Event types that were passed over, by name."""
-    reconciled: Counter[str] = field(default_factory=Counter)
+    reconciled: dict[str, int] = field(default_factory=_counts)
     """By cloud, how many of the events a poller has found before any notification told of them."""
     repaired: list[str] = field(default_factory=list)
     """What polling found of instances of which notifications had told last: instance and news."""
@@ -180,18 +177,8 @@ def fold(
         CloudQuota(MAX_HOSTS, around.placement.hosts_held),
         CloudQuota(quota.most, around.alert_sources),
     )
-    is_shallow = all(map(_is_surely_shallow, records))
-    return _further_down(0 if is_shallow else HEADROOM, lambda: _fold(records, folding))
-
-
-def _is_surely_shallow(record: SourceRecord) -> bool:
-    """Return whether a record cannot be nested deeply: the calls cost more than to fold it."""
-    value = record.value or b""
-    return value.count(b"{") + value.count(b"[") < SURELY_SHALLOW
-
-
-def _further_down(calls: int, function: Callable[[], FoldedBatch]) -> FoldedBatch:
-    return _further_down(calls - 1, function) if calls else function()
+    texts = [record.value or b"" for record in records]
+    return with_headroom(texts, lambda: _fold(records, folding))
 
 
 class _RefusedError(Exception):
@@ -250,8 +237,8 @@ def _read(record: SourceRecord, folded: FoldedBatch) -> Notification:
         notification = decode_notification(value)
     except MalformedNotificationError as error:
         raise _RefusedError("malformed", str(error)) from None
-    except NewerSchemaError as error:
-        stray = stray_schema(error, record.headers)
+    except NewerSchemaError as newer:
+        stray = stray_schema(newer, record.headers)
         if not stray:
             raise
         raise _RefusedError("newer_schema", stray) from None
@@ -277,10 +264,10 @@ def _take_instance_news(
         folded.passed[news.event_type] += 1
         folded.outcomes[news.reason] += 1
         return
-    _check_key(record, instance_key(news.vim_id, news.instance_id))
+    _check_key(record, instance_key(notification.vim_id, news.instance_id))
     row = rows.instance(record.key)
     outcome, after, events = _applied(folding, record, notification, row, news)
-    _count(folded, record, row, news, outcome)
+    _count(folded, record, row, notification, outcome)
     if after is not None:
         rows.put_instance(record.key, after)
     folded.events.extend((record.key, event) for event in events)
@@ -305,8 +292,10 @@ def _applied(
             around.actions,
         )
         after, told = outcome.row, outcome.events
-        if after is not None and (after.outage is not None or folding.rows.has_down(news.vim_id)):
-            host = folding.rows.host(news.vim_id, host_of_row(after))
+        if after is not None and (
+            after.outage is not None or folding.rows.has_down(notification.vim_id)
+        ):
+            host = folding.rows.host(notification.vim_id, host_of_row(after))
             at = time_of(notification)
             found = compared(after, host, notification, record.offset, at)
             after, told = found.row, (*told, *found.events)
@@ -316,8 +305,8 @@ def _applied(
     size = len(record.value or b"") + (0 if row is None else len(row.payload))
     if size > SURELY_FITS and _is_too_large(record.key, after, events):
         raise _RefusedError("too_large", "too large: what it says, with what was known before")
-    if row is None and after is not None and not quota.take(news.vim_id):
-        raise _RefusedError("over_quota", _over_quota(news.vim_id, quota.most))
+    if row is None and after is not None and not quota.take(notification.vim_id):
+        raise _RefusedError("over_quota", _over_quota(notification.vim_id, quota.most))
     return outcome, after, events
 
 
@@ -332,18 +321,18 @@ def _count(
     folded: FoldedBatch,
     record: SourceRecord,
     row: InstanceState | None,
-    news: InstanceNews,
+    notification: Notification,
     outcome: Outcome,
 ) -> None:
     folded.outcomes[outcome.result] += 1
     if outcome.result == "too_late":
         folded.rejected.append((record, "too late to know whether it was told before"))
-    if news.source != "poller":
+    if notification.source != "poller":
         return
     if row is not None and row.source == "oslo":
         folded.repaired += _repaired(record.key, outcome)
     if outcome.events:
-        folded.reconciled[news.vim_id] += len(outcome.events)
+        folded.reconciled[notification.vim_id] += len(outcome.events)
 
 
 def _is_too_large(key: bytes, row: Row | None, events: list[bytes]) -> bool:

@@ -3,7 +3,7 @@
 import msgspec
 
 from streams.core.kinds import KINDS, STATE, shown_kind
-from streams.core.normalise import InstanceNews
+from streams.core.news import InstanceNews
 from vimfed.model.records import Inference, InstanceState
 from vimfed.model.times import seconds_between
 from vimfed.nova.states import DELETED
@@ -26,7 +26,7 @@ def infer(row: InstanceState, news: InstanceNews) -> InstanceNews:
         kind=kind,
         phase=phase,
         is_update=False,
-        operation=news.message_id,
+        operation=news.notification.message_id,
         apart="",
         is_inferred=True,
     )
@@ -34,7 +34,7 @@ def infer(row: InstanceState, news: InstanceNews) -> InstanceNews:
 
 def tells_inferred(row: InstanceState, news: InstanceNews, *, is_first: bool) -> bool:
     """Return whether an inferred action is to be told: the row's last one has been told already."""
-    if is_first and seconds_between(news.changed_at, news.received_at) > HISTORY:
+    if is_first and seconds_between(news.changed_at, news.notification.received_at) > HISTORY:
         return False
     if news.kind == STATE or news.vm_state == DELETED:
         # The end of a deletion may have been told before: it had failed.

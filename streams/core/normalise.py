@@ -3,10 +3,6 @@
 Pure: no clock, no I/O. Times come from the notification.
 """
 
-from typing import Annotated, Literal
-
-import msgspec
-
 from streams.core.bounds import (
     KNOWN_TASK_STATES,
     KNOWN_VM_STATES,
@@ -22,12 +18,14 @@ from streams.core.kinds import (
     EventType,
 )
 from streams.core.memory import Teller
+from streams.core.news import InstanceNews, Passed, PassReason
 from streams.core.payloads import (
     Payload,
     StateUpdate,
     VersionedData,
     decode_legacy,
     decode_legacy_task,
+    decode_report,
     decode_versioned,
     decode_versioned_task,
     flatten_legacy_task,
@@ -35,90 +33,18 @@ from streams.core.payloads import (
     known_fields,
 )
 from vimfed.model.decoding import UNREADABLE
-from vimfed.model.flat_payload import MAX_TEXT, FlatPayload
-from vimfed.model.records import Notification, Phase, Source
+from vimfed.model.flat_payload import FlatPayload
+from vimfed.model.records import Notification
 from vimfed.model.records import decode_notification as decode_record
 from vimfed.model.times import read_time
 from vimfed.nova.bare_state import MAX_ID
 from vimfed.nova.event_types import AUDIT_PREFIXES, INSTANCE_PREFIXES
 from vimfed.nova.states import DELETED, OTHER
 
-PassReason = Literal[
-    "not_instance", "audit", "failure", "unknown_action", "unknown_version", "malformed_payload"
-]
-
 
 class MalformedNotificationError(Exception):
     """The bytes are no Notification; the text says why."""
 
-
-class InstanceNews(msgspec.Struct, frozen=True, gc=False):
-    """What one notification says about one instance, in one form for both formats."""
-
-    vim_id: str
-    instance_id: str
-    kind: str
-    phase: Phase
-    is_update: bool
-    """An update tells no action; ``kind`` and ``phase`` are those of what only updates tell."""
-    tells_state: bool
-    """Whether the states below are the instance's, and not a stale copy or unknown."""
-    vm_state: str
-    task_state: str
-    """Empty at rest."""
-    power_state: str
-    """Empty where the format does not tell it."""
-    old_vm_state: str
-    old_task_state: str
-    """What an update says that there was before; nova replaces a null by the new value."""
-    operation: str
-    """The request id, the same in all notifications of one API call; else the message id."""
-    apart: str
-    """What tells apart the several times that one request can make an action happen: see
-    ``Action.told_apart_by``; else empty."""
-    teller: Teller
-    message_id: str
-    publisher_id: str
-    timestamp: str
-    """The sender's clock: ISO 8601, UTC, microseconds, ``Z``; the arrival if it told no time."""
-    timestamp_ms: int
-    """The same in milliseconds since 1970."""
-    changed_at: str
-    """Since when it is so: for nova's own notifications the timestamp."""
-    received_at: str
-    path: str
-    session: str
-    sequence: int
-    is_redelivered: bool
-    source: Source
-    payload: Payload
-    """As it came; encode_flat of payloads.py makes it the specification's."""
-    is_sparse: bool
-    """The payload says little more than the state: better to keep what is known already."""
-    is_report: bool
-    """Not nova's notification, but what somebody found: it may say what is known already."""
-    is_inferred: bool
-    """Kind and phase follow from the states before and after."""
-
-
-class Passed(msgspec.Struct, frozen=True, gc=False):
-    """A notification that says nothing about an instance's state, or nothing that we understand."""
-
-    reason: PassReason
-    event_type: str
-
-
-class _Report(msgspec.Struct, gc=False):
-    """What decides in a bare state or a found action."""
-
-    instance_id: str = ""
-    state: str = ""
-    state_description: str = ""
-    power_state: Annotated[str, msgspec.Meta(max_length=MAX_TEXT)] = ""
-    changed_at: str = ""
-
-
-_decode_report = msgspec.json.Decoder(_Report).decode
 
 _UNTOLD = (None, "", "None")
 """How nova spells a time that there is not."""
@@ -231,7 +157,7 @@ def _task_news(
 
 
 def _read_report(notification: Notification, meaning: EventType) -> InstanceNews | Passed:
-    report = _decode_report(notification.payload)
+    report = decode_report(notification.payload)
     host = host_of(notification.publisher_id)
     return _news(
         notification,
@@ -315,15 +241,13 @@ def _news(
         old_task_state = OTHER
     if len(notification.payload) > SURELY_WITHIN:
         payload = bounded_fields(payload) if isinstance(payload, dict) else bounded(payload)
-    publisher_id = notification.publisher_id
-    message_id = notification.message_id
-    received_at = notification.received_at
-    timestamp, timestamp_ms = read_time(notification.timestamp) or read_time(received_at) or ("", 0)
-    since, _ = (read_time(changed_at) if changed_at else None) or (timestamp, 0)
+    times = read_time(notification.timestamp) or read_time(notification.received_at) or ("", 0)
+    timestamp, timestamp_ms = times
+    since = read_time(changed_at) if changed_at else None
     if meaning.told_apart_by == "host" and apart != CONDUCTOR:
-        apart = host_of(publisher_id)
+        apart = host_of(notification.publisher_id)
     return InstanceNews(
-        notification.vim_id,
+        notification,
         instance_id,
         meaning.kind,
         meaning.phase,
@@ -334,24 +258,15 @@ def _news(
         power_state,
         old_vm_state,
         old_task_state,
-        notification.request_id or request_id or message_id,
+        notification.request_id or request_id or notification.message_id,
         apart,
         teller,
-        message_id,
-        publisher_id,
         timestamp,
         timestamp_ms,
-        since,
-        received_at,
-        notification.path,
-        notification.session,
-        notification.sequence,
-        notification.redelivered,
-        notification.source,
+        timestamp if since is None else since[0],
         payload,
         is_sparse,
         is_report,
-        False,
     )
 
 

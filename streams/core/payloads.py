@@ -6,14 +6,23 @@ them. What only some notifications carry (``fixed_ips``, ``old_state``, ...) doe
 specification's payload and is left out, whichever format told it.
 """
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, field
 
 from streams.core.bounds import KNOWN_TASK_STATES, KNOWN_VM_STATES, shortened
 from streams.core.tolerant import tolerant_decoder, without_wrong_fields
-from vimfed.model.flat_payload import EMPTY, NULL, OBJECT, ZERO, FlatPayload, Gigabytes, Text
+from vimfed.model.flat_payload import (
+    EMPTY,
+    MAX_TEXT,
+    NULL,
+    OBJECT,
+    ZERO,
+    FlatPayload,
+    Gigabytes,
+    Text,
+)
 from vimfed.nova.states import OTHER
 
 
@@ -143,6 +152,16 @@ class TaskPayload(Struct, gc=False):
     data: TaskData = field(name="nova_object.data")
 
 
+class Report(msgspec.Struct, gc=False):
+    """What decides in a bare state or a found action."""
+
+    instance_id: str = ""
+    state: str = ""
+    state_description: str = ""
+    power_state: Annotated[str, msgspec.Meta(max_length=MAX_TEXT)] = ""
+    changed_at: str = ""
+
+
 class _SpecProperties(Struct, gc=False):
     """A legacy request_spec's instance_properties."""
 
@@ -205,6 +224,7 @@ decode_legacy = tolerant_decoder(LegacyPayload, DECIDES)
 decode_versioned = tolerant_decoder(VersionedPayload, DECIDES)
 decode_legacy_task = tolerant_decoder(TaskData, DECIDES)
 decode_versioned_task = tolerant_decoder(TaskPayload, DECIDES)
+decode_report = msgspec.json.Decoder(Report).decode
 _decode_legacy_spec = tolerant_decoder(_LegacySpec, frozenset())
 _decode_versioned_spec = tolerant_decoder(_VersionedSpecObject, frozenset({"data"}))
 

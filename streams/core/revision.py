@@ -1,22 +1,10 @@
 """Which of two rows of an instance is the newer one. Decides, and does nothing."""
 
-import msgspec
-
-from vimfed.model.records import Recorded
+from vimfed.model.records import decode_age
 from vimfed.model.times import milliseconds
 
 TOMBSTONE_HEADER = "revision"
 """Header of a tombstone: the revision of the row that it deletes, as decimal text."""
-
-
-class _Age(Recorded, frozen=True, gc=False, kw_only=True):
-    """As much of a row as decides which of two is newer."""
-
-    revision: int = 0
-    source_offset: int = -1
-
-
-_decode = msgspec.json.Decoder(_Age).decode
 
 
 def next_revision(known: int, received_at: str) -> int:
@@ -34,7 +22,7 @@ def next_revision(known: int, received_at: str) -> int:
 
 def revision_of(row: bytes) -> int:
     """Return an encoded row's revision; 0 where version 0.1.0 wrote it."""
-    return _decode(row).revision
+    return decode_age(row).revision
 
 
 def is_older(row: bytes, known: bytes) -> bool:
@@ -43,7 +31,7 @@ def is_older(row: bytes, known: bytes) -> bool:
     Version 0.1.0 wrote no revision. While old and new workers run side by side, its rows are
     compared as it did: by the offset of the notification.
     """
-    mine, other = _decode(row), _decode(known)
+    mine, other = decode_age(row), decode_age(known)
     if mine.revision and other.revision:
         return mine.revision < other.revision
     return not mine.revision and mine.source_offset < other.source_offset

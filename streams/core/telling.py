@@ -17,7 +17,7 @@ from streams.core.memory import (
     told_at,
     told_entry,
 )
-from streams.core.normalise import InstanceNews
+from streams.core.news import InstanceNews, Telling
 from vimfed.model.records import InstanceState, Phase
 from vimfed.model.times import read_time
 
@@ -33,31 +33,11 @@ _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 _NAMESPACE_SHA1 = hashlib.sha1(_EVENT_NAMESPACE, usedforsecurity=False)
 
 
-class Telling(msgspec.Struct, frozen=True, gc=False):
-    """What is told by a piece of news, as far as the row remembers."""
-
-    told: bytes
-    """What the row has told, with it."""
-    forgotten: int
-    """Time of the newest identity that had to be forgotten, in ms since 1970; -1: none was."""
-    digest: bytes = b""
-    """The SHA-1 of the event's identity, as UUIDv5 takes it; empty where nothing is told."""
-    is_known: bool = False
-    """Whether it has been told before."""
-    is_too_late: bool = False
-    """Whether it may have been told before, and forgotten."""
-
-    @property
-    def is_new(self) -> bool:
-        """Whether there is an event that was not told before."""
-        return self.digest != b"" and not self.is_known
-
-    @property
-    def event_id(self) -> str:
-        """The UUIDv5 of the event's identity (RFC 4122, 4.3)."""
-        text = self.digest.hex()
-        variant = _VARIANT[text[16]]
-        return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{variant}{text[17:20]}-{text[20:32]}"
+def event_id(digest: bytes) -> str:
+    """Return the UUIDv5 (RFC 4122, 4.3) of the event whose identity has the SHA-1 ``digest``."""
+    text = digest.hex()
+    variant = _VARIANT[text[16]]
+    return f"{text[:8]}-{text[8:12]}-5{text[13:16]}-{variant}{text[17:20]}-{text[20:32]}"
 
 
 def as_told(row: InstanceState, news: InstanceNews, *, in_order: bool) -> InstanceNews | None:
@@ -84,7 +64,7 @@ def as_told(row: InstanceState, news: InstanceNews, *, in_order: bool) -> Instan
         return None
     if told.kind == STATE:
         return news
-    if news.operation == news.message_id:
+    if news.operation == news.notification.message_id:
         return None  # without a request, what the action tells would not be known as the same
     return msgspec.structs.replace(
         news,
@@ -141,7 +121,7 @@ def _other_keys(row: InstanceState, news: InstanceNews, name: str) -> list[bytes
         keys.append(_key(name))
     if news.teller is Teller.OTHER and (news.kind, news.phase) == _DELETED:
         # Another request may tell the deletion after all: the instance is deleted once.
-        keys.append(_key(_name(msgspec.structs.replace(news, operation=""))))
+        keys.append(_key(_name_of(news, *_DELETED, operation="")))
     if news.phase == "error" and news.vm_state == "error" and news.tells_state:
         keys.append(_error_key(row, news))
     return keys
@@ -171,7 +151,7 @@ def _told_by_others(
         return Telling(row.told, row.told_forgotten, digest, is_known=True) if is_told else None
     is_deletion = (news.kind, news.phase) == _DELETED
     if is_deletion:
-        name = _name(msgspec.structs.replace(news, operation=""))
+        name = _name_of(news, *_DELETED, operation="")
     at = find(row.told, _key(name))
     if at < 0:
         return None
@@ -187,8 +167,7 @@ def _told_by_others(
 
 def _has_told(row: InstanceState, news: InstanceNews, kind: str, phase: Phase) -> bool:
     """Return whether the request of ``news`` has told of this action, wherever it happened."""
-    asked = msgspec.structs.replace(news, kind=kind, phase=phase)
-    return find(row.told, _key(_name(asked))) >= 0
+    return find(row.told, _key(_name_of(news, kind, phase, news.operation))) >= 0
 
 
 def _remember(row: InstanceState, told: bytes, news: InstanceNews, key: bytes) -> tuple[bytes, int]:
@@ -204,22 +183,27 @@ def forgotten_at(at_ms: int, row: InstanceState, news: InstanceNews) -> int:
 
     Or a clock that was far ahead once would silence the instance until then.
     """
-    if at_ms <= news.timestamp_ms and news.timestamp <= news.received_at:
+    received_at = news.notification.received_at
+    if at_ms <= news.timestamp_ms and news.timestamp <= received_at:
         return at_ms
     # What is read again has arrived before what is known.
-    arrival = read_time(max(row.received_at, news.received_at))
+    arrival = read_time(max(row.received_at, received_at))
     return at_ms if arrival is None else min(at_ms, arrival[1])
 
 
 def _error_key(row: InstanceState, news: InstanceNews) -> bytes:
     """Return the key of the STATE event of the change to error that ``news`` tells itself."""
     change = f"/{news.old_vm_state or row.vm_state}/error"
-    return _key(f"{_name(msgspec.structs.replace(news, kind=STATE, phase='end'))}{change}")
+    return _key(f"{_name_of(news, STATE, 'end', news.operation)}{change}")
 
 
 def _name(news: InstanceNews) -> str:
     """Return the identity of what is told, without what tells it apart."""
-    return f"{news.vim_id}/{news.instance_id}/{news.kind}/{news.phase}/{news.operation}/"
+    return _name_of(news, news.kind, news.phase, news.operation)
+
+
+def _name_of(news: InstanceNews, kind: str, phase: str, operation: str) -> str:
+    return f"{news.notification.vim_id}/{news.instance_id}/{kind}/{phase}/{operation}/"
 
 
 def _change(news: InstanceNews) -> str:

@@ -22,7 +22,6 @@ Pure: no clock, no I/O; times are those of the notifications. The rules:
 """
 
 import math
-from typing import Literal
 
 import msgspec
 from msgspec.structs import replace
@@ -36,7 +35,7 @@ from streams.core.inference import (
 )
 from streams.core.kinds import STATE
 from streams.core.memory import clock_and_time, clock_tag, find, hash_of, message_entry, remember
-from streams.core.normalise import InstanceNews
+from streams.core.news import InstanceNews, Outcome, Place, Result, Telling
 from streams.core.payloads import (
     encode_flat,
     encode_with_state,
@@ -46,9 +45,9 @@ from streams.core.payloads import (
     with_state,
 )
 from streams.core.revision import next_revision
-from streams.core.telling import Telling, as_told, forgotten_at, tell, tell_first
+from streams.core.telling import as_told, event_id, forgotten_at, tell, tell_first
 from streams.core.versions import arrived_later, is_newer, version_of
-from vimfed.model.records import SCHEMA_VERSION, InstanceState, Version, VmEvent
+from vimfed.model.records import SCHEMA_VERSION, InstanceState, VmEvent
 from vimfed.model.times import seconds_between
 from vimfed.nova.states import DELETED
 
@@ -60,46 +59,6 @@ MAX_CLOCKS = 16
 
 OTHER_CLOCKS = -1
 """Stands for all clocks of which it does not know that any more: no clock's tag."""
-
-Result = Literal[
-    "changed",  # the state changed; where an action says so, its event was told
-    "told",  # the state stayed; an event was told
-    "unchanged",  # newer, but it says nothing new
-    "known",  # an action that has been told already; the state stayed
-    "duplicate",  # this very message came before
-    "late",  # older than the state
-    "after_deletion",  # the instance is deleted and stays so
-    "stale",  # a copy that tells an action, but no state
-    "too_late",  # older than what the row remembers: nobody knows whether it has been told
-    "unknown_deleted",  # of an instance whose row has been swept
-    "agrees",  # a report of what is known already: it leaves no trace
-]
-
-
-class Outcome(msgspec.Struct, frozen=True, gc=False):
-    """What follows from one piece of news."""
-
-    result: Result
-    row: InstanceState | None = None
-    """The row to write; None leaves it as it is."""
-    events: tuple[VmEvent, ...] = ()
-
-
-class _Place(msgspec.Struct, frozen=True, gc=False):
-    """Where a piece of news stands among what is known of its instance."""
-
-    version: Version
-    clock: int
-    """Tag of its sender's clock."""
-    is_fresh: bool
-    """Whether it is not the redelivery of a message that has been forgotten."""
-    in_order: bool
-    """Whether all that came before it on its queue is known."""
-    is_of_old_copy: bool
-    applies: bool
-    """Whether its state is the newest."""
-    changes: bool
-    """Whether that is another state than before."""
 
 
 def transition(
@@ -114,11 +73,11 @@ def transition(
     """
     is_first = row is None
     if row is None:
-        age = seconds_between(news.timestamp, news.received_at)
+        age = seconds_between(news.timestamp, news.notification.received_at)
         if news.vm_state == DELETED and age > deleted_retention:
             return _tell_unknown_deleted(news)
         row = _blank_row(news)
-    message = hash_of(news.message_id)
+    message = hash_of(news.notification.message_id)
     if find(row.messages, message) >= 0:  # rule 1
         return Outcome("duplicate")
     place = _place(row, news)  # rules 3 to 5
@@ -137,7 +96,7 @@ def transition(
     return _outcome(row, news, subject, telling, place, message, offset)
 
 
-def _moved(row: InstanceState, news: InstanceNews, place: _Place, offset: int) -> Outcome | None:
+def _moved(row: InstanceState, news: InstanceNews, place: Place, offset: int) -> Outcome | None:
     """Return what follows from a report that shows the known state on another host; else None.
 
     Nobody else may tell where an evacuated server of a cloud is that does not notify.
@@ -155,7 +114,7 @@ def _moved(row: InstanceState, news: InstanceNews, place: _Place, offset: int) -
     )
 
 
-def _telling(row: InstanceState, news: InstanceNews, place: _Place) -> tuple[InstanceNews, Telling]:
+def _telling(row: InstanceState, news: InstanceNews, place: Place) -> tuple[InstanceNews, Telling]:
     """Return what ``news`` is told as, and what there is to tell."""
     subject = None
     if not place.is_of_old_copy:
@@ -168,8 +127,8 @@ def _telling(row: InstanceState, news: InstanceNews, place: _Place) -> tuple[Ins
     return subject, telling
 
 
-def _place(row: InstanceState, news: InstanceNews) -> _Place:
-    clock = clock_tag(news.publisher_id)
+def _place(row: InstanceState, news: InstanceNews) -> Place:
+    clock = clock_tag(news.notification.publisher_id)
     forgotten = row.messages_forgotten
     is_fresh = not forgotten or news.timestamp_ms > forgotten.get(
         clock, forgotten.get(OTHER_CLOCKS, -1)
@@ -185,7 +144,7 @@ def _place(row: InstanceState, news: InstanceNews) -> _Place:
         and not is_of_old_copy
         and is_newer(version, known, came_later, is_fresh=is_fresh, wins_tie=state >= known_state)
     )
-    return _Place(
+    return Place(
         version,
         clock,
         is_fresh,
@@ -209,7 +168,7 @@ def _is_of_old_copy(row: InstanceState, news: InstanceNews, *, in_order: bool) -
         return False
     if row.vm_state == "resized" and "resize_migrated" in (news.task_state, news.old_task_state):
         return True
-    is_tag = in_order and news.publisher_id.startswith("nova-api")
+    is_tag = in_order and news.notification.publisher_id.startswith("nova-api")
     return is_tag and news.old_vm_state == news.vm_state != row.vm_state
 
 
@@ -218,12 +177,12 @@ def _outcome(
     news: InstanceNews,
     subject: InstanceNews,
     telling: Telling,
-    place: _Place,
+    place: Place,
     message: bytes,
     offset: int,
 ) -> Outcome:
     """Return the outcome of ``news``, which tells ``subject``."""
-    is_new = telling.is_new
+    is_new = telling.digest != b"" and not telling.is_known
     inference = inference_met(row, subject) if is_new else None  # rule 7
     tells = is_new and inference is None
     applies, changes = place.applies, place.changes
@@ -239,13 +198,11 @@ def _outcome(
     messages, messages_forgotten = row.messages, row.messages_forgotten
     if place.is_fresh:  # else its clock tells again that it may be a redelivery
         messages, messages_forgotten = _with_message(row, news, message, place.clock)
-    fields: dict[str, object] = {
-        "told": telling.told,
-        "told_forgotten": telling.forgotten,
-        "messages": messages,
-        "messages_forgotten": messages_forgotten,
-        **_written(row, news, offset),
-    }
+    fields = _written(row, news, offset)
+    fields["told"] = telling.told
+    fields["told_forgotten"] = telling.forgotten
+    fields["messages"] = messages
+    fields["messages_forgotten"] = messages_forgotten
     if is_new:
         fields["inferences"] = inferences_after(row, subject, inference)
     if applies:
@@ -253,11 +210,9 @@ def _outcome(
     elif row.vm_state == "" and not news.tells_state:  # rule 4: better than nothing
         fields |= {"vm_state": news.vm_state, "task_state": "", "power_state": news.power_state}
     if acts:
-        fields |= {
-            "kind": subject.kind,
-            "phase": subject.phase,
-            "action_version": place.version,
-        }
+        fields["kind"] = subject.kind
+        fields["phase"] = subject.phase
+        fields["action_version"] = place.version
     if changes or (acts and (applies or not news.tells_state)):
         fields["changed_at"] = news.changed_at
     return Outcome(result, replace(row, **fields), events)
@@ -267,14 +222,14 @@ def _written(row: InstanceState, news: InstanceNews, offset: int) -> dict[str, o
     """Return what the row says of the notification that writes it."""
     return {
         "schema_version": SCHEMA_VERSION,
-        "received_at": news.received_at,
+        "received_at": news.notification.received_at,
         "source_offset": offset,
-        "revision": next_revision(row.revision, news.received_at),
+        "revision": next_revision(row.revision, news.notification.received_at),
     }
 
 
 def _state(
-    row: InstanceState, news: InstanceNews, place: _Place, payload: msgspec.Raw
+    row: InstanceState, news: InstanceNews, place: Place, payload: msgspec.Raw
 ) -> dict[str, object]:
     """Return what the row says of the state that ``news`` tells."""
     # A power_state that was told with another vm_state is no longer known.
@@ -283,14 +238,14 @@ def _state(
         "vm_state": news.vm_state,
         "task_state": news.task_state,
         "power_state": news.power_state or known,
-        "source": news.source,
+        "source": news.notification.source,
         "payload": payload,
         "state_version": place.version,
         "operation": news.operation if place.changes else row.operation,
     }
 
 
-def _is_last_action(row: InstanceState, subject: InstanceNews, place: _Place) -> bool:
+def _is_last_action(row: InstanceState, subject: InstanceNews, place: Place) -> bool:
     """Return whether what is told is newer than the row's last action."""
     return is_newer(
         place.version,
@@ -319,8 +274,8 @@ def _event(
     elif is_late:
         old = ("", "")
     return VmEvent(
-        id=telling.event_id,
-        vim_id=news.vim_id,
+        id=event_id(telling.digest),
+        vim_id=news.notification.vim_id,
         instance_id=news.instance_id,
         kind=news.kind,
         phase=news.phase,
@@ -331,7 +286,7 @@ def _event(
         changed_at=news.changed_at,
         late=is_late,
         inferred=news.is_inferred,
-        source=news.source,
+        source=news.notification.source,
         payload=payload,
     )
 
@@ -363,7 +318,7 @@ def _result_of_report(row: InstanceState, news: InstanceNews) -> Result:
 def _blank_row(news: InstanceNews) -> InstanceState:
     """Return the row of an instance of which nothing is known yet."""
     return InstanceState(
-        vim_id=news.vim_id,
+        vim_id=news.notification.vim_id,
         instance_id=news.instance_id,
         vm_state="",
         task_state="",
@@ -388,7 +343,7 @@ def _tell_unknown_deleted(news: InstanceNews) -> Outcome:
 
 
 def _result(
-    row: InstanceState, news: InstanceNews, place: _Place, *, tells: bool, is_known: bool
+    row: InstanceState, news: InstanceNews, place: Place, *, tells: bool, is_known: bool
 ) -> Result:
     if not news.tells_state or place.is_of_old_copy:
         return "stale"

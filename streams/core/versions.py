@@ -1,6 +1,6 @@
 """Which of two pieces of news about an instance is newer: rules 3 to 5 of transition.py."""
 
-from streams.core.normalise import InstanceNews
+from streams.core.news import InstanceNews
 from vimfed.model.records import Phase, Version
 from vimfed.nova.states import DELETED
 
@@ -15,14 +15,15 @@ def version_of(news: InstanceNews) -> Version:
         rank = _DELETION_RANK
     else:
         rank = _UPDATE_RANK if news.is_update else _RANKS[news.phase]
+    sent = news.notification
     return Version(
-        news.path,
-        news.sequence,
+        sent.path,
+        sent.sequence,
         news.timestamp,
         rank,
-        news.session,
-        news.received_at,
-        news.is_redelivered,
+        sent.session,
+        sent.received_at,
+        sent.redelivered,
     )
 
 

@@ -28,7 +28,7 @@ from msgspec.structs import replace
 from streams.core.alarms import alarm_id, clear_alarm, raise_alarm
 from streams.core.availability import UNAVAILABLE_ALARM
 from streams.core.kinds import STATE
-from streams.core.transition import Outcome
+from streams.core.news import Outcome
 from vimfed.model.keys import instance_key
 from vimfed.model.records import AlarmStep, InstanceState, VmEvent
 from vimfed.nova.states import DELETED

@@ -79,7 +79,7 @@ class WorkerCounters:
         for event_type, count in self._bounded(folded.passed).items():
             self._passed.labels(event_type).inc(count)
 
-    def _bounded(self, passed: Tally[str]) -> Tally[str]:
+    def _bounded(self, passed: Mapping[str, int]) -> Tally[str]:
         bounded: Tally[str] = Tally()
         for event_type, count in passed.items():
             if len(self._named) < MAX_EVENT_TYPES:

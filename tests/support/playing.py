@@ -8,7 +8,8 @@ from random import Random
 
 import msgspec
 
-from streams.core.normalise import Passed, decode_notification, normalise
+from streams.core.news import Passed
+from streams.core.normalise import decode_notification, normalise
 from streams.core.transition import transition
 from vimfed.model.records import (
     InstanceState,
@@ -77,7 +78,7 @@ def _played(outcome: Outcome, notifications: Iterable[Notification]) -> Iterator
             outcome.passed[news.reason] += 1
             yield
             continue
-        key = (news.vim_id, news.instance_id)
+        key = (notification.vim_id, news.instance_id)
         row = decode_row(rows[key]) if key in rows else None
         result = transition(row, news, offset)
         outcome.results[result.result] += 1

@@ -235,6 +235,13 @@ class InstanceState(Recorded, frozen=True, gc=False, kw_only=True, omit_defaults
     """Grows with each row of the instance (streams/core/revision.py); 0: version 0.1.0 wrote it."""
 
 
+class RowAge(Recorded, frozen=True, gc=False, kw_only=True):
+    """As much of a row as decides which of two is newer."""
+
+    revision: int = 0
+    source_offset: int = -1
+
+
 class HostState(Recorded, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """A row of the instances table: a host (a nova-compute service) of a cloud.
 
@@ -340,6 +347,7 @@ MAX_RECORD_BYTES = 1_000_000
 
 encode_row = msgspec.json.Encoder().encode
 decode_row = msgspec.json.Decoder(InstanceState).decode
+decode_age = msgspec.json.Decoder(RowAge).decode
 encode_event = msgspec.json.Encoder().encode
 decode_event = msgspec.json.Decoder(VmEvent).decode
 decode_notification = msgspec.json.Decoder(Notification).decode

@@ -16,7 +16,8 @@ from streams.core.alarms import (
     raise_alarm,
     refuse_another,
 )
-from streams.core.normalise import InstanceNews, normalise
+from streams.core.news import InstanceNews
+from streams.core.normalise import normalise
 from tests.support.alarm_life import assert_alarms_live
 from tests.support.folded_table import FoldedTable, Record, nova_record, numbered, record
 from tests.support.nova_messages import INSTANCE, VIM, legacy

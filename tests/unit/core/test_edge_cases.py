@@ -8,7 +8,8 @@ import pytest
 from aiokafka.structs import ConsumerRecord
 
 from streams.core.fold import MAX_NOTIFICATION_BYTES, fold
-from streams.core.normalise import InstanceNews, Passed, normalise
+from streams.core.news import InstanceNews, Passed
+from streams.core.normalise import normalise
 from tests.support.nova_messages import (
     INSTANCE,
     VIM,

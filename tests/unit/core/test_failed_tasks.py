@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from streams.core.normalise import Passed, normalise
+from streams.core.news import Passed
+from streams.core.normalise import normalise
 from tests.support.nova_messages import INSTANCE, VIM, notification, spec_example
 from tests.support.playing import play
 

@@ -14,14 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.core.kinds import EVENT_TYPES
+from streams.core.news import InstanceNews, Passed
+from streams.core.news import Outcome as Transition
 from streams.core.normalise import (
-    InstanceNews,
     MalformedNotificationError,
-    Passed,
     decode_notification,
     normalise,
 )
-from streams.core.transition import Outcome as Transition
 from streams.core.transition import transition
 from tests.simulated_nova import CLOUDS, PLAIN, Cloud, Server, all_told, live, lives, plain_lives
 from tests.support.nova_messages import INSTANCE, VIM, in_order, legacy, versioned

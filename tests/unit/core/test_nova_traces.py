@@ -10,7 +10,8 @@ from random import Random
 
 import pytest
 
-from streams.core.normalise import Passed, normalise
+from streams.core.news import Passed
+from streams.core.normalise import normalise
 from tests.support.playing import (
     Outcome,
     Played,

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from streams.core.normalise import InstanceNews, normalise
+from streams.core.news import InstanceNews
+from streams.core.normalise import normalise
 from streams.core.payloads import encode_flat
 from tests.support.nova_messages import (
     in_order,

@@ -5,7 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from streams.core.normalise import InstanceNews, Passed, normalise
+from streams.core.news import InstanceNews, Passed
+from streams.core.normalise import normalise
 from streams.core.payloads import encode_flat
 from streams.core.tolerant import tolerant_decoder
 from tests.support.nova_messages import INSTANCE, legacy, notification, versioned, versioned_object

@@ -8,13 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from streams.core.normalise import InstanceNews, normalise
+from streams.core.news import InstanceNews, Outcome
+from streams.core.normalise import normalise
 from streams.core.telling import MAX_TOLD
 from streams.core.transition import (
     MAX_CLOCKS,
     MAX_MESSAGES,
     OTHER_CLOCKS,
-    Outcome,
     has_outlived,
     transition,
 )
