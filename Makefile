@@ -118,6 +118,7 @@ lock: $(LOCK)/bin/uv
 			--exclude-newer $$2 --no-header --no-annotate --no-emit-index-url \
 			-o tests/real_nova/requirements-$$1.lock tests/real_nova/requirements-$$1.in || exit; \
 	done
+	$(PYTHON) -m tests.ecosystem.npm_locks
 
 # What is missing, it says, and ends with 2.
 containers: setup
