@@ -52,9 +52,20 @@ class Load:
 
     def start(self) -> None:
         """Write one notification of every instance, wait until they are there, and go on."""
+        self.fill()
+        self._thread.start()
+
+    def fill(self) -> None:
+        """Write one notification of every instance, and wait until they are there."""
         for instance_id in self.instance_ids:
             self._write(instance_id, 1)
-        assert self._producer.flush(30) == 0
+        assert self._producer.flush(60) == 0
+
+    def go_on(self, rate: float | None = None) -> None:
+        """Write again, after ``fill`` or ``stop``; at another rate where one is given."""
+        self._rate = self._rate if rate is None else rate
+        self._stopping.clear()
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def end(self) -> None:
@@ -119,12 +130,6 @@ class MortalLoad(Load):
         self._turns: Counter[str] = Counter()
         self._successors: dict[str, str] = {}
         """By the instance that began, the one that lives now in its place."""
-
-    def go_on(self) -> None:
-        """Write again after ``stop``."""
-        self._stopping.clear()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
 
     def _write(self, instance_id: str, turn: int) -> None:
         self._turns[instance_id] += 1
