@@ -6,6 +6,7 @@
 # make mutation  whether the core's tests notice when the core is changed: more than an hour
 # make containers  docker-compose.yml in this machine's Docker engine: some eight minutes
 # make ecosystem  beside other people's parts: their SDKs, consumers and tools
+# make compiled  a wheel with the core compiled, in .cache/compiled/dist; needs a C compiler
 # make soak    a long run under load and chaos: 20 minutes, or SOAK_MINUTES=3 make soak
 # make bench   the benchmarks, whose tables stand in benchmarks/README.md: an hour
 # make site    the pages and the references as a site: dist/site
@@ -22,10 +23,11 @@ BIN := .venv/bin
 AUDIT := .cache/audit
 SITE := .cache/site
 LOCK := .cache/lock
+COMPILED := .cache/compiled
 MUTATION := .cache/mutation
 
 .DELETE_ON_ERROR:
-.PHONY: setup run test lint pytest chaos soak containers ecosystem coverage mutation bench site sbom audit lock bare deb deb-try versions system-packages clean distclean
+.PHONY: setup run test lint pytest chaos soak containers ecosystem compiled coverage mutation bench site sbom audit lock bare deb deb-try versions system-packages clean distclean
 
 setup: .venv/installed
 
@@ -126,6 +128,14 @@ containers: setup
 
 ecosystem: setup
 	@$(BIN)/python -W ignore -m tests.ecosystem
+
+# In a place of its own: mypyc leaves what it has built beside the source.
+compiled: setup
+	rm -rf $(COMPILED)
+	mkdir -p $(COMPILED)
+	cp -r LICENSE README.md pyproject.toml vimfed.toml benchmarks bridge deploy docs streams tests vimfed web $(COMPILED)
+	cd $(COMPILED) && HATCH_BUILD_HOOK_ENABLE_MYPYC=1 $(abspath $(BIN))/pip wheel --quiet --no-deps \
+		--no-build-isolation --wheel-dir dist .
 
 $(SITE)/installed: deploy/site-tools.lock
 	$(PYTHON) -m venv $(SITE)

@@ -74,6 +74,7 @@ def test_an_engine_that_hangs_holds_up_nothing_for_long(
 def test_what_lands_is_checked_in_containers_and_beside_others_where_that_can_be() -> None:
     run = (PROJECT / ".ci" / "run").read_text().splitlines()
     assert run[run.index("make test") + 1 :] == [
+        ".venv/bin/python -W ignore -m tests.compiled --if-possible",
         ".venv/bin/python -W ignore -m tests.containers --if-possible",
         ".venv/bin/python -W ignore -m tests.ecosystem --if-possible",
     ]
