@@ -22,6 +22,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
+from functools import cached_property
 from typing import Any, NamedTuple, cast
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -41,7 +42,8 @@ from faust.types import AppT, Message
 from faust.types.transports import TPorTopicSet
 from faust.types.tuples import ack_lock
 from mode import Service
-from mode.utils.futures import notify
+from mode.utils.futures import maybe_async, notify
+from mode.utils.types.trees import NodeT
 from yarl import URL
 
 from vimfed.kafka.clients import FETCHER_LOOK_EVERY, leaderless, prepare_consumer
@@ -241,8 +243,13 @@ class IdleFetches:
         return actions
 
 
-class _ConsumerThread(driver.AIOKafkaConsumerThread):
-    """The thread in which aiokafka's consumer lives.
+class _ConsumerInLoop(driver.AIOKafkaConsumerThread):
+    """Where aiokafka's consumer lives: in the app's own event loop.
+
+    Upstream gives it a thread with a loop of its own. Each fetch then goes from thread to thread
+    and back, and each time waits for Python's lock, which whoever handles records holds for up to
+    5 ms: in a busy process that is most of what an event waits. What the thread is for, heartbeats
+    while a handler blocks its loop, is worth little: none here does so for a part of a session.
 
     Upstream lets the broker hold a fetch for 1.5 s. A partition whose last records were not taken
     yet when that fetch began is not in it, so its next record would wait as long.
@@ -259,6 +266,27 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
 
     logger = driver.logger  # what upstream logs stays under upstream's name
     consumer: "BatchedConsumer"
+
+    def __init__(self, consumer: "BatchedConsumer", beacon: NodeT[Any]) -> None:
+        super().__init__(consumer, loop=consumer.loop, thread_loop=consumer.loop, beacon=beacon)
+
+    async def start(self) -> None:
+        """Start in this loop, as a service without a thread does."""
+        self._thread_started.set()
+        await self._default_start()
+
+    async def call_thread(self, fun: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call a function, or a coroutine function, of the consumer."""
+        return await maybe_async(fun(*args, **kwargs))
+
+    async def _stop_children(self) -> None:
+        """Close the consumer, which upstream's thread does at its end."""
+        await self.on_thread_stop()
+        await self._default_stop_children()
+        self._shutdown.set()
+
+    async def _stop_futures(self) -> None:
+        await self._default_stop_futures()
 
     async def _fetch_records(
         self,
@@ -312,18 +340,15 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
             # What else aiokafka takes for a heartbeat that was heard: that the group is being
             # assigned anew. That promises nothing: who does not join again in time is left out.
             if isinstance(request, HeartbeatRequest) and response.error_code == NoError.errno:
-                consumer = self.consumer
-                consumer.loop.call_soon_threadsafe(consumer.membership.confirm, asked)
+                self.consumer.membership.confirm(asked)
             return response
 
         coordinator._send_req = noted_send
         push = coordinator._push_error_to_user
 
-        def crash_of(error: BaseException) -> Awaitable[Any]:
-            app = self.consumer.app
-            asyncio.run_coroutine_threadsafe(app.crash(error), self.consumer.loop)
-            waiting: Awaitable[Any] = push(error)
-            return waiting
+        async def crash_of(error: BaseException) -> None:
+            await self.consumer.app.crash(error)
+            await push(error)
 
         coordinator._push_error_to_user = crash_of
 
@@ -370,8 +395,8 @@ class BatchedConsumer(driver.Consumer):
         """How many records of a source retention has removed before they were read."""
         super().__init__(*args, **kwargs)
 
-    def _new_consumer_thread(self) -> _ConsumerThread:
-        return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+    def _new_consumer_thread(self) -> _ConsumerInLoop:
+        return _ConsumerInLoop(self, self.beacon)
 
     async def create_topic(self, *args: Any, **kwargs: Any) -> None:
         """Leave topics alone: they are created and checked before any worker starts.
@@ -398,6 +423,11 @@ class BatchedConsumer(driver.Consumer):
         """Return whether we may still write what follows from ``batch``."""
         return await self.is_member(batch.generation)
 
+    @cached_property
+    def _confirmed_for(self) -> float:
+        """Seconds for which a confirmation holds; Faust's settings take long to read."""
+        return self.app.conf.broker_session_timeout * 2 / 3
+
     async def is_member(self, generation: int) -> bool:
         """Return whether nobody else can own yet what we own in a generation of the group.
 
@@ -406,7 +436,7 @@ class BatchedConsumer(driver.Consumer):
         taken away or the app ends: both wait for the batches, and then the answer does not come any
         more.
         """
-        limit = self.app.conf.broker_session_timeout * 2 / 3
+        limit = self._confirmed_for
         while self.membership.age >= limit and not self._leaves(generation):
             await self.membership.changed()
         return self.membership.age < limit and generation == self.app.consumer_generation_id
@@ -446,7 +476,7 @@ class BatchedConsumer(driver.Consumer):
         expected = self._expected.get(tp)
         if expected is None or self.handed_out.get(tp, expected) > expected:
             return expected  # what was fetched is on its way, or has to be read again
-        position = cast(_ConsumerThread, self._thread).position_now(tp)
+        position = cast(_ConsumerInLoop, self._thread).position_now(tp)
         return expected if position is None else max(expected, position)
 
     def oldest_undone_seconds(self, tp: TP) -> float:
@@ -477,14 +507,14 @@ class BatchedConsumer(driver.Consumer):
 
         Upstream copies the whole assignment for whoever asks; this is asked for each partition.
         """
-        return cast(_ConsumerThread, self._thread).is_assigned(tp)
+        return cast(_ConsumerInLoop, self._thread).is_assigned(tp)
 
     def seen_end(self, tp: TP) -> tuple[int, float] | None:
         """Return which end a partition that we read had, and when we heard of it (s since 1970).
 
         None where we do not read it, or have not heard of it yet.
         """
-        return cast(_ConsumerThread, self._thread).seen_end(tp)
+        return cast(_ConsumerInLoop, self._thread).seen_end(tp)
 
     # -- delivery
 
@@ -742,7 +772,7 @@ class BatchedConsumer(driver.Consumer):
 
         Called when partitions are taken away, and when the app ends. After a crash there is nothing
         to wait for: what is not committed follows from batches that are read again. Upstream
-        commits, and waits for ever for a thread that the crash has ended already.
+        commits, and waits for ever for a consumer that the crash has ended already.
 
         Upstream also collects garbage before it looks whether anything has been acknowledged, again
         and again, for messages that were removed from a buffer and are still referred to. That

@@ -2,8 +2,8 @@
 
 import asyncio
 import gc
+import threading
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -33,13 +33,11 @@ PARTITION = TP(SOURCE, 3)
 
 
 @pytest.fixture
-async def consumer(tmp_path: Path) -> AsyncIterator[BatchedConsumer]:
+async def consumer(tmp_path: Path) -> BatchedConsumer:
     """The worker's consumer, of an app that was never started."""
     app = new_app(Settings(), "group", SOURCE, tmp_path, web_enabled=False)
     app.topic(SOURCE)
-    consumer = consumer_of(app)
-    yield consumer
-    consumer._thread.thread_loop.close()
+    return consumer_of(app)
 
 
 def records(first: int, last: int) -> list[ConsumerRecord]:
@@ -417,11 +415,11 @@ async def test_without_a_confirmed_membership_the_end_of_the_app_ends_the_waitin
 async def test_after_a_crash_nothing_is_waited_for(
     consumer: BatchedConsumer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def commit_in_a_thread_that_has_ended(**_options: Any) -> None:
+    async def commit_that_never_ends(**_options: Any) -> None:
         await asyncio.Event().wait()
 
     deliver(consumer, 10, 19)
-    monkeypatch.setattr(consumer, "commit", commit_in_a_thread_that_has_ended)
+    monkeypatch.setattr(consumer, "commit", commit_that_never_ends)
     cast(faust.App, consumer.app)._crashed.set()
     await asyncio.wait_for(consumer.wait_empty(), 1)
 
@@ -483,6 +481,41 @@ async def test_only_an_answer_to_a_later_question_confirms_a_member_since(
     asked = await membership_of(consumer, 7)
     consumer.membership.confirm(Confirmation(time.monotonic(), 0.0, 6))
     assert not await asyncio.wait_for(asked, 1)
+
+
+class _Closing:
+    """aiokafka's consumer, of which only the end is seen."""
+
+    def __init__(self) -> None:
+        self.stopped_in: list[asyncio.AbstractEventLoop] = []
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None:
+        self.stopped_in.append(asyncio.get_running_loop())
+
+
+async def test_the_consumer_lives_in_the_loop_of_the_app_and_is_closed_once(
+    consumer: BatchedConsumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service, closing, threads = consumer._thread, _Closing(), threading.active_count()
+
+    async def begin() -> None:
+        service._consumer = cast(Any, closing)
+
+    monkeypatch.setattr(service, "on_start", begin)
+    await service.start()
+    assert threading.active_count() == threads
+    here = asyncio.get_running_loop()
+
+    async def where() -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
+    assert await service.call_thread(where) is here
+    assert await service.call_thread(cast(Any, lambda: 5)) == 5
+    await asyncio.wait_for(service.stop(), 5)
+    await asyncio.wait_for(service.stop(), 5)
+    assert closing.stopped_in == [here]
 
 
 def test_batches_that_waited_are_joined_and_done_together() -> None:

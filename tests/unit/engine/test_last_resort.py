@@ -129,7 +129,6 @@ async def test_a_stop_is_held_up_by_brokers_that_do_not_answer(tmp_path: Path) -
     assert consumer.leaderless() == ["events-3"]
     assert _is_held_up(app)
     await close_undelivered(producer)
-    consumer._thread.thread_loop.close()
 
 
 async def test_a_rebalance_is_stuck_that_the_coordinator_is_done_with(tmp_path: Path) -> None:
@@ -150,4 +149,3 @@ async def test_a_rebalance_is_stuck_that_the_coordinator_is_done_with(tmp_path: 
     old = time.monotonic() - app.conf.broker_session_timeout
     consumer.membership.confirm(Confirmation(old, 0.0, 0))
     assert not _is_stuck(app)
-    consumer._thread.thread_loop.close()

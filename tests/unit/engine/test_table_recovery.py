@@ -1,7 +1,7 @@
 """A recovery applies its changelogs without a hole, and reaches its end or begins again."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -22,12 +22,10 @@ GENERATION = 5
 
 
 @pytest.fixture
-async def worker(tmp_path: Path) -> AsyncIterator[StreamWorker]:
+async def worker(tmp_path: Path) -> StreamWorker:
     """A worker that was never started."""
     settings = Settings(state_dir=tmp_path, worker=WorkerSettings(store="memory"))
-    worker = StreamWorker(settings)
-    yield worker
-    worker.consumer._thread.thread_loop.close()
+    return StreamWorker(settings)
 
 
 @pytest.fixture

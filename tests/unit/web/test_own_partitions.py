@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,14 +18,13 @@ SOURCE = {TP("source", 0)}
 
 
 @pytest.fixture
-async def worker(tmp_path: Path) -> AsyncIterator[StreamWorker]:
+async def worker(tmp_path: Path) -> StreamWorker:
     """A worker that owns all partitions since generation 7, of an app that was never started."""
     worker = StreamWorker(Settings(state_dir=tmp_path))
     app = worker.app
     app._started.set()
     await member_of(worker, 7)
-    yield worker
-    worker.consumer._thread.thread_loop.close()
+    return worker
 
 
 async def member_of(worker: StreamWorker, generation: int) -> None:
