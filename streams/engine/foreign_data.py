@@ -20,6 +20,9 @@ from vimfed.settings import KafkaSettings
 
 LOG = logging.getLogger(__name__)
 
+FETCH_MAX_WAIT_MS = 10
+"""aiokafka fetches on at a partition's end; the next partition waits until that is answered."""
+
 
 async def set_foreign_data_aside(
     kafka: KafkaSettings, changelog: str, stores: PartitionStores
@@ -52,7 +55,7 @@ async def set_foreign_data_aside(
         elif next(store.items(), None) is not None:
             foreign.append(partition)
     if written:  # aiokafka cannot stop a consumer that has not done anything yet
-        async with new_consumer(kafka) as consumer:
+        async with new_consumer(kafka, fetch_max_wait_ms=FETCH_MAX_WAIT_MS) as consumer:
             for partition, offset in written.items():
                 source = TopicPartition(changelog, partition)
                 if not await _fits(consumer, source, stores.get(partition), offset):
