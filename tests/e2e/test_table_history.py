@@ -107,13 +107,13 @@ async def test_a_deleted_server_does_not_come_back_with_the_database_of_a_former
     await eventually(tombstone_is_gone, within=60)
     stack.children["two"].kill()
     await stack.serving("one")
-    assert await state_of(stack, gone, "one") == 404
+    await eventually(partial(is_in, stack, gone, 404, "one"), within=30)
     # Nor with that of the other, who was away.
     stack.children["one"].stop()
     stack.start_worker("one")
     await stack.serving("one")
+    await eventually(partial(is_in, stack, other, "active", "one"), within=30)
     assert await state_of(stack, gone, "one") == 404
-    assert await state_of(stack, other, "one") == "active"
 
 
 async def test_the_newest_row_counts_where_the_offsets_of_the_input_begin_anew(
