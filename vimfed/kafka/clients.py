@@ -11,6 +11,7 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
+from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
@@ -46,6 +47,26 @@ def _make_no_topics() -> None:
 
 
 _make_no_topics()
+
+
+def _write_to_no_reset_connection() -> None:
+    """Let no client of this process write to a connection that has been reset.
+
+    aiokafka hears of the reset some rounds of the event loop later. Until then asyncio drops what
+    is written; uvloop raises a RuntimeError, of which aiokafka's routines end for good.
+    """
+    send = AIOKafkaConnection.send
+
+    def send_if_open(connection: AIOKafkaConnection, *arguments: Any, **options: Any) -> Any:
+        writer = connection._writer
+        if writer is not None and writer.transport.is_closing():
+            connection.close(CloseReason.CONNECTION_BROKEN)  # so that aiokafka raises its own error
+        return send(connection, *arguments, **options)
+
+    AIOKafkaConnection.send = send_if_open
+
+
+_write_to_no_reset_connection()
 
 
 class OutgoingRecord(msgspec.Struct, frozen=True, gc=False):
