@@ -246,7 +246,7 @@ class RowTable(faust.Table[bytes, bytes]):
 
         From then on these, and only these, are ours, as of that ``generation`` of the group. Their
         rows are handed over in chunks: other things go on meanwhile, and where one of them takes a
-        partition away again, none is taken over.
+        partition away, be it one that was ours before, none is taken over.
         """
         for partition in (self.active | self._taking.keys()) - changelog_ends.keys():
             self._deactivate(partition)
@@ -261,6 +261,8 @@ class RowTable(faust.Table[bytes, bytes]):
             return
         if any(self._taking.get(partition) is not token for partition in taken):
             return
+        if not changelog_ends.keys() - taken <= self.active:
+            return
         self._taking.clear()
         self.active = set(changelog_ends)
         self.changelog_end = dict(changelog_ends)
@@ -273,6 +275,8 @@ class RowTable(faust.Table[bytes, bytes]):
     ) -> bool:
         """Hand over the rows; return False where one of the partitions was taken away meanwhile."""
         for partition in partitions:
+            if self._taking.get(partition) is not token:
+                return False
             rows = self.stores.get(partition).items()
             while chunk := list(islice(rows, CHUNK)):
                 index.add_rows(partition, chunk)

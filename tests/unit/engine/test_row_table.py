@@ -100,6 +100,28 @@ async def test_a_partition_that_is_taken_away_while_it_is_taken_over_is_not_ours
     assert scene.crashes == []
 
 
+@pytest.mark.parametrize("was_ours", [False, True])
+async def test_a_partition_that_is_taken_away_while_another_is_taken_over_is_not_ours(
+    scene: Scene, was_ours: bool
+) -> None:
+    for partition in (0, 1):
+        rows = {f"{number}".encode(): row(f"vm-{number}", "active", "1") for number in range(2000)}
+        scene.table.stores.get(partition).write(rows, 5)
+    if was_ours:
+        await scene.table.activate({1: 6}, 1)
+    taking = asyncio.create_task(scene.table.activate({0: 6, 1: 6}, 2))
+    for _turn in range(3):
+        await asyncio.sleep(0)
+    assert not taking.done()
+    scene.table.release(1)
+    await taking
+    assert scene.table.active == set()
+    assert not scene.table.holds(1)
+    await scene.table.activate({0: 6}, 3)
+    assert scene.table.active == {0}
+    assert len(scene.index) == 2000
+
+
 async def test_others_have_their_turn_between_two_databases(scene: Scene) -> None:
     mine = {TP(CHANGELOG, number) for number in range(3)}
     for assigned, revoked, counts in ((mine, set[TP](), [1, 2, 3]), (set[TP](), mine, [2, 1, 0])):
