@@ -288,6 +288,26 @@ class _ConsumerInLoop(driver.AIOKafkaConsumerThread):
     async def _stop_futures(self) -> None:
         await self._default_stop_futures()
 
+    def close(self) -> None:
+        """Close nothing yet: the app ends, and closes the consumer when its turn comes.
+
+        Upstream calls this where a rebalance finds that the app ends. It closes the connections
+        beside the group's, and who stops the consumer finds it closed already: nobody waits until
+        the group has been left, and the others may wait for a session.
+        """
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Let go of partitions.
+
+        Upstream puts this and what follows it into a queue, for the thread's sake. After a crash
+        nobody takes it out, and the consumer's end waits for the end of the rebalance.
+        """
+        await self.consumer.on_partitions_revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Take partitions."""
+        await self.consumer.on_partitions_assigned(assigned, generation_id)
+
     async def _fetch_records(
         self,
         consumer: AIOKafkaConsumer,

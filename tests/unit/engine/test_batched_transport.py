@@ -4,6 +4,7 @@ import asyncio
 import gc
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -488,6 +489,13 @@ class _Closing:
 
     def __init__(self) -> None:
         self.stopped_in: list[asyncio.AbstractEventLoop] = []
+        self.closed: list[str] = []
+        self._closed = False
+        self._client = SimpleNamespace(close=partial(self._close, "client"))
+        self._coordinator = SimpleNamespace(close=partial(self._close, "coordinator"))
+
+    async def _close(self, what: str) -> None:
+        self.closed.append(what)
 
     async def start(self) -> None: ...
 
@@ -516,6 +524,24 @@ async def test_the_consumer_lives_in_the_loop_of_the_app_and_is_closed_once(
     await asyncio.wait_for(service.stop(), 5)
     await asyncio.wait_for(service.stop(), 5)
     assert closing.stopped_in == [here]
+
+
+async def test_a_rebalance_of_an_app_that_ends_leaves_the_closing_to_its_stop(
+    consumer: BatchedConsumer,
+) -> None:
+    closing = _Closing()
+    consumer._thread._consumer = cast(Any, closing)
+    cast(faust.App, consumer.app)._stopped.set()
+    await consumer.on_partitions_revoked({PARTITION})
+    await asyncio.sleep(0)
+    assert (closing._closed, closing.closed) == (False, [])
+
+
+async def test_a_rebalance_goes_on_after_a_crash(consumer: BatchedConsumer) -> None:
+    await consumer._method_queue.start()
+    await consumer.crash(RuntimeError("as a handler's"))
+    listener = consumer._thread._rebalance_listener
+    await asyncio.wait_for(listener.on_partitions_revoked([PARTITION]), 5)
 
 
 def test_batches_that_waited_are_joined_and_done_together() -> None:
