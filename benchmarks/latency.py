@@ -25,6 +25,7 @@ from pathlib import Path
 from statistics import quantiles
 from typing import Any, NamedTuple
 
+import psutil
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -97,10 +98,11 @@ def cpu_of_each(stack: Stack) -> dict[str, float]:
 
 async def through_the_job(
     folder: Path, kafka: LocalKafka, rabbitmq: RabbitMQ, seconds: int, rate: int
-) -> tuple[dict[str, list[float]], dict[str, CpuTime]]:
+) -> tuple[dict[str, list[float]], dict[str, CpuTime], float]:
     """Return the latencies in ms from Notifier.info to each of the topics on the way.
 
-    And the CPU time of each of our processes.
+    And the CPU time of each of our processes, and for how much of the time of sending, in percent,
+    all cores of the machine were busy.
     """
     count = (WARM_UP + seconds) * rate
     async with Stack(folder, kafka.bootstrap, [cloud(rabbitmq)]) as stack:
@@ -113,7 +115,9 @@ async def through_the_job(
         before = cpu_of_each(stack)
         await asyncio.sleep(IDLE)
         begun = cpu_of_each(stack)
+        psutil.cpu_percent()  # the next one tells what is since this one
         await send(rabbitmq, WARM_UP + seconds, rate)
+        busy = psutil.cpu_percent()
         await arrived(stack, count, 60)
         ended = cpu_of_each(stack)
         topics = {
@@ -136,7 +140,7 @@ async def through_the_job(
             )
             for name in PROCESSES
         }
-    return latencies, cpu
+    return latencies, cpu, busy
 
 
 def sent_ms(value: bytes) -> float:
@@ -204,9 +208,10 @@ async def measure(folder: Path, seconds: int, rate: int) -> None:
     (folder / "job").mkdir()
     load = os.getloadavg()[0]
     with new_kafka(folder / "kafka") as kafka, RabbitMQ(folder / "rabbitmq") as rabbitmq:
-        ours, cpu = await through_the_job(folder / "job", kafka, rabbitmq, seconds, rate)
+        ours, cpu, busy = await through_the_job(folder / "job", kafka, rabbitmq, seconds, rate)
         theirs = await as_the_predecessor(rabbitmq, seconds, rate)
     print(f"{rate} notifications a second for {seconds} s; load average before it: {load:.1f}")
+    print(f"the machine's cores were busy for {busy:.0f} % of it")
     print("| from Notifier.info | p50 ms | p99 ms | p99.9 ms | most ms |\n|---|---|---|---|---|")
     for name, latencies in {**ours, "predecessor: to the HTTP sink": theirs}.items():
         print(row(name, latencies))

@@ -49,8 +49,8 @@ LATER = {
     },
     "streams/core/transition.py": {
         '"schema_version": SCHEMA_VERSION,': '"schema_version": SCHEMA_VERSION, "note": "later",',
-        '"source": news.source': '"source": "elsewhere"',
-        "source=news.source": 'source="elsewhere"',
+        '"source": news.notification.source': '"source": "elsewhere"',
+        "source=news.notification.source": 'source="elsewhere"',
     },
 }
 """What a later version may bring without a new schema version: by file, what stands for what."""
