@@ -54,7 +54,8 @@ class Page(NamedTuple):
     next_marker: str
     """Where the next page begins; empty where there is none."""
     asked_at: datetime
-    """By the cloud's clock, not later than when the list was read; whole seconds."""
+    """By the cloud's clock, not later than when the list was read; earlier by less than a second
+    and what the answer took."""
 
 
 class ComputeService(Struct, frozen=True, kw_only=True):
@@ -360,11 +361,13 @@ def _failure(response: requests.Response) -> CloudApiError:
 def _asked_at(response: requests.Response, took: float) -> datetime:
     """Return a time at which the answer had not been made yet, by the cloud's clock.
 
-    ``Date`` is of when it was sent. Raises CloudApiError where there is none.
+    ``Date`` is of when it was sent, in whole seconds. Nothing more is cut off: what is told late of
+    before this time must not pass for newer than the answer. Raises CloudApiError where there is
+    none.
     """
     try:
         date = parsedate_to_datetime(response.headers.get("Date", "")).astimezone(UTC)
-        return (date - timedelta(seconds=took)).replace(microsecond=0)
+        return date - timedelta(seconds=took)
     except (ValueError, TypeError, OverflowError):
         raise CloudApiError("garbage", "the answer has no Date") from None
 

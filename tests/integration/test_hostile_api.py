@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -188,6 +189,21 @@ def test_a_date_of_absurd_figures_is_none(date: str) -> None:
 
     with Hostile(answer) as cloud, pytest.raises(CloudApiError, match="no Date"):
         cloud.api().page()
+
+
+def test_an_answer_is_not_taken_for_older_than_its_date_says() -> None:
+    async def answer(_request: web.Request) -> web.Response:
+        date = "Mon, 30 Nov 2026 12:00:10 GMT"
+        return web.json_response({"servers": []}, headers={"Date": date})
+
+    with Hostile(answer) as cloud:
+        api = cloud.api()
+        api.page()
+        begun = time.monotonic()
+        asked_at = api.page().asked_at
+        took = timedelta(seconds=time.monotonic() - begun)
+    sent_at = datetime(2026, 11, 30, 12, 0, 10, tzinfo=UTC)
+    assert sent_at - took <= asked_at <= sent_at
 
 
 def test_cookies_are_not_kept() -> None:
