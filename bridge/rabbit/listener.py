@@ -56,6 +56,10 @@ STEADY = 5.0
 """Seconds after which a session that ends was none that cannot be had."""
 IDLE_WAIT = 0.1
 """Seconds of one wait for a message while nothing is to be done; a stop waits as long."""
+GATHERS = 3.0
+"""Times that the last batch took for which the next one gathers messages."""
+MOST_INTERVALS = 4.0
+"""Intervals for which a batch gathers messages at most."""
 BUSY_WAIT = 0.002
 """The same while a batch is on its way: its acknowledgement and the next batch wait as long."""
 
@@ -171,6 +175,16 @@ class _EveryPriority:
     supported_priorities = PRIORITIES
 
 
+def interval_after(took: float, least: float) -> float:
+    """Return the seconds between the beginnings of a batch that took ``took`` seconds and the next.
+
+    What all of Kafka's clients, brokers and the worker behind them do for a small batch they do
+    once for a larger one, so where a batch takes long, because they are busy, the next one is
+    larger: it gathers thrice as long, and never more than ``MOST_INTERVALS`` times ``least``.
+    """
+    return min(max(least, GATHERS * took), MOST_INTERVALS * least)
+
+
 class _Session(BatchNotificationServer):  # type: ignore[misc]
     """One consumer's life on the pool's queue.
 
@@ -199,6 +213,8 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
         self._leaving = threading.Event()
         self._busy = threading.Event()
         """Set while a batch is being handled."""
+        self._handed_on_at = 0.0
+        """When (monotonic) the last one began to be."""
         self._hand_on_at = 0.0
         """From when on (monotonic) the next one may be handled."""
         self._give_up_at = 0.0
@@ -324,10 +340,10 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
     def _poll(self, poller: Any, *, batch_size: int, batch_timeout: float) -> list[_Arrived]:
         """Return the next batch: what has arrived since the one before, once that is done.
 
-        Batches are ``batch_timeout`` seconds apart at least, so that messages which come in quick
-        succession share one; a message that comes alone goes on at once. oslo's own poll lets every
-        message wait for the timeout, and any number of small batches queue behind one that waits
-        for Kafka.
+        Batches begin ``batch_timeout`` seconds apart at least (see ``interval_after``), so that
+        messages which come in quick succession share one; a message that comes alone goes on at
+        once. oslo's own poll lets every message wait for the timeout, and any number of small
+        batches queue behind one that waits for Kafka.
         """
         while not poller._shutdown.is_set():
             poller._message_operations_handler.process()
@@ -362,8 +378,8 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
         if batch:
             self._batch_bytes = sum(len(arrived.frame.body) for arrived in batch)
             self._incoming_bytes -= self._batch_bytes
+            self._handed_on_at = time.monotonic()
             self._busy.set()
-            self._hand_on_at = time.monotonic() + batch_timeout
         return batch
 
     def _has_room(self) -> bool:
@@ -447,6 +463,8 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
             self._failure = error
             self._leaving.set()
         finally:
+            took = time.monotonic() - self._handed_on_at
+            self._hand_on_at = self._handed_on_at + interval_after(took, self._batch_timeout)
             self._busy.clear()
 
     def _acknowledge(self, incoming: list[_Arrived]) -> None:

@@ -368,7 +368,8 @@ class RabbitSettings(Tls, frozen=True, kw_only=True):
     prefetch: Annotated[int, Meta(ge=2, le=10000)] = 1000
     """messages that are on the way to Kafka at most; half of them make the largest batch"""
     batch_interval: Annotated[float, Meta(gt=0, le=5)] = 0.01
-    """seconds between two batches at least: what comes in quick succession shares one"""
+    """seconds between two batches at least, and up to four times as many while Kafka takes long for
+    them: what comes in quick succession shares one"""
     heartbeat: Annotated[int, Meta(ge=2)] = 60
     """seconds after which a silent RabbitMQ counts as dead"""
     consumer_timeout: Annotated[float, Meta(gt=0)] = 1800.0
