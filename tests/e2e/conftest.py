@@ -19,6 +19,7 @@ REGIONS = (
     "dashboard",
     "alerts",
     "onap",
+    "neighbour",
 )
 
 

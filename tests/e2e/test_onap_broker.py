@@ -57,7 +57,7 @@ async def behind(served: Stack) -> AsyncIterator[Behind]:
         }
         for version in ("v0", "v1")
     ]
-    regions = {VIM_ID: ("openstack", "vimfed"), "Owner_queries": ("openstack", "vimfed")}
+    regions = {VIM_ID: ("openstack", "vimfed"), "Owner_neighbour": ("openstack", "vimfed")}
     plugins = PROJECT / "deploy" / "onap" / "provider-plugin.json"
     async with (
         MulticloudBroker(plugins, regions, services) as broker,
@@ -112,7 +112,7 @@ async def test_polls_through_the_broker_lose_nothing_between_them(
 ) -> None:
     place = (await behind.get(f"{CLOUD}/events"))["next"]
     topic = NotificationsTopic(served, VIM_ID)
-    NotificationsTopic(served, "Owner_queries").tell("onap-of-another-cloud")
+    NotificationsTopic(served, "Owner_neighbour").tell("onap-of-another-cloud")
     sent = [f"onap-poll-{number}" for number in range(40)]
     for name in sent:
         topic.tell(name)
@@ -145,7 +145,7 @@ async def test_subscriptions_of_a_cloud_are_made_changed_and_ended_through_the_b
         assert [each["name"] for each in listed] == ["onap.mine"]
         _, told = await served.get(f"{BASE}/subscriptions/onap.mine", "one")
         assert told["clouds"] == [VIM_ID]
-        status, told, headers = await behind.ask("PUT", one, {"clouds": ["Owner_queries"]})
+        status, told, headers = await behind.ask("PUT", one, {"clouds": ["Owner_neighbour"]})
         assert (status, "leave them out" in told["error"]) == (400, True)
         assert headers["Content-Type"].startswith("text/html")  # the broker says so of all errors
     finally:
@@ -158,7 +158,7 @@ async def test_subscriptions_that_are_not_of_the_cloud_alone_are_out_of_its_reac
     served: Stack, behind: Behind
 ) -> None:
     own = f"{BASE}/subscriptions/onap-of-all"
-    assert (await served.put(own, {"clouds": [VIM_ID, "Owner_queries"]}, "one"))[0] == 201
+    assert (await served.put(own, {"clouds": [VIM_ID, "Owner_neighbour"]}, "one"))[0] == 201
     try:
         one = f"{CLOUD}/subscriptions/onap-of-all"
         assert (await behind.ask("GET", one))[0] == 404
