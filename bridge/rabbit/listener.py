@@ -363,7 +363,7 @@ class _Session(BatchNotificationServer):  # type: ignore[misc]
             ):
                 break
             else:
-                wait = self._hand_on_at - now
+                wait = min(self._hand_on_at - now, IDLE_WAIT)
             if self._has_room():
                 self._consume(poller.conn, wait)
             else:
