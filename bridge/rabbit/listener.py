@@ -56,12 +56,12 @@ STEADY = 5.0
 """Seconds after which a session that ends was none that cannot be had."""
 IDLE_WAIT = 0.1
 """Seconds of one wait for a message while nothing is to be done; a stop waits as long."""
+BUSY_WAIT = 0.002
+"""The same while a batch is on its way: its acknowledgement and the next batch wait as long."""
 GATHERS = 3.0
 """Times that the last batch took for which the next one gathers messages."""
 MOST_INTERVALS = 4.0
 """Intervals for which a batch gathers messages at most."""
-BUSY_WAIT = 0.002
-"""The same while a batch is on its way: its acknowledgement and the next batch wait as long."""
 
 
 class RabbitListener(Listener):
